@@ -1,0 +1,130 @@
+"""The voxel grid of a volume in the patient (LPS, millimetres)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.errors import GeometryError
+
+Vector = tuple[float, float, float]
+
+_UNIT_TOLERANCE = 1e-3
+"""Direction cosines are written with few decimals (PS3.5 DS: 16 characters)."""
+
+
+def dot(a: Vector, b: Vector) -> float:
+    """Return the scalar product."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def cross(a: Vector, b: Vector) -> Vector:
+    """Return the vector product."""
+    return (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
+
+
+def norm(a: Vector) -> float:
+    """Return the Euclidean length."""
+    return math.sqrt(dot(a, a))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """A regular grid of voxels, axis order (slice, row, column).
+
+    Attributes:
+        shape: Number of slices, rows and columns.
+        origin: Centre of voxel (0, 0, 0): Image Position (Patient) of the first slice, LPS mm.
+        row_cosines: Unit vector in which the *column index* grows: the first three values
+            of Image Orientation (Patient) (PS3.3 C.7.6.2.1.1).
+        column_cosines: Unit vector in which the *row index* grows: the last three values.
+        pixel_spacing: Distance between rows, then between columns, in mm (Pixel Spacing).
+        slice_spacing: Distance between slice centres in mm. Slices are ordered so that
+            the slice index grows along ``cross(row_cosines, column_cosines)``.
+
+    Raises:
+        GeometryError: The grid is not right-angled, positive and finite.
+    """
+
+    shape: tuple[int, int, int]
+    origin: Vector
+    row_cosines: Vector
+    column_cosines: Vector
+    pixel_spacing: tuple[float, float]
+    slice_spacing: float
+
+    def __post_init__(self) -> None:
+        numbers = (
+            *self.origin,
+            *self.row_cosines,
+            *self.column_cosines,
+            *self.pixel_spacing,
+            self.slice_spacing,
+        )
+        if not all(math.isfinite(number) for number in numbers):
+            raise GeometryError("a position, direction or spacing is not a finite number")
+        if min(self.shape) < 1:
+            raise GeometryError(f"a grid of {self.shape} voxels is empty")
+        if min(*self.pixel_spacing, self.slice_spacing) <= 0:
+            raise GeometryError("a voxel spacing is not positive")
+        for name, cosines in (("row", self.row_cosines), ("column", self.column_cosines)):
+            if abs(norm(cosines) - 1) > _UNIT_TOLERANCE:
+                raise GeometryError(f"the {name} direction cosines are no unit vector")
+        if abs(dot(self.row_cosines, self.column_cosines)) > _UNIT_TOLERANCE:
+            raise GeometryError("the row and column directions are not perpendicular")
+
+    @property
+    def slice_cosines(self) -> Vector:
+        """Unit vector in which the slice index grows."""
+        normal = cross(self.row_cosines, self.column_cosines)
+        length = norm(normal)
+        return (normal[0] / length, normal[1] / length, normal[2] / length)
+
+    @property
+    def spacing(self) -> Vector:
+        """Voxel size in mm along (slice, row, column)."""
+        return (self.slice_spacing, *self.pixel_spacing)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return math.prod(self.spacing) / 1000.0
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """4x4 matrix from homogeneous (slice, row, column) indices to LPS mm."""
+        matrix = np.eye(4)
+        matrix[:3, 0] = np.multiply(self.slice_cosines, self.slice_spacing)
+        matrix[:3, 1] = np.multiply(self.column_cosines, self.pixel_spacing[0])
+        matrix[:3, 2] = np.multiply(self.row_cosines, self.pixel_spacing[1])
+        matrix[:3, 3] = self.origin
+        return matrix
+
+    def to_patient(self, indices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map (n, 3) indices in (slice, row, column) order to (n, 3) LPS mm."""
+        affine = self.affine
+        mapped: NDArray[np.float64] = indices @ affine[:3, :3].T + affine[:3, 3]
+        return mapped
+
+    def to_index(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map (n, 3) LPS mm to (n, 3) fractional (slice, row, column) indices."""
+        affine = self.affine
+        offsets = (points - affine[:3, 3]).T
+        return np.linalg.solve(affine[:3, :3], offsets).T.astype(np.float64)
+
+    def slice_position(self, index: int) -> Vector:
+        """Image Position (Patient) of slice ``index``, LPS mm."""
+        step = self.slice_spacing * index
+        normal = self.slice_cosines
+        return (
+            self.origin[0] + step * normal[0],
+            self.origin[1] + step * normal[1],
+            self.origin[2] + step * normal[2],
+        )
+
+    def is_axial(self, tolerance_degrees: float = 5.0) -> bool:
+        """Tell whether the slices are perpendicular to the head-foot axis."""
+        return abs(self.slice_cosines[2]) >= math.cos(math.radians(tolerance_degrees))

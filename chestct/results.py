@@ -1,0 +1,78 @@
+"""What an analysis leaves behind: whose model made it, and the objects to deliver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from chestct.uids import Uid, derive_uid, digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """One model that took part, as its manifest names it."""
+
+    name: str
+    version: str
+    digest: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisKey:
+    """What makes an analysis the same analysis: a repeat gives the same UIDs.
+
+    Attributes:
+        series_uid: Of the source series.
+        instances_digest: :attr:`chestct.series.Series.digest`.
+        models_digest: Over the digests of all models.
+        config_digest: Over every setting that changes a result.
+    """
+
+    series_uid: Uid
+    instances_digest: str
+    models_digest: str
+    config_digest: str
+
+    @property
+    def value(self) -> str:
+        """64 hexadecimal digits that stand for the key."""
+        return digest(
+            (self.series_uid, self.instances_digest, self.models_digest, self.config_digest)
+        )
+
+    def uid(self, role: str) -> Uid:
+        """Return the derived UID of one ``role`` (``seg``, ``sr-series``, ...)."""
+        return derive_uid(
+            self.series_uid, self.instances_digest, self.models_digest, self.config_digest, role
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultReference:
+    """An SR that this result supersedes (Predecessor Documents Sequence, PS3.3 C.17.2)."""
+
+    study_uid: Uid
+    series_uid: Uid
+    sop_class_uid: Uid
+    sop_instance_uid: Uid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultObject:
+    """One encoded object at ``path``, ready to be delivered."""
+
+    role: str
+    path: Path
+    sop_class_uid: Uid
+    sop_instance_uid: Uid
+    series_uid: Uid
+    study_uid: Uid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultSet:
+    """The objects of one analysis, SEG before the SR that references it."""
+
+    key: AnalysisKey
+    objects: tuple[ResultObject, ...]

@@ -1,0 +1,49 @@
+"""The life of a job and of a delivery: names and legal transitions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a series stands."""
+
+    RECEIVING = "receiving"
+    READY = "ready"
+    ANALYSING = "analysing"
+    COMPOSED = "composed"
+    DELIVERING = "delivering"
+    DONE = "done"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+LEGAL: dict[JobState, frozenset[JobState]] = {
+    JobState.RECEIVING: frozenset({JobState.READY, JobState.REJECTED}),
+    JobState.READY: frozenset({JobState.ANALYSING, JobState.SUPERSEDED}),
+    JobState.ANALYSING: frozenset(
+        {JobState.READY, JobState.COMPOSED, JobState.REJECTED, JobState.FAILED}
+    ),
+    JobState.COMPOSED: frozenset({JobState.DELIVERING, JobState.SUPERSEDED}),
+    JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED}),
+    JobState.DONE: frozenset({JobState.DELIVERING}),
+    JobState.REJECTED: frozenset({JobState.READY}),
+    JobState.FAILED: frozenset({JobState.READY, JobState.DELIVERING}),
+    JobState.SUPERSEDED: frozenset(),
+}
+"""From each state, the states that may follow. READY after REJECTED or FAILED, and
+DELIVERING after DONE or FAILED, happen only by hand (``rales retry``)."""
+
+
+class DeliveryState(StrEnum):
+    """Where one object stands at one destination."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+
+
+def may_follow(before: JobState, after: JobState) -> bool:
+    """Tell whether ``after`` is a legal successor of ``before``."""
+    return after in LEGAL[before]

@@ -1,0 +1,1 @@
+"""The voice: SEG and SR objects, and their delivery."""

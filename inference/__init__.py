@@ -1,0 +1,1 @@
+"""The eye: slices to a Hounsfield volume, networks, masks and measurements."""

@@ -1,0 +1,1 @@
+"""The body: configuration, durable state, pipeline, command line."""

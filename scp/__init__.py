@@ -1,0 +1,1 @@
+"""The ear: receives instances, makes them durable, decides that a series is complete."""
