@@ -1,0 +1,72 @@
+# Rales: `make demo` and `make test` on a fresh machine need only Python 3.11+, git and make.
+# Each target makes .venv when it is missing or older than pyproject.toml.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+SERIES ?=
+OUT ?= demo/out
+
+# The first interpreter that is new enough; PYTHON=/path/to/python chooses another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+# uv only makes it faster; UV= does without.
+UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
+
+ifeq ($(strip $(UV)),)
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+else
+PIP = $(UV) pip
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test env train clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run-stamp  ## run the main job end to end: SERIES=/path/to/dicom, OUT=demo/out
+	$(BIN)/rales demo --out $(OUT) $(if $(SERIES),"$(SERIES)")
+
+test: $(VENV)/.dev-stamp  ## run every check: ruff, mypy, import-linter, pytest
+	BIN=$(BIN) scripts/check $(TESTS)
+
+env: $(VENV)/.dev-stamp  ## make .venv with everything that the checks need
+
+train: $(VENV)/.train-stamp  ## train a model: ARGS="--help" shows how (installs torch, several GB)
+	$(BIN)/python -m inference.training train $(ARGS)
+
+clean:  ## remove .venv and what tools left behind; never data
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { \
+		echo "Rales needs Python 3.11 or newer, and neither python3 nor python3.11-3.14 is."; \
+		echo "Install one, or name it: make PYTHON=/path/to/python test"; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+ifeq ($(strip $(UV)),)
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+		echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv"; \
+		exit 1; }
+else
+	@$(UV) venv --quiet --clear --seed --python $(PYTHON) $(VENV)
+endif
+
+# Installing the checks installs what running needs, so the demo after the tests installs nothing.
+$(VENV)/.run-stamp: pyproject.toml | $(BIN)/python
+	@echo "installing what Rales needs to run (about 100 MB from PyPI the first time)"
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.dev-stamp: pyproject.toml | $(BIN)/python
+	@echo "installing Rales and its checks"
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.run-stamp $@
+
+$(VENV)/.train-stamp: pyproject.toml | $(BIN)/python
+	@echo "installing Rales and what training needs (torch is several GB)"
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable '.[train]'
+	@touch $(VENV)/.run-stamp $@
