@@ -23,7 +23,13 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
     JobState.RECEIVING: frozenset({JobState.READY, JobState.REJECTED}),
     JobState.READY: frozenset({JobState.ANALYSING, JobState.SUPERSEDED}),
     JobState.ANALYSING: frozenset(
-        {JobState.READY, JobState.COMPOSED, JobState.REJECTED, JobState.FAILED}
+        {
+            JobState.READY,
+            JobState.COMPOSED,
+            JobState.REJECTED,
+            JobState.FAILED,
+            JobState.SUPERSEDED,
+        }
     ),
     JobState.COMPOSED: frozenset({JobState.DELIVERING, JobState.SUPERSEDED}),
     JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED}),

@@ -1,0 +1,5 @@
+"""``python -m rales`` is ``rales``."""
+
+from rales.cli import main
+
+main()

@@ -1,0 +1,65 @@
+"""Decides which receiving series are complete and fixes their instance sets."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from chestct.series import ReceivedInstance, Series
+from chestct.states import JobState
+from rales.store import InstanceStore, JobStore
+from rales.store.jobs import Job
+from scp.assembler import Complete, CompletionPolicy, Evidence, decide
+
+_LOG = logging.getLogger(__name__)
+
+
+class AssemblyWorker:
+    """One step of the assembly loop."""
+
+    def __init__(
+        self, *, jobs: JobStore, instances: InstanceStore, policy: CompletionPolicy
+    ) -> None:
+        self._jobs = jobs
+        self._instances = instances
+        self._policy = policy
+
+    def step(self, now: datetime) -> datetime | None:
+        """Move complete series to READY; return when the next one may be complete."""
+        waits = [
+            wait
+            for job in self._jobs.in_state(JobState.RECEIVING)
+            if (wait := self._look_at(job, now)) is not None
+        ]
+        return min(waits, default=None)
+
+    def _look_at(self, job: Job, now: datetime) -> datetime | None:
+        instances = self._instances.of_series(job.series_uid)
+        decision = decide(_evidence(job, instances), self._policy, now)
+        if not isinstance(decision, Complete):
+            return decision.at
+        series = Series.of(instances)
+        self._jobs.mark_ready(
+            job,
+            instances_digest=series.digest,
+            count=len(series.instances),
+            at=now,
+            message=f"complete: {decision.reason}",
+        )
+        _LOG.info(
+            "series %s: %d instances, complete: %s",
+            job.series_uid,
+            len(series.instances),
+            decision.reason,
+        )
+        return None
+
+
+def _evidence(job: Job, instances: list[ReceivedInstance]) -> Evidence:
+    return Evidence(
+        count=len(instances),
+        expected=max((one.expected_instances or 0 for one in instances), default=0) or None,
+        positions=tuple(one.slice_position for one in instances),
+        last_received_at=max(one.received_at for one in instances),
+        association_ended_at=job.association_ended_at,
+    )

@@ -1,0 +1,54 @@
+"""The command line: ``rales`` and its subcommands."""
+
+from __future__ import annotations
+
+import sys
+import click
+
+from chestct.errors import RalesError
+from rales.cli.analyze import analyze
+from rales.cli.demo import demo
+from rales.cli.serve import serve
+from rales.cli.status import retry, status
+from rales.cli.tools import check, config_group, echo
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="rales")
+def cli() -> None:
+    """Rales reads chest CT series and answers the PACS with a SEG and an SR.
+
+    \b
+    First steps:
+      rales config check rales.toml      is the file right?
+      rales check --config rales.toml    can the node run here?
+      rales serve --config rales.toml    run it
+      rales status --config rales.toml   what happened to each series, and why
+
+    Without a network: rales analyze DIR --out OUT
+
+    Research use only: results are AI-made and not verified by a radiologist.
+    """
+
+
+for command in (serve, analyze, status, retry, echo, check, config_group, demo):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; an expected error is one message and exit status 1."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except RalesError as error:
+        click.echo(f"rales: {error}", err=True)
+        sys.exit(1)
+
+
+__all__ = ["cli", "main"]

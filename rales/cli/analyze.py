@@ -1,0 +1,117 @@
+"""``rales analyze``: the main job on files, without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from chestct.errors import RalesError, SeriesRejected
+from rales import config, logs
+from rales.loops import utc_now
+
+if TYPE_CHECKING:
+    from chestct.series import Series
+    from rales.pipeline import AnalysisSettings
+    from rales.results import AnalysisReport
+
+_STAGES = ("load", "lungs", "presence", "lesions", "measure", "write")
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the results go; made when missing.",
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Take eligibility and analysis settings from this file.",
+)
+def analyze(inputs: tuple[Path, ...], out: Path, config_path: Path | None) -> None:
+    """Analyse the chest CT series in INPUTS and write the results to OUT.
+
+    INPUTS are folders, DICOM files, ZIP archives or text files that list paths. Each series
+    gives seg.dcm, sr.dcm, findings.json and overlay.png: in OUT when there is one series,
+    in a folder per series when there are several.
+
+    Exit status 0: at least one series was analysed. 1: none was, and the reasons are shown.
+    """
+    from inference.scan import scan  # noqa: PLC0415 - imports that --help need not wait for
+    from rales.inputs import gathered  # noqa: PLC0415
+    from rales.pipeline import settings_of  # noqa: PLC0415
+
+    logs.configure("ERROR")
+    settings = settings_of(config.load(config_path) if config_path else config.Config())
+    console = Console(stderr=True)
+    with gathered(inputs) as files:
+        found = scan(files)
+        for path, why in found.skipped:
+            console.print(f"[dim]skipped {path}: {why}[/dim]", highlight=False)
+        analysed = [
+            _one(series, settings, _folder(out, series, len(found.series)), console)
+            for series in found.series
+        ]
+    if not any(analysed):
+        raise click.ClickException("no series was analysed")
+
+
+def _folder(out: Path, series: Series, count: int) -> Path:
+    return out if count == 1 else out / series.series_uid
+
+
+def _one(series: Series, settings: AnalysisSettings, folder: Path, console: Console) -> bool:
+    """Analyse one series with a progress bar; tell whether there are results."""
+    from rales.pipeline import AnalysisRequest, run  # noqa: PLC0415
+
+    request = AnalysisRequest(
+        series=series, settings=settings, folder=folder, predecessor=None, created=utc_now()
+    )
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
+    console.print(f"series {series.series_uid}: {len(series.instances)} images", highlight=False)
+    try:
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("load", total=len(_STAGES))
+            report = run(
+                request,
+                lambda stage, part: bar.update(
+                    task, description=stage, completed=_STAGES.index(stage) + part
+                ),
+            )
+    except SeriesRejected as rejection:
+        console.print(f"  [yellow]rejected[/yellow] ({rejection.reason}): {rejection}")
+        return False
+    except RalesError as error:
+        console.print(f"  [red]failed[/red]: {error}")
+        return False
+    _tell(report, folder, console)
+    return True
+
+
+def _tell(report: AnalysisReport, folder: Path, console: Console) -> None:
+    findings = report.findings
+    total = findings.total
+    said = (
+        f"opacities in {total.involved_percent:.1f} % of the lungs "
+        f"({total.lesion_ml:.0f} ml, {len(findings.lesions)} lesions, {findings.severity})"
+        if findings.lesions
+        else "no lesion found"
+    )
+    console.print(f"  {said}; lungs {total.volume_ml:.0f} ml", highlight=False)
+    for flag in findings.quality_flags:
+        console.print(f"  [yellow]note[/yellow]: {flag}")
+    times = ", ".join(f"{stage} {value:.2f} s" for stage, value in report.seconds.items())
+    console.print(f"  [dim]{times} on {report.provider}[/dim]", highlight=False)
+    console.print(f"  results in {folder}", highlight=False)

@@ -1,0 +1,47 @@
+"""``rales serve``: run the node."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from chestct.errors import ConfigError
+from rales import config, logs
+from rales.cli.options import config_option
+from rales.environment import refuse_shadowed_packages
+
+
+@click.command()
+@config_option
+@click.option(
+    "--log-level",
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
+    default="INFO",
+    show_default=True,
+)
+def serve(config_path: Path, log_level: str) -> None:
+    """Listen for chest CT series, analyse them and deliver the results.
+
+    Runs until SIGTERM or SIGINT, then finishes what it is doing. Nothing is lost by a kill:
+    what was received is on disk, and the next start takes it up.
+    """
+    from rales.node import Node  # noqa: PLC0415 - a second of imports that --help need not wait for
+
+    settings = config.load(config_path)
+    logs.configure(log_level)
+    refuse_shadowed_packages()
+    done = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: done.set())
+    try:
+        with Node(settings):
+            done.wait()
+    except OSError as error:
+        where = f"{settings.node.host}:{settings.node.port}"
+        raise ConfigError(
+            f"cannot listen on {where}: {error.strerror or error}. "
+            "Is another node running? node.port chooses another port."
+        ) from error

@@ -1,0 +1,182 @@
+"""``rales status`` and ``rales retry``: what happened to each series, and again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from chestct.errors import ConfigError
+from chestct.states import DeliveryState, JobState
+from rales import config
+from rales.cli.options import config_option
+from rales.loops import utc_now
+from rales.node import Layout
+from rales.store import Database, Delivery, DeliveryStore, Job, JobStore
+from rales.store.facts import NodeFacts
+from rales.store.jobs import StateConflict
+
+_COLOURS = {
+    JobState.DONE: "green",
+    JobState.REJECTED: "yellow",
+    JobState.FAILED: "bold red",
+    JobState.SUPERSEDED: "dim",
+}
+
+
+def _open(config_path: Path) -> Database:
+    layout = Layout(config.load(config_path).node.data_dir)
+    if not layout.state.exists():
+        raise ConfigError(f"{layout.state} does not exist yet: has the node run?")
+    return Database(layout.state)
+
+
+@click.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every event.")
+@click.option("--series", help="Only the series whose UID starts or ends with this.")
+def status(config_path: Path, as_json: bool, series: str | None) -> None:  # noqa: FBT001 - click's way
+    """Show every series: state, since when, why, results, deliveries."""
+    database = _open(config_path)
+    jobs, deliveries = JobStore(database), DeliveryStore(database)
+    facts = NodeFacts(database).read()
+    chosen = [job for job in jobs.all() if series is None or _matches(job, series)]
+    if as_json:
+        content = {
+            "node": facts,
+            "series": [_as_dict(job, jobs, deliveries.of_job(job.id)) for job in chosen],
+        }
+        click.echo(json.dumps(content, indent=2))
+        return
+    console = Console()
+    console.print("  ".join(f"[dim]{name}[/dim] {value}" for name, value in facts.items()))
+    console.print(_table((job, deliveries.of_job(job.id)) for job in chosen))
+    if not chosen:
+        console.print("No series yet.")
+
+
+def _matches(job: Job, series: str) -> bool:
+    return job.series_uid.startswith(series) or job.series_uid.endswith(series)
+
+
+def _table(rows: Iterable[tuple[Job, list[Delivery]]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("series", "rev", "images", "state", "since", "why / result", "deliveries"):
+        table.add_column(heading, overflow="fold")
+    for job, sent in rows:
+        colour = _COLOURS.get(job.state, "cyan")
+        table.add_row(
+            job.series_uid,
+            str(job.revision),
+            str(job.instance_count or ""),
+            f"[{colour}]{job.state}[/{colour}]",
+            _local(job.since),
+            _why(job),
+            _deliveries(sent),
+        )
+    return table
+
+
+def _local(at: datetime) -> str:
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _why(job: Job) -> str:
+    parts = [f"{job.reason}: {job.message}" if job.reason else job.message]
+    if job.result:
+        found = job.result["findings"]
+        parts.append(
+            f"{found['involved_percent']} % involved, {found['lesion_ml']} ml, {found['severity']}"
+            if found["lesions"]
+            else "no lesion found"
+        )
+        parts.extend(found["quality_flags"])
+    return "; ".join(dict.fromkeys(part for part in parts if part))
+
+
+def _deliveries(sent: list[Delivery]) -> str:
+    lines = []
+    for delivery in sent:
+        line = f"{delivery.role} -> {delivery.destination}: {delivery.state}"
+        if delivery.state is not DeliveryState.DELIVERED and delivery.attempts:
+            line += f" (attempt {delivery.attempts}: {delivery.message})"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _as_dict(job: Job, jobs: JobStore, sent: list[Delivery]) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "series_uid": job.series_uid,
+        "study_uid": job.study_uid,
+        "calling_ae": job.calling_ae,
+        "revision": job.revision,
+        "instances": job.instance_count,
+        "state": job.state,
+        "since": job.since.isoformat(),
+        "reason": job.reason,
+        "message": job.message,
+        "attempts": job.attempts,
+        "result": job.result,
+        "deliveries": [
+            {
+                "role": delivery.role,
+                "destination": delivery.destination,
+                "sop_instance_uid": delivery.sop_instance_uid,
+                "state": delivery.state,
+                "attempts": delivery.attempts,
+                "status": delivery.status,
+                "message": delivery.message,
+                "due_at": delivery.due_at.isoformat(),
+                "settled_at": delivery.settled_at.isoformat() if delivery.settled_at else None,
+            }
+            for delivery in sent
+        ],
+        "events": [
+            {
+                "at": event.at.isoformat(),
+                "before": event.before,
+                "after": event.after,
+                "message": event.message,
+            }
+            for event in jobs.events(job.id)
+        ],
+    }
+
+
+@click.command()
+@config_option
+@click.argument("series", required=False)
+@click.option("--all-failed", is_flag=True, help="Every series whose last revision failed.")
+def retry(config_path: Path, series: str | None, all_failed: bool) -> None:  # noqa: FBT001
+    """Start a finished series again: SERIES is its UID, or how it starts or ends.
+
+    A series without results is analysed again; one whose delivery failed is delivered
+    again. The objects keep their UIDs, so no destination shows a duplicate. Works while the
+    node runs, and before it is started.
+    """
+    if (series is None) != all_failed:
+        raise click.UsageError("give either a SERIES or --all-failed")
+    database = _open(config_path)
+    jobs = JobStore(database)
+    latest = {job.series_uid: job for job in jobs.all()}.values()
+    if all_failed:
+        chosen = [job for job in latest if job.state is JobState.FAILED]
+    else:
+        chosen = [job for job in latest if _matches(job, str(series))]
+        if len(chosen) != 1:
+            raise click.UsageError(f"{len(chosen)} series match {series!r}; one is needed")
+    for job in chosen:
+        try:
+            after = jobs.retry(job, at=utc_now())
+        except StateConflict as error:
+            raise click.ClickException(f"{job.series_uid} is {job.state}: {error}") from error
+        click.echo(f"{job.series_uid}: {job.state} -> {after}")
+    if not chosen:
+        click.echo("nothing to retry")

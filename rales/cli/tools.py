@@ -1,0 +1,151 @@
+"""``rales echo``, ``rales check`` and ``rales config check``: is everything in its place?"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from chestct.errors import ConfigError, RalesError
+from dicom_out.sender import Destination, OutcomeKind
+from dicom_out.sender import echo as send_echo
+from rales import config
+from rales.cli.options import config_option
+from rales.config import Config
+from rales.environment import free_bytes, refuse_shadowed_packages
+
+_GIB = 1 << 30
+_LOW_SPACE = 10 * _GIB
+
+
+@click.command()
+@config_option
+@click.argument("address", required=False)
+def echo(config_path: Path, address: str | None) -> None:
+    """Send a C-ECHO to this node itself, or to ADDRESS (AE@host:port).
+
+    Without ADDRESS the node that the configuration file describes is asked: the health
+    check of containers. Exit status 0 when it answers.
+    """
+    settings = config.load(config_path) if config_path.exists() or not address else Config()
+    target = Destination.parse(address) if address else _itself(settings)
+    outcome = send_echo(target, calling_ae=settings.node.ae_title)
+    click.echo(f"{target.ae_title}@{target.host}:{target.port}: {outcome.message}")
+    if outcome.kind is not OutcomeKind.DELIVERED:
+        raise click.exceptions.Exit(1)
+
+
+def _itself(settings: Config) -> Destination:
+    host = settings.node.host
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return Destination(
+        name="itself", ae_title=settings.node.ae_title, host=reachable, port=settings.node.port
+    )
+
+
+@click.command()
+@config_option
+def check(config_path: Path) -> None:
+    """Check that the node can run here: file, folders, models, port, destinations.
+
+    Exit status 0 when nothing is wrong; every line says what was looked at.
+    """
+    settings = config.load(config_path)
+    click.echo(f"ok    configuration {config_path}")
+    steps: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("environment", _check_environment),
+        ("data folder", lambda: _check_data_dir(settings)),
+        ("models", lambda: _check_models(settings)),
+        ("port", lambda: _check_port(settings)),
+        *(
+            (f"destination {one.name}", lambda one=one: _check_destination(one, settings))
+            for one in _destinations(settings)
+        ),
+    )
+    results = [_report(name, step) for name, step in steps]
+    if not all(results):
+        raise click.exceptions.Exit(1)
+
+
+def _report(name: str, step: Callable[[], str]) -> bool:
+    try:
+        click.echo(f"ok    {name}: {step()}")
+    except (RalesError, OSError) as error:
+        click.echo(f"FAIL  {name}: {error}")
+        return False
+    return True
+
+
+def _check_environment() -> str:
+    refuse_shadowed_packages()
+    return "the package names are ours alone"
+
+
+def _check_data_dir(settings: Config) -> str:
+    folder = settings.node.data_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / ".probe"
+    probe.write_bytes(b"")
+    probe.unlink()
+    free = free_bytes(folder)
+    if free < _LOW_SPACE:
+        raise ConfigError(f"{folder} has only {free / _GIB:.1f} GiB free")
+    return f"{folder}, {free / _GIB:.0f} GiB free"
+
+
+def _check_models(settings: Config) -> str:
+    from rales.pipeline import settings_of, warm_up  # noqa: PLC0415 - seconds of imports
+
+    facts = warm_up(settings_of(settings))
+    names = ", ".join(f"{model.name} {model.version}" for model in facts.models)
+    return f"{names} on {facts.provider}"
+
+
+def _check_port(settings: Config) -> str:
+    host, port = settings.node.host, settings.node.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            outcome = send_echo(_itself(settings), calling_ae=settings.node.ae_title)
+            if outcome.kind is OutcomeKind.DELIVERED:
+                return f"{port} is in use by this node, which answers C-ECHO"
+            raise ConfigError(f"{host}:{port} cannot be bound: {error.strerror}") from error
+    return f"{host}:{port} is free"
+
+
+def _destinations(settings: Config) -> Iterator[Destination]:
+    from rales.node import destinations_of  # noqa: PLC0415 - seconds of imports
+
+    yield from destinations_of(settings).values()
+
+
+def _check_destination(destination: Destination, settings: Config) -> str:
+    outcome = send_echo(destination, calling_ae=settings.node.ae_title)
+    if outcome.kind is not OutcomeKind.DELIVERED:
+        raise ConfigError(outcome.message)
+    return f"{destination.ae_title}@{destination.host}:{destination.port} answers C-ECHO"
+
+
+@click.group("config")
+def config_group() -> None:
+    """Work with the configuration file."""
+
+
+@config_group.command("check")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def config_check(file: Path) -> None:
+    """Check FILE without starting anything; every mistake is named with its key."""
+    settings = config.load(file)
+    node = settings.node
+    click.echo(f"{file} is right.")
+    click.echo(f"  {node.ae_title} will listen on {node.host}:{node.port}")
+    click.echo(f"  data in {node.data_dir}")
+    for one in settings.destinations:
+        click.echo(f"  results go to {one.name}: {one.ae_title}@{one.host}:{one.port}")
+    if not settings.destinations:
+        click.echo("  no destination: results stay in the data folder")

@@ -1,0 +1,242 @@
+"""The one configuration file: TOML, every key checked, every mistake named.
+
+Everything but ``[node]`` may be left out. An unknown key is an error that names the key
+and the nearest known one, since a misspelt safety setting must not be ignored.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from chestct.errors import ConfigError
+from chestct.findings import Method
+
+_AE_TITLE_LENGTH = 16
+
+
+def _ae_title(value: str) -> str:
+    """Check the AE value representation (PS3.5 table 6.2-1)."""
+    title = value.strip(" ")
+    if not title or len(title) > _AE_TITLE_LENGTH:
+        raise ValueError("an AE title has 1 to 16 characters")
+    if "\\" in title or not title.isascii() or not title.isprintable():
+        raise ValueError("an AE title is printable ASCII without a backslash")
+    return title
+
+
+def _pattern(value: str) -> str:
+    """Check that ``value`` is a regular expression."""
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return value
+
+
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Section(BaseModel):
+    """A table of the file: frozen, and nothing unknown in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NodeConfig(_Section):
+    """Who this node is and where it keeps its data."""
+
+    ae_title: AeTitle = "RALES"
+    host: str = "0.0.0.0"  # noqa: S104 - a hospital node listens; the firewall and the AE list guard
+    port: Port = 11112
+    data_dir: Path = Path("var")
+
+
+class DestinationConfig(_Section):
+    """One Application Entity that gets the results."""
+
+    name: str = Field(min_length=1, max_length=64)
+    ae_title: AeTitle
+    host: str = Field(min_length=1)
+    port: Annotated[int, Field(ge=1, le=65535)]
+
+
+class SecurityConfig(_Section):
+    """Who may send. An empty list lets any calling AE title in."""
+
+    allowed_calling_ae: tuple[AeTitle, ...] = ()
+
+
+class CompletionConfig(_Section):
+    """When a series counts as complete (see docs/operations.md)."""
+
+    settle_seconds: PositiveFloat = 2.0
+    quiet_seconds: PositiveFloat = 30.0
+
+
+class NetworkConfig(_Section):
+    """Limits of the listening side."""
+
+    maximum_associations: PositiveInt = 32
+    maximum_pdu_size: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
+    timeout_seconds: PositiveFloat = 60.0
+
+
+class EligibilityConfig(_Section):
+    """Which series are analysed. Patterns are case-insensitive regular expressions."""
+
+    body_parts: tuple[str, ...] = ("CHEST", "THORAX", "LUNG")
+    allow_missing_body_part: bool = True
+    series_description_include: tuple[Pattern, ...] = ()
+    series_description_exclude: tuple[Pattern, ...] = ()
+    kernel_include: tuple[Pattern, ...] = ()
+    kernel_exclude: tuple[Pattern, ...] = ()
+    maximum_thickness_mm: PositiveFloat = 5.0
+    minimum_slices: PositiveInt = 20
+
+
+class AnalysisConfig(_Section):
+    """How a series is analysed; thresholds and models change results, the rest does not."""
+
+    models_dir: Path | None = None
+    providers: tuple[str, ...] = ("TensorRT", "CUDA", "CPU")
+    threads: Annotated[int, Field(ge=0)] = 0
+    workers: PositiveInt = 1
+    attempts: PositiveInt = 3
+    high_opacity_hu: float = -300.0
+    minimum_lesion_ml: Annotated[float, Field(ge=0)] = 0.1
+    mild_percent: PositiveFloat = 5.0
+    moderate_percent: PositiveFloat = 25.0
+
+    def method(self) -> Method:
+        """Return the thresholds as the domain knows them."""
+        return Method(
+            high_opacity_hu=self.high_opacity_hu,
+            minimum_lesion_ml=self.minimum_lesion_ml,
+            mild_percent=self.mild_percent,
+            moderate_percent=self.moderate_percent,
+        )
+
+
+class DeliveryConfig(_Section):
+    """How often and how long a destination is tried."""
+
+    first_retry_seconds: PositiveFloat = 5.0
+    longest_retry_seconds: PositiveFloat = 600.0
+    give_up_after_hours: PositiveFloat = 72.0
+    timeout_seconds: PositiveFloat = 30.0
+
+
+class Config(_Section):
+    """The whole file."""
+
+    node: NodeConfig = NodeConfig()
+    destinations: tuple[DestinationConfig, ...] = ()
+    security: SecurityConfig = SecurityConfig()
+    completion: CompletionConfig = CompletionConfig()
+    network: NetworkConfig = NetworkConfig()
+    eligibility: EligibilityConfig = EligibilityConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
+    delivery: DeliveryConfig = DeliveryConfig()
+
+
+def load(path: Path) -> Config:
+    """Read and check the file at ``path``.
+
+    Relative paths in the file are taken from the folder of the file.
+
+    Raises:
+        ConfigError: The file is missing, is not TOML, or says something that cannot be.
+            The message names every wrong key, one a line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return _anchored(parse(raw), path.resolve().parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}:\n{error}") from error
+
+
+def parse(raw: Mapping[str, Any]) -> Config:
+    """Check a parsed file.
+
+    Raises:
+        ConfigError: As in :func:`load`.
+    """
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(error))) from error
+    names = [destination.name for destination in config.destinations]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"  destinations: the name {twice[0]!r} is given twice")
+    if config.analysis.moderate_percent <= config.analysis.mild_percent:
+        raise ConfigError("  analysis.moderate_percent must be above analysis.mild_percent")
+    return config
+
+
+def _anchored(config: Config, folder: Path) -> Config:
+    node = config.node.model_copy(update={"data_dir": folder / config.node.data_dir})
+    models_dir = config.analysis.models_dir
+    analysis = config.analysis.model_copy(
+        update={"models_dir": folder / models_dir if models_dir else None}
+    )
+    return config.model_copy(update={"node": node, "analysis": analysis})
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        where = tuple(problem["loc"])
+        name = ".".join(str(part) for part in where)
+        if problem["type"] == "extra_forbidden":
+            yield f"  unknown key {name!r}{_nearest(where)}"
+        else:
+            yield f"  {name}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _nearest(where: tuple[int | str, ...]) -> str:
+    """Suggest the known key that ``where`` most likely meant."""
+    section: type[BaseModel] | None = Config
+    for part in where[:-1]:
+        if isinstance(part, str) and section is not None:
+            section = _SECTIONS.get(part)
+    known = list(section.model_fields) if section else []
+    close = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known here: {', '.join(known)}" if known else ""
+
+
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "node": NodeConfig,
+    "destinations": DestinationConfig,
+    "security": SecurityConfig,
+    "completion": CompletionConfig,
+    "network": NetworkConfig,
+    "eligibility": EligibilityConfig,
+    "analysis": AnalysisConfig,
+    "delivery": DeliveryConfig,
+}

@@ -1,0 +1,170 @@
+"""A receiving PACS for the demo: Orthanc where it is installed, else pynetdicom's storage SCP."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from chestct.errors import RalesError
+from chestct.uids import Uid
+from dicom_out.sender import Destination, OutcomeKind, echo
+
+_START_SECONDS = 60.0
+
+T = TypeVar("T")
+
+
+class DemoFailed(RalesError):
+    """A step of the demo did not work; the message says which and what to look at."""
+
+
+class Pacs(Protocol):
+    """What the demo needs of a PACS."""
+
+    name: str
+    destination: Destination
+
+    def fetch(self, sop_instance_uid: Uid) -> bytes | None:
+        """Return the Part 10 file of an instance, or None when it is not there."""
+
+
+def free_port() -> int:
+    """Return a port on the loopback interface that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: str, look: Callable[[], T | None], seconds: float) -> T:
+    """Return the first answer of ``look`` that is not None.
+
+    Raises:
+        DemoFailed: There was none in time.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = look()
+        if answer is not None:
+            return answer
+        time.sleep(0.1)
+    raise DemoFailed(f"waited {seconds:.0f} s for {what}")
+
+
+@contextmanager
+def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``command`` in the background, its output in ``log``; end it on leaving."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def answers(destination: Destination) -> bool | None:
+    """Return True when ``destination`` answers a C-ECHO, None otherwise."""
+    outcome = echo(destination, calling_ae="DEMO")
+    return True if outcome.kind is OutcomeKind.DELIVERED else None
+
+
+@contextmanager
+def start_pacs(folder: Path, rales_ae: str) -> Iterator[Pacs]:
+    """Start the PACS with its data and log in ``folder``."""
+    folder.mkdir(parents=True)
+    orthanc = shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    port = free_port()
+    destination = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=port)
+    if orthanc:
+        web_port = free_port()
+        command = [orthanc, str(_orthanc_config(folder, destination, web_port, rales_ae))]
+        pacs: Pacs = _Orthanc(destination, web_port)
+    else:
+        store = folder / "storage"
+        store.mkdir()
+        command = [sys.executable, "-m", "pynetdicom", "storescp", str(port)]
+        command += ["-aet", destination.ae_title, "-od", str(store)]
+        pacs = _StorageScp(destination, store)
+    log = folder / "pacs.log"
+    with running(command, log):
+        wait_for(
+            f"{pacs.name} to answer C-ECHO (see {log})",
+            lambda: answers(destination),
+            _START_SECONDS,
+        )
+        yield pacs
+
+
+def _orthanc_config(folder: Path, destination: Destination, web_port: int, rales_ae: str) -> Path:
+    """Write a configuration that takes objects from this machine's Rales and nobody else.
+
+    Debian's Orthanc always binds every interface for DICOM, hence the checks of host and AE.
+    """
+    config = {
+        "Name": "demo PACS",
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "DicomAet": destination.ae_title,
+        "DicomPort": destination.port,
+        "DicomCheckCalledAet": True,
+        "DicomAlwaysAllowEcho": True,
+        "DicomAlwaysAllowStore": False,
+        "DicomCheckModalityHost": True,
+        "DicomModalities": {"rales": [rales_ae, "127.0.0.1", 104]},
+        "HttpPort": web_port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [],
+    }
+    path = folder / "orthanc.json"
+    path.write_text(json.dumps(config, indent=2))
+    return path
+
+
+class _Orthanc:
+    name = "Orthanc"
+
+    def __init__(self, destination: Destination, web_port: int) -> None:
+        self.destination = destination
+        self._url = f"http://127.0.0.1:{web_port}"
+
+    def fetch(self, sop_instance_uid: Uid) -> bytes | None:
+        query = {"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}
+        found = json.loads(self._call("/tools/find", json.dumps(query).encode()))
+        return self._call(f"/instances/{found[0]}/file") if found else None
+
+    def _call(self, path: str, body: bytes | None = None) -> bytes:
+        request = urllib.request.Request(self._url + path, data=body)  # noqa: S310 - loopback http
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return bytes(answer.read())
+        except urllib.error.URLError as error:
+            raise DemoFailed(f"Orthanc did not answer {path}: {error}") from error
+
+
+class _StorageScp:
+    name = "pynetdicom's storage SCP"
+
+    def __init__(self, destination: Destination, store: Path) -> None:
+        self.destination = destination
+        self._store = store
+
+    def fetch(self, sop_instance_uid: Uid) -> bytes | None:
+        for path in self._store.rglob("*"):
+            if path.name.endswith(sop_instance_uid):
+                return path.read_bytes()
+        return None

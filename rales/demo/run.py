@@ -1,0 +1,180 @@
+"""The steps of the demo: PACS, node, series in, SEG and SR out, pictures to look at."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pydicom
+
+from chestct.states import JobState
+from dicom_out.sender import Destination
+from dicom_out.text import render_text
+from rales.demo.pacs import (
+    DemoFailed,
+    Pacs,
+    answers,
+    free_port,
+    running,
+    start_pacs,
+    wait_for,
+)
+from rales.results import load_objects
+from rales.store import Database, Job, JobStore
+
+_AE_TITLE = "RALES"
+_ENDED = (JobState.DONE, JobState.REJECTED, JobState.FAILED)
+_RESULT_SECONDS = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoResult:
+    """What came out.
+
+    ``seconds`` are wall-clock seconds per step of the demo, then per stage of the analysis.
+    """
+
+    job: Job
+    folder: Path
+    seconds: dict[str, float]
+    overlap: float | None
+
+
+def run_demo(series: Path | None, out: Path, say: Callable[[str], None]) -> DemoResult:
+    """Run the main job on ``series``, or on the sample series, and fill ``out``.
+
+    Raises:
+        DemoFailed: A step did not work.
+    """
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    seconds: dict[str, float] = {}
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(TemporaryDirectory(prefix="rales-demo-")))
+        source = series or _sample(work / "series", seconds, say)
+        pacs = stack.enter_context(start_pacs(work / "pacs", _AE_TITLE))
+        say(f"PACS: {pacs.name} at {pacs.destination.port}")
+        node = stack.enter_context(_node(work / "node", pacs, out / "rales.log"))
+        say(f"Rales listens at port {node.port}")
+        with _timed(seconds, "send"):
+            sender = _send(source, node)
+        say(f"sent {source} with {sender}")
+        with _timed(seconds, "wait for the results"):
+            job = _await_end(work / "node")
+        if job.state is not JobState.DONE:
+            raise DemoFailed(f"the series is {job.state} ({job.reason}): {job.message}")
+        _collect(job, pacs, out)
+        say(f"{pacs.name} has the SEG and the SR")
+    stages = job.result["seconds"] if job.result else {}
+    seconds.update({f"  {stage}": float(value) for stage, value in stages.items()})
+    overlap = None if series else _overlap_with_truth(out / "seg.dcm")
+    return DemoResult(job=job, folder=out, seconds=seconds, overlap=overlap)
+
+
+def _sample(folder: Path, seconds: dict[str, float], say: Callable[[str], None]) -> Path:
+    from inference.phantom import make_thorax, sample_spec, write_series  # noqa: PLC0415
+
+    say("making the sample series (a thorax phantom)")
+    with _timed(seconds, "make the sample series"):
+        write_series(make_thorax(sample_spec()), folder)
+    return folder
+
+
+@contextmanager
+def _node(folder: Path, pacs: Pacs, log: Path) -> Iterator[Destination]:
+    folder.mkdir()
+    port = free_port()
+    config = folder / "rales.toml"
+    config.write_text(
+        "[node]\n"
+        f'ae_title = "{_AE_TITLE}"\nhost = "127.0.0.1"\nport = {port}\n'
+        "[[destinations]]\n"
+        f'name = "pacs"\nae_title = "{pacs.destination.ae_title}"\n'
+        f'host = "127.0.0.1"\nport = {pacs.destination.port}\n'
+    )
+    node = Destination(name="rales", ae_title=_AE_TITLE, host="127.0.0.1", port=port)
+    command = [sys.executable, "-m", "rales", "serve", "--config", str(config)]
+    with running(command, log) as process:
+
+        def answered() -> bool | None:
+            if process.poll() is not None:
+                raise DemoFailed(f"rales serve ended:\n{log.read_text()}")
+            return answers(node)
+
+        wait_for(f"Rales to answer C-ECHO (see {log})", answered, 120.0)
+        yield node
+
+
+def _send(source: Path, node: Destination) -> str:
+    """Send every file with dcmtk's storescu where it is installed, else with pynetdicom's."""
+    storescu = shutil.which("storescu")
+    address = [node.host, str(node.port)]
+    if storescu:
+        tool = "dcmtk's storescu"
+        options = ["-aec", node.ae_title, "-aet", "MODALITY", "--propose-lossless"]
+        plain = [*options[:-1], "+sd", "+r"]
+        command = [storescu, *plain, *address, str(source)]
+    else:
+        tool = "pynetdicom's storescu"
+        options = ["-aec", node.ae_title, "-aet", "MODALITY", "-r"]
+        command = [sys.executable, "-m", "pynetdicom", "storescu", *options, *address, str(source)]
+    done = subprocess.run(  # noqa: S603
+        command, env=os.environ | {"TCP_NODELAY": "1"}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise DemoFailed(f"{tool} failed:\n{done.stdout}{done.stderr}")
+    return tool
+
+
+def _await_end(folder: Path) -> Job:
+    database = Database(folder / "var" / "state.sqlite")
+    try:
+        jobs = JobStore(database)
+
+        def ended() -> Job | None:
+            found = jobs.all()
+            return found[-1] if found and found[-1].state in _ENDED else None
+
+        return wait_for("the results", ended, _RESULT_SECONDS)
+    finally:
+        database.close()
+
+
+def _collect(job: Job, pacs: Pacs, out: Path) -> None:
+    """Fetch the objects back from the PACS and lay everything out to look at."""
+    for item in load_objects(job):
+        content = pacs.fetch(item.sop_instance_uid)
+        if content is None:
+            raise DemoFailed(f"the {item.role} is not in {pacs.name}")
+        (out / f"{item.role}.dcm").write_bytes(content)
+        sent, got = pydicom.dcmread(item.path), pydicom.dcmread(io.BytesIO(content))
+        if sent != got:
+            raise DemoFailed(f"the {item.role} in {pacs.name} differs from the one that was made")
+    results = Path(job.result["overlay"]).parent if job.result else out
+    shutil.copy(results / "overlay.png", out)
+    shutil.copy(results / "findings.json", out)
+    report = pydicom.dcmread(out / "sr.dcm")
+    (out / "sr.txt").write_text(render_text(report), encoding="utf-8")
+
+
+def _overlap_with_truth(seg: Path) -> float:
+    """Return the Dice overlap of the lesion segment with the sample's truth."""
+    return json.loads("0")  # replaced below
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[step] = time.perf_counter() - start

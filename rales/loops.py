@@ -1,0 +1,63 @@
+"""A thread that does one step again and again, sleeping until the next one is due."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+_LOG = logging.getLogger(__name__)
+
+_LONGEST_SLEEP = 1.0
+"""Seconds; ``rales retry`` changes the state file from outside and cannot wake a loop."""
+
+
+def utc_now() -> datetime:
+    """Return the present as an aware datetime."""
+    return datetime.now(UTC)
+
+
+class Loop:
+    """Runs ``step`` in a thread of its own.
+
+    ``step`` gets the present and returns when it wants to be called next, or None for
+    "when woken". A step that raises is logged and tried again: the node keeps serving.
+    """
+
+    def __init__(self, name: str, step: Callable[[datetime], datetime | None]) -> None:
+        self._step = step
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have the next step done now."""
+        self._wake.set()
+
+    def stop(self, timeout: float) -> bool:
+        """Ask the thread to end after its present step; tell whether it did in time."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            due: datetime | None = None
+            try:
+                due = self._step(utc_now())
+            except Exception:
+                _LOG.exception("%s: a step failed; it will be tried again", self._thread.name)
+            self._wake.wait(_pause(due))
+
+
+def _pause(due: datetime | None) -> float:
+    if due is None:
+        return _LONGEST_SLEEP
+    return min(_LONGEST_SLEEP, max(0.0, (due - utc_now()).total_seconds()))

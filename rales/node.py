@@ -1,0 +1,225 @@
+"""The running node: receiver, assembly, analysis and delivery over one state file."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from chestct.errors import ConfigError
+from dicom_out.sender import Destination, send
+from rales.assembly import AssemblyWorker
+from rales.config import Config
+from rales.deliveries import BackOff, DeliveryWorker
+from rales.loops import Loop, utc_now
+from rales.pipeline import InferenceFacts, settings_of
+from rales.store import Database, DeliveryStore, InstanceStore, JobStore
+from rales.store.facts import NodeFacts
+from rales.worker import AnalysisWorker
+from scp.assembler import CompletionPolicy
+from scp.server import RunningScp, ScpSettings, start
+from scp.spool import Spool
+
+_LOG = logging.getLogger(__name__)
+
+_STOP_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the node keeps what below its data folder."""
+
+    data_dir: Path
+
+    @property
+    def state(self) -> Path:
+        """The SQLite file."""
+        return self.data_dir / "state.sqlite"
+
+    @property
+    def spool(self) -> Path:
+        """The received instances."""
+        return self.data_dir / "spool"
+
+    @property
+    def results(self) -> Path:
+        """One folder per analysed job."""
+        return self.data_dir / "results"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the running node."""
+        return self.data_dir / "node.lock"
+
+
+def destinations_of(config: Config) -> dict[str, Destination]:
+    """Return the configured destinations by name."""
+    return {
+        one.name: Destination(name=one.name, ae_title=one.ae_title, host=one.host, port=one.port)
+        for one in config.destinations
+    }
+
+
+class Node:
+    """Everything that ``rales serve`` runs; a context manager.
+
+    Raises:
+        ConfigError: The data folder cannot be used, or another node uses it.
+        ModelError: The models cannot be loaded.
+        OSError: The port cannot be bound.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._layout = Layout(config.node.data_dir)
+        self._stack = ExitStack()
+        self._loops: list[Loop] = []
+        self._scp: RunningScp | None = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._lock(stack)
+            database = Database(self._layout.state)
+            stack.callback(database.close)
+            self._start(database, stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+        _LOG.info("stopped")
+
+    @property
+    def port(self) -> int:
+        """The port that the receiver is bound to."""
+        assert self._scp is not None
+        return self._scp.port
+
+    def _lock(self, stack: ExitStack) -> None:
+        """Keep a second node out of the data folder."""
+        try:
+            self._layout.data_dir.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(self._layout.lock.open("w"))
+        except OSError as error:
+            raise ConfigError(
+                f"node.data_dir {self._layout.data_dir} cannot be used: {error.strerror}"
+            ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"another node is using {self._layout.data_dir}") from error
+
+    def _start(self, database: Database, stack: ExitStack) -> None:
+        config = self._config
+        jobs, deliveries = JobStore(database), DeliveryStore(database)
+        instances = InstanceStore(database, on_change=self._wake)
+        interrupted = jobs.recover(attempts=config.analysis.attempts, at=utc_now())
+        if interrupted:
+            _LOG.warning("%d analyses were interrupted by the last stop; they go on", interrupted)
+        analysis = self._analysis_workers(jobs, instances, stack)
+        delivery = self._delivery_worker(jobs, deliveries)
+        policy = CompletionPolicy(
+            settle_seconds=config.completion.settle_seconds,
+            quiet_seconds=config.completion.quiet_seconds,
+        )
+        assembly = AssemblyWorker(jobs=jobs, instances=instances, policy=policy)
+        self._loops = [
+            Loop("assembly", assembly.step),
+            *(Loop(f"analysis-{n}", worker.step) for n, worker in enumerate(analysis)),
+            Loop("delivery", delivery.step),
+        ]
+        inference = analysis[0].warm_up()
+        _LOG.info("inference on %s", inference.provider)
+        self._scp = stack.enter_context(self._receiver(instances))
+        self._write_facts(database, inference)
+        stack.callback(self._stop_loops)
+        for loop in self._loops:
+            loop.start()
+        _LOG.info("%s listens on %s:%d", config.node.ae_title, config.node.host, self.port)
+
+    def _analysis_workers(
+        self, jobs: JobStore, instances: InstanceStore, stack: ExitStack
+    ) -> Sequence[AnalysisWorker]:
+        analysis = self._config.analysis
+        settings = settings_of(self._config)
+        workers = []
+        for _ in range(analysis.workers):
+            worker = AnalysisWorker(
+                jobs=jobs,
+                instances=instances,
+                settings=settings,
+                results_dir=self._layout.results,
+                attempts=analysis.attempts,
+                clock=utc_now,
+                on_composed=self._wake,
+            )
+            stack.callback(worker.close)
+            workers.append(worker)
+        return workers
+
+    def _delivery_worker(self, jobs: JobStore, deliveries: DeliveryStore) -> DeliveryWorker:
+        delivery = self._config.delivery
+        return DeliveryWorker(
+            jobs=jobs,
+            deliveries=deliveries,
+            destinations=destinations_of(self._config),
+            sender=partial(
+                send,
+                calling_ae=self._config.node.ae_title,
+                timeout_seconds=delivery.timeout_seconds,
+            ),
+            back_off=BackOff(
+                first=timedelta(seconds=delivery.first_retry_seconds),
+                longest=timedelta(seconds=delivery.longest_retry_seconds),
+                give_up_after=timedelta(hours=delivery.give_up_after_hours),
+            ),
+            clock=utc_now,
+        )
+
+    def _receiver(self, instances: InstanceStore) -> RunningScp:
+        config = self._config
+        settings = ScpSettings(
+            ae_title=config.node.ae_title,
+            host=config.node.host,
+            port=config.node.port,
+            allowed_calling_ae=frozenset(config.security.allowed_calling_ae),
+            maximum_pdu_size=config.network.maximum_pdu_size,
+            maximum_associations=config.network.maximum_associations,
+            network_timeout=config.network.timeout_seconds,
+        )
+        return start(settings, spool=Spool(self._layout.spool), intake=instances, clock=utc_now)
+
+    def _write_facts(self, database: Database, inference: InferenceFacts) -> None:
+        models = ", ".join(f"{model.name} {model.version}" for model in inference.models)
+        NodeFacts(database).write(
+            {
+                "ae_title": self._config.node.ae_title,
+                "address": f"{self._config.node.host}:{self.port}",
+                "started": utc_now().isoformat(timespec="seconds"),
+                "version": version("rales"),
+                "provider": inference.provider,
+                "models": models,
+            }
+        )
+
+    def _wake(self) -> None:
+        for loop in self._loops:
+            loop.wake()
+
+    def _stop_loops(self) -> None:
+        for loop in self._loops:
+            if not loop.stop(_STOP_SECONDS):
+                _LOG.warning("a loop is still busy; what it does is taken up at the next start")

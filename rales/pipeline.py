@@ -1,0 +1,216 @@
+"""The main job without any network: one complete series in, SEG, SR and pictures out."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from chestct.errors import OutOfResources
+from chestct.findings import Method
+from chestct.results import AnalysisKey, ModelIdentity, ResultReference
+from chestct.series import Series
+from chestct.uids import digest
+from dicom_out.compose import SoftwareIdentity, compose
+from dicom_out.compose import warm_up as warm_up_writer
+from inference.analysis import Stage, analyse
+from inference.eligibility import EligibilityRules
+from inference.loading import LoadingPolicy, load
+from inference.ports import ModelSet
+from inference.session import load_models
+from rales.config import Config
+from rales.overlay import write_montage
+from rales.results import AnalysisReport
+
+Progress = Callable[[str, float], None]
+"""Called with the name of the stage and the part of it that is done, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisSettings:
+    """Everything but the series that an analysis depends on; crosses process boundaries.
+
+    ``threads`` 0 lets ONNX Runtime choose.
+    """
+
+    rules: EligibilityRules
+    method: Method
+    models_dir: Path | None
+    providers: tuple[str, ...]
+    threads: int
+    station_name: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the settings that change a result."""
+        return digest((repr(self.rules), repr(self.method)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisRequest:
+    """One series to analyse into ``folder``."""
+
+    series: Series
+    settings: AnalysisSettings
+    folder: Path
+    predecessor: ResultReference | None
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceFacts:
+    """What does the inference: the execution provider and the models."""
+
+    provider: str
+    models: tuple[ModelIdentity, ...]
+
+
+def settings_of(config: Config) -> AnalysisSettings:
+    """Return the analysis settings that the configuration file asks for."""
+    eligibility = config.eligibility
+    return AnalysisSettings(
+        rules=EligibilityRules(
+            body_parts=eligibility.body_parts,
+            allow_missing_body_part=eligibility.allow_missing_body_part,
+            series_description_include=eligibility.series_description_include,
+            series_description_exclude=eligibility.series_description_exclude,
+            kernel_include=eligibility.kernel_include,
+            kernel_exclude=eligibility.kernel_exclude,
+            maximum_thickness_mm=eligibility.maximum_thickness_mm,
+            minimum_slices=eligibility.minimum_slices,
+        ),
+        method=config.analysis.method(),
+        models_dir=config.analysis.models_dir,
+        providers=config.analysis.providers,
+        threads=config.analysis.threads,
+        station_name=config.node.ae_title,
+    )
+
+
+@cache
+def models_for(models_dir: Path | None, providers: tuple[str, ...], threads: int) -> ModelSet:
+    """Load the models once a process."""
+    return load_models(models_dir, providers=providers, threads=threads)
+
+
+def warm_up(settings: AnalysisSettings) -> InferenceFacts:
+    """Load what the first series would otherwise wait for, and say what was loaded.
+
+    Raises:
+        ModelError: The models cannot be used.
+    """
+    models = models_for(settings.models_dir, settings.providers, settings.threads)
+    warm_up_writer()
+    return InferenceFacts(
+        provider=models.provider, models=(models.lungs.identity, models.lesions.identity)
+    )
+
+
+def models_digest(models: tuple[ModelIdentity, ...]) -> str:
+    """Return the SHA-256 that stands for a set of models."""
+    return digest(model.digest for model in models)
+
+
+def run(
+    request: AnalysisRequest, progress: Progress = lambda _stage, _part: None
+) -> AnalysisReport:
+    """Analyse one series and leave its results in ``request.folder``.
+
+    Raises:
+        SeriesRejected: The series cannot or must not be analysed; nothing is written.
+        ResultInvalid: A written object did not read back as computed.
+        OutOfResources: The results cannot be written.
+    """
+    settings = request.settings
+    models = models_for(settings.models_dir, settings.providers, settings.threads)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "load", progress):
+        volume = load(request.series, LoadingPolicy(rules=settings.rules))
+    analysis = analyse(
+        volume, models, settings.method, lambda stage, part: progress(_name(stage), part)
+    )
+    seconds.update({_name(stage): value for stage, value in analysis.seconds.items()})
+    key = AnalysisKey(
+        series_uid=request.series.series_uid,
+        instances_digest=request.series.digest,
+        models_digest=models_digest(analysis.models),
+        config_digest=settings.digest,
+    )
+    with _timed(seconds, "write", progress), _disk_errors():
+        request.folder.mkdir(parents=True, exist_ok=True)
+        results = compose(
+            series=request.series,
+            volume=volume,
+            lesion_map=analysis.lesion_map,
+            findings=analysis.findings,
+            models=analysis.models,
+            key=key,
+            predecessor=request.predecessor,
+            folder=request.folder,
+            created=request.created,
+            software=SoftwareIdentity(
+                name="Rales", version=version("rales"), station_name=settings.station_name
+            ),
+        )
+        overlay = request.folder / "overlay.png"
+        write_montage(overlay, volume, analysis.lesion_map, analysis.findings)
+    report = AnalysisReport(
+        results=results,
+        findings=analysis.findings,
+        seconds=seconds,
+        provider=models.provider,
+        overlay=overlay,
+    )
+    _write_findings(request, report, analysis.models)
+    return report
+
+
+def _write_findings(
+    request: AnalysisRequest, report: AnalysisReport, models: tuple[ModelIdentity, ...]
+) -> None:
+    content = {
+        "notice": "AI-made, research use only, not verified by a radiologist.",
+        "series_uid": request.series.series_uid,
+        "study_uid": request.series.instances[0].study_uid,
+        "instances": len(request.series.instances),
+        "created": request.created.isoformat(timespec="seconds"),
+        "software": f"Rales {version('rales')}",
+        "models": [asdict(model) for model in models],
+        "provider": report.provider,
+        "findings": report.findings.to_dict(),
+        "seconds": {stage: round(value, 3) for stage, value in report.seconds.items()},
+        "objects": {item.role: item.sop_instance_uid for item in report.results.objects},
+    }
+    with _disk_errors():
+        (request.folder / "findings.json").write_text(
+            json.dumps(content, indent=2) + "\n", encoding="utf-8"
+        )
+
+
+def _name(stage: Stage) -> str:
+    return str(stage.value)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str, progress: Progress) -> Iterator[None]:
+    progress(stage, 0.0)
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
+    progress(stage, 1.0)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OutOfResources(f"the results cannot be written: {reason}") from error

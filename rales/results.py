@@ -1,0 +1,81 @@
+"""What an analysis leaves on disk and how the state file refers to it.
+
+A result folder holds ``seg.dcm``, ``sr.dcm``, ``findings.json`` and ``overlay.png``. The
+state file keeps the same facts in short, with the UIDs of the objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from chestct.findings import Findings
+from chestct.results import ResultObject, ResultReference, ResultSet
+from chestct.uids import Uid
+from rales.store.jobs import Job
+
+SR_ROLE = "sr"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisReport:
+    """Everything that one successful analysis reports.
+
+    ``seconds`` are wall-clock seconds per stage, in the order in which they ran.
+    """
+
+    results: ResultSet
+    findings: Findings
+    seconds: Mapping[str, float]
+    provider: str
+    overlay: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, for the state file."""
+        total = self.findings.total
+        return {
+            "objects": [asdict(item) | {"path": str(item.path)} for item in self.results.objects],
+            "overlay": str(self.overlay),
+            "provider": self.provider,
+            "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
+            "findings": {
+                "lesion_present": self.findings.presence.positive,
+                "lesions": len(self.findings.lesions),
+                "involved_percent": round(total.involved_percent, 2),
+                "lesion_ml": round(total.lesion_ml, 2),
+                "lung_ml": round(total.volume_ml, 1),
+                "severity": str(self.findings.severity),
+                "quality_flags": list(self.findings.quality_flags),
+            },
+        }
+
+
+def load_objects(job: Job) -> list[ResultObject]:
+    """Return the result objects of a composed job, in the order in which they are sent."""
+    stored = job.result["objects"] if job.result else []
+    return [
+        ResultObject(
+            role=item["role"],
+            path=Path(item["path"]),
+            sop_class_uid=Uid(item["sop_class_uid"]),
+            sop_instance_uid=Uid(item["sop_instance_uid"]),
+            series_uid=Uid(item["series_uid"]),
+            study_uid=Uid(item["study_uid"]),
+        )
+        for item in stored
+    ]
+
+
+def sr_reference(job: Job) -> ResultReference | None:
+    """Return the reference to the SR of an earlier job, which a new SR supersedes."""
+    for item in load_objects(job):
+        if item.role == SR_ROLE:
+            return ResultReference(
+                study_uid=item.study_uid,
+                series_uid=item.series_uid,
+                sop_class_uid=item.sop_class_uid,
+                sop_instance_uid=item.sop_instance_uid,
+            )
+    return None

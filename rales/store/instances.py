@@ -1,0 +1,160 @@
+"""Which instances are durable, and of which series."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from chestct.series import ReceivedInstance
+from chestct.states import JobState
+from chestct.uids import Uid
+from rales.store.database import Database, from_text, to_text
+from rales.store.jobs import add_event, change_state
+from scp.ports import AssociationEnd, Recorded
+
+
+class InstanceStore:
+    """The receiver's :class:`scp.ports.Intake`: records instances and opens jobs for them."""
+
+    def __init__(self, database: Database, *, on_change: Callable[[], None]) -> None:
+        """Record into ``database`` and call ``on_change`` after what may complete a series."""
+        self._database = database
+        self._on_change = on_change
+
+    def record(self, instance: ReceivedInstance) -> Recorded:
+        """Record an instance whose bytes are durable; open or extend its series' job.
+
+        The same bytes again change nothing. Other bytes under the same SOP Instance UID
+        take the place of the old ones, which stay on disk and in the table.
+
+        Raises:
+            OutOfResources: The state file cannot be written.
+        """
+        with self._database.transaction() as tx:
+            recorded = _insert(tx, instance)
+            if recorded is not Recorded.REPEATED:
+                _open_job(tx, instance, late=recorded)
+        return recorded
+
+    def association_ended(
+        self, series_uids: frozenset[Uid], calling_ae: str, how: AssociationEnd, at: datetime
+    ) -> None:
+        """Note that no association is sending ``series_uids`` any more."""
+        with self._database.transaction() as tx:
+            tx.executemany(
+                "UPDATE jobs SET association_ended_at = ? WHERE series_uid = ? AND state = ?",
+                [(to_text(at), uid, JobState.RECEIVING) for uid in sorted(series_uids)],
+            )
+        self._on_change()
+
+    def of_series(self, series_uid: Uid) -> list[ReceivedInstance]:
+        """Return the current instances of a series."""
+        rows = self._database.rows(
+            "SELECT * FROM instances WHERE series_uid = ? AND current = 1", (series_uid,)
+        )
+        return [_instance(row) for row in rows]
+
+    def count(self) -> int:
+        """Return how many instances were ever recorded."""
+        return int(self._database.rows("SELECT count(*) FROM instances")[0][0])
+
+
+def _insert(tx: sqlite3.Connection, instance: ReceivedInstance) -> Recorded:
+    same = tx.execute(
+        "SELECT current FROM instances WHERE sop_instance_uid = ? AND content_digest = ?",
+        (instance.sop_instance_uid, instance.content_digest),
+    ).fetchone()
+    if same and same["current"]:
+        return Recorded.REPEATED
+    replaced = tx.execute(
+        "UPDATE instances SET current = 0 WHERE sop_instance_uid = ? AND series_uid = ?"
+        " AND current = 1",
+        (instance.sop_instance_uid, instance.series_uid),
+    ).rowcount
+    if same:
+        tx.execute(
+            "UPDATE instances SET current = 1 WHERE sop_instance_uid = ? AND content_digest = ?",
+            (instance.sop_instance_uid, instance.content_digest),
+        )
+    else:
+        tx.execute(
+            "INSERT INTO instances (sop_instance_uid, content_digest, series_uid, study_uid,"
+            " sop_class_uid, transfer_syntax_uid, patient_key, path, size, slice_position,"
+            " expected_instances, calling_ae, received_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                instance.sop_instance_uid,
+                instance.content_digest,
+                instance.series_uid,
+                instance.study_uid,
+                instance.sop_class_uid,
+                instance.transfer_syntax_uid,
+                instance.patient_key,
+                str(instance.path),
+                instance.size,
+                instance.slice_position,
+                instance.expected_instances,
+                instance.calling_ae,
+                to_text(instance.received_at),
+            ),
+        )
+    return Recorded.REPLACED if replaced else Recorded.NEW
+
+
+def _open_job(tx: sqlite3.Connection, instance: ReceivedInstance, *, late: Recorded) -> None:
+    """See that the series has a job in RECEIVING; supersede one that still waits its turn."""
+    at = to_text(instance.received_at)
+    last = tx.execute(
+        "SELECT id, revision, state FROM jobs WHERE series_uid = ? ORDER BY revision DESC LIMIT 1",
+        (instance.series_uid,),
+    ).fetchone()
+    if last and last["state"] == JobState.RECEIVING:
+        tx.execute("UPDATE jobs SET association_ended_at = NULL WHERE id = ?", (last["id"],))
+        return
+    revision = last["revision"] + 1 if last else 1
+    if last and last["state"] == JobState.READY:
+        change_state(
+            tx,
+            last["id"],
+            JobState.READY,
+            JobState.SUPERSEDED,
+            at=at,
+            message=f"more instances arrived: revision {revision} takes over",
+        )
+    job_id = tx.execute(
+        "INSERT INTO jobs (series_uid, study_uid, calling_ae, revision, state, since, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            instance.series_uid,
+            instance.study_uid,
+            instance.calling_ae,
+            revision,
+            JobState.RECEIVING,
+            at,
+            at,
+        ),
+    ).lastrowid
+    why = "first instance" if revision == 1 else f"{late} instance after revision {revision - 1}"
+    add_event(
+        tx, job_id, None, JobState.RECEIVING, at=at, message=f"{why} from {instance.calling_ae}"
+    )
+
+
+def _instance(row: sqlite3.Row) -> ReceivedInstance:
+    return ReceivedInstance(
+        path=Path(row["path"]),
+        sop_class_uid=Uid(row["sop_class_uid"]),
+        sop_instance_uid=Uid(row["sop_instance_uid"]),
+        series_uid=Uid(row["series_uid"]),
+        study_uid=Uid(row["study_uid"]),
+        patient_key=row["patient_key"],
+        transfer_syntax_uid=Uid(row["transfer_syntax_uid"]),
+        content_digest=row["content_digest"],
+        size=row["size"],
+        received_at=from_text(row["received_at"]),
+        calling_ae=row["calling_ae"],
+        slice_position=row["slice_position"],
+        expected_instances=row["expected_instances"],
+    )

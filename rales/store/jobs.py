@@ -1,0 +1,325 @@
+"""Jobs: one revision of one series on its way from received to done."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chestct.states import JobState, may_follow
+from chestct.uids import Uid
+from rales.store.database import Database, from_text, to_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One row of ``jobs``, as it was when it was read."""
+
+    id: int
+    series_uid: Uid
+    study_uid: Uid
+    calling_ae: str
+    revision: int
+    state: JobState
+    since: datetime
+    created_at: datetime
+    reason: str
+    message: str
+    association_ended_at: datetime | None
+    instances_digest: str | None
+    instance_count: int
+    key: str | None
+    attempts: int
+    due_at: datetime | None
+    result: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of a job's history."""
+
+    at: datetime
+    before: str | None
+    after: str
+    message: str
+
+
+class StateConflict(RuntimeError):
+    """A job was not in the state that a change expected; nothing was changed."""
+
+
+def add_event(
+    tx: sqlite3.Connection,
+    job_id: int | None,
+    before: JobState | None,
+    after: JobState,
+    *,
+    at: str,
+    message: str,
+) -> None:
+    """Append one line to a job's history."""
+    tx.execute(
+        "INSERT INTO job_events (job_id, at, before, after, message) VALUES (?, ?, ?, ?, ?)",
+        (job_id, at, before, after, message),
+    )
+
+
+def change_state(
+    tx: sqlite3.Connection,
+    job_id: int,
+    before: JobState,
+    after: JobState,
+    *,
+    at: str,
+    message: str,
+    reason: str = "",
+) -> None:
+    """Move a job from ``before`` to ``after`` and write the event.
+
+    Raises:
+        StateConflict: The job is not in ``before`` (any more), or the move is not legal.
+    """
+    if not may_follow(before, after):
+        raise StateConflict(f"no job goes from {before} to {after}")
+    changed = tx.execute(
+        "UPDATE jobs SET state = ?, since = ?, message = ?, reason = ?, due_at = NULL"
+        " WHERE id = ? AND state = ?",
+        (after, at, message, reason, job_id, before),
+    ).rowcount
+    if not changed:
+        raise StateConflict(f"job {job_id} is not {before} any more")
+    add_event(tx, job_id, before, after, at=at, message=message)
+
+
+class JobStore:
+    """Queries and guarded transitions of jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, job_id: int) -> Job:
+        """Return one job.
+
+        Raises:
+            KeyError: There is none of that number.
+        """
+        rows = self._database.rows("SELECT * FROM jobs WHERE id = ?", (job_id,))
+        if not rows:
+            raise KeyError(job_id)
+        return _job(rows[0])
+
+    def in_state(self, state: JobState) -> list[Job]:
+        """Return all jobs in ``state``, oldest first."""
+        rows = self._database.rows("SELECT * FROM jobs WHERE state = ? ORDER BY id", (state,))
+        return [_job(row) for row in rows]
+
+    def all(self) -> list[Job]:
+        """Return every job, newest last."""
+        return [_job(row) for row in self._database.rows("SELECT * FROM jobs ORDER BY id")]
+
+    def latest_of_series(self, series_uid: str) -> Job | None:
+        """Return the newest revision of a series."""
+        rows = self._database.rows(
+            "SELECT * FROM jobs WHERE series_uid = ? ORDER BY revision DESC LIMIT 1", (series_uid,)
+        )
+        return _job(rows[0]) if rows else None
+
+    def events(self, job_id: int) -> list[Event]:
+        """Return the history of a job, oldest first."""
+        rows = self._database.rows(
+            "SELECT * FROM job_events WHERE job_id = ? ORDER BY id", (job_id,)
+        )
+        return [
+            Event(
+                at=from_text(row["at"]),
+                before=row["before"],
+                after=row["after"],
+                message=row["message"],
+            )
+            for row in rows
+        ]
+
+    def move(
+        self,
+        job: Job,
+        after: JobState,
+        *,
+        at: datetime,
+        message: str,
+        reason: str = "",
+    ) -> None:
+        """Move ``job`` from the state it was read in to ``after``.
+
+        Raises:
+            StateConflict: Somebody else moved it, or the move is not legal.
+        """
+        with self._database.transaction() as tx:
+            change_state(
+                tx, job.id, job.state, after, at=to_text(at), message=message, reason=reason
+            )
+
+    def mark_ready(
+        self, job: Job, *, instances_digest: str, count: int, at: datetime, message: str
+    ) -> None:
+        """Close the collection of a series: its instance set is fixed from here on.
+
+        Raises:
+            StateConflict: The job is not receiving any more.
+        """
+        with self._database.transaction() as tx:
+            change_state(
+                tx, job.id, JobState.RECEIVING, JobState.READY, at=to_text(at), message=message
+            )
+            tx.execute(
+                "UPDATE jobs SET instances_digest = ?, instance_count = ? WHERE id = ?",
+                (instances_digest, count, job.id),
+            )
+
+    def claim(self, *, at: datetime) -> Job | None:
+        """Take the oldest job that is ready and due into ANALYSING, and count the attempt."""
+        now = to_text(at)
+        with self._database.transaction() as tx:
+            row = tx.execute(
+                "SELECT id, attempts FROM jobs WHERE state = ? AND (due_at IS NULL OR due_at <= ?)"
+                " ORDER BY id LIMIT 1",
+                (JobState.READY, now),
+            ).fetchone()
+            if row is None:
+                return None
+            change_state(
+                tx,
+                row["id"],
+                JobState.READY,
+                JobState.ANALYSING,
+                at=now,
+                message=f"attempt {row['attempts'] + 1}",
+            )
+            tx.execute("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", (row["id"],))
+            claimed = tx.execute("SELECT * FROM jobs WHERE id = ?", (row["id"],)).fetchone()
+        return _job(claimed)
+
+    def postpone(self, job: Job, *, due_at: datetime, at: datetime, message: str) -> None:
+        """Put an analysing job back to READY, not before ``due_at``."""
+        with self._database.transaction() as tx:
+            change_state(
+                tx, job.id, JobState.ANALYSING, JobState.READY, at=to_text(at), message=message
+            )
+            tx.execute("UPDATE jobs SET due_at = ? WHERE id = ?", (to_text(due_at), job.id))
+
+    def composed(
+        self, job: Job, *, key: str, result: Mapping[str, Any], at: datetime, message: str
+    ) -> None:
+        """Record that the result objects of ``job`` are durable."""
+        with self._database.transaction() as tx:
+            change_state(
+                tx, job.id, JobState.ANALYSING, JobState.COMPOSED, at=to_text(at), message=message
+            )
+            tx.execute(
+                "UPDATE jobs SET key = ?, result = ? WHERE id = ?",
+                (key, json.dumps(result), job.id),
+            )
+
+    def next_due(self) -> datetime | None:
+        """Return when the next postponed job is due."""
+        row = self._database.rows(
+            "SELECT min(due_at) FROM jobs WHERE state = ? AND due_at IS NOT NULL", (JobState.READY,)
+        )[0]
+        return from_text(row[0]) if row[0] else None
+
+    def predecessor(self, job: Job) -> Job | None:
+        """Return the newest earlier revision of which something was delivered."""
+        rows = self._database.rows(
+            "SELECT * FROM jobs WHERE series_uid = ? AND revision < ? AND EXISTS"
+            " (SELECT 1 FROM deliveries WHERE job_id = jobs.id AND state = 'delivered')"
+            " ORDER BY revision DESC LIMIT 1",
+            (job.series_uid, job.revision),
+        )
+        return _job(rows[0]) if rows else None
+
+    def has_newer(self, job: Job) -> bool:
+        """Tell whether the series has a later revision."""
+        rows = self._database.rows(
+            "SELECT 1 FROM jobs WHERE series_uid = ? AND revision > ? LIMIT 1",
+            (job.series_uid, job.revision),
+        )
+        return bool(rows)
+
+    def recover(self, *, attempts: int, at: datetime) -> int:
+        """Bring jobs that a stop interrupted back to where they can go on; return how many.
+
+        An interrupted analysis has cost one attempt: a series that takes the whole machine
+        down must not do so for ever.
+        """
+        now = to_text(at)
+        with self._database.transaction() as tx:
+            tx.execute(
+                "UPDATE jobs SET association_ended_at = ? WHERE state = ?"
+                " AND association_ended_at IS NULL",
+                (now, JobState.RECEIVING),
+            )
+            rows = tx.execute(
+                "SELECT id, attempts FROM jobs WHERE state = ?", (JobState.ANALYSING,)
+            ).fetchall()
+            for row in rows:
+                spent = row["attempts"] >= attempts
+                change_state(
+                    tx,
+                    row["id"],
+                    JobState.ANALYSING,
+                    JobState.FAILED if spent else JobState.READY,
+                    at=now,
+                    reason="interrupted" if spent else "",
+                    message=f"the node stopped during attempt {row['attempts']}",
+                )
+        return len(rows)
+
+    def retry(self, job: Job, *, at: datetime) -> JobState:
+        """Start a finished job again by hand; return the state it goes to.
+
+        A job without results is analysed again. One that failed at a destination is tried
+        there again; one that is done is delivered everywhere again (the objects keep their
+        UIDs, so a destination that has them already shows no duplicate).
+
+        Raises:
+            StateConflict: The job is under way, or a newer revision has taken over.
+        """
+        if self.has_newer(job):
+            raise StateConflict("a newer revision of this series has taken over")
+        after = JobState.DELIVERING if job.result else JobState.READY
+        with self._database.transaction() as tx:
+            change_state(tx, job.id, job.state, after, at=to_text(at), message="retried by hand")
+            tx.execute("UPDATE jobs SET attempts = 0 WHERE id = ?", (job.id,))
+            tx.execute(
+                "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = ?, created_at = ?,"
+                " settled_at = NULL WHERE job_id = ? AND (state = 'refused' OR ? = 'done')",
+                (to_text(at), to_text(at), job.id, job.state),
+            )
+        return after
+
+
+def _job(row: sqlite3.Row) -> Job:
+    def time(name: str) -> datetime | None:
+        return from_text(row[name]) if row[name] else None
+
+    return Job(
+        id=row["id"],
+        series_uid=Uid(row["series_uid"]),
+        study_uid=Uid(row["study_uid"]),
+        calling_ae=row["calling_ae"],
+        revision=row["revision"],
+        state=JobState(row["state"]),
+        since=from_text(row["since"]),
+        created_at=from_text(row["created_at"]),
+        reason=row["reason"],
+        message=row["message"],
+        association_ended_at=time("association_ended_at"),
+        instances_digest=row["instances_digest"],
+        instance_count=row["instance_count"],
+        key=row["key"],
+        attempts=row["attempts"],
+        due_at=time("due_at"),
+        result=json.loads(row["result"]) if row["result"] else None,
+    )

@@ -1,0 +1,148 @@
+"""Takes ready jobs one by one through the analysis, in a process of its own.
+
+The receiving process never computes. The analysis runs behind the standard library's
+``concurrent.futures.Executor``: a spawned process that keeps the models loaded. When
+native code takes that process down, the job loses one attempt and the node goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from chestct.errors import PermanentError, RetryableError, SeriesRejected
+from chestct.series import Series
+from chestct.states import JobState
+from rales.pipeline import AnalysisRequest, AnalysisSettings, InferenceFacts, run, warm_up
+from rales.results import AnalysisReport, sr_reference
+from rales.store import InstanceStore, JobStore
+from rales.store.jobs import Job
+
+_LOG = logging.getLogger(__name__)
+
+_FIRST_RETRY = timedelta(seconds=10)
+
+
+def process_pool() -> Executor:
+    """Return a pool of one spawned process, which loads the models with its first call.
+
+    Spawned, not forked: a fork of a process with network threads is not safe.
+    """
+    return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+
+
+class AnalysisWorker:
+    """One step of an analysis loop: claim a job, have it analysed, record the outcome."""
+
+    def __init__(
+        self,
+        *,
+        jobs: JobStore,
+        instances: InstanceStore,
+        settings: AnalysisSettings,
+        results_dir: Path,
+        attempts: int,
+        executor: Callable[[], Executor] = process_pool,
+        clock: Callable[[], datetime],
+        on_composed: Callable[[], None],
+    ) -> None:
+        self._jobs = jobs
+        self._instances = instances
+        self._settings = settings
+        self._results_dir = results_dir
+        self._attempts = attempts
+        self._make_executor = executor
+        self._executor = executor()
+        self._clock = clock
+        self._on_composed = on_composed
+
+    def warm_up(self) -> InferenceFacts:
+        """Start the process and load the models now rather than with the first series.
+
+        Raises:
+            ModelError: The models cannot be used.
+        """
+        return self._executor.submit(warm_up, self._settings).result()
+
+    def close(self) -> None:
+        """End the analysis process after its present series."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def step(self, now: datetime) -> datetime | None:
+        """Analyse the next ready job; return at once when there is none."""
+        job = self._jobs.claim(at=now)
+        if job is None:
+            return self._jobs.next_due()
+        series = Series.of(self._instances.of_series(job.series_uid))
+        if series.digest != job.instances_digest:
+            message = "more instances arrived: the next revision takes over"
+            self._jobs.move(job, JobState.SUPERSEDED, at=now, message=message)
+            return now
+        try:
+            report = self._analyse(job, series)
+        except SeriesRejected as rejection:
+            self._end(job, JobState.REJECTED, str(rejection.reason), str(rejection))
+        except BrokenProcessPool:
+            self._executor = self._make_executor()
+            self._fail_or_retry(job, "analysis-crashed", "the analysis process died")
+        except (RetryableError, OSError, MemoryError) as error:
+            self._fail_or_retry(job, type(error).__name__, str(error))
+        except PermanentError as error:
+            self._end(job, JobState.FAILED, type(error).__name__, str(error))
+        except Exception as error:
+            _LOG.exception("job %d: the analysis raised", job.id)
+            self._fail_or_retry(job, type(error).__name__, str(error))
+        else:
+            self._compose(job, report)
+        return self._clock()
+
+    def _analyse(self, job: Job, series: Series) -> AnalysisReport:
+        predecessor = self._jobs.predecessor(job)
+        request = AnalysisRequest(
+            series=series,
+            settings=self._settings,
+            folder=self._results_dir / f"{job.id:08d}",
+            predecessor=sr_reference(predecessor) if predecessor else None,
+            created=self._clock(),
+        )
+        return self._executor.submit(run, request).result()
+
+    def _compose(self, job: Job, report: AnalysisReport) -> None:
+        total = report.findings.total
+        message = (
+            f"{total.involved_percent:.1f} % of the lungs involved"
+            if report.findings.lesions
+            else "no lesion found"
+        )
+        self._jobs.composed(
+            job,
+            key=report.results.key.value,
+            result=report.to_dict(),
+            at=self._clock(),
+            message=message,
+        )
+        _LOG.info(
+            "series %s: analysed in %.1f s on %s",
+            job.series_uid,
+            sum(report.seconds.values()),
+            report.provider,
+        )
+        self._on_composed()
+
+    def _fail_or_retry(self, job: Job, reason: str, message: str) -> None:
+        if job.attempts >= self._attempts:
+            self._end(job, JobState.FAILED, reason, f"{message} ({job.attempts} attempts)")
+            return
+        now = self._clock()
+        due_at = now + _FIRST_RETRY * 2.0 ** (job.attempts - 1)
+        self._jobs.postpone(job, due_at=due_at, at=now, message=f"{message}; will be tried again")
+        _LOG.warning("series %s: %s; will be tried again", job.series_uid, message)
+
+    def _end(self, job: Job, state: JobState, reason: str, message: str) -> None:
+        self._jobs.move(job, state, at=self._clock(), message=message, reason=reason)
+        _LOG.warning("series %s: %s (%s): %s", job.series_uid, state, reason, message)

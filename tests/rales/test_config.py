@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chestct.errors import ConfigError
+from rales.config import Config, load, parse
+
+_FULL = """
+[node]
+ae_title = "RALES"
+host = "0.0.0.0"
+port = 11112
+data_dir = "var"
+
+[[destinations]]
+name = "pacs"
+ae_title = "ORTHANC"
+host = "127.0.0.1"
+port = 4242
+
+[security]
+allowed_calling_ae = ["CT1"]
+
+[completion]
+settle_seconds = 2.0
+quiet_seconds = 30.0
+"""
+
+
+def test_the_documented_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "rales.toml"
+    file.write_text(_FULL)
+    config = load(file)
+    assert config.node.data_dir == tmp_path / "var"
+    assert config.destinations[0].ae_title == "ORTHANC"
+    assert config.security.allowed_calling_ae == ("CT1",)
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "rales.toml"
+    file.write_text("")
+    assert load(file).completion == Config().completion
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[node]\nae_titel = 'X'", "unknown key 'node.ae_titel'; did you mean 'ae_title'?"),
+        ("[nodes]\n", "unknown key 'nodes'; did you mean 'node'?"),
+        (
+            "[[destinations]]\nname='a'\nae_title='A'\nhost='h'\nprot=1\nport=2",
+            "unknown key 'destinations.0.prot'; did you mean 'port'?",
+        ),
+        ("[node]\nport = 70000", "node.port"),
+        ("[node]\nae_title = 'MUCH TOO LONG A TITLE'", "1 to 16 characters"),
+        ("[node]\nae_title = '  '", "1 to 16 characters"),
+        ("[node]\nae_title = 'Röntgen'", "printable ASCII"),
+        ("[eligibility]\nkernel_exclude = ['(']", "not a regular expression"),
+        ("[node\n", "not valid TOML"),
+        ("[analysis]\nmild_percent = 30.0", "must be above"),
+        (
+            "[[destinations]]\nname='a'\nae_title='A'\nhost='h'\nport=1\n"
+            "[[destinations]]\nname='a'\nae_title='B'\nhost='h'\nport=1\n",
+            "given twice",
+        ),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "rales.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert said in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "none.toml")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ).filter(lambda value: isinstance(value, dict))
+)
+def test_anything_is_a_config_or_a_config_error(raw: dict[str, object]) -> None:
+    try:
+        parse(raw)
+    except ConfigError as error:
+        assert str(error)

@@ -1,0 +1,260 @@
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from chestct.errors import ConfigError, OutOfResources
+from chestct.series import ReceivedInstance, Series
+from chestct.states import DeliveryState, JobState
+from chestct.uids import Uid
+from rales.store import Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.store.jobs import StateConflict
+from scp.ports import AssociationEnd, Recorded
+
+from .conftest import NOON
+
+Make = Callable[..., ReceivedInstance]
+
+
+@pytest.fixture
+def jobs(database: Database) -> JobStore:
+    return JobStore(database)
+
+
+@pytest.fixture
+def instances(database: Database) -> InstanceStore:
+    return InstanceStore(database, on_change=lambda: None)
+
+
+def _ready(jobs: JobStore, instances: InstanceStore, series: str = "1.2.3") -> Job:
+    job = jobs.latest_of_series(series)
+    assert job is not None
+    snapshot = Series.of(instances.of_series(Uid(series)))
+    jobs.mark_ready(
+        job, instances_digest=snapshot.digest, count=len(snapshot.instances), at=NOON, message="all"
+    )
+    return jobs.get(job.id)
+
+
+def _composed(jobs: JobStore, instances: InstanceStore) -> Job:
+    _ready(jobs, instances)
+    claimed = jobs.claim(at=NOON)
+    assert claimed is not None
+    jobs.composed(claimed, key="k", result={"objects": []}, at=NOON, message="2 %")
+    return jobs.get(claimed.id)
+
+
+def test_the_first_instance_opens_a_job(
+    instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    assert instances.record(make_instance()) is Recorded.NEW
+    job = jobs.latest_of_series("1.2.3")
+    assert job is not None
+    assert (job.state, job.revision, job.association_ended_at) == (JobState.RECEIVING, 1, None)
+
+
+def test_the_same_bytes_again_change_nothing(
+    instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    instances.record(make_instance())
+    _ready(jobs, instances)
+    assert instances.record(make_instance(after=60)) is Recorded.REPEATED
+    assert [job.state for job in jobs.all()] == [JobState.READY]
+
+
+def test_other_bytes_under_the_same_uid_replace_and_keep_the_old_ones(
+    instances: InstanceStore, make_instance: Make
+) -> None:
+    instances.record(make_instance(content="a"))
+    assert instances.record(make_instance(content="b")) is Recorded.REPLACED
+    assert [one.content_digest for one in instances.of_series(Uid("1.2.3"))] == ["1.2.3-1-b"]
+    assert instances.count() == 2
+    assert instances.record(make_instance(content="a")) is Recorded.REPLACED
+    assert [one.content_digest for one in instances.of_series(Uid("1.2.3"))] == ["1.2.3-1-a"]
+
+
+def test_a_recorded_instance_comes_back_as_it_was(
+    instances: InstanceStore, make_instance: Make
+) -> None:
+    instance = make_instance(7)
+    instances.record(instance)
+    assert instances.of_series(instance.series_uid) == [instance]
+
+
+def test_a_late_instance_supersedes_a_job_that_still_waits(
+    instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    instances.record(make_instance(1))
+    _ready(jobs, instances)
+    instances.record(make_instance(2))
+    assert [(job.revision, job.state) for job in jobs.all()] == [
+        (1, JobState.SUPERSEDED),
+        (2, JobState.RECEIVING),
+    ]
+    assert jobs.claim(at=NOON) is None
+
+
+def test_a_late_instance_after_the_analysis_makes_a_revision(
+    instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    instances.record(make_instance(1))
+    job = _composed(jobs, instances)
+    instances.record(make_instance(2))
+    assert jobs.has_newer(job)
+    assert [one.revision for one in jobs.all()] == [1, 2]
+
+
+def test_the_end_of_an_association_is_noted_for_receiving_jobs(
+    instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    instances.record(make_instance())
+    series = frozenset({Uid("1.2.3")})
+    instances.association_ended(series, "CT1", AssociationEnd.RELEASED, NOON)
+    job = jobs.latest_of_series("1.2.3")
+    assert job is not None
+    assert job.association_ended_at == NOON
+
+
+def test_only_one_claims_a_job(
+    instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    instances.record(make_instance())
+    _ready(jobs, instances)
+    first = jobs.claim(at=NOON)
+    assert first is not None
+    assert (first.state, first.attempts) == (JobState.ANALYSING, 1)
+    assert jobs.claim(at=NOON) is None
+
+
+def test_a_change_from_another_state_than_expected_changes_nothing(
+    instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    instances.record(make_instance())
+    job = _ready(jobs, instances)
+    jobs.claim(at=NOON)
+    with pytest.raises(StateConflict):
+        jobs.move(job, JobState.ANALYSING, at=NOON, message="again")
+    with pytest.raises(StateConflict):
+        jobs.move(job, JobState.DONE, at=NOON, message="not legal")
+    assert jobs.get(job.id).state is JobState.ANALYSING
+    assert [event.after for event in jobs.events(job.id)] == ["receiving", "ready", "analysing"]
+
+
+def test_a_postponed_job_waits_for_its_time(
+    instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    instances.record(make_instance())
+    _ready(jobs, instances)
+    job = jobs.claim(at=NOON)
+    assert job is not None
+    later = NOON + timedelta(seconds=10)
+    jobs.postpone(job, due_at=later, at=NOON, message="the process died")
+    assert jobs.claim(at=NOON) is None
+    assert jobs.next_due() == later
+    assert jobs.claim(at=later) is not None
+
+
+def test_a_restart_takes_an_interrupted_analysis_up_until_its_attempts_are_spent(
+    instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    instances.record(make_instance())
+    _ready(jobs, instances)
+    jobs.claim(at=NOON)
+    assert jobs.recover(attempts=2, at=NOON) == 1
+    assert jobs.claim(at=NOON) is not None
+    jobs.recover(attempts=2, at=NOON)
+    (job,) = jobs.all()
+    assert (job.state, job.reason) == (JobState.FAILED, "interrupted")
+    assert jobs.retry(job, at=NOON) is JobState.READY
+    assert jobs.get(job.id).attempts == 0
+
+
+def test_a_restart_closes_associations_that_no_longer_exist(
+    instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    instances.record(make_instance())
+    jobs.recover(attempts=3, at=NOON)
+    (job,) = jobs.all()
+    assert job.association_ended_at == NOON
+
+
+def test_deliveries_are_planned_sent_and_closed(
+    database: Database, instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    deliveries = DeliveryStore(database)
+    instances.record(make_instance())
+    job = _composed(jobs, instances)
+    objects = [("seg", Uid("1.5")), ("sr", Uid("1.6"))]
+    deliveries.begin(job, objects=objects, destinations=["a", "b"], at=NOON)
+    due = deliveries.due(at=NOON)
+    assert [(one.destination, one.role) for one in due] == [
+        ("a", "seg"),
+        ("a", "sr"),
+        ("b", "seg"),
+        ("b", "sr"),
+    ]
+    for one in due[:3]:
+        deliveries.settle(one, DeliveryState.DELIVERED, status=0, message="ok", at=NOON)
+    later = NOON + timedelta(seconds=5)
+    deliveries.postpone(due[3], due_at=later, status=0xA700, message="full")
+    assert deliveries.finish_jobs(at=NOON) == []
+    assert deliveries.due(at=NOON) == []
+    assert deliveries.next_due() == later
+    (last,) = deliveries.due(at=later)
+    assert (last.attempts, last.status) == (1, 0xA700)
+    deliveries.settle(last, DeliveryState.REFUSED, status=0xA900, message="no", at=later)
+    assert deliveries.finish_jobs(at=later) == [job.id]
+    ended = jobs.get(job.id)
+    assert (ended.state, ended.reason) == (JobState.FAILED, "delivery-refused")
+    assert jobs.retry(ended, at=later) is JobState.DELIVERING
+    assert [one.destination for one in deliveries.due(at=later)] == ["b"]
+
+
+def test_the_predecessor_is_the_last_revision_that_was_delivered(
+    database: Database, instances: InstanceStore, jobs: JobStore, make_instance: Make
+) -> None:
+    deliveries = DeliveryStore(database)
+    instances.record(make_instance(1))
+    first = _composed(jobs, instances)
+    deliveries.begin(first, objects=[("sr", Uid("1.6"))], destinations=["a"], at=NOON)
+    for one in deliveries.due(at=NOON):
+        deliveries.settle(one, DeliveryState.DELIVERED, status=0, message="ok", at=NOON)
+    instances.record(make_instance(2))
+    second = jobs.latest_of_series("1.2.3")
+    assert second is not None
+    before = jobs.predecessor(second)
+    assert before is not None
+    assert before.id == first.id
+    with pytest.raises(StateConflict, match="newer revision"):
+        jobs.retry(jobs.get(first.id), at=NOON)
+
+
+def test_state_survives_reopening(
+    tmp_path: Path, database: Database, instances: InstanceStore, make_instance: Make
+) -> None:
+    instances.record(make_instance())
+    database.close()
+    again = Database(tmp_path / "state.sqlite")
+    assert JobStore(again).latest_of_series("1.2.3") is not None
+    again.close()
+
+
+def test_a_state_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    opened = Database(tmp_path / "new.sqlite")
+    with opened.transaction() as tx:
+        tx.execute("PRAGMA user_version=99")
+    opened.close()
+    with pytest.raises(ConfigError, match="newer Rales"):
+        Database(tmp_path / "new.sqlite")
+
+
+def test_a_state_file_that_cannot_be_written_is_out_of_resources(
+    database: Database, instances: InstanceStore, make_instance: Make
+) -> None:
+    instances.record(make_instance(1))
+    database.rows("PRAGMA query_only=ON")
+    with pytest.raises(OutOfResources):
+        instances.record(make_instance(2))
+    database.rows("PRAGMA query_only=OFF")
+    assert instances.record(make_instance(2)) is Recorded.NEW
