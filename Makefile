@@ -23,13 +23,13 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test env train clean
+.PHONY: help demo test env train lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run-stamp  ## run the main job end to end: SERIES=/path/to/dicom, OUT=demo/out
-	$(BIN)/rales demo --out $(OUT) $(if $(SERIES),"$(SERIES)")
+	$(BIN)/rales demo --out $(OUT) $(if $(SERIES),--series "$(SERIES)")
 
 test: $(VENV)/.dev-stamp  ## run every check: ruff, mypy, import-linter, pytest
 	BIN=$(BIN) scripts/check $(TESTS)
@@ -38,6 +38,11 @@ env: $(VENV)/.dev-stamp  ## make .venv with everything that the checks need
 
 train: $(VENV)/.train-stamp  ## train a model: ARGS="--help" shows how (installs torch, several GB)
 	$(BIN)/python -m inference.training train $(ARGS)
+
+lock:  ## pin what the container images install, after a change of dependencies (needs uv)
+	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade \
+		--output-file deploy/requirements.txt pyproject.toml
 
 clean:  ## remove .venv and what tools left behind; never data
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
