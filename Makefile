@@ -17,7 +17,7 @@ UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
 ifeq ($(strip $(UV)),)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 else
-PIP = $(UV) pip
+PIP = $(UV) pip --quiet
 endif
 
 .DEFAULT_GOAL := help
@@ -48,30 +48,30 @@ clean:  ## remove .venv and what tools left behind; never data
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { \
-		echo "Rales needs Python 3.11 or newer, and neither python3 nor python3.11-3.14 is."; \
-		echo "Install one, or name it: make PYTHON=/path/to/python test"; exit 1; }
-	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Rales needs Python 3.11 or newer; '$(or $(PYTHON),python3)' is none."; \
+		echo "Install one, or name it: make PYTHON=/path/to/python3.11 test"; exit 1; }
+	@echo "making $(VENV) with $$("$(PYTHON)" --version)"
 ifeq ($(strip $(UV)),)
-	@$(PYTHON) -m venv --clear $(VENV) || { \
+	@"$(PYTHON)" -m venv --clear $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv"; \
 		exit 1; }
 else
-	@$(UV) venv --quiet --clear --seed --python $(PYTHON) $(VENV)
+	@$(UV) venv --quiet --clear --seed --python "$(PYTHON)" $(VENV)
 endif
 
 # Installing the checks installs what running needs, so the demo after the tests installs nothing.
 $(VENV)/.run-stamp: pyproject.toml | $(BIN)/python
-	@echo "installing what Rales needs to run (about 100 MB from PyPI the first time)"
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable .
+	@echo "installing what Rales needs to run (170 MB from PyPI the first time)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable .
 	@touch $@
 
 $(VENV)/.dev-stamp: pyproject.toml | $(BIN)/python
-	@echo "installing Rales and its checks"
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable '.[dev]'
+	@echo "installing Rales and its checks (250 MB from PyPI the first time)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable '.[dev]'
 	@touch $(VENV)/.run-stamp $@
 
 $(VENV)/.train-stamp: pyproject.toml | $(BIN)/python
 	@echo "installing Rales and what training needs (torch is several GB)"
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable '.[train]'
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable '.[train]'
 	@touch $(VENV)/.run-stamp $@
