@@ -1,0 +1,184 @@
+"""The ONNX Runtime edge: models with their manifests, on the best provider there is."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from chestct.errors import ModelError
+from chestct.results import ModelIdentity
+from chestct.volume import Volume
+from inference.manifest import Manifest, read_manifest
+from inference.ports import ModelSet, PresenceRule
+from inference.preprocess import to_grid, to_input
+
+_LOG = logging.getLogger(__name__)
+
+PROVIDERS = {
+    "TensorRT": "TensorrtExecutionProvider",
+    "CUDA": "CUDAExecutionProvider",
+    "CPU": "CPUExecutionProvider",
+}
+"""The names that people write, and ONNX Runtime's."""
+
+_BATCH = 8
+
+
+def choose_provider(wanted: Sequence[str]) -> str:
+    """Return the first of ``wanted`` (names as in :data:`PROVIDERS`) that is available.
+
+    Raises:
+        ModelError: A name is unknown, or none is available.
+    """
+    available = ort.get_available_providers()
+    for name in wanted:
+        if name not in PROVIDERS:
+            raise ModelError(f"unknown provider {name!r}; known: {', '.join(PROVIDERS)}")
+        if PROVIDERS[name] in available:
+            return name
+    raise ModelError(f"none of {', '.join(wanted)} is available; ONNX Runtime has {available}")
+
+
+class OnnxModel:
+    """One network behind its manifest; a :class:`inference.ports.SegmentationModel`."""
+
+    def __init__(self, manifest: Manifest, content: bytes, *, provider: str, threads: int) -> None:
+        """Load ``content``; ``threads`` 0 lets ONNX Runtime choose.
+
+        Raises:
+            ModelError: The network does not load on the provider, or its inputs and outputs
+                are not those of the manifest.
+        """
+        self.manifest = manifest
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(
+                content, options, providers=[PROVIDERS[provider], PROVIDERS["CPU"]]
+            )
+        except Exception as error:  # ONNX Runtime's errors have no common base class
+            raise ModelError(f"{manifest.file} does not load: {error}") from error
+        chosen = self._session.get_providers()[0]
+        if chosen != PROVIDERS[provider]:
+            raise ModelError(
+                f"{manifest.file} does not run on {provider}: ONNX Runtime fell back to {chosen}. "
+                "Check the driver and CUDA libraries, or set analysis.providers."
+            )
+        self._check_shapes()
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Who made the labels."""
+        manifest = self.manifest
+        return ModelIdentity(
+            name=manifest.name,
+            version=manifest.version,
+            digest=manifest.sha256,
+            licence=manifest.licence,
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the channels, in order."""
+        return self.manifest.classes
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which on a voxel belongs to a class."""
+        return self.manifest.threshold
+
+    @property
+    def presence(self) -> PresenceRule | None:
+        """The rule for the presence decision."""
+        rule = self.manifest.presence
+        return PresenceRule(**rule.model_dump()) if rule else None
+
+    def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
+        """Return float32 (len(slices), classes, rows, columns) on the volume's grid."""
+        cache: dict[int, NDArray[np.uint8]] = {}
+        parts = []
+        for start in range(0, len(slices), _BATCH):
+            part = slices[start : start + _BATCH]
+            images = to_input(volume, part, self.manifest.input, cache)
+            parts.append(to_grid(self.run(images), volume.geometry))
+        return np.concatenate(parts)
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return probabilities (n, classes, rows, columns) for network inputs 0..1."""
+        name = self._session.get_inputs()[0].name
+        logits: NDArray[np.float32] = self._session.run(None, {name: images})[0]
+        if self.manifest.activation == "sigmoid":
+            return (1 / (1 + np.exp(-logits.astype(np.float32)))).astype(np.float32)
+        if self.manifest.activation == "softmax":
+            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+            return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return logits.astype(np.float32)
+
+    def _check_shapes(self) -> None:
+        contract, manifest = self.manifest.input, self.manifest
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        for node, channels in ((inputs[0], contract.context), (outputs[0], len(manifest.classes))):
+            wanted = [channels, contract.rows, contract.columns]
+            if len(node.shape) != 4 or not all(map(_fits, node.shape[1:], wanted)):  # noqa: PLR2004 - n, c, h, w
+                raise ModelError(
+                    f"{manifest.file}: {node.name} has shape {node.shape}, "
+                    f"the manifest says [n, {', '.join(map(str, wanted))}]"
+                )
+
+
+def _fits(have: Any, want: int) -> bool:
+    """Tell whether a dimension is ``want`` or dynamic (a name)."""
+    return not isinstance(have, int) or have == want
+
+
+def load_models(
+    folder: Path | None = None,
+    *,
+    providers: Sequence[str] = ("TensorRT", "CUDA", "CPU"),
+    threads: int = 0,
+) -> ModelSet:
+    """Load ``lungs.toml`` and ``lesions.toml`` of ``folder``, or the shipped models.
+
+    Raises:
+        ModelError: A file is missing, damaged, or breaks its contract.
+    """
+    provider = choose_provider(providers)
+    if folder is None:
+        with resources.as_file(resources.files("inference") / "models") as shipped:
+            return _load(shipped, provider, threads)
+    return _load(folder, provider, threads)
+
+
+def _load(folder: Path, provider: str, threads: int) -> ModelSet:
+    lungs, lesions = (
+        load_model(folder / f"{task}.toml", provider=provider, threads=threads)
+        for task in ("lungs", "lesions")
+    )
+    _LOG.info("models %s, %s on %s", lungs.identity.name, lesions.identity.name, provider)
+    return ModelSet(lungs=lungs, lesions=lesions, provider=provider)
+
+
+def load_model(manifest_path: Path, *, provider: str, threads: int) -> OnnxModel:
+    """Load one model and check its digest against the manifest.
+
+    Raises:
+        ModelError: A file is missing, damaged, or breaks its contract.
+    """
+    manifest = read_manifest(manifest_path)
+    file = manifest_path.parent / manifest.file
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read the model {file}: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != manifest.sha256:
+        raise ModelError(f"{file} is not the file that {manifest_path.name} describes (SHA-256)")
+    return OnnxModel(manifest, content, provider=provider, threads=threads)

@@ -1,0 +1,81 @@
+"""Random changes of a batch: what scanners, kernels, windows and patients vary."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Generator, Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One batch.
+
+    Attributes:
+        images: float (n, context, rows, columns), 0..1.
+        lungs: long (n, rows, columns): 0, 1 right, 2 left, 255 ignored.
+        lesions: float (n, rows, columns), 0 or 1.
+    """
+
+    images: Tensor
+    lungs: Tensor
+    lesions: Tensor
+
+
+def augment(batch: Batch, random: Generator) -> Batch:
+    """Return a randomly changed batch; the geometry changes images and labels alike."""
+    images, lungs, lesions = _geometry(batch, random)
+    return Batch(images=_intensity(images, random), lungs=lungs, lesions=lesions)
+
+
+def _uniform(count: int, low: float, high: float, random: Generator) -> Tensor:
+    return low + (high - low) * torch.rand(count, generator=random)
+
+
+def _geometry(batch: Batch, random: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotate, scale, shift and flip; a mirrored patient swaps right and left."""
+    count = len(batch.images)
+    angle = _uniform(count, -math.pi / 15, math.pi / 15, random)
+    scale = torch.exp(_uniform(count, -0.22, 0.22, random))
+    stretch = torch.exp(_uniform(count, -0.08, 0.08, random))
+    mirror = torch.where(torch.rand(count, generator=random) < 0.5, -1.0, 1.0)
+    prone = torch.where(torch.rand(count, generator=random) < 0.08, -1.0, 1.0)
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    theta = torch.stack(
+        [
+            torch.stack([cos * mirror * stretch, -sin, _uniform(count, -0.1, 0.1, random)], 1),
+            torch.stack([sin, cos * prone, _uniform(count, -0.1, 0.1, random)], 1),
+        ],
+        1,
+    )
+    grid = F.affine_grid(theta, list(batch.images.shape), align_corners=False)
+    images = F.grid_sample(batch.images, grid, padding_mode="border", align_corners=False)
+    labels = torch.stack([batch.lungs.float(), batch.lesions], 1)
+    moved = F.grid_sample(labels, grid, mode="nearest", align_corners=False)
+    lungs = moved[:, 0].round().long()
+    swapped = torch.where(lungs == 1, 2, torch.where(lungs == 2, 1, lungs))
+    lungs = torch.where((mirror < 0)[:, None, None], swapped, lungs)
+    return images, lungs, moved[:, 1]
+
+
+def _intensity(images: Tensor, random: Generator) -> Tensor:
+    """Vary contrast, gamma, sharpness and noise as windows, kernels and doses do."""
+    count = len(images)
+
+    def per_image(low: float, high: float) -> Tensor:
+        return _uniform(count, low, high, random)[:, None, None, None]
+
+    smooth = F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
+    images = smooth + (images - smooth) * per_image(0.0, 2.2)
+    wide = F.avg_pool2d(images, 31, 1, 15, count_include_pad=False)
+    images = wide + (images - wide) * per_image(0.75, 1.3)
+    images = images.clamp(0, 1) ** torch.exp(per_image(-0.45, 0.45))
+    images = (images - 0.5) * per_image(0.75, 1.25) + 0.5 + per_image(-0.12, 0.12)
+    noise = torch.randn(images.shape, generator=random)
+    coarse = F.avg_pool2d(noise, 3, 1, 1) * 2
+    mixed = torch.where(per_image(0, 1) < 0.5, noise, coarse)
+    images = images + mixed * per_image(-0.05, 0.06).clamp(min=0)
+    return images.clamp(0, 1)

@@ -1,0 +1,62 @@
+"""Series that every test may use. The phantoms are made once a session."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from inference.phantom import (
+    PhantomIdentity,
+    Thorax,
+    make_thorax,
+    small_spec,
+    write_series,
+)
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_root() -> Path:
+    """Return the folder of real data that lies beside the checkout in development and CI."""
+    if not _SHARED.is_dir():
+        pytest.skip("the real series of ../shared are not on this machine")
+    return _SHARED
+
+
+@pytest.fixture(scope="session")
+def small_thorax() -> Thorax:
+    return make_thorax(small_spec())
+
+
+@pytest.fixture(scope="session")
+def healthy_thorax() -> Thorax:
+    return make_thorax(small_spec(lesions=(), seed=2))
+
+
+@pytest.fixture(scope="session")
+def small_series(small_thorax: Thorax, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small-series")
+    write_series(small_thorax, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def healthy_series(healthy_thorax: Thorax, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("healthy-series")
+    write_series(healthy_thorax, folder, PhantomIdentity(patient_id="HEALTHY"))
+    return folder
+
+
+@pytest.fixture
+def make_series(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a small series of its own, to be changed by the test."""
+
+    def make(
+        name: str = "series", *, identity: PhantomIdentity | None = None, **spec: object
+    ) -> Path:
+        thorax = make_thorax(small_spec(**spec))
+        write_series(thorax, tmp_path / name, identity)
+        return tmp_path / name
+
+    return make
