@@ -1,0 +1,235 @@
+"""What the receiver reads of a data set: who it is, and whether it is whole.
+
+Elements are read raw: one wrong value somewhere in a header must not keep an image out.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import pydicom
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
+
+from chestct.errors import NotDicom
+from chestct.geometry import cross, dot
+from chestct.series import patient_key
+from chestct.uids import Uid
+
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_ITEM = b"\xfe\xff\x00\xe0"
+_DELIMITER = b"\xfe\xff\xdd\xe0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What the node keeps of a data set; see :class:`chestct.series.ReceivedInstance`."""
+
+    sop_class_uid: Uid
+    sop_instance_uid: Uid
+    series_uid: Uid
+    study_uid: Uid
+    patient_key: str
+    slice_position: float | None
+    expected_instances: int | None
+
+
+def parse(content: bytes, transfer_syntax: str) -> tuple[Header, Dataset]:
+    """Parse an encoded data set (no preamble, no file meta information).
+
+    Raises:
+        NotDicom: It cannot be understood under ``transfer_syntax``, lacks a UID, or its
+            pixel data is missing or cut off.
+    """
+    syntax = UID(transfer_syntax)
+    _check_vr_encoding(content, syntax)
+    try:
+        dataset = _read(content, syntax)
+        header = read_header(dataset)
+        check_pixel_data(dataset, syntax)
+    except NotDicom:
+        raise
+    except Exception as error:  # a parser on hostile input raises anything
+        raise NotDicom(f"not understood as {syntax.name}: {type(error).__name__}") from error
+    return header, dataset
+
+
+def _read(content: bytes, syntax: UID) -> Dataset:
+    meta = Dataset()
+    meta.TransferSyntaxUID = syntax
+    buffer = BytesIO()
+    buffer.write(bytes(128) + b"DICM")
+    value = syntax.encode() + (b"\0" if len(syntax) % 2 else b"")
+    buffer.write(b"\x02\x00\x10\x00UI" + struct.pack("<H", len(value)) + value)
+    buffer.write(content)
+    buffer.seek(0)
+    return pydicom.dcmread(buffer)
+
+
+def _check_vr_encoding(content: bytes, syntax: UID) -> None:
+    """Refuse a data set whose first element is encoded the other way (PS3.5 section 7.1).
+
+    pydicom would read it all the same, but the stored file would then be one that lies.
+    """
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return
+    if len(content) < 8:  # noqa: PLR2004 - tag and length
+        raise NotDicom("the data set is empty")
+    explicit = content[4:6].isalpha() and content[4:6].isupper()
+    if explicit == (syntax == ImplicitVRLittleEndian):
+        raise NotDicom(f"the data set is not encoded as {syntax.name}")
+
+
+def read_header(dataset: Dataset) -> Header:
+    """Return what the node keeps of a data set.
+
+    Raises:
+        NotDicom: One of the UIDs is missing or malformed.
+    """
+    return Header(
+        sop_class_uid=_uid(dataset, "SOPClassUID"),
+        sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
+        series_uid=_uid(dataset, "SeriesInstanceUID"),
+        study_uid=_uid(dataset, "StudyInstanceUID"),
+        patient_key=patient_key(
+            _raw(dataset, "PatientID"),
+            _raw(dataset, "IssuerOfPatientID"),
+            _raw(dataset, "PatientName"),
+        ),
+        slice_position=_slice_position(dataset),
+        expected_instances=_integer(dataset, "NumberOfSeriesRelatedInstances"),
+    )
+
+
+def _raw(dataset: Dataset, keyword: str) -> bytes:
+    """Return the encoded value without padding; empty when there is none."""
+    tag: BaseTag = Tag(keyword)
+    if tag not in dataset:
+        return b""
+    element: Any = dataset.get_item(tag)
+    value = element.value if isinstance(element, RawDataElement) else str(element.value).encode()
+    return (value or b"").rstrip(b"\0 ")
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    return _raw(dataset, keyword).decode("ascii", "replace").strip()
+
+
+def _uid(dataset: Dataset, keyword: str) -> Uid:
+    value = _text(dataset, keyword)
+    try:
+        return Uid(value)
+    except ValueError as error:
+        raise NotDicom(f"{keyword} is {'malformed' if value else 'missing'}") from error
+
+
+def _integer(dataset: Dataset, keyword: str) -> int | None:
+    value = _text(dataset, keyword)
+    return int(value) if value.isdigit() and int(value) > 0 else None
+
+
+def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    parts = _text(dataset, keyword).split("\\")
+    try:
+        numbers = tuple(float(part) for part in parts)
+    except ValueError:
+        return None
+    return numbers if len(numbers) == count else None
+
+
+def _slice_position(dataset: Dataset) -> float | None:
+    """Return Image Position (Patient) projected on the normal of the slice, mm."""
+    position = _numbers(dataset, "ImagePositionPatient", 3)
+    cosines = _numbers(dataset, "ImageOrientationPatient", 6)
+    if position is None or cosines is None:
+        return None
+    x, y, z = position
+    a, b, c, d, e, f = cosines
+    return dot((x, y, z), cross((a, b, c), (d, e, f)))
+
+
+def check_pixel_data(dataset: Dataset, syntax: UID) -> None:
+    """Refuse pixel data that is missing, cut off, or not of the transfer syntax.
+
+    pydicom accepts a data set that ends inside Pixel Data (3.0.2), hence our own count.
+
+    Raises:
+        NotDicom: With what is wrong.
+    """
+    tag = Tag("PixelData")
+    if tag not in dataset:
+        raise NotDicom("Pixel Data is missing")
+    element: Any = dataset.get_item(tag)
+    encapsulated = isinstance(element, RawDataElement) and element.length == _UNDEFINED_LENGTH
+    value: bytes = element.value or b""
+    if syntax.is_encapsulated != encapsulated:
+        raise NotDicom(f"Pixel Data is not encoded as {syntax.name}")
+    if encapsulated:
+        _check_fragments(value, syntax)
+        return
+    wanted = _native_length(dataset)
+    if len(value) < wanted:
+        raise NotDicom(f"Pixel Data is cut off: {len(value)} of {wanted} bytes")
+
+
+def _native_length(dataset: Dataset) -> int:
+    """Return the bytes that the image needs (PS3.5 section 8.1.1)."""
+    rows, columns = _unsigned(dataset, "Rows"), _unsigned(dataset, "Columns")
+    samples, bits = _unsigned(dataset, "SamplesPerPixel"), _unsigned(dataset, "BitsAllocated")
+    frames = _integer(dataset, "NumberOfFrames") or 1
+    if 0 in (rows, columns, samples, bits):
+        raise NotDicom("Rows, Columns, Samples per Pixel or Bits Allocated is missing")
+    return (rows * columns * samples * frames * bits + 7) // 8
+
+
+def _unsigned(dataset: Dataset, keyword: str) -> int:
+    """Return an US value, 0 when it is missing or malformed."""
+    tag = Tag(keyword)
+    element: Any = dataset.get_item(tag) if tag in dataset else None
+    value = element.value if element is not None else None
+    if isinstance(value, bytes):
+        return int.from_bytes(value, "little") if len(value) == 2 else 0  # noqa: PLR2004 - US
+    return int(value) if isinstance(value, int) else 0
+
+
+def _check_fragments(value: bytes, syntax: UID) -> None:
+    """Walk the fragments (PS3.5 annex A.4) and look at the first codestream."""
+    place, first, table_seen = 0, b"", False
+    while place < len(value):
+        if len(value) < place + 8 or value[place : place + 4] not in {_ITEM, _DELIMITER}:
+            raise NotDicom("Pixel Data is cut off between fragments")
+        length = int.from_bytes(value[place + 4 : place + 8], "little")
+        if value[place : place + 4] == _DELIMITER:
+            break
+        place += 8
+        if place + length > len(value):
+            raise NotDicom("Pixel Data is cut off inside a fragment")
+        if table_seen and not first:
+            first = value[place : place + min(length, 64)]
+        table_seen = True
+        place += length
+    if not _is_codestream(first, syntax):
+        raise NotDicom(f"Pixel Data does not hold {syntax.name}")
+
+
+def _is_codestream(start: bytes, syntax: UID) -> bool:
+    if syntax == RLELossless:
+        return len(start) == 64 and 1 <= int.from_bytes(start[:4], "little") <= 15  # noqa: PLR2004 - PS3.5 G.5
+    if syntax in JPEG2000TransferSyntaxes or "High-Throughput" in syntax.name:
+        return start.startswith((b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP"))
+    if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
+        return start.startswith(b"\xff\xd8\xff")
+    return bool(start)

@@ -1,0 +1,139 @@
+"""The Application Entity that listens: verification and storage SCP."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from socketserver import BaseServer
+from types import TracebackType
+from typing import Any, Self
+
+from pynetdicom import AE, evt
+from pynetdicom.events import Event
+
+from scp.contexts import supported_contexts
+from scp.guard import on_connection_open, on_message
+from scp.handlers import Handlers
+from scp.ports import Intake
+from scp.spool import Spool
+
+_LOG = logging.getLogger(__name__)
+
+_ACSE_SECONDS = 10.0
+"""A connection that has not asked for an association by then is closed."""
+_DRAIN_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScpSettings:
+    """How the receiver listens.
+
+    Attributes:
+        allowed_calling_ae: Who may send; empty lets any calling AE title in.
+        network_timeout: Seconds without traffic after which an association is aborted, and
+            the time that one PDU may take.
+        port: 0 takes a free one.
+    """
+
+    ae_title: str
+    host: str
+    port: int
+    allowed_calling_ae: frozenset[str] = frozenset()
+    maximum_pdu_size: int = 131072
+    maximum_associations: int = 32
+    network_timeout: float = 60.0
+
+
+class RunningScp:
+    """A receiver that listens; a context manager that stops it."""
+
+    def __init__(self, ae: AE, server: Any) -> None:
+        self._ae = ae
+        self._server = server
+
+    @property
+    def port(self) -> int:
+        """The port that it is bound to."""
+        return int(self._server.socket.getsockname()[1])
+
+    def stop(self) -> None:
+        """Take no new association, let open ones end for a while, then abort them."""
+        associations = self._server.active_associations
+        BaseServer.shutdown(self._server)
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        for association in associations:
+            association.join(max(0.0, deadline - time.monotonic()))
+        self._ae.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def start(
+    settings: ScpSettings, *, spool: Spool, intake: Intake, clock: Callable[[], datetime]
+) -> RunningScp:
+    """Listen in threads of its own and return at once.
+
+    A wrong called AE title and an unknown calling one are rejected (A-ASSOCIATE-RJ, PS3.8
+    section 9.3.4).
+
+    Raises:
+        OSError: The port cannot be bound.
+    """
+    ae = AE(ae_title=settings.ae_title)
+    ae.supported_contexts = supported_contexts()
+    ae.require_called_aet = True
+    ae.require_calling_aet = sorted(settings.allowed_calling_ae)
+    ae.maximum_pdu_size = settings.maximum_pdu_size
+    ae.maximum_associations = settings.maximum_associations
+    ae.acse_timeout = _ACSE_SECONDS
+    ae.dimse_timeout = settings.network_timeout
+    ae.network_timeout = settings.network_timeout
+    handlers = Handlers(spool=spool, intake=intake, clock=clock)
+    guard = [settings.maximum_pdu_size, settings.network_timeout]
+    server = ae.start_server(
+        (settings.host, settings.port),
+        block=False,
+        evt_handlers=[
+            (evt.EVT_CONN_OPEN, on_connection_open, guard),
+            (evt.EVT_DIMSE_RECV, on_message),
+            (evt.EVT_C_ECHO, handlers.on_echo),
+            (evt.EVT_C_STORE, handlers.on_store),
+            (evt.EVT_RELEASED, handlers.on_released),
+            (evt.EVT_ABORTED, handlers.on_aborted),
+            (evt.EVT_CONN_CLOSE, handlers.on_aborted),
+            (evt.EVT_REJECTED, _log_rejection),
+        ],
+    )
+    return RunningScp(ae, server)
+
+
+def _log_rejection(event: Event) -> None:
+    """Say who was rejected and why (EVT_REJECTED)."""
+    association = event.assoc
+    asked: Any = association.requestor.primitive
+    answered: Any = association.acceptor.primitive
+    reason = answered.reason_str if answered is not None else "rejected"
+    called, calling = _printable(asked.called_ae_title), _printable(asked.calling_ae_title)
+    _LOG.warning(
+        "%s@%s asking for %s was rejected: %s",
+        calling,
+        association.requestor.address,
+        called,
+        reason,
+    )
+
+
+def _printable(title: object) -> str:
+    return "".join(character for character in str(title) if character.isprintable())[:16].strip()
