@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from chestct.geometry import Geometry
 from chestct.volume import Volume
 from inference.manifest import InputContract
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Orientation:
             columns=geometry.row_cosines[0] < 0,
         )
 
-    def turn(self, planes: NDArray[np.generic]) -> NDArray[np.generic]:
+    def turn(self, planes: NDArray[Scalar]) -> NDArray[Scalar]:
         """Flip the last two axes between the volume's and the canonical way (its own inverse)."""
         if self.rows:
             planes = planes[..., ::-1, :]
@@ -60,7 +63,8 @@ def to_grey(hu: NDArray[np.int16], contract: InputContract) -> NDArray[np.uint8]
         return rounded
     tiles = (contract.clahe_tiles, contract.clahe_tiles)
     clahe = cv2.createCLAHE(clipLimit=contract.clahe_clip, tileGridSize=tiles)
-    return np.asarray(clahe.apply(rounded), dtype=np.uint8)
+    equalised: NDArray[np.uint8] = clahe.apply(rounded)
+    return equalised
 
 
 def neighbours(geometry: Geometry, index: int, contract: InputContract) -> list[int]:
@@ -91,7 +95,7 @@ def to_input(
     turn = Orientation.of(volume.geometry).turn
     wanted = [neighbours(volume.geometry, index, contract) for index in slices]
     for index in {one for group in wanted for one in group} - cache.keys():
-        cache[index] = to_grey(turn(volume.hu[index]).astype(np.int16, copy=False), contract)
+        cache[index] = to_grey(turn(volume.hu[index]), contract)
     stacked = np.stack([np.stack([cache[one] for one in group]) for group in wanted])
     return stacked.astype(np.float32) / np.float32(255)
 
@@ -108,4 +112,4 @@ def to_grid(probabilities: NDArray[np.float32], geometry: Geometry) -> NDArray[n
         planes[index] = cv2.resize(
             probabilities[index], (columns, rows), interpolation=cv2.INTER_LINEAR
         )
-    return Orientation.of(geometry).turn(planes).astype(np.float32, copy=False)
+    return Orientation.of(geometry).turn(planes)

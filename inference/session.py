@@ -117,10 +117,11 @@ class OnnxModel:
         name = self._session.get_inputs()[0].name
         logits: NDArray[np.float32] = self._session.run(None, {name: images})[0]
         if self.manifest.activation == "sigmoid":
-            return (1 / (1 + np.exp(-logits.astype(np.float32)))).astype(np.float32)
+            return (1 / (1 + np.exp(-logits))).astype(np.float32)
         if self.manifest.activation == "softmax":
             powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-            return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+            softmax: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+            return softmax
         return logits.astype(np.float32)
 
     def _check_shapes(self) -> None:

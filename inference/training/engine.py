@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from inference.training.augment import Batch, augment
 from inference.training.data import IGNORE, SliceSet
 from inference.training.networks import UNet
+from inference.training.phantoms import PREFIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,8 @@ class Recipe:
     """Everything that decides what a run gives.
 
     ``task`` is ``lungs`` (softmax: background, right, left) or ``lesions`` (sigmoid).
-    ``size`` is the number of rows and columns that the network sees.
+    ``size`` is the number of rows and columns that the network sees; ``phantom_share`` is
+    the part of the drawn slices that come from phantoms.
     """
 
     task: str
@@ -37,6 +39,7 @@ class Recipe:
     batch: int
     learning_rate: float
     seed: int
+    phantom_share: float
     ema: float = 0.995
 
     @property
@@ -55,22 +58,24 @@ RECIPES = {
         channels=(16, 32, 64, 128, 128),
         context=3,
         size=256,
-        epochs=40,
+        epochs=30,
         slices_per_epoch=960,
         batch=12,
         learning_rate=2e-3,
         seed=1,
+        phantom_share=0.2,
     ),
     "lungs": Recipe(
         task="lungs",
         channels=(12, 24, 48, 96, 96),
         context=1,
         size=256,
-        epochs=12,
+        epochs=10,
         slices_per_epoch=960,
         batch=12,
         learning_rate=2e-3,
         seed=1,
+        phantom_share=0.4,
     ),
 }
 
@@ -78,19 +83,31 @@ RECIPES = {
 def sample(
     data: SliceSet, recipe: Recipe, count: int, random: np.random.Generator
 ) -> Iterator[Batch]:
-    """Yield batches; every volume is drawn with the square root of its number of slices.
+    """Yield batches; a volume is drawn in proportion to the square root of its slices.
 
     Neighbours lie one to four slices away, or are the slice itself: series differ in
     spacing, and a single slice must do as well.
     """
     volumes, sizes = np.unique(data.volumes, return_counts=True)
-    weights = np.sqrt(sizes) / np.sqrt(sizes).sum()
+    weights = _weights(data, volumes, sizes, recipe.phantom_share)
     members = {volume: np.flatnonzero(data.volumes == volume) for volume in volumes}
     for _ in range(count // recipe.batch):
         drawn = random.choice(volumes, recipe.batch, p=weights)
         chosen = np.array([random.choice(members[volume]) for volume in drawn])
         steps = random.integers(0, 5, recipe.batch)
         yield take(data, recipe, chosen, steps)
+
+
+def _weights(
+    data: SliceSet, volumes: NDArray[np.int64], sizes: NDArray[np.int64], phantom_share: float
+) -> NDArray[np.float64]:
+    weights = np.sqrt(sizes)
+    phantom = np.array([data.names[volume].startswith(PREFIX) for volume in volumes])
+    if phantom.any() and not phantom.all():
+        weights[phantom] *= phantom_share / weights[phantom].sum()
+        weights[~phantom] *= (1 - phantom_share) / weights[~phantom].sum()
+    normalised: NDArray[np.float64] = weights / weights.sum()
+    return normalised
 
 
 def take(
@@ -170,7 +187,8 @@ def dice_by_volume(
     scores = {}
     for volume in np.unique(volumes):
         mine, theirs = labels[volumes == volume] > 0, truth[volumes == volume]
-        scores[data.names[volume]] = float(2 * (mine & theirs).sum() / (mine.sum() + theirs.sum()))
+        both = mine.sum() + theirs.sum()
+        scores[data.names[volume]] = float(2 * (mine & theirs).sum() / both) if both else 1.0
     return scores
 
 
@@ -180,7 +198,6 @@ def train(
     validation: SliceSet,
     folder: Path,
     say: Callable[[str], None],
-    start_from: Path | None = None,
 ) -> Path:
     """Train, or go on where ``folder`` was left; return the file with the last weights.
 
@@ -190,8 +207,6 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     network = recipe.network().to(memory_format=torch.channels_last)
-    if start_from:
-        network.load_state_dict(torch.load(start_from, weights_only=True)["average"])
     average = recipe.network()
     average.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-2)
@@ -239,7 +254,10 @@ def _epoch(
     random = np.random.default_rng((recipe.seed, epoch))
     generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
     losses = []
-    for batch in sample(data, recipe, recipe.slices_per_epoch, random):
+    done = epoch * (recipe.slices_per_epoch // recipe.batch)
+    for number, batch in enumerate(
+        sample(data, recipe, recipe.slices_per_epoch, random), start=done
+    ):
         changed = augment(batch, generator)
         images = changed.images.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
@@ -250,8 +268,8 @@ def _epoch(
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
         schedule.step()
-        _follow(average, network, recipe.ema)
-        losses.append(float(loss))
+        _follow(average, network, min(recipe.ema, (1 + number) / (10 + number)))
+        losses.append(float(loss.detach()))
     return losses
 
 

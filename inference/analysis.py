@@ -1,0 +1,134 @@
+"""The reading of one volume: lungs, presence, lesions only when present, measurements.
+
+After Pezzano et al. 2021 (CoLe-CNN+): lung delineation, then the decision of whether there
+is a lesion, then its segmentation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.errors import ModelError
+from chestct.findings import Findings, Method, Presence
+from chestct.results import ModelIdentity
+from chestct.volume import Label, LesionMap, Volume
+from inference.lungs import delineate
+from inference.ports import ModelSet, PresenceRule, SegmentationModel
+from inference.postprocess import drop_small
+from inference.presence import decide, slice_score
+from inference.quantify import measure
+
+_CHUNK = 16
+
+
+class Stage(StrEnum):
+    """The stages, in order."""
+
+    LUNGS = "lungs"
+    PRESENCE = "presence"
+    LESIONS = "lesions"
+    MEASURE = "measure"
+
+
+Progress = Callable[[Stage, float], None]
+"""Called with the stage and the part of it that is done, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """The outcome; ``seconds`` are wall-clock seconds per stage."""
+
+    lesion_map: LesionMap
+    findings: Findings
+    models: tuple[ModelIdentity, ...]
+    seconds: Mapping[Stage, float]
+
+
+def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress) -> Analysis:
+    """Analyse an axial chest volume.
+
+    Raises:
+        SeriesRejected: It has no lungs.
+        ModelError: The lesion model has no presence rule.
+    """
+    seconds: dict[Stage, float] = {}
+    with _stage(Stage.LUNGS, seconds, progress):
+        lungs = delineate(volume, models.lungs, lambda part: progress(Stage.LUNGS, part))
+    with _stage(Stage.PRESENCE, seconds, progress):
+        reader = _LesionReader(volume, models.lesions, lungs.labels > 0)
+        presence = reader.look(lambda part: progress(Stage.PRESENCE, part))
+    lesion = np.zeros(volume.geometry.shape, dtype=bool)
+    with _stage(Stage.LESIONS, seconds, progress):
+        if presence.positive:
+            raw = reader.segment(lambda part: progress(Stage.LESIONS, part))
+            lesion = drop_small(raw, volume.geometry.voxel_ml, method.minimum_lesion_ml)
+    with _stage(Stage.MEASURE, seconds, progress):
+        lesion_map = _label(volume, lungs.labels, lesion)
+        findings = measure(volume, lesion_map, presence, method, lungs.quality_flags)
+    return Analysis(
+        lesion_map=lesion_map,
+        findings=findings,
+        models=(models.lungs.identity, models.lesions.identity),
+        seconds=seconds,
+    )
+
+
+def _label(volume: Volume, lungs: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> LesionMap:
+    labels = lungs.copy()
+    labels[lesion & (lungs == Label.LEFT_LUNG)] = Label.LEFT_LESION
+    labels[lesion & (lungs == Label.RIGHT_LUNG)] = Label.RIGHT_LESION
+    return LesionMap(labels=labels, geometry=volume.geometry)
+
+
+@contextmanager
+def _stage(stage: Stage, seconds: dict[Stage, float], progress: Progress) -> Iterator[None]:
+    progress(stage, 0.0)
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
+    progress(stage, 1.0)
+
+
+class _LesionReader:
+    """Reads lesion probabilities slice by slice and keeps what it has read."""
+
+    def __init__(self, volume: Volume, model: SegmentationModel, lungs: NDArray[np.bool_]) -> None:
+        if model.presence is None:
+            raise ModelError(f"{model.identity.name} has no presence rule")
+        self._volume, self._model, self._lungs = volume, model, lungs
+        self._rule: PresenceRule = model.presence
+        self._channel = model.classes.index("lesion")
+        self._masks: dict[int, NDArray[np.bool_]] = {}
+        self._scores: dict[int, float] = {}
+        self._inside = np.flatnonzero(lungs.any(axis=(1, 2))).tolist()
+
+    def look(self, progress: Callable[[float], None]) -> Presence:
+        """Decide on every so many-th slice of the lungs."""
+        self._read(self._inside[:: self._rule.stride], progress)
+        return decide(self._scores, self._rule)
+
+    def segment(self, progress: Callable[[float], None]) -> NDArray[np.bool_]:
+        """Return the mask of all slices; those that were looked at are not read again."""
+        self._read([index for index in self._inside if index not in self._masks], progress)
+        mask = np.zeros(self._volume.geometry.shape, dtype=bool)
+        for index, plane in self._masks.items():
+            mask[index] = plane
+        return mask
+
+    def _read(self, slices: list[int], progress: Callable[[float], None]) -> None:
+        rows, columns = self._volume.geometry.pixel_spacing
+        for start in range(0, len(slices), _CHUNK):
+            chunk = slices[start : start + _CHUNK]
+            found = self._model.probabilities(self._volume, chunk)[:, self._channel]
+            for index, probability in zip(chunk, found, strict=True):
+                lungs = self._lungs[index]
+                self._scores[index] = slice_score(probability, lungs, rows * columns, self._rule)
+                self._masks[index] = (probability >= self._model.threshold) & lungs
+            progress((start + len(chunk)) / len(slices))

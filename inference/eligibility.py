@@ -1,0 +1,135 @@
+"""Which series are analysed at all: rules on what the headers say, each with its outcome."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chestct.errors import RejectReason, SeriesRejected
+from inference.headers import SeriesFacts
+
+_LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EligibilityRules:
+    """The rules; the default takes axial CT of the chest with slices up to 5 mm.
+
+    Patterns are regular expressions, searched without regard to case. An empty include list
+    lets everything in.
+    """
+
+    body_parts: tuple[str, ...] = ("CHEST", "THORAX", "LUNG")
+    allow_missing_body_part: bool = True
+    series_description_include: tuple[str, ...] = ()
+    series_description_exclude: tuple[str, ...] = ()
+    kernel_include: tuple[str, ...] = ()
+    kernel_exclude: tuple[str, ...] = ()
+    maximum_thickness_mm: float = 5.0
+    minimum_slices: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleOutcome:
+    """What one rule says of a series: ``reason`` when it fails, None when it passes."""
+
+    rule: str
+    reason: RejectReason | None
+    explanation: str
+
+
+def evaluate(facts: SeriesFacts, rules: EligibilityRules) -> tuple[RuleOutcome, ...]:
+    """Apply every rule, in order."""
+    return tuple(
+        RuleOutcome(rule=name, reason=None if passed else reason, explanation=explanation)
+        for name, reason, check in _RULES
+        for passed, explanation in [check(facts, rules)]
+    )
+
+
+def require_eligible(facts: SeriesFacts, rules: EligibilityRules) -> None:
+    """Let an eligible series pass.
+
+    Raises:
+        SeriesRejected: With the first rule that fails.
+    """
+    for outcome in evaluate(facts, rules):
+        if outcome.reason is not None:
+            raise SeriesRejected(outcome.reason, outcome.explanation)
+
+
+Check = tuple[bool, str]
+
+
+def _modality(facts: SeriesFacts, _: EligibilityRules) -> Check:
+    return facts.modality == "CT", f"Modality is {facts.modality or 'missing'}"
+
+
+def _localizer(facts: SeriesFacts, _: EligibilityRules) -> Check:
+    shown = "\\".join(facts.image_type)
+    return not _LOCALIZERS & set(facts.image_type), f"Image Type is {shown or 'missing'}"
+
+
+def _derived(facts: SeriesFacts, _: EligibilityRules) -> Check:
+    """Refuse reformats and projections: DERIVED or SECONDARY with a name for what was done."""
+    shown = "\\".join(facts.image_type)
+    reformatted = {"MPR", "MIP", "MINIP", "PROJECTION IMAGE", "REFORMATTED", "VRT", "CPR"}
+    secondary = facts.image_type[1:2] == ("SECONDARY",)
+    return not (secondary or reformatted & set(facts.image_type)), f"Image Type is {shown}"
+
+
+def _body_part(facts: SeriesFacts, rules: EligibilityRules) -> Check:
+    if not facts.body_part:
+        return rules.allow_missing_body_part, "Body Part Examined is missing"
+    fits = any(part.upper() in facts.body_part for part in rules.body_parts)
+    return fits, f"Body Part Examined is {facts.body_part[:16]}"
+
+
+def _patterns(text: str, include: tuple[str, ...], exclude: tuple[str, ...], name: str) -> Check:
+    for pattern in exclude:
+        if re.search(pattern, text, re.IGNORECASE):
+            return False, f"{name} matches the exclude pattern {pattern!r}"
+    if include and not any(re.search(pattern, text, re.IGNORECASE) for pattern in include):
+        return False, f"{name} matches no include pattern"
+    return True, f"{name} is not excluded"
+
+
+def _description(facts: SeriesFacts, rules: EligibilityRules) -> Check:
+    return _patterns(
+        facts.series_description,
+        rules.series_description_include,
+        rules.series_description_exclude,
+        "Series Description",
+    )
+
+
+def _kernel(facts: SeriesFacts, rules: EligibilityRules) -> Check:
+    return _patterns(facts.kernel, rules.kernel_include, rules.kernel_exclude, "Convolution Kernel")
+
+
+def _thickness(facts: SeriesFacts, rules: EligibilityRules) -> Check:
+    if facts.thickness_mm is None:
+        return True, "Slice Thickness is missing; the spacing decides"
+    thickness, most = facts.thickness_mm, rules.maximum_thickness_mm
+    explanation = f"Slice Thickness is {thickness:g} mm, at most {most:g} mm is analysed"
+    return thickness <= most + 1e-3, explanation
+
+
+def _count(facts: SeriesFacts, rules: EligibilityRules) -> Check:
+    return (
+        facts.slices >= rules.minimum_slices,
+        f"{facts.slices} slices, at least {rules.minimum_slices} are needed",
+    )
+
+
+_RULES: tuple[tuple[str, RejectReason, Callable[[SeriesFacts, EligibilityRules], Check]], ...] = (
+    ("modality", RejectReason.NOT_CT, _modality),
+    ("localizer", RejectReason.LOCALIZER, _localizer),
+    ("derived", RejectReason.DERIVED, _derived),
+    ("body part", RejectReason.NOT_CHEST, _body_part),
+    ("series description", RejectReason.EXCLUDED_BY_RULE, _description),
+    ("kernel", RejectReason.EXCLUDED_BY_RULE, _kernel),
+    ("thickness", RejectReason.TOO_THICK, _thickness),
+    ("count", RejectReason.TOO_FEW_SLICES, _count),
+)

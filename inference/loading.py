@@ -1,0 +1,119 @@
+"""A complete series to a Hounsfield volume, with every check that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from chestct.errors import RejectReason, SeriesRejected
+from chestct.series import Series
+from chestct.uids import Uid
+from chestct.volume import Volume
+from inference.eligibility import EligibilityRules, require_eligible
+from inference.headers import SliceHeader, series_facts, slice_headers
+from inference.pixels import stored_pixels, to_hu
+from inference.stacking import stack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadingPolicy:
+    """What is loaded and what is refused."""
+
+    rules: EligibilityRules = field(default_factory=EligibilityRules)
+
+
+def load(series: Series, policy: LoadingPolicy) -> Volume:
+    """Return the volume of a series, int16 HU (slice, row, column).
+
+    Localizers that a scanner put into the same series are set aside; any other image that
+    does not fit is a reason to refuse the series, never to leave it out.
+
+    Raises:
+        SeriesRejected: The series is not eligible, mixes patients, studies or geometries,
+            or makes no complete regular grid. The message says what is wrong, in numbers.
+    """
+    _require_one_patient(series)
+    datasets = [_read(instance.path) for instance in series.instances]
+    _require_images(datasets)
+    datasets = _without_localizers(datasets)
+    frame_of_reference = _frame_of_reference(datasets)
+    headers = slice_headers(datasets)
+    require_eligible(series_facts(datasets[0], headers), policy.rules)
+    order, geometry = stack(headers, policy.rules.maximum_thickness_mm)
+    return Volume(
+        hu=_fill(datasets, [headers[index] for index in order]),
+        geometry=geometry,
+        sources=tuple(headers[index].source for index in order),
+        series_uid=series.series_uid,
+        frame_of_reference_uid=frame_of_reference,
+    )
+
+
+def _require_one_patient(series: Series) -> None:
+    if len({instance.patient_key for instance in series.instances}) > 1:
+        raise SeriesRejected(
+            RejectReason.MIXED_PATIENTS, "images of different patients under one Series UID"
+        )
+    if len({instance.study_uid for instance in series.instances}) > 1:
+        raise SeriesRejected(
+            RejectReason.MIXED_STUDIES, "images of different studies under one Series UID"
+        )
+
+
+def _read(path: object) -> Dataset:
+    try:
+        return pydicom.dcmread(str(path))
+    except (InvalidDicomError, OSError, ValueError) as error:
+        raise SeriesRejected(RejectReason.BAD_PIXELS, "a stored image cannot be read") from error
+
+
+def _require_images(datasets: Sequence[Dataset]) -> None:
+    for dataset in datasets:
+        if dataset.get("Modality") != "CT":
+            raise SeriesRejected(RejectReason.NOT_CT, f"Modality is {dataset.get('Modality')}")
+        if "PixelData" not in dataset or not dataset.get("Rows") or not dataset.get("Columns"):
+            raise SeriesRejected(RejectReason.BAD_PIXELS, "an object of the series has no pixels")
+
+
+def _without_localizers(datasets: list[Dataset]) -> list[Dataset]:
+    """Leave localizers out where there are other images too."""
+    images = [dataset for dataset in datasets if not _is_localizer(dataset)]
+    return images or datasets
+
+
+def _is_localizer(dataset: Dataset) -> bool:
+    image_type = dataset.get("ImageType") or ()
+    return "LOCALIZER" in [str(value).upper() for value in image_type]
+
+
+def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
+    found = {str(dataset.get("FrameOfReferenceUID") or "") for dataset in datasets}
+    if len(found) > 1:
+        raise SeriesRejected(
+            RejectReason.MIXED_FRAMES_OF_REFERENCE,
+            "the images are in different frames of reference",
+        )
+    try:
+        return Uid(found.pop())
+    except ValueError as error:
+        raise SeriesRejected(
+            RejectReason.NO_FRAME_OF_REFERENCE, "the images have no Frame of Reference UID"
+        ) from error
+
+
+def _fill(datasets: Sequence[Dataset], headers: Sequence[SliceHeader]) -> np.ndarray:
+    """Decode every slice, in slice order, into one array."""
+    hu = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.int16)
+    places: dict[int, list[int]] = {}
+    for place, header in enumerate(headers):
+        places.setdefault(header.instance, []).append(place)
+    for instance, members in places.items():
+        stored = stored_pixels(datasets[instance])
+        for place in members:
+            to_hu(stored[headers[place].frame], headers[place], hu[place])
+    return hu

@@ -1,0 +1,148 @@
+"""Slices to one regular grid, or a refusal that says what is wrong with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from chestct.errors import GeometryError, RejectReason, SeriesRejected
+from chestct.geometry import Geometry, Vector, cross, dot, norm
+from inference.headers import SliceHeader
+
+_SAME_DIRECTION = 2e-3
+_SAME_SPACING = 1e-3
+_UNEVEN = 0.1
+"""Part of the usual step by which a step may differ: scanners round positions."""
+_SAME_PLACE_MM = 0.01
+_TILT = math.tan(math.radians(0.5))
+_SHOWN = 8
+
+
+def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[list[int], Geometry]:
+    """Return the order of the slices and the grid that they make.
+
+    Raises:
+        SeriesRejected: The slices differ in size or direction, do not lie evenly along
+            their normal, or do not make a right-angled grid.
+    """
+    first = headers[0]
+    for other in headers[1:]:
+        _require_alike(first, other)
+    normal = cross(first.row_cosines, first.column_cosines)
+    length = norm(normal)
+    if length == 0:
+        raise SeriesRejected(RejectReason.BAD_GEOMETRY, "the slice directions are degenerate")
+    unit = (normal[0] / length, normal[1] / length, normal[2] / length)
+    places = [dot(header.position, unit) for header in headers]
+    order = sorted(range(len(headers)), key=places.__getitem__)
+    _require_right_angles(headers, order, unit)
+    spacing = _even_spacing([places[index] for index in order])
+    if spacing > maximum_spacing_mm + _SAME_PLACE_MM:
+        raise SeriesRejected(
+            RejectReason.TOO_THICK,
+            f"the slices are {spacing:.1f} mm apart, at most {maximum_spacing_mm:g} mm is analysed",
+        )
+    lowest = headers[order[0]]
+    try:
+        geometry = Geometry(
+            shape=(len(headers), lowest.rows, lowest.columns),
+            origin=lowest.position,
+            row_cosines=lowest.row_cosines,
+            column_cosines=lowest.column_cosines,
+            pixel_spacing=lowest.pixel_spacing,
+            slice_spacing=spacing,
+        )
+    except GeometryError as error:
+        raise SeriesRejected(RejectReason.BAD_GEOMETRY, str(error)) from error
+    if not geometry.is_axial():
+        raise SeriesRejected(RejectReason.NOT_AXIAL, "the slices are not axial")
+    return order, geometry
+
+
+def _require_alike(first: SliceHeader, other: SliceHeader) -> None:
+    if (other.rows, other.columns) != (first.rows, first.columns):
+        raise SeriesRejected(
+            RejectReason.MIXED_GEOMETRY,
+            f"slices of {first.rows}x{first.columns} and {other.rows}x{other.columns} pixels",
+        )
+    turned = max(
+        abs(a - b)
+        for a, b in zip(
+            (*first.row_cosines, *first.column_cosines),
+            (*other.row_cosines, *other.column_cosines),
+            strict=True,
+        )
+    )
+    if turned > _SAME_DIRECTION:
+        raise SeriesRejected(RejectReason.MIXED_GEOMETRY, "slices in different directions")
+    scaled = max(abs(a - b) for a, b in zip(first.pixel_spacing, other.pixel_spacing, strict=True))
+    if scaled > _SAME_SPACING:
+        raise SeriesRejected(RejectReason.MIXED_GEOMETRY, "slices of different Pixel Spacing")
+
+
+def _require_right_angles(
+    headers: Sequence[SliceHeader], order: Sequence[int], normal: Vector
+) -> None:
+    """Refuse slices that are shifted against each other along their own plane.
+
+    A tilted gantry moves the table along the patient's axis while the slices lean; on such
+    a sheared grid every volume and overlay of a regular grid would be wrong.
+    """
+    start, end = headers[order[0]].position, headers[order[-1]].position
+    offset = (end[0] - start[0], end[1] - start[1], end[2] - start[2])
+    along = dot(offset, normal)
+    aside = math.sqrt(max(0.0, dot(offset, offset) - along**2))
+    if aside > _TILT * max(abs(along), 1.0) and aside > max(headers[0].pixel_spacing):
+        degrees = math.degrees(math.atan2(aside, abs(along)))
+        stated = headers[0].gantry_tilt
+        said = f"; Gantry/Detector Tilt says {stated:g}" if stated else ""
+        raise SeriesRejected(
+            RejectReason.GANTRY_TILT, f"the slices are sheared by {degrees:.1f} degrees{said}"
+        )
+
+
+def _even_spacing(places: Sequence[float]) -> float:
+    """Return the distance of the slices in mm; ``places`` ascend."""
+    steps = [after - before for before, after in pairwise(places)]
+    if not steps:
+        raise SeriesRejected(RejectReason.TOO_FEW_SLICES, "a single slice has no spacing")
+    usual = sorted(steps)[len(steps) // 2]
+    same = [place for place, step in zip(places, steps, strict=False) if step < _SAME_PLACE_MM]
+    if same:
+        raise SeriesRejected(
+            RejectReason.DUPLICATE_POSITIONS,
+            f"{len(same)} slices lie where another one does, the first at {same[0]:.1f} mm",
+        )
+    odd = [
+        (place, step)
+        for place, step in zip(places, steps, strict=False)
+        if abs(step - usual) > max(_UNEVEN * usual, _SAME_PLACE_MM)
+    ]
+    if odd:
+        _refuse_uneven(odd, usual)
+    return (places[-1] - places[0]) / len(steps)
+
+
+def _refuse_uneven(odd: Sequence[tuple[float, float]], usual: float) -> None:
+    """Name the missing positions where whole slices are missing, else the two distances."""
+    multiples = [step / usual for _, step in odd]
+    whole = all(
+        multiple > 1 and abs(multiple - round(multiple)) <= _UNEVEN * 2 for multiple in multiples
+    )
+    if not whole:
+        place, step = odd[0]
+        raise SeriesRejected(
+            RejectReason.VARIABLE_SPACING,
+            f"the slices are {usual:.2f} mm apart, but {step:.2f} mm after {place:.1f} mm",
+        )
+    missing = [
+        place + usual * number
+        for (place, _), multiple in zip(odd, multiples, strict=True)
+        for number in range(1, round(multiple))
+    ]
+    named = ", ".join(f"{place:.1f}" for place in missing[:_SHOWN])
+    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    raise SeriesRejected(
+        RejectReason.MISSING_SLICES, f"{len(missing)} slices are missing, at {named}{more} mm"
+    )
