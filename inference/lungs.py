@@ -133,7 +133,8 @@ def _central_airways(volume: Volume, lungs: NDArray[np.bool_]) -> NDArray[np.boo
     inside = grown & lungs
     if grown.sum() * volume.geometry.voxel_ml > _AIRWAY_ML:
         return nothing
-    return ndimage.binary_dilation(inside, iterations=1) & lungs
+    widened: NDArray[np.bool_] = ndimage.binary_dilation(inside, iterations=1) & lungs
+    return widened
 
 
 def _trachea(

@@ -58,7 +58,7 @@ def to_grey(hu: NDArray[np.int16], contract: InputContract) -> NDArray[np.uint8]
     scaled = (hu.astype(np.float32) - low) * (255.0 / (high - low))
     grey = np.clip(scaled, 0, 255)
     small = cv2.resize(grey, (contract.columns, contract.rows), interpolation=cv2.INTER_AREA)
-    rounded = np.round(small).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.round(small).astype(np.uint8)
     if contract.clahe_clip == 0:
         return rounded
     tiles = (contract.clahe_tiles, contract.clahe_tiles)

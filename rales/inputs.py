@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from chestct.errors import ConfigError
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from chestct.errors import ConfigError, NotDicom
+from chestct.series import ReceivedInstance, Series
+from chestct.uids import Uid
+from scp.contexts import STORAGE_SOP_CLASSES
+from scp.headers import read_header
 
 _LIST_SUFFIXES = frozenset({".txt", ".lst", ".list"})
 
@@ -65,3 +76,56 @@ def _listed(file: Path) -> Iterator[Path]:
         if not path.is_file():
             raise ConfigError(f"{file} lists {line.strip()}, which does not exist")
         yield path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a set of files holds: series, and files left out with the reason."""
+
+    series: tuple[Series, ...]
+    skipped: tuple[tuple[Path, str], ...]
+
+
+def scan(files: Sequence[Path]) -> Found:
+    """Read the header of every file and sort the CT images into series.
+
+    The same image twice counts once.
+    """
+    members: dict[Uid, dict[Uid, ReceivedInstance]] = {}
+    skipped: list[tuple[Path, str]] = []
+    for path in files:
+        try:
+            instance = _describe(path)
+        except (NotDicom, InvalidDicomError, OSError) as error:
+            skipped.append((path, str(error) if isinstance(error, NotDicom) else "not DICOM"))
+            continue
+        if UID(instance.sop_class_uid) not in STORAGE_SOP_CLASSES:
+            skipped.append((path, f"{UID(instance.sop_class_uid).name} is not analysed"))
+            continue
+        members.setdefault(instance.series_uid, {})[instance.sop_instance_uid] = instance
+    return Found(
+        series=tuple(Series.of(instances.values()) for instances in members.values()),
+        skipped=tuple(skipped),
+    )
+
+
+def _describe(path: Path) -> ReceivedInstance:
+    """Describe one file as if it had been received."""
+    dataset = pydicom.dcmread(path, stop_before_pixels=True)
+    header = read_header(dataset)
+    content = path.read_bytes()
+    return ReceivedInstance(
+        path=path,
+        sop_class_uid=header.sop_class_uid,
+        sop_instance_uid=header.sop_instance_uid,
+        series_uid=header.series_uid,
+        study_uid=header.study_uid,
+        patient_key=header.patient_key,
+        transfer_syntax_uid=Uid(dataset.file_meta.TransferSyntaxUID),
+        content_digest=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        received_at=datetime.fromtimestamp(path.stat().st_mtime, tz=UTC),
+        calling_ae="",
+        slice_position=header.slice_position,
+        expected_instances=header.expected_instances,
+    )

@@ -52,7 +52,7 @@ class Loop:
             due: datetime | None = None
             try:
                 due = self._step(utc_now())
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it was, the node goes on serving
                 _LOG.exception("%s: a step failed; it will be tried again", self._thread.name)
             self._wake.wait(_pause(due))
 

@@ -94,7 +94,7 @@ class AnalysisWorker:
             self._fail_or_retry(job, type(error).__name__, str(error))
         except PermanentError as error:
             self._end(job, JobState.FAILED, type(error).__name__, str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an unforeseen error costs an attempt, no more
             _LOG.exception("job %d: the analysis raised", job.id)
             self._fail_or_retry(job, type(error).__name__, str(error))
         else:

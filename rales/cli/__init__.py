@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+
 import click
 
 from chestct.errors import RalesError
@@ -28,7 +29,7 @@ def cli() -> None:
     Without a network: rales analyze DIR --out OUT
 
     Research use only: results are AI-made and not verified by a radiologist.
-    """
+    """  # noqa: D301 - click wants the backspace character itself
 
 
 for command in (serve, analyze, status, retry, echo, check, config_group, demo):

@@ -44,8 +44,7 @@ def analyze(inputs: tuple[Path, ...], out: Path, config_path: Path | None) -> No
 
     Exit status 0: at least one series was analysed. 1: none was, and the reasons are shown.
     """
-    from inference.scan import scan  # noqa: PLC0415 - imports that --help need not wait for
-    from rales.inputs import gathered  # noqa: PLC0415
+    from rales.inputs import gathered, scan  # noqa: PLC0415 - imports that --help need not wait for
     from rales.pipeline import settings_of  # noqa: PLC0415
 
     logs.configure("ERROR")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
 import subprocess
@@ -15,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import highdicom as hd
+import numpy as np
 import pydicom
 
 from chestct.states import JobState
+from dicom_out import codes
 from dicom_out.sender import Destination
 from dicom_out.text import render_text
+from inference.phantom import Thorax, make_thorax, sample_spec, write_series
 from rales.demo.pacs import (
     DemoFailed,
     Pacs,
@@ -62,7 +65,8 @@ def run_demo(series: Path | None, out: Path, say: Callable[[str], None]) -> Demo
     seconds: dict[str, float] = {}
     with ExitStack() as stack:
         work = Path(stack.enter_context(TemporaryDirectory(prefix="rales-demo-")))
-        source = series or _sample(work / "series", seconds, say)
+        sample = None if series else _sample(work / "series", seconds, say)
+        source = series or work / "series"
         pacs = stack.enter_context(start_pacs(work / "pacs", _AE_TITLE))
         say(f"PACS: {pacs.name} at {pacs.destination.port}")
         node = stack.enter_context(_node(work / "node", pacs, out / "rales.log"))
@@ -78,17 +82,16 @@ def run_demo(series: Path | None, out: Path, say: Callable[[str], None]) -> Demo
         say(f"{pacs.name} has the SEG and the SR")
     stages = job.result["seconds"] if job.result else {}
     seconds.update({f"  {stage}": float(value) for stage, value in stages.items()})
-    overlap = None if series else _overlap_with_truth(out / "seg.dcm")
+    overlap = _overlap(out / "seg.dcm", sample) if sample else None
     return DemoResult(job=job, folder=out, seconds=seconds, overlap=overlap)
 
 
-def _sample(folder: Path, seconds: dict[str, float], say: Callable[[str], None]) -> Path:
-    from inference.phantom import make_thorax, sample_spec, write_series  # noqa: PLC0415
-
+def _sample(folder: Path, seconds: dict[str, float], say: Callable[[str], None]) -> Thorax:
     say("making the sample series (a thorax phantom)")
     with _timed(seconds, "make the sample series"):
-        write_series(make_thorax(sample_spec()), folder)
-    return folder
+        thorax = make_thorax(sample_spec())
+        write_series(thorax, folder)
+    return thorax
 
 
 @contextmanager
@@ -120,15 +123,14 @@ def _send(source: Path, node: Destination) -> str:
     """Send every file with dcmtk's storescu where it is installed, else with pynetdicom's."""
     storescu = shutil.which("storescu")
     address = [node.host, str(node.port)]
+    titles = ["-aec", node.ae_title, "-aet", "MODALITY"]
     if storescu:
         tool = "dcmtk's storescu"
-        options = ["-aec", node.ae_title, "-aet", "MODALITY", "--propose-lossless"]
-        plain = [*options[:-1], "+sd", "+r"]
-        command = [storescu, *plain, *address, str(source)]
+        command = [storescu, *titles, "+sd", "+r", *address, str(source)]
     else:
         tool = "pynetdicom's storescu"
-        options = ["-aec", node.ae_title, "-aet", "MODALITY", "-r"]
-        command = [sys.executable, "-m", "pynetdicom", "storescu", *options, *address, str(source)]
+        command = [sys.executable, "-m", "pynetdicom", "storescu", *address, str(source)]
+        command += [*titles, "-r", "-cx"]
     done = subprocess.run(  # noqa: S603
         command, env=os.environ | {"TCP_NODELAY": "1"}, capture_output=True, text=True, check=False
     )
@@ -168,9 +170,28 @@ def _collect(job: Job, pacs: Pacs, out: Path) -> None:
     (out / "sr.txt").write_text(render_text(report), encoding="utf-8")
 
 
-def _overlap_with_truth(seg: Path) -> float:
-    """Return the Dice overlap of the lesion segment with the sample's truth."""
-    return json.loads("0")  # replaced below
+def _overlap(file: Path, truth: Thorax) -> float:
+    """Return the Dice overlap of the SEG's lesion segment with the phantom's truth.
+
+    Read by way of the positions in the SEG, not of what Rales thinks the grid is.
+    """
+    seg = hd.seg.segread(file)
+    numbers = [
+        number
+        for number in seg.segment_numbers
+        if seg.get_segment_description(number).segmented_property_type == codes.LESION
+    ]
+    mine = np.zeros(truth.lesion.shape, dtype=bool)
+    planes = seg.pixel_array
+    for plane, frame in zip(planes, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        if frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber not in numbers:
+            continue
+        height = float(frame.PlanePositionSequence[0].ImagePositionPatient[2])
+        index = round((height - truth.origin[2]) / truth.spacing[0])
+        mine[index] |= plane > 0
+    theirs = truth.lesion > 0
+    both = float(mine.sum() + theirs.sum())
+    return 2 * float((mine & theirs).sum()) / both if both else 1.0
 
 
 @contextmanager

@@ -39,7 +39,11 @@ class InstanceStore:
         return recorded
 
     def association_ended(
-        self, series_uids: frozenset[Uid], calling_ae: str, how: AssociationEnd, at: datetime
+        self,
+        series_uids: frozenset[Uid],
+        calling_ae: str,  # noqa: ARG002 - the port names it; the log has it
+        how: AssociationEnd,  # noqa: ARG002 - an abort is followed by the same waiting
+        at: datetime,
     ) -> None:
         """Note that no association is sending ``series_uids`` any more."""
         with self._database.transaction() as tx:

@@ -1,3 +1,4 @@
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,7 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         ("[node\n", "not valid TOML"),
         ("[analysis]\nmild_percent = 30.0", "must be above"),
         (
-            "[[destinations]]\nname='a'\nae_title='A'\nhost='h'\nport=1\n"
-            "[[destinations]]\nname='a'\nae_title='B'\nhost='h'\nport=1\n",
+            2 * "[[destinations]]\nname='a'\nae_title='A'\nhost='h'\nport=1\n",
             "given twice",
         ),
     ],
@@ -87,7 +87,5 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ).filter(lambda value: isinstance(value, dict))
 )
 def test_anything_is_a_config_or_a_config_error(raw: dict[str, object]) -> None:
-    try:
-        parse(raw)
-    except ConfigError as error:
-        assert str(error)
+    with contextlib.suppress(ConfigError):
+        assert isinstance(parse(raw), Config)

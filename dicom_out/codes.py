@@ -1,0 +1,75 @@
+"""Every code that the result objects use, in one place.
+
+The standard ones are named by the context group (CID) or template (TID) that offers them;
+the private ones are explained in docs/private-codes.md.
+"""
+
+from __future__ import annotations
+
+from highdicom.sr.coding import CodedConcept
+
+_PRIVATE = "99RALES"
+
+
+def _sct(value: str, meaning: str) -> CodedConcept:
+    return CodedConcept(value=value, meaning=meaning, scheme_designator="SCT")
+
+
+def _dcm(value: str, meaning: str) -> CodedConcept:
+    return CodedConcept(value=value, meaning=meaning, scheme_designator="DCM")
+
+
+def _private(value: str, meaning: str) -> CodedConcept:
+    return CodedConcept(value=value, meaning=meaning, scheme_designator=_PRIVATE)
+
+
+def _unit(value: str, meaning: str) -> CodedConcept:
+    return CodedConcept(value=value, meaning=meaning, scheme_designator="UCUM")
+
+
+# Document (TID 1500)
+IMAGING_MEASUREMENT_REPORT = _dcm("126000", "Imaging Measurement Report")  # CID 7021
+CT_CHEST = CodedConcept(value="24627-2", meaning="CT Chest", scheme_designator="LN")  # CID 100
+COMMENT = _dcm("121106", "Comment")
+DEVICE = _dcm("121007", "Device")  # CID 270
+PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")  # CID 7005
+ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")  # CID 7162
+
+# What and where
+LUNG = _sct("39607008", "Lung")
+LEFT = _sct("7771000", "Left")  # CID 244
+RIGHT = _sct("24028007", "Right")  # CID 244
+BOTH = _sct("51440002", "Right and left")  # CID 244
+ANATOMICAL_STRUCTURE = _sct("91723000", "Anatomical Structure")  # CID 7150
+ABNORMAL_STRUCTURE = _sct("49755003", "Morphologically Abnormal Structure")  # CID 7150
+LESION = _sct("52988006", "Lesion")  # CID 7159
+
+# Measurements
+VOLUME = _sct("118565006", "Volume")  # CID 7466
+VOXEL_SUM = _dcm("126030", "Sum of segmented voxel volumes")  # CID 7474
+ATTENUATION = _dcm("112031", "Attenuation Coefficient")  # CID 6154
+MEAN = _sct("373098007", "Mean")  # CID 7464
+LONG_AXIS = _sct("103339001", "Long Axis")  # CID 7470
+SHORT_AXIS = _sct("103340004", "Short Axis")  # CID 7470
+COUNT = _sct("246206008", "Number of lesions")
+INVOLVED = _private("PCT_INVOLVED", "Percent of lung involved")
+HIGH_OPACITY = _private("PCT_HIGH_OPACITY", "High-opacity share of lesion volume")
+LESION_VOLUME = _private("LESION_VOLUME", "Volume of lesion in lung")
+PRESENCE_SCORE = _private("PRESENCE_SCORE", "Lesion presence score")
+
+# Evaluations
+SEVERITY = _sct("246112005", "Severity")
+MILD = _sct("255604002", "Mild")  # CID 3716
+MODERATE = _sct("6736007", "Moderate")  # CID 3716
+SEVERE = _sct("24484000", "Severe")  # CID 3716
+LESION_PRESENCE = _private("LESION_PRESENCE", "Lesion presence")
+PRESENT = _sct("52101004", "Present")
+ABSENT = _private("NOT_FOUND", "Not found by the algorithm")
+
+# Units, in UCUM
+MILLILITRE = _unit("ml", "milliliter")
+MILLIMETRE = _unit("mm", "millimeter")
+PERCENT = _unit("%", "percent")
+HOUNSFIELD = _unit("[hnsf'U]", "Hounsfield unit")
+NO_UNITS = _unit("1", "no units")
+LESIONS = _unit("{lesions}", "lesions")

@@ -1,0 +1,34 @@
+"""Outlines of masks as SCOORD polylines (PS3.3 C.18.6)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_FINER = 3
+
+
+def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the closed outline of the largest part of a mask (row, column).
+
+    (n, 2) as (column, row) in image coordinates: the corner of the first pixel is (0, 0),
+    its centre (0.5, 0.5). The first point is repeated at the end.
+
+    Raises:
+        ValueError: The mask is empty.
+    """
+    fine: NDArray[np.uint8] = np.repeat(np.repeat(mask, _FINER, axis=0), _FINER, axis=1).astype(
+        np.uint8
+    )
+    contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        raise ValueError("an empty mask has no outline")
+    largest = max(contours, key=cv2.contourArea).reshape(-1, 2).astype(np.float64)
+    points = (largest + 0.5) / _FINER
+    return np.vstack([points, points[:1]])
+
+
+def fullest_slice(mask: NDArray[np.bool_]) -> int:
+    """Return the slice in which a mask (slice, row, column) has most voxels."""
+    return int(mask.sum(axis=(1, 2)).argmax())

@@ -1,0 +1,67 @@
+"""Who made the results, as equipment, algorithm and observer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import highdicom as hd
+
+from chestct.results import ModelIdentity
+from chestct.uids import Uid, derive_uid
+from dicom_out import codes
+
+MANUFACTURER = "Rales"
+RESEARCH = "AI-made, research use only"
+"""Part of every Series Description."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftwareIdentity:
+    """The software and the node that ran it; ``station_name`` is its AE title."""
+
+    name: str
+    version: str
+    station_name: str
+
+
+def device_uid(model: ModelIdentity) -> Uid:
+    """Return the Device UID of a model: a new one when the model changes (IHE AIR)."""
+    return derive_uid("device", model.digest)
+
+
+def observer_uid(models: Sequence[ModelIdentity]) -> Uid:
+    """Return the Device UID of the observer: this software with these models."""
+    return derive_uid("observer", *(model.digest for model in models))
+
+
+def contributing_equipment(
+    models: Sequence[ModelIdentity], software: SoftwareIdentity
+) -> list[hd.ContributingEquipment]:
+    """Return one item per algorithm (PS3.3 C.12.1, IHE AIR)."""
+    items = []
+    for model in models:
+        item = hd.ContributingEquipment(
+            manufacturer=MANUFACTURER,
+            purpose_of_reference=codes.PROCESSING_EQUIPMENT,
+            manufacturer_model_name=model.name,
+            software_versions=[model.version, f"{software.name} {software.version}"],
+            station_name=software.station_name,
+            contribution_description="Segmentation and measurement by artificial intelligence",
+        )
+        item.DeviceUID = device_uid(model)
+        items.append(item)
+    return items
+
+
+def algorithm(
+    model: ModelIdentity, parameters: dict[str, str] | None = None
+) -> hd.AlgorithmIdentificationSequence:
+    """Return the identification of one algorithm (PS3.3 table 10-19)."""
+    return hd.AlgorithmIdentificationSequence(
+        name=model.name,
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        version=model.version,
+        source=MANUFACTURER,
+        parameters=parameters,
+    )

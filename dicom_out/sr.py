@@ -1,0 +1,112 @@
+"""The report: a Comprehensive 3D SR after TID 1500."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import highdicom as hd
+from pydicom.dataset import Dataset
+
+from chestct.findings import Findings
+from chestct.results import AnalysisKey, ModelIdentity, ResultReference
+from chestct.volume import LesionMap, Volume
+from dicom_out import codes
+from dicom_out.identity import (
+    MANUFACTURER,
+    RESEARCH,
+    SoftwareIdentity,
+    contributing_equipment,
+    observer_uid,
+)
+from dicom_out.seg import stamp
+from dicom_out.sources import Sources, take_over
+from dicom_out.sr_groups import measurement_groups
+from dicom_out.sr_text import statements
+
+SERIES_NUMBER = 9702
+
+
+def build_sr(
+    *,
+    sources: Sources,
+    seg: Dataset,
+    volume: Volume,
+    lesion_map: LesionMap,
+    findings: Findings,
+    models: Sequence[ModelIdentity],
+    key: AnalysisKey,
+    predecessor: ResultReference | None,
+    created: datetime,
+    software: SoftwareIdentity,
+) -> Dataset:
+    """Build the SR that references ``seg``: PRELIMINARY, UNVERIFIED, for research."""
+    report = hd.sr.MeasurementReport(
+        observation_context=_observer(models, software),
+        procedure_reported=codes.CT_CHEST,
+        imaging_measurements=measurement_groups(
+            volume=volume, lesion_map=lesion_map, findings=findings, seg=seg, models=models, key=key
+        ),
+        title=codes.IMAGING_MEASUREMENT_REPORT,
+    )
+    for text in statements(findings, models, software):
+        report[0].ContentSequence.append(
+            hd.sr.TextContentItem(
+                name=codes.COMMENT,
+                value=text,
+                relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
+            )
+        )
+    sr = hd.sr.Comprehensive3DSR(
+        evidence=[*sources.images, seg],
+        content=report[0],
+        series_instance_uid=key.uid("sr-series"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=key.uid("sr"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        contributing_equipment=contributing_equipment(models, software),
+    )
+    sr.ManufacturerModelName = software.name
+    sr.SoftwareVersions = software.version
+    sr.DeviceSerialNumber = software.station_name
+    sr.SeriesDescription = f"Rales report ({RESEARCH})"
+    sr.ContentQualification = "RESEARCH"
+    if predecessor is not None:
+        sr.PredecessorDocumentsSequence = [_reference(predecessor)]
+    stamp(sr, created)
+    take_over(sources.original, sr)
+    return sr
+
+
+def _observer(
+    models: Sequence[ModelIdentity], software: SoftwareIdentity
+) -> hd.sr.ObservationContext:
+    attributes = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=observer_uid(models),
+        name=software.station_name,
+        manufacturer_name=MANUFACTURER,
+        model_name=f"{software.name} {software.version}",
+    )
+    return hd.sr.ObservationContext(
+        observer_device_context=hd.sr.ObserverContext(
+            observer_type=codes.DEVICE, observer_identifying_attributes=attributes
+        )
+    )
+
+
+def _reference(predecessor: ResultReference) -> Dataset:
+    """Return an item of Predecessor Documents Sequence (PS3.3 C.17.2)."""
+    instance = Dataset()
+    instance.ReferencedSOPClassUID = predecessor.sop_class_uid
+    instance.ReferencedSOPInstanceUID = predecessor.sop_instance_uid
+    series = Dataset()
+    series.SeriesInstanceUID = predecessor.series_uid
+    series.ReferencedSOPSequence = [instance]
+    item = Dataset()
+    item.StudyInstanceUID = predecessor.study_uid
+    item.ReferencedSeriesSequence = [series]
+    return item

@@ -1,0 +1,207 @@
+"""The measurement groups of the report: TID 1411 with TID 1410 beside it, and TID 1501.
+
+Each segment has two groups under one tracking UID: a volumetric one (TID 1411) that
+references the segment, and a planar one (TID 1410) with its outline on one slice. OHIF
+(3.13) merges the two; of a volumetric group alone it loses the viewport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from chestct.findings import Findings, Lesion, LungMeasurement, Severity
+from chestct.results import AnalysisKey, ModelIdentity
+from chestct.volume import LesionMap, Volume
+from dicom_out import codes
+from dicom_out.contours import fullest_slice, outline
+from dicom_out.seg import SegmentPlan, planned_segments
+
+Group = (
+    hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+    | hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations
+    | hd.sr.MeasurementsAndQualitativeEvaluations
+)
+
+_SEVERITIES = {
+    Severity.MILD: codes.MILD,
+    Severity.MODERATE: codes.MODERATE,
+    Severity.SEVERE: codes.SEVERE,
+}
+
+
+def measurement_groups(
+    *,
+    volume: Volume,
+    lesion_map: LesionMap,
+    findings: Findings,
+    seg: Dataset,
+    models: Sequence[ModelIdentity],
+    key: AnalysisKey,
+) -> list[Group]:
+    """Return every group of the report: both lungs together, each lung, the lesions."""
+    lungs_model, lesion_model = models
+    groups: list[Group] = [_summary(findings, lesion_model, key)]
+    for plan in planned_segments(lesion_map):
+        lesion = plan.role == "lesion"
+        model = lesion_model if lesion else lungs_model
+        tracking = hd.sr.TrackingIdentifier(uid=key.uid(plan.role), identifier=plan.label)
+        mask = np.isin(lesion_map.labels, plan.members)
+        groups += [
+            _volumetric(plan, findings, volume, seg, tracking, model),
+            _planar(plan, findings, volume, mask, tracking, model),
+        ]
+    return groups
+
+
+def _algorithm(model: ModelIdentity) -> hd.sr.AlgorithmIdentification:
+    return hd.sr.AlgorithmIdentification(name=model.name, version=model.version)
+
+
+def _site(plan: SegmentPlan) -> hd.sr.FindingSite:
+    return hd.sr.FindingSite(codes.LUNG, laterality=plan.laterality or codes.BOTH)
+
+
+def _number(
+    name: hd.sr.CodedConcept,
+    value: float,
+    unit: hd.sr.CodedConcept,
+    *,
+    derivation: hd.sr.CodedConcept | None = None,
+    method: hd.sr.CodedConcept | None = None,
+) -> hd.sr.Measurement:
+    return hd.sr.Measurement(
+        name=name, value=round(value, 2), unit=unit, derivation=derivation, method=method
+    )
+
+
+def _summary(
+    findings: Findings, model: ModelIdentity, key: AnalysisKey
+) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """Return the group that speaks of both lungs together, also when nothing was found."""
+    total = findings.total
+    evaluations = [
+        hd.sr.QualitativeEvaluation(
+            codes.LESION_PRESENCE, codes.PRESENT if findings.lesions else codes.ABSENT
+        )
+    ]
+    if findings.severity in _SEVERITIES:
+        severity = _SEVERITIES[findings.severity]
+        evaluations.append(hd.sr.QualitativeEvaluation(codes.SEVERITY, severity))
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=key.uid("summary"), identifier="Summary"),
+        finding_type=codes.LUNG,
+        algorithm_id=_algorithm(model),
+        finding_sites=[hd.sr.FindingSite(codes.LUNG, laterality=codes.BOTH)],
+        measurements=[
+            *_lung_numbers(total),
+            _number(codes.COUNT, float(len(findings.lesions)), codes.LESIONS),
+            _number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS),
+        ],
+        qualitative_evaluations=evaluations,
+    )
+
+
+def _lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
+    return [
+        _number(codes.VOLUME, lung.volume_ml, codes.MILLILITRE, method=codes.VOXEL_SUM),
+        _number(codes.LESION_VOLUME, lung.lesion_ml, codes.MILLILITRE, method=codes.VOXEL_SUM),
+        _number(codes.INVOLVED, lung.involved_percent, codes.PERCENT),
+    ]
+
+
+def _lesion_numbers(findings: Findings) -> list[hd.sr.Measurement]:
+    total = findings.total
+    numbers = [
+        _number(codes.VOLUME, total.lesion_ml, codes.MILLILITRE, method=codes.VOXEL_SUM),
+        _number(codes.HIGH_OPACITY, total.high_opacity_percent, codes.PERCENT),
+    ]
+    if total.lesion_mean_hu is not None:
+        numbers.append(
+            _number(
+                codes.ATTENUATION, total.lesion_mean_hu, codes.HOUNSFIELD, derivation=codes.MEAN
+            )
+        )
+    return numbers
+
+
+def _volumetric(
+    plan: SegmentPlan,
+    findings: Findings,
+    volume: Volume,
+    seg: Dataset,
+    tracking: hd.sr.TrackingIdentifier,
+    model: ModelIdentity,
+) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    """Return the TID 1411 group of a segment.
+
+    The reference is built by hand: ``ReferencedSegment.from_segmentation`` raises on a SEG
+    with one segment (highdicom 0.28.2).
+    """
+    if plan.role == "lesion":
+        numbers = _lesion_numbers(findings)
+    else:
+        numbers = _lung_numbers(findings.left if plan.role == "left-lung" else findings.right)
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=tracking,
+        referenced_segment=hd.sr.ReferencedSegment(
+            sop_class_uid=seg.SOPClassUID,
+            sop_instance_uid=seg.SOPInstanceUID,
+            segment_number=plan.number,
+            source_series=hd.sr.SourceSeriesForSegmentation(volume.series_uid),
+        ),
+        finding_type=codes.LESION if plan.role == "lesion" else codes.LUNG,
+        algorithm_id=_algorithm(model),
+        finding_sites=[_site(plan)],
+        measurements=numbers,
+    )
+
+
+def _planar(
+    plan: SegmentPlan,
+    findings: Findings,
+    volume: Volume,
+    mask: NDArray[np.bool_],
+    tracking: hd.sr.TrackingIdentifier,
+    model: ModelIdentity,
+) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    """Return the TID 1410 group: the outline on the slice that shows most of it."""
+    numbers: list[hd.sr.Measurement] = []
+    if plan.role == "lesion":
+        largest = findings.lesions[0]
+        index = largest.diameter.slice_index
+        numbers = _diameters(largest)
+    else:
+        index = fullest_slice(mask)
+    return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=tracking,
+        referenced_region=_region(mask[index], volume, index),
+        finding_type=codes.LESION if plan.role == "lesion" else codes.LUNG,
+        algorithm_id=_algorithm(model),
+        finding_sites=[_site(plan)],
+        measurements=numbers or None,
+    )
+
+
+def _diameters(lesion: Lesion) -> list[hd.sr.Measurement]:
+    return [
+        _number(codes.LONG_AXIS, lesion.diameter.long_axis_mm, codes.MILLIMETRE),
+        _number(codes.SHORT_AXIS, lesion.diameter.short_axis_mm, codes.MILLIMETRE),
+    ]
+
+
+def _region(plane: NDArray[np.bool_], volume: Volume, index: int) -> hd.sr.ImageRegion:
+    source = volume.sources[index]
+    return hd.sr.ImageRegion(
+        graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
+        graphic_data=outline(plane),
+        source_image=hd.sr.SourceImageForRegion(
+            referenced_sop_class_uid=source.sop_class_uid,
+            referenced_sop_instance_uid=source.sop_instance_uid,
+            referenced_frame_numbers=[source.frame_number] if source.frame_number else None,
+        ),
+    )

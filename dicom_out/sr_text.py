@@ -1,0 +1,62 @@
+"""The sentences of the report: what it is, how it was measured, what to beware of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chestct.findings import Findings
+from chestct.results import ModelIdentity
+from dicom_out.identity import SoftwareIdentity
+
+_NOTICE = (
+    "Made by artificial intelligence, for research use only, not verified by a physician. "
+    "Not a medical device: not cleared, not CE-marked. Opacities are marked whatever "
+    "their cause; no cause is suggested."
+)
+
+
+def statements(
+    findings: Findings, models: Sequence[ModelIdentity], software: SoftwareIdentity
+) -> list[str]:
+    """Return the comments of the report, in plain ASCII for any character set."""
+    return [
+        _finding(findings),
+        _NOTICE,
+        _method(findings),
+        _origin(models, software),
+        *(f"Note: {flag}." for flag in findings.quality_flags),
+    ]
+
+
+def _finding(findings: Findings) -> str:
+    total, left, right = findings.total, findings.left, findings.right
+    volumes = (
+        f"Lungs {total.volume_ml:.0f} ml (left {left.volume_ml:.0f}, right {right.volume_ml:.0f})."
+    )
+    if not findings.lesions:
+        return f"Analysed; no lesion was found by the algorithm. {volumes}"
+    return (
+        f"Opacities in {total.involved_percent:.1f} percent of the lungs "
+        f"(left {left.involved_percent:.1f}, right {right.involved_percent:.1f}), "
+        f"{total.lesion_ml:.1f} ml; high opacity (consolidation) "
+        f"{total.high_opacity_percent:.0f} percent of it. {volumes}"
+    )
+
+
+def _method(findings: Findings) -> str:
+    method, presence = findings.method, findings.presence
+    return (
+        "Method: lung volumes include lesions; percent involved is lesion volume over lung "
+        f"volume; high opacity is lesion at or above {method.high_opacity_hu:g} HU; lesions "
+        f"below {method.minimum_lesion_ml:g} ml are dropped; severity by percent involved: mild "
+        f"below {method.mild_percent:g}, moderate below {method.moderate_percent:g}, else severe. "
+        f"Presence score {presence.score:.2f}, operating point {presence.operating_point:.2f}."
+    )
+
+
+def _origin(models: Sequence[ModelIdentity], software: SoftwareIdentity) -> str:
+    named = "; ".join(
+        f"{model.name} {model.version} (SHA-256 {model.digest[:12]}, {model.licence})"
+        for model in models
+    )
+    return f"Software: {software.name} {software.version}. Models: {named}."

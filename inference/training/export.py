@@ -1,0 +1,126 @@
+"""Checkpoints to ONNX with a manifest, and the proof that both compute the same."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from inference.manifest import InputContract
+from inference.training.engine import Recipe
+from inference.training.networks import UNet
+from inference.training.phantoms import LIVE_INPUT
+
+_OPSET = 18
+LICENCE = "CC BY-NC-SA 4.0 (inherited from the training data); research use only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresenceChoice:
+    """The rule that goes into a lesion model's manifest."""
+
+    top_area_mm2: float
+    slices: int
+    stride: int
+    operating_point: float
+
+
+def load_checkpoint(path: Path) -> tuple[Recipe, UNet]:
+    """Return the recipe and the averaged network of a checkpoint."""
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    fields = state["recipe"] | {"channels": tuple(state["recipe"]["channels"])}
+    recipe = Recipe(**fields)
+    network = recipe.network()
+    network.load_state_dict(state["average"])
+    return recipe, network.eval()
+
+
+def export(checkpoint: Path, folder: Path, version: str, presence: PresenceChoice | None) -> float:
+    """Write ``<task>.onnx`` and ``<task>.toml`` into ``folder``.
+
+    Returns:
+        The largest absolute difference of the logits between torch and ONNX Runtime.
+    """
+    recipe, network = load_checkpoint(checkpoint)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{recipe.task}.onnx"
+    example = torch.zeros(2, recipe.context, recipe.size, recipe.size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
+        torch.onnx.export(
+            network,
+            (example,),
+            str(file),
+            input_names=["image"],
+            output_names=["logits"],
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=False,
+            dynamic_shapes=({0: torch.export.Dim("n", min=1, max=512)},),
+        )
+    contract = LIVE_INPUT.model_copy(
+        update={"rows": recipe.size, "columns": recipe.size, "context": recipe.context}
+    )
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    text = _manifest(recipe, contract, version, digest, presence)
+    (folder / f"{recipe.task}.toml").write_text(text)
+    return parity(network, file, recipe)
+
+
+def parity(network: UNet, file: Path, recipe: Recipe) -> float:
+    """Return the largest absolute difference of the logits on noise."""
+    random = np.random.default_rng(0)
+    images = random.random((3, recipe.context, recipe.size, recipe.size), dtype=np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(images)).numpy()
+    session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    found = session.run(None, {"image": images})[0]
+    return float(np.abs(expected - found).max())
+
+
+def _manifest(
+    recipe: Recipe,
+    contract: InputContract,
+    version: str,
+    digest: str,
+    presence: PresenceChoice | None,
+) -> str:
+    classes = {"lungs": '["background", "right", "left"]', "lesions": '["lesion"]'}[recipe.task]
+    activation = {"lungs": "softmax", "lesions": "sigmoid"}[recipe.task]
+    lines = [
+        "# Made by: python -m inference.training export; see MODEL_CARD.md",
+        f'name = "rales-{recipe.task}"',
+        f'version = "{version}"',
+        f'task = "{recipe.task}"',
+        f'file = "{recipe.task}.onnx"',
+        f'sha256 = "{digest}"',
+        f'licence = "{LICENCE}"',
+        f"classes = {classes}",
+        f'activation = "{activation}"',
+        "threshold = 0.5",
+        "",
+        "[input]",
+        f"rows = {contract.rows}",
+        f"columns = {contract.columns}",
+        f"context = {contract.context}",
+        f"context_mm = {contract.context_mm}",
+        f"window = [{contract.window[0]}, {contract.window[1]}]",
+        f"clahe_clip = {contract.clahe_clip}",
+        f"clahe_tiles = {contract.clahe_tiles}",
+    ]
+    if presence is not None:
+        lines += [
+            "",
+            "[presence]",
+            f"top_area_mm2 = {presence.top_area_mm2}",
+            f"slices = {presence.slices}",
+            f"stride = {presence.stride}",
+            f"operating_point = {presence.operating_point}",
+        ]
+    return "\n".join(lines) + "\n"
