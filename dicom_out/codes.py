@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from highdicom.sr.coding import CodedConcept
 
-_PRIVATE = "99RALES"
+PRIVATE_SCHEME = "99RALES"
 
 
 def _sct(value: str, meaning: str) -> CodedConcept:
@@ -20,7 +20,7 @@ def _dcm(value: str, meaning: str) -> CodedConcept:
 
 
 def _private(value: str, meaning: str) -> CodedConcept:
-    return CodedConcept(value=value, meaning=meaning, scheme_designator=_PRIVATE)
+    return CodedConcept(value=value, meaning=meaning, scheme_designator=PRIVATE_SCHEME)
 
 
 def _unit(value: str, meaning: str) -> CodedConcept:

@@ -140,12 +140,19 @@ def _completed(header: Dataset, volume: Volume) -> Dataset:
 
 
 def raw_value(dataset: Dataset, keyword: str) -> bytes | None:
-    """Return the encoded value of an element that nobody has decoded yet; None if absent."""
+    """Return the encoded value of an element; None where there is none.
+
+    pydicom decodes nothing before it is asked for, but Specific Character Set itself.
+    """
     tag: BaseTag = Tag(keyword)
     if tag not in dataset:
         return None
     element: Any = dataset.get_item(tag)
-    return (element.value or b"") if isinstance(element, RawDataElement) else b""
+    value = element.value
+    if isinstance(value, bytes | None):
+        return value or b""
+    parts = [value] if isinstance(value, str) else list(value)
+    return "\\".join(str(part) for part in parts).encode("ascii")
 
 
 def take_over(original: Dataset, result: Dataset) -> None:

@@ -75,6 +75,7 @@ def build_sr(
     sr.DeviceSerialNumber = software.station_name
     sr.SeriesDescription = f"Rales report ({RESEARCH})"
     sr.ContentQualification = "RESEARCH"
+    sr.CodingSchemeIdentificationSequence = [_private_scheme()]
     if predecessor is not None:
         sr.PredecessorDocumentsSequence = [_reference(predecessor)]
     stamp(sr, created)
@@ -96,6 +97,15 @@ def _observer(
             observer_type=codes.DEVICE, observer_identifying_attributes=attributes
         )
     )
+
+
+def _private_scheme() -> Dataset:
+    """Return who answers for the private codes (PS3.3 C.12.1, docs/private-codes.md)."""
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = codes.PRIVATE_SCHEME
+    scheme.CodingSchemeName = "Rales private codes"
+    scheme.CodingSchemeResponsibleOrganization = MANUFACTURER
+    return scheme
 
 
 def _reference(predecessor: ResultReference) -> Dataset:

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.volume import Label, Volume
+from inference.airways import central_airways
 from inference.ports import SegmentationModel
 
 _CHUNK = 16
+_AERATED_HU = -400.0
+"""Lung with air in it; fat, muscle and consolidation are above."""
+_DENSE_REACH_MM = 25.0
 _LEAST_LUNGS_ML = 400.0
-_LEAST_SHARE = 0.1
+_LEAST_SHARE = 0.08
 """A component smaller than this part of the largest one is no lung."""
 _SMALL_LUNG_ML = 300.0
-_AIRWAY_HU = -930
-_AIRWAY_ML = 150.0
-"""Trachea and bronchi hold less; a region that grows beyond has leaked into the lungs."""
+_CUT_MM2 = 800.0
+_SIDES = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +41,25 @@ class Lungs:
 
 
 def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[float], None]) -> Lungs:
-    """Delineate both lungs, dense lesions and vessels included, airways excluded.
+    """Delineate both lungs: dense lesions and vessels included, airways excluded.
+
+    The network says where lung is; Hounsfield units keep it honest. Aerated parts of its
+    mask that make large components are lung; dense parts of its mask are lung only inside
+    the hull of the aerated lung of that slice and close to it. So consolidation and vessels
+    stay in, while fat, liver, bowel gas and the neck fall out.
 
     Raises:
         SeriesRejected: No plausible lungs were found (not a chest).
     """
     sides = _predict(volume, model, progress)
-    keep = _lung_components(sides > 0, volume.geometry.voxel_ml)
-    sides[~keep] = Label.BACKGROUND
-    sides = _smooth_sides(sides)
-    sides[_central_airways(volume, sides > 0)] = Label.BACKGROUND
-    for label in (Label.LEFT_LUNG, Label.RIGHT_LUNG):
-        _fill_holes(sides, label)
+    airways = central_airways(volume)
+    smooth = ndimage.uniform_filter(volume.hu.astype(np.float32), size=(1, 3, 3))
+    core = (sides > 0) & (smooth < _AERATED_HU) & ~airways
+    core = _lung_components(core, volume.geometry.voxel_ml)
+    sides[airways] = Label.BACKGROUND
+    sides = _without_islands(sides, core)
+    for index in range(len(sides)):
+        sides[index] = _slice_of_lung(sides[index], core[index], volume.geometry.pixel_spacing)
     _require_lungs(sides, volume)
     return Lungs(labels=sides, quality_flags=_flags(sides, volume))
 
@@ -80,99 +91,61 @@ def _lung_components(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.boo
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     largest = int(sizes.argmax())
+    keep = np.zeros(count + 1, dtype=bool)
+    if sizes[largest] * voxel_ml < _LEAST_LUNGS_ML / 4:
+        return np.zeros_like(mask)
     boxes = ndimage.find_objects(labels)
     top = boxes[largest - 1][0]
-    keep = np.zeros(count + 1, dtype=bool)
-    for number in range(1, count + 1):
+    for number in np.flatnonzero(sizes >= _LEAST_SHARE * sizes[largest]):
         own = boxes[number - 1][0]
         overlap = min(own.stop, top.stop) - max(own.start, top.start)
-        beside = overlap >= 0.5 * (own.stop - own.start)
-        keep[number] = sizes[number] >= _LEAST_SHARE * sizes[largest] and beside
-    if sizes[largest] * voxel_ml < _LEAST_LUNGS_ML / 4:
-        keep[:] = False
+        keep[number] = overlap >= 0.5 * (own.stop - own.start)
     kept: NDArray[np.bool_] = keep[labels]
     return kept
 
 
-def _smooth_sides(sides: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _without_islands(sides: NDArray[np.uint8], core: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Give stray islands of one side inside the other lung to the lung around them."""
     out = sides.copy()
-    for label, other in (
-        (Label.LEFT_LUNG, Label.RIGHT_LUNG),
-        (Label.RIGHT_LUNG, Label.LEFT_LUNG),
-    ):
-        parts, count = ndimage.label(sides == label)
+    for label, other in (_SIDES, _SIDES[::-1]):
+        parts, count = ndimage.label((sides == label) & core)
         if count < 2:  # noqa: PLR2004 - one part has no stray islands
             continue
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
         stray = (parts > 0) & (sizes < _LEAST_SHARE * sizes.max())[parts]
-        touched = ndimage.binary_dilation(stray) & (sides == other)
-        if touched.any():
-            out[stray] = other
+        labels, found = ndimage.label(stray)
+        around = ndimage.binary_dilation(stray) & (sides == other)
+        grown = ndimage.grey_dilation(labels, size=(3, 3, 3))
+        touching = np.zeros(found + 1, dtype=bool)
+        touching[np.unique(grown[around])] = True
+        touching[0] = False
+        out[touching[labels]] = other
     return out
 
 
-def _central_airways(volume: Volume, lungs: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the part of trachea and main bronchi that lies inside ``lungs``.
-
-    Grown in dark air from outside the lungs: what is connected to the trachea through the
-    lumen and touches the mask. A growth beyond any airway's volume has leaked through a
-    thin wall into emphysema or noise, and is not used.
-    """
-    nothing = np.zeros(lungs.shape, dtype=bool)
-    air = ndimage.uniform_filter(volume.hu, size=(1, 3, 3)) < _AIRWAY_HU
-    parts, count = ndimage.label(air & ~ndimage.binary_dilation(lungs, iterations=2))
-    if count == 0:
-        return nothing
-    trachea = _trachea(parts, volume, lungs)
-    if trachea is None:
-        return nothing
-    steps = max(1, round(12.0 / volume.geometry.pixel_spacing[0]))
-    grown = ndimage.binary_dilation(trachea, mask=air, iterations=steps)
-    inside = grown & lungs
-    if grown.sum() * volume.geometry.voxel_ml > _AIRWAY_ML:
-        return nothing
-    widened: NDArray[np.bool_] = ndimage.binary_dilation(inside, iterations=1) & lungs
-    return widened
-
-
-def _trachea(
-    parts: NDArray[np.int32], volume: Volume, lungs: NDArray[np.bool_]
-) -> NDArray[np.bool_] | None:
-    """Find the trachea: the air column between the lungs, away from the picture's border."""
-    voxel_ml = volume.geometry.voxel_ml
-    border = np.zeros(parts.shape, dtype=bool)
-    border[:, [0, -1], :] = True
-    border[:, :, [0, -1]] = True
-    outside = np.unique(parts[border])
-    sizes = np.bincount(parts.ravel()) * voxel_ml
-    box = ndimage.find_objects(lungs.astype(np.uint8))
-    if not box:
-        return None
-    _, rows, columns = box[0]
-    middle = (columns.start + columns.stop) / 2
-    reach = 0.2 * (columns.stop - columns.start)
-    best = None
-    for number, found in enumerate(ndimage.find_objects(parts), start=1):
-        if found is None or number in outside or not 3 < sizes[number] < _AIRWAY_ML:  # noqa: PLR2004 - ml
+def _slice_of_lung(
+    sides: NDArray[np.uint8], core: NDArray[np.bool_], pixel_spacing: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Return one plane: aerated lung, the dense parts that belong to it, holes filled."""
+    out = np.zeros_like(sides)
+    for label in _SIDES:
+        aerated = core & (sides == label)
+        if not aerated.any():
             continue
-        column = (found[2].start + found[2].stop) / 2
-        row = (found[1].start + found[1].stop) / 2
-        tall = (found[0].stop - found[0].start) * volume.geometry.slice_spacing
-        central = abs(column - middle) < reach and rows.start < row < rows.stop
-        if central and tall > 25 and (best is None or sizes[number] > sizes[best]):  # noqa: PLR2004 - mm
-            best = number
-    return None if best is None else parts == best
+        away = ndimage.distance_transform_edt(~aerated, sampling=pixel_spacing)
+        dense = (sides == label) & _hull(aerated) & (away <= _DENSE_REACH_MM)
+        filled = ndimage.binary_fill_holes(ndimage.binary_opening(dense) | aerated)
+        out[filled & (out == Label.BACKGROUND)] = label
+    return out
 
 
-def _fill_holes(sides: NDArray[np.uint8], label: Label) -> None:
-    """Fill what one lung encloses in an axial plane: vessels and dense lesions."""
-    for plane in sides:
-        mask = plane == label
-        if mask.any():
-            filled = ndimage.binary_fill_holes(mask)
-            plane[filled & (plane == Label.BACKGROUND)] = label
+def _hull(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the convex hull of a mask (row, column)."""
+    points = np.argwhere(mask)[:, ::-1].astype(np.int32)
+    filled = np.zeros(mask.shape, dtype=np.uint8)
+    cv2.fillConvexPoly(filled, cv2.convexHull(points), 1)
+    return filled.astype(bool)
 
 
 def _require_lungs(sides: NDArray[np.uint8], volume: Volume) -> None:
@@ -186,19 +159,18 @@ def _require_lungs(sides: NDArray[np.uint8], volume: Volume) -> None:
 
 def _flags(sides: NDArray[np.uint8], volume: Volume) -> tuple[str, ...]:
     flags = []
-    ends = [name for name, plane in (("first", sides[0]), ("last", sides[-1])) if plane.any()]
-    area = volume.geometry.pixel_spacing[0] * volume.geometry.pixel_spacing[1]
+    pixel = volume.geometry.pixel_spacing[0] * volume.geometry.pixel_spacing[1]
     cut = [
         name
         for name, plane in (("first", sides[0]), ("last", sides[-1]))
-        if plane.astype(bool).sum() * area > 500  # noqa: PLR2004 - mm2, more than an apex
+        if float((plane > 0).sum()) * pixel > _CUT_MM2
     ]
-    if ends and cut:
+    if cut:
         flags.append(f"the lungs reach the {' and the '.join(cut)} slice: part may be missing")
-    for label, name in ((Label.LEFT_LUNG, "left"), (Label.RIGHT_LUNG, "right")):
+    for label, name in zip(_SIDES, ("left", "right"), strict=True):
         if float((sides == label).sum()) * volume.geometry.voxel_ml < _SMALL_LUNG_ML:
             flags.append(f"the {name} lung is small or missing")
-    left, right = (_middle(sides, label, volume) for label in (Label.LEFT_LUNG, Label.RIGHT_LUNG))
+    left, right = (_middle(sides, label, volume) for label in _SIDES)
     if left is not None and right is not None and left <= right:
         flags.append("left and right lung could not be told apart reliably")
     return tuple(flags)

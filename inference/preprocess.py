@@ -63,7 +63,7 @@ def to_grey(hu: NDArray[np.int16], contract: InputContract) -> NDArray[np.uint8]
         return rounded
     tiles = (contract.clahe_tiles, contract.clahe_tiles)
     clahe = cv2.createCLAHE(clipLimit=contract.clahe_clip, tileGridSize=tiles)
-    equalised: NDArray[np.uint8] = clahe.apply(rounded)
+    equalised: NDArray[np.uint8] = np.asarray(clahe.apply(rounded), dtype=np.uint8)
     return equalised
 
 

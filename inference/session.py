@@ -63,7 +63,9 @@ class OnnxModel:
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(
-                content, options, providers=[PROVIDERS[provider], PROVIDERS["CPU"]]
+                content,
+                options,
+                providers=list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["CPU"]])),
             )
         except Exception as error:  # ONNX Runtime's errors have no common base class
             raise ModelError(f"{manifest.file} does not load: {error}") from error
