@@ -86,8 +86,9 @@ def _trachea_in(
         if not _AREA_MM2[0] < area < _AREA_MM2[1]:
             continue
         height, breadth = member.shape[0] * rows, member.shape[1] * columns
+        offset = (box[0].start, box[1].start)
         solid = member.mean() > 0.55 and 0.4 < height / breadth < 2.5  # noqa: PLR2004 - roundish
-        row, column = np.argwhere(member).mean(axis=0) + (box[0].start, box[1].start)
+        row, column = np.argwhere(member).mean(axis=0) + offset
         off = abs(column - middle) / width
         if solid and off < 0.15 and (best is None or off < best[0]):  # noqa: PLR2004 - central
             inside = round(float(row)), round(float(column))

@@ -37,6 +37,10 @@ class LesionSpec:
     center: tuple[float, float, float]
     radius_mm: tuple[float, float, float]
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.kind, LesionKind):
+            raise TypeError(f"{self.kind!r} is no LesionKind")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhantomSpec:
@@ -59,6 +63,10 @@ class PhantomSpec:
     noise_hu: float = 22.0
     kernel: Kernel = Kernel.SHARP
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.kernel, Kernel):
+            raise TypeError(f"{self.kernel!r} is no Kernel")
 
 
 def sample_spec() -> PhantomSpec:

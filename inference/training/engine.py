@@ -63,7 +63,7 @@ RECIPES = {
         batch=12,
         learning_rate=2e-3,
         seed=1,
-        phantom_share=0.2,
+        phantom_share=0.25,
     ),
     "lungs": Recipe(
         task="lungs",

@@ -29,7 +29,7 @@ def random_lesions(random: np.random.Generator) -> tuple[LesionSpec, ...]:
     """Draw up to seven lesions, mostly basal, posterior and subpleural."""
     return tuple(
         LesionSpec(
-            kind=random.choice([LesionKind.GROUND_GLASS, LesionKind.CONSOLIDATION], p=[0.65, 0.35]),
+            kind=LesionKind.GROUND_GLASS if random.random() < 0.65 else LesionKind.CONSOLIDATION,
             side=str(random.choice(["left", "right"])),
             center=(
                 random.uniform(0.12, 0.8),
@@ -51,7 +51,7 @@ def random_spec(seed: int, *, lesions: bool) -> PhantomSpec:
         pixel_spacing_mm=random.uniform(1.3, 1.7),
         first_slice_mm=-165.0,
         noise_hu=random.uniform(4, 30),
-        kernel=random.choice([Kernel.SOFT, Kernel.SHARP]),
+        kernel=Kernel.SHARP if random.random() < 0.5 else Kernel.SOFT,
         seed=seed,
         lesions=random_lesions(random) if lesions else (),
     )

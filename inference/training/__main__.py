@@ -1,0 +1,155 @@
+"""``python -m inference.training``: train, export and evaluate the networks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+
+from inference.session import OnnxModel, load_model, load_models
+
+_MODELS = Path(__file__).parent.parent / "models"
+_SPLIT = "covid-ct-seg"
+TRAINING_PHANTOMS = range(1, 19)
+"""Seeds of the phantoms that are trained on."""
+VALIDATION_PHANTOMS = range(1001, 1019)
+"""Seeds of the phantoms that are measured on; every third one has no lesion."""
+
+_models_option = click.option(
+    "--models", type=click.Path(exists=True, path_type=Path), help="Not the shipped ones."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Train the networks of Rales, export them to ONNX, and measure what is shipped.
+
+    \b
+    The whole way, from the slices of docs/model/data.md:
+      python -m inference.training train lungs --slices slices.npz
+      python -m inference.training train lesions --slices slices.npz
+      python -m inference.training export runs/lungs runs/lesions --version 1
+      python -m inference.training evaluate --slices slices.npz --split validation
+    """  # noqa: D301 - click wants the backspace character itself
+
+
+@main.command()
+@click.argument("task", type=click.Choice(["lungs", "lesions"]))
+@click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--runs", default=Path("runs"), show_default=True, type=click.Path(path_type=Path))
+@click.option("--threads", default=0, help="Threads of torch; 0 takes all cores.")
+def train(task: str, slices: Path, runs: Path, threads: int) -> None:
+    """Train TASK on the training part of the slices and on phantoms.
+
+    Each epoch is a checkpoint: stop it at any time, run the same command again, and it goes
+    on where it was. The log is runs/TASK/log.csv.
+    """
+    import torch  # noqa: PLC0415 - only training needs it
+
+    from inference.training.data import join, load_slices, load_split  # noqa: PLC0415
+    from inference.training.engine import RECIPES  # noqa: PLC0415
+    from inference.training.engine import train as run  # noqa: PLC0415
+    from inference.training.phantoms import phantom_slices  # noqa: PLC0415
+
+    if threads:
+        torch.set_num_threads(threads)
+    data, split = load_slices(slices), load_split(_SPLIT)
+    click.echo(f"making {len(TRAINING_PHANTOMS)} phantoms")
+    training = join([data.select(split["train"]), phantom_slices(TRAINING_PHANTOMS)])
+    last = run(RECIPES[task], training, data.select(split["validation"]), runs / task, click.echo)
+    click.echo(f"weights in {last}")
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--version", "number", required=True, help="Version that the manifests state.")
+@click.option("--out", default=_MODELS, show_default=True, type=click.Path(path_type=Path))
+@click.option("--operating-point", default=0.5, show_default=True, help="See choose-presence.")
+def export(folders: tuple[Path, ...], number: str, out: Path, operating_point: float) -> None:
+    """Write ONNX files and manifests of the runs in FOLDERS, and check their parity."""
+    from inference.training.export import PresenceChoice, load_checkpoint  # noqa: PLC0415
+    from inference.training.export import export as write  # noqa: PLC0415
+
+    presence = PresenceChoice(
+        top_area_mm2=100.0, slices=3, stride=2, operating_point=operating_point
+    )
+    for folder in folders:
+        recipe, _ = load_checkpoint(folder / "last.pt")
+        rule = presence if recipe.task == "lesions" else None
+        difference = write(folder / "last.pt", out, number, rule)
+        click.echo(f"{recipe.task}: largest difference of torch and ONNX logits {difference:.2e}")
+
+
+@main.command()
+@click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--split", type=click.Choice(["train", "validation"]), help="Only this part.")
+@click.option(
+    "--models", type=click.Path(exists=True, path_type=Path), help="Not the shipped ones."
+)
+@click.option("--json", "as_json", is_flag=True)
+def evaluate(slices: Path, split: str | None, models: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """Print Dice by patient on a file of the slices.npz format."""
+    from inference.training.data import load_slices, load_split  # noqa: PLC0415
+    from inference.training.evaluate import score_slices  # noqa: PLC0415
+
+    data = load_slices(slices)
+    if split:
+        data = data.select(load_split(_SPLIT)[split])
+    lungs, lesions = _loaded(models)
+    scores = score_slices(lungs, lesions, data)
+    if as_json:
+        click.echo(json.dumps({"patients": [asdict(score) for score in scores]}, indent=2))
+        return
+    click.echo("patient  slices  lung Dice  lesion Dice")
+    for score in scores:
+        click.echo(
+            f"{score.patient:7}  {score.slices:6}  {score.lung_dice:9.3f}  {score.lesion_dice:11.3f}"
+        )
+    lung = np.array([score.lung_dice for score in scores])
+    lesion = np.array([score.lesion_dice for score in scores])
+    click.echo(f"   mean          {lung.mean():9.3f}  {lesion.mean():11.3f}")
+    click.echo(f"     SD          {lung.std():9.3f}  {lesion.std():11.3f}")
+
+
+@main.command()
+@click.option(
+    "--models", type=click.Path(exists=True, path_type=Path), help="Not the shipped ones."
+)
+def phantoms(models: Path | None) -> None:
+    """Measure the whole live path on phantoms that were not trained on."""
+    from inference.training.evaluate import score_phantoms  # noqa: PLC0415
+    from inference.training.phantoms import random_spec  # noqa: PLC0415
+
+    specs = [random_spec(seed, lesions=seed % 3 != 0) for seed in VALIDATION_PHANTOMS]
+    scores = score_phantoms(specs, load_models(models))
+    click.echo("  seed  lesions  positive  score  lung Dice  lesion Dice  involved %  truth %")
+    for one in scores:
+        click.echo(
+            f"{one.seed:6}  {one.has_lesions!s:>7}  {one.positive!s:>8}  {one.presence_score:.3f}"
+            f"  {one.lung_dice:9.3f}  {one.lesion_dice:11.3f}"
+            f"  {one.involved_percent:10.2f}  {one.true_involved_percent:7.2f}"
+        )
+    right = np.mean([one.has_lesions == one.positive for one in scores])
+    sick = [one for one in scores if one.has_lesions]
+    error = np.mean([abs(one.involved_percent - one.true_involved_percent) for one in sick])
+    click.echo(
+        f"presence right in {100 * right:.0f} %; with lesions: mean Dice "
+        f"{np.mean([one.lesion_dice for one in sick]):.3f}, mean error of the percent involved "
+        f"{error:.2f} points; lungs: mean Dice {np.mean([one.lung_dice for one in scores]):.3f}"
+    )
+
+
+def _loaded(models: Path | None) -> tuple[OnnxModel, OnnxModel]:
+    folder = models or _MODELS
+    lungs, lesions = (
+        load_model(folder / f"{task}.toml", provider="CPU", threads=0)
+        for task in ("lungs", "lesions")
+    )
+    return lungs, lesions
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Measures the shipped models, through their ONNX files and manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.errors import SeriesRejected
+from chestct.findings import Method
+from chestct.geometry import Geometry
+from chestct.uids import Uid
+from chestct.volume import SliceSource, Volume
+from inference.analysis import Analysis, analyse
+from inference.phantom import PhantomSpec, Thorax, make_thorax
+from inference.ports import ModelSet
+from inference.session import OnnxModel
+from inference.training.data import SliceSet, patient_of
+
+_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientScore:
+    """Dice coefficients over all slices of one patient."""
+
+    patient: int
+    slices: int
+    lung_dice: float
+    lesion_dice: float
+
+
+def dice(mine: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Return the Dice coefficient; 1 when both masks are empty."""
+    both = int(mine.sum()) + int(truth.sum())
+    return 2 * int((mine & truth).sum()) / both if both else 1.0
+
+
+def predict_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.bool_]:
+    """Return masks (n, rows, columns) for slices that are already windowed, resized, CLAHE.
+
+    The neighbours of a slice are those beside it in its volume.
+    """
+    reach = model.manifest.input.context // 2
+    masks = []
+    for start in range(0, len(data.volumes), _BATCH):
+        chosen = np.arange(start, min(start + _BATCH, len(data.volumes)))
+        steps = range(-reach, reach + 1)
+        planes = [data.images[data.neighbour(chosen, step)] for step in steps]
+        images = np.stack(planes, axis=1).astype(np.float32) / np.float32(255)
+        found = model.run(images)
+        if "background" in model.classes:
+            masks.append(1 - found[:, model.classes.index("background")] >= model.threshold)
+        else:
+            masks.append(found[:, 0] >= model.threshold)
+    return np.concatenate(masks)
+
+
+def score_slices(lungs: OnnxModel, lesions: OnnxModel, data: SliceSet) -> list[PatientScore]:
+    """Score the models on a file of slices, by patient.
+
+    As in the product, a lesion counts only inside the lungs that were found.
+    """
+    lung = predict_slices(lungs, data)
+    lesion = predict_slices(lesions, data) & lung
+    patients = np.array([patient_of(int(volume)) for volume in data.volumes])
+    return [
+        PatientScore(
+            patient=int(patient),
+            slices=int(chosen.sum()),
+            lung_dice=dice(lung[chosen], data.lungs[chosen] > 0),
+            lesion_dice=dice(lesion[chosen], data.lesions[chosen]),
+        )
+        for patient in np.unique(patients)
+        for chosen in [patients == patient]
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhantomScore:
+    """How the whole live path does on one phantom; truth in brackets of the names."""
+
+    seed: int
+    has_lesions: bool
+    positive: bool
+    presence_score: float
+    lung_dice: float
+    lesion_dice: float
+    involved_percent: float
+    true_involved_percent: float
+
+
+def score_phantom(spec: PhantomSpec, models: ModelSet) -> PhantomScore:
+    """Run the live path on one phantom and compare it with the truth.
+
+    Raises:
+        SeriesRejected: The phantom's lungs were not found.
+    """
+    thorax = make_thorax(spec)
+    analysis = analyse(_volume(thorax), models, Method(), lambda _stage, _part: None)
+    truth, lungs = thorax.lesion > 0, thorax.left_lung | thorax.right_lung
+    return PhantomScore(
+        seed=spec.seed,
+        has_lesions=bool(truth.any()),
+        positive=analysis.findings.presence.positive,
+        presence_score=analysis.findings.presence.score,
+        lung_dice=dice(_lungs(analysis), lungs),
+        lesion_dice=dice(analysis.lesion_map.lesion(), truth),
+        involved_percent=analysis.findings.total.involved_percent,
+        true_involved_percent=100 * float(truth.sum()) / float(lungs.sum()),
+    )
+
+
+def score_phantoms(specs: Sequence[PhantomSpec], models: ModelSet) -> list[PhantomScore]:
+    """Score several phantoms; one without lungs counts as a miss."""
+    scores = []
+    for spec in specs:
+        try:
+            scores.append(score_phantom(spec, models))
+        except SeriesRejected:
+            scores.append(
+                PhantomScore(
+                    seed=spec.seed,
+                    has_lesions=bool(spec.lesions),
+                    positive=False,
+                    presence_score=0.0,
+                    lung_dice=0.0,
+                    lesion_dice=0.0,
+                    involved_percent=0.0,
+                    true_involved_percent=float("nan"),
+                )
+            )
+    return scores
+
+
+def _lungs(analysis: Analysis) -> NDArray[np.bool_]:
+    return analysis.lesion_map.left_lung() | analysis.lesion_map.right_lung()
+
+
+def _volume(thorax: Thorax) -> Volume:
+    """Return a phantom as a volume, as the loader would."""
+    slice_mm, row_mm, column_mm = thorax.spacing
+    return Volume(
+        hu=thorax.hu,
+        geometry=Geometry(
+            shape=(thorax.hu.shape[0], thorax.hu.shape[1], thorax.hu.shape[2]),
+            origin=thorax.origin,
+            row_cosines=(1.0, 0.0, 0.0),
+            column_cosines=(0.0, 1.0, 0.0),
+            pixel_spacing=(row_mm, column_mm),
+            slice_spacing=slice_mm,
+        ),
+        sources=tuple(
+            SliceSource(
+                sop_class_uid=Uid("1.2.840.10008.5.1.4.1.1.2"),
+                sop_instance_uid=Uid(f"2.25.{number + 1}"),
+            )
+            for number in range(thorax.hu.shape[0])
+        ),
+        series_uid=Uid("2.25.1"),
+        frame_of_reference_uid=Uid("2.25.2"),
+    )
