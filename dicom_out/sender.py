@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from threading import Event
 from typing import Any
 
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
-from pynetdicom.events import Event
+from pynetdicom.events import Event as ConnectionEvent
 from pynetdicom.presentation import PresentationContext
 
 from chestct.results import ResultObject
@@ -26,6 +27,7 @@ _VERIFICATION = UID("1.2.840.10008.1.1")
 _MAXIMUM_PDU = 131072
 _ADDRESS = re.compile(r"(?P<title>[^@\\]{1,16})@(?P<host>\[[^\]]+\]|[^:@]+):(?P<port>[0-9]{1,5})\Z")
 _LAST_PORT = 65535
+_PARK_SECONDS = 0.1
 _TITLE_LENGTH = 16
 
 
@@ -113,7 +115,7 @@ def send(
     with _associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
         if association is None:
             return (why,) * len(objects)
-        return tuple(_store(association, item) for item in objects)
+        return tuple(_store_all(association, objects))
 
 
 def echo(destination: Destination, *, calling_ae: str, timeout_seconds: float = 10.0) -> Outcome:
@@ -122,7 +124,7 @@ def echo(destination: Destination, *, calling_ae: str, timeout_seconds: float = 
     with _associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
         if association is None:
             return why
-        _close_gate(association)
+        _park_reactor(association)
         try:
             response = association.send_c_echo()
         except (RuntimeError, ValueError) as error:
@@ -141,22 +143,38 @@ def _failed(message: str) -> Outcome:
     return Outcome(kind=OutcomeKind.FAILED, status=None, message=message)
 
 
+_NO_ANSWER = _failed("no answer to C-STORE: connection lost or timed out")
+
+
+def _store_all(association: Association, objects: Sequence[ResultObject]) -> Iterator[Outcome]:
+    """Yield the outcome of each object; after one without an answer nothing more is sent.
+
+    pynetdicom takes a moment to see that the connection is gone, and would wait for the
+    next answer in vain.
+    """
+    answered = True
+    for item in objects:
+        if answered and _park_reactor(association):
+            outcome = _store(association, item)
+            answered = outcome is not _NO_ANSWER
+            yield outcome
+        else:
+            yield _failed("the association ended before this object")
+
+
 def _store(association: Association, item: ResultObject) -> Outcome:
-    if not association.is_established:
-        return _failed("the association ended before this object")
     if not _accepts(association, item):
         return Outcome(
             kind=OutcomeKind.REFUSED,
             status=None,
             message=f"{UID(item.sop_class_uid).name} is not accepted there",
         )
-    _close_gate(association)
     try:
         response = association.send_c_store(item.path)
     except (OSError, RuntimeError, ValueError, AttributeError) as error:
         return _failed(f"could not be sent: {error}")
     if "Status" not in response:
-        return _failed("no answer to C-STORE: connection lost or timed out")
+        return _NO_ANSWER
     return outcome_of(int(response.Status), str(response.get("ErrorComment", "")))
 
 
@@ -167,10 +185,17 @@ def _accepts(association: Association, item: ResultObject) -> bool:
     )
 
 
-def _close_gate(association: Any) -> None:
-    """Park the reactor before a request; see :mod:`dicom_out.gate`."""
-    gate = association._reactor_checkpoint  # noqa: SLF001 - the race is in there
-    gate.close_and_wait(1.0)
+def _park_reactor(association: Any) -> bool:
+    """Park the reactor before a request; tell whether the association still stands.
+
+    See :mod:`dicom_out.gate`. A reactor that is busy for long (a starved machine) is waited
+    for: to send before it is parked may lose the response.
+    """
+    gate: Gate = association._reactor_checkpoint  # noqa: SLF001 - the race is in there
+    while association.is_established and association.is_alive():
+        if gate.close_and_wait(_PARK_SECONDS):
+            return True
+    return False
 
 
 @contextmanager
@@ -186,19 +211,20 @@ def _associated(
     ae.maximum_pdu_size = _MAXIMUM_PDU
     ae.connection_timeout = min(timeout_seconds, 10.0)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_seconds
+    connected = Event()
     try:
         association = ae.associate(
             destination.host,
             destination.port,
             ae_title=destination.ae_title,
             max_pdu=_MAXIMUM_PDU,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _prepare)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, _prepare, [timeout_seconds, connected])],
         )
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         yield None, _failed(f"no association: {error}")
         return
     if not association.is_established:
-        yield None, _why_not(association, destination)
+        yield None, _why_not(association, destination, connected)
         return
     try:
         yield association, _failed("")
@@ -207,16 +233,23 @@ def _associated(
             association.release()
 
 
-def _prepare(event: Event) -> None:
-    """Give the association its gate, and its socket TCP_NODELAY (EVT_CONN_OPEN)."""
+def _prepare(event: ConnectionEvent, timeout_seconds: float, connected: Event) -> None:
+    """Prepare the association and its socket as soon as it is connected (EVT_CONN_OPEN).
+
+    The association gets its gate. The socket gets TCP_NODELAY, and a time limit: pynetdicom
+    has none once connected, so that a peer that stops reading in the middle of an object
+    would hold its thread, and with it the delivery, for ever.
+    """
     association: Any = event.assoc
     association._reactor_checkpoint = Gate()  # noqa: SLF001 - see dicom_out.gate
     wrapped = association.dul.socket
     if wrapped is not None and wrapped.socket is not None:
         wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        wrapped.socket.settimeout(timeout_seconds)
+    connected.set()
 
 
-def _why_not(association: Any, destination: Destination) -> Outcome:
+def _why_not(association: Any, destination: Destination, connected: Event) -> Outcome:
     where = f"{destination.ae_title}@{destination.host}:{destination.port}"
     if association.is_rejected:
         answer = association.acceptor.primitive
@@ -226,6 +259,11 @@ def _why_not(association: Any, destination: Destination) -> Outcome:
             status=None,
             message=f"{where} rejected the association: {answer.reason_str}",
         )
-    if association.is_aborted:
-        return _failed(f"{where} aborted the association or does not answer")
-    return _failed(f"{where} cannot be reached")
+    if association.rejected_contexts:
+        kinds = ", ".join(context.abstract_syntax.name for context in association.rejected_contexts)
+        return Outcome(
+            kind=OutcomeKind.REFUSED, status=None, message=f"{where} does not accept {kinds}"
+        )
+    if not connected.is_set():
+        return _failed(f"{where} cannot be reached")
+    return _failed(f"{where} aborted the association or does not answer")
