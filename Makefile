@@ -20,6 +20,9 @@ else
 PIP = $(UV) pip --quiet
 endif
 
+# ONNX Runtime from PyPI reports to its maker unless told not to, before it is imported.
+export ORT_DISABLE_TELEMETRY := 1
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:

@@ -132,6 +132,28 @@ def test_version_is_the_projects(python: Path, tmp_path: Path) -> None:
     assert run(python, program, tmp_path).strip() == project["version"]
 
 
+def test_inference_leaves_nothing_behind_and_calls_nobody(python: Path, tmp_path: Path) -> None:
+    """ONNX Runtime reports to its maker unless told not to before it is imported.
+
+    Its PyPI builds (seen: 1.31, 1.32) then keep a device identifier and the events to upload
+    in the home of whoever runs them.
+    """
+    program = """
+from inference.session import load_models
+load_models(None, providers=("CPU",), threads=1)
+"""
+    done = subprocess.run(
+        [python, "-I", "-c", program],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": ""},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_command_runs(python: Path, tmp_path: Path) -> None:
     command = [python.with_name("rales"), "--help"]
     done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
