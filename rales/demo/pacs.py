@@ -20,6 +20,8 @@ from chestct.uids import Uid
 from dicom_out.sender import Destination, OutcomeKind, echo
 
 _START_SECONDS = 60.0
+_DICOMWEB = (Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so"),)
+"""Where Debian puts the plug-in; with it the demo's PACS speaks DICOMweb."""
 
 T = TypeVar("T")
 
@@ -33,6 +35,8 @@ class Pacs(Protocol):
 
     name: str
     destination: Destination
+    url: str
+    """Where its web interface is; empty when it has none."""
 
     def fetch(self, sop_instance_uid: Uid) -> bytes | None:
         """Return the Part 10 file of an instance, or None when it is not there."""
@@ -78,6 +82,10 @@ def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def answers(destination: Destination) -> bool | None:
     """Return True when ``destination`` answers a C-ECHO, None otherwise."""
+    try:
+        socket.create_connection((destination.host, destination.port), timeout=1.0).close()
+    except OSError:
+        return None
     outcome = echo(destination, calling_ae="DEMO")
     return True if outcome.kind is OutcomeKind.DELIVERED else None
 
@@ -128,7 +136,7 @@ def _orthanc_config(folder: Path, destination: Destination, web_port: int, rales
         "HttpPort": web_port,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
-        "Plugins": [],
+        "Plugins": [str(plugin) for plugin in _DICOMWEB if plugin.exists()],
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(config, indent=2))
@@ -140,7 +148,7 @@ class _Orthanc:
 
     def __init__(self, destination: Destination, web_port: int) -> None:
         self.destination = destination
-        self._url = f"http://127.0.0.1:{web_port}"
+        self.url = f"http://127.0.0.1:{web_port}"
 
     def fetch(self, sop_instance_uid: Uid) -> bytes | None:
         query = {"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}
@@ -148,7 +156,7 @@ class _Orthanc:
         return self._call(f"/instances/{found[0]}/file") if found else None
 
     def _call(self, path: str, body: bytes | None = None) -> bytes:
-        request = urllib.request.Request(self._url + path, data=body)  # noqa: S310 - loopback http
+        request = urllib.request.Request(self.url + path, data=body)  # noqa: S310 - loopback http
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
                 return bytes(answer.read())
@@ -158,6 +166,7 @@ class _Orthanc:
 
 class _StorageScp:
     name = "pynetdicom's storage SCP"
+    url = ""
 
     def __init__(self, destination: Destination, store: Path) -> None:
         self.destination = destination
