@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 from highdicom._standard_utils import get_iod_module_map, get_module_attribute_map
 from pydicom.dataset import Dataset
+from pydicom.filewriter import correct_ambiguous_vr
 
 from chestct.errors import ResultInvalid
 from chestct.findings import Findings
@@ -59,6 +60,7 @@ def compose(
         created=created,
         software=software,
     )
+    seg_file = encode(seg)  # before anything reads in it: what was read is encoded anew
     sr = build_sr(
         sources=sources,
         seg=seg,
@@ -71,7 +73,7 @@ def compose(
         created=created,
         software=software,
     )
-    seg_file, sr_file = encode(seg), encode(sr)
+    sr_file = encode(sr)
     _verify(seg_file, sources, volume)
     _verify(sr_file, sources, volume)
     _verify_mask(seg_file, lesion_map, sources)
@@ -85,7 +87,17 @@ def compose(
 
 
 def encode(dataset: Dataset) -> bytes:
-    """Return the Part 10 file of a data set."""
+    """Return the Part 10 file of a data set, explicit VR little endian.
+
+    What was taken over from the source undecoded stays so: pydicom decodes raw elements when
+    it writes, unless the data set claims to have been read in the encoding that is written.
+    """
+    correct_ambiguous_vr(dataset, is_little_endian=True)
+    dataset.set_original_encoding(
+        is_implicit_vr=False,
+        is_little_endian=True,
+        character_encoding=dataset._character_set,  # noqa: SLF001 - what the claim is compared with
+    )
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

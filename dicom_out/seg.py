@@ -144,7 +144,7 @@ def build_seg(
     )
     seg.SeriesDescription = f"Rales lungs and lesions ({RESEARCH})"
     seg.ContentQualification = "RESEARCH"
-    stamp(seg, created)
+    stamp(seg, created, sources.original)
     take_over(sources.original, seg)
     return seg
 
@@ -174,10 +174,22 @@ def _describe(
     return description
 
 
-def stamp(dataset: Dataset, created: datetime) -> None:
-    """Date a result by the time of its analysis, so that writing it again changes nothing."""
-    date, time = created.strftime("%Y%m%d"), created.strftime("%H%M%S")
+def stamp(dataset: Dataset, created: datetime, original: Dataset) -> None:
+    """Date a result by the time of its analysis, so that writing it again changes nothing.
+
+    Timezone Offset From UTC speaks of every time in the object, also of the Study Time that
+    is taken over. So the times are those of the source's zone; where it names none, the
+    machine's own, and none is claimed.
+    """
+    offset = str(original.get("TimezoneOffsetFromUTC") or "")
+    try:
+        zone = datetime.strptime(offset, "%z").tzinfo
+    except ValueError:
+        zone = None
+    local = created.astimezone(zone)
+    date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
     for kind in ("Content", "InstanceCreation", "Series"):
         setattr(dataset, f"{kind}Date", date)
         setattr(dataset, f"{kind}Time", time)
-    dataset.TimezoneOffsetFromUTC = created.strftime("%z") or "+0000"
+    if zone is not None:
+        dataset.TimezoneOffsetFromUTC = offset

@@ -126,13 +126,15 @@ def _frames(sources: tuple[SliceSource, ...]) -> tuple[int, ...]:
 def _completed(header: Dataset, volume: Volume) -> Dataset:
     """Return a data set on which highdicom (0.28) does not stumble.
 
-    It raises without Patient's Birth Date or with an empty Specific Character Set. What the
-    patient is called is not needed here: :func:`take_over` writes it as it came.
+    It raises without Patient's Birth Date and with many a Specific Character Set: empty, with
+    an empty first value (Japanese, Korean), or of a writer's own. Neither it nor what the
+    patient is called is needed here: :func:`take_over` writes both as they came.
     """
+    header.pop("SpecificCharacterSet", None)
     for keyword in _EMPTY_ALLOWED:
         setattr(header, keyword, "")
     header.PatientName = ""
-    if "SliceThickness" not in header and "PixelSpacing" in header:
+    if not header.get("SliceThickness") and "PixelSpacing" in header:
         header.SliceThickness = f"{volume.geometry.slice_spacing:.6g}"
     if "PositionReferenceIndicator" not in header:
         header.PositionReferenceIndicator = ""

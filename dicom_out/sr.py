@@ -78,7 +78,7 @@ def build_sr(
     sr.CodingSchemeIdentificationSequence = [_private_scheme()]
     if predecessor is not None:
         sr.PredecessorDocumentsSequence = [_reference(predecessor)]
-    stamp(sr, created)
+    stamp(sr, created, sources.original)
     take_over(sources.original, sr)
     return sr
 
