@@ -28,7 +28,7 @@ NAMES = {
     "empty": (b"", b"Doe^John"),
     "Latin-1": (b"ISO_IR 100", "Müller^Jörg".encode("latin-1")),
     "Greek": (b"ISO_IR 126", "Διονυσιος".encode("iso8859-7")),
-    "Cyrillic": (b"ISO_IR 144", "Люкceмбypг".encode("iso8859-5")),
+    "Cyrillic": (b"ISO_IR 144", "Жук^Юлия".encode("iso8859-5")),
     "UTF-8": (b"ISO_IR 192", "Wang^XiaoDong=王^小東".encode()),
     "GB18030": (b"GB18030", "Wang^XiaoDong=王^小东".encode("gb18030")),
     "Japanese (PS3.5 H.3.1)": (
@@ -57,7 +57,13 @@ def put(dataset: Dataset, keyword: str, value: bytes) -> None:
     """Set the encoded value of an element, whatever it is."""
     tag = Tag(keyword)
     raw = RawDataElement(
-        tag, dictionary_VR(tag), len(padded(value)), padded(value), 0, False, True
+        tag=tag,
+        VR=dictionary_VR(tag),
+        length=len(padded(value)),
+        value=padded(value),
+        value_tell=0,
+        is_implicit_VR=False,
+        is_little_endian=True,
     )
     dataset._dict[tag] = raw
 

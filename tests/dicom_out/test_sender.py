@@ -253,7 +253,7 @@ def test_a_file_that_is_gone_fails_alone(start_scp: Start, make_object: MakeObje
 def test_no_response_is_lost_under_load(
     start_scp: Start, make_object: MakeObject, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """pynetdicom's own reactor must never take a response (its log line says when it did).
+    """Never may the reactor take a response (pynetdicom's log line says when it did).
 
     With busy threads beside it, it took one in twenty before the gate was there.
     """
