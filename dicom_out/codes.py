@@ -2,34 +2,37 @@
 
 The standard ones are named by the context group (CID) or template (TID) that offers them;
 the private ones are explained in docs/private-codes.md.
+
+They are pydicom's immutable ``Code``: a highdicom ``CodedConcept`` is a data set, and what
+one object hangs on it (a modifier) would appear in every other that uses the same code.
 """
 
 from __future__ import annotations
 
-from highdicom.sr.coding import CodedConcept
+from pydicom.sr.coding import Code
 
 PRIVATE_SCHEME = "99RALES"
 
 
-def _sct(value: str, meaning: str) -> CodedConcept:
-    return CodedConcept(value=value, meaning=meaning, scheme_designator="SCT")
+def _sct(value: str, meaning: str) -> Code:
+    return Code(value=value, meaning=meaning, scheme_designator="SCT")
 
 
-def _dcm(value: str, meaning: str) -> CodedConcept:
-    return CodedConcept(value=value, meaning=meaning, scheme_designator="DCM")
+def _dcm(value: str, meaning: str) -> Code:
+    return Code(value=value, meaning=meaning, scheme_designator="DCM")
 
 
-def _private(value: str, meaning: str) -> CodedConcept:
-    return CodedConcept(value=value, meaning=meaning, scheme_designator=PRIVATE_SCHEME)
+def _private(value: str, meaning: str) -> Code:
+    return Code(value=value, meaning=meaning, scheme_designator=PRIVATE_SCHEME)
 
 
-def _unit(value: str, meaning: str) -> CodedConcept:
-    return CodedConcept(value=value, meaning=meaning, scheme_designator="UCUM")
+def _unit(value: str, meaning: str) -> Code:
+    return Code(value=value, meaning=meaning, scheme_designator="UCUM")
 
 
 # Document (TID 1500)
 IMAGING_MEASUREMENT_REPORT = _dcm("126000", "Imaging Measurement Report")  # CID 7021
-CT_CHEST = CodedConcept(value="24627-2", meaning="CT Chest", scheme_designator="LN")  # CID 100
+CT_CHEST = Code(value="24627-2", meaning="CT Chest", scheme_designator="LN")  # CID 100
 COMMENT = _dcm("121106", "Comment")
 DEVICE = _dcm("121007", "Device")  # CID 270
 PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")  # CID 7005

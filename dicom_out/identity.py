@@ -14,6 +14,8 @@ from dicom_out import codes
 MANUFACTURER = "Rales"
 RESEARCH = "AI-made, research use only"
 """Part of every Series Description."""
+_LO = 64
+"""Characters in a Long String (PS3.5 section 6.2); a manifest may say more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +46,8 @@ def contributing_equipment(
         item = hd.ContributingEquipment(
             manufacturer=MANUFACTURER,
             purpose_of_reference=codes.PROCESSING_EQUIPMENT,
-            manufacturer_model_name=model.name,
-            software_versions=[model.version, f"{software.name} {software.version}"],
+            manufacturer_model_name=model.name[:_LO],
+            software_versions=[model.version[:_LO], f"{software.name} {software.version}"],
             station_name=software.station_name,
             contribution_description="Segmentation and measurement by artificial intelligence",
         )
@@ -59,9 +61,9 @@ def algorithm(
 ) -> hd.AlgorithmIdentificationSequence:
     """Return the identification of one algorithm (PS3.3 table 10-19)."""
     return hd.AlgorithmIdentificationSequence(
-        name=model.name,
+        name=model.name[:_LO],
         family=codes.ARTIFICIAL_INTELLIGENCE,
-        version=model.version,
+        version=model.version[:_LO],
         source=MANUFACTURER,
         parameters=parameters,
     )

@@ -10,6 +10,7 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
 from chestct.results import AnalysisKey, ModelIdentity
 from chestct.volume import Label, LesionMap
@@ -38,7 +39,7 @@ class SegmentPlan:
     label: str
     description: str
     members: tuple[Label, ...]
-    laterality: hd.sr.CodedConcept | None
+    laterality: Code | None
     colour: tuple[int, int, int]
 
 
@@ -142,11 +143,19 @@ def build_seg(
         omit_empty_frames=True,
         contributing_equipment=contributing_equipment(models, software),
     )
+    _name_dimensions(seg, key)
     seg.SeriesDescription = f"Rales lungs and lesions ({RESEARCH})"
     seg.ContentQualification = "RESEARCH"
     stamp(seg, created, sources.original)
     take_over(sources.original, seg)
     return seg
+
+
+def _name_dimensions(seg: Dataset, key: AnalysisKey) -> None:
+    """Derive the UID that highdicom draws at random: the same analysis gives the same bytes."""
+    uid = key.uid("dimensions")
+    for item in [*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence]:
+        item.DimensionOrganizationUID = uid
 
 
 def _describe(
@@ -170,7 +179,8 @@ def _describe(
     description.SegmentDescription = plan.description
     if plan.laterality is not None:
         kind = description.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [plan.laterality]
+        modifier = hd.sr.CodedConcept.from_code(plan.laterality)
+        kind.SegmentedPropertyTypeModifierCodeSequence = [modifier]
     return description
 
 
@@ -191,5 +201,7 @@ def stamp(dataset: Dataset, created: datetime, original: Dataset) -> None:
     for kind in ("Content", "InstanceCreation", "Series"):
         setattr(dataset, f"{kind}Date", date)
         setattr(dataset, f"{kind}Time", time)
+    for item in dataset.ContributingEquipmentSequence:
+        item.ContributionDateTime = f"{date}{time}"
     if zone is not None:
         dataset.TimezoneOffsetFromUTC = offset

@@ -94,7 +94,8 @@ def _observer(
     )
     return hd.sr.ObservationContext(
         observer_device_context=hd.sr.ObserverContext(
-            observer_type=codes.DEVICE, observer_identifying_attributes=attributes
+            observer_type=hd.sr.CodedConcept.from_code(codes.DEVICE),
+            observer_identifying_attributes=attributes,
         )
     )
 

@@ -13,6 +13,7 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
 from chestct.findings import Findings, Lesion, LungMeasurement, Severity
 from chestct.results import AnalysisKey, ModelIdentity
@@ -67,12 +68,12 @@ def _site(plan: SegmentPlan) -> hd.sr.FindingSite:
 
 
 def _number(
-    name: hd.sr.CodedConcept,
+    name: Code,
     value: float,
-    unit: hd.sr.CodedConcept,
+    unit: Code,
     *,
-    derivation: hd.sr.CodedConcept | None = None,
-    method: hd.sr.CodedConcept | None = None,
+    derivation: Code | None = None,
+    method: Code | None = None,
 ) -> hd.sr.Measurement:
     return hd.sr.Measurement(
         name=name, value=round(value, 2), unit=unit, derivation=derivation, method=method

@@ -1,0 +1,282 @@
+"""The segmentation object: the right voxel, the right side, the right references."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from chest_cases import MODELS, SHAPE, Case, both_lungs, healthy_lungs, left_lesion, make_case
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
+
+from chestct.errors import ResultInvalid
+from chestct.results import ModelIdentity
+from chestct.volume import Label, LesionMap
+from dicom_out import compose as writer
+
+DCIODVFY = Path(sys.executable).with_name("dciodvfy")
+TILT = math.radians(4)
+ORIENTATIONS = {
+    "supine": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
+    "mirrored": ((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
+    "prone": ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
+    "tilted": ((1.0, 0.0, 0.0), (0.0, math.cos(TILT), math.sin(TILT))),
+}
+MEMBERS = {
+    "Left lung": [Label.LEFT_LUNG],
+    "Right lung": [Label.RIGHT_LUNG],
+    "Lung lesions (opacities)": [Label.LEFT_LESION, Label.RIGHT_LESION],
+}
+
+
+def read_seg(case: Case, folder: Path) -> Dataset:
+    """Write the results and read the SEG back from its bytes."""
+    return pydicom.dcmread(case.compose(folder).objects[0].path)
+
+
+def points_in_patient(seg: Dataset, number: int) -> NDArray[np.float64]:
+    """Return the centres of a segment's voxels in LPS mm, from what the SEG itself says."""
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    measures = shared.PixelMeasuresSequence[0]
+    between_rows, between_columns = (float(value) for value in measures.PixelSpacing)
+    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    pixels = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
+    points = []
+    for pixel, frame in zip(pixels, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        if frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number:
+            rows, columns = np.nonzero(pixel)
+            corner = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+            points.append(
+                corner
+                + columns[:, None] * between_columns * cosines[:3]
+                + rows[:, None] * between_rows * cosines[3:]
+            )
+    return np.concatenate(points)
+
+
+def in_order(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    rounded = points.round(4)
+    return rounded[np.lexsort(rounded.T)]
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("enhanced", [False, True], ids=["slices", "multi-frame"])
+def test_every_voxel_is_where_it_was_found(
+    orientation: str, *, enhanced: bool, tmp_path: Path
+) -> None:
+    case = make_case(tmp_path / "series", cosines=ORIENTATIONS[orientation], enhanced=enhanced)
+    seg = read_seg(case, tmp_path / "out")
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == list(MEMBERS)
+    for segment in seg.SegmentSequence:
+        mask = np.isin(case.lesion_map.labels, MEMBERS[segment.SegmentLabel])
+        wanted = case.volume.geometry.to_patient(np.argwhere(mask).astype(float))
+        found = points_in_patient(seg, segment.SegmentNumber)
+        assert in_order(found) == pytest.approx(in_order(wanted), abs=1e-3)
+
+
+@pytest.mark.parametrize("enhanced", [False, True], ids=["slices", "multi-frame"])
+def test_every_frame_names_the_image_that_lies_in_its_plane(
+    *, enhanced: bool, tmp_path: Path
+) -> None:
+    case = make_case(tmp_path / "series", enhanced=enhanced)
+    seg = read_seg(case, tmp_path / "out")
+    positions = {
+        (source.sop_instance_uid, source.frame_number): case.volume.geometry.slice_position(index)
+        for index, source in enumerate(case.volume.sources)
+    }
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        key = (source.ReferencedSOPInstanceUID, source.get("ReferencedFrameNumber"))
+        position = frame.PlanePositionSequence[0].ImagePositionPatient
+        assert [float(value) for value in position] == pytest.approx(positions[key])
+
+
+def test_segments_do_not_overlap(tmp_path: Path) -> None:
+    seg = read_seg(make_case(tmp_path / "series"), tmp_path / "out")
+    points = np.concatenate([points_in_patient(seg, number) for number in (1, 2, 3)])
+    assert len(np.unique(points.round(4), axis=0)) == len(points)
+
+
+def test_the_source_series_is_referenced(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    seg = read_seg(case, tmp_path / "out")
+    (series,) = seg.ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == case.series.series_uid
+    named = {item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence}
+    assert named == {source.sop_instance_uid for source in case.volume.sources}
+    assert seg.FrameOfReferenceUID == case.volume.frame_of_reference_uid
+
+
+def test_left_is_left_and_right_is_right(tmp_path: Path) -> None:
+    seg = read_seg(make_case(tmp_path / "series"), tmp_path / "out")
+    sides = [
+        segment.SegmentedPropertyTypeCodeSequence[0]
+        .SegmentedPropertyTypeModifierCodeSequence[0]
+        .CodeMeaning
+        for segment in seg.SegmentSequence[:2]
+    ]
+    assert sides == ["Left", "Right"]
+    region = seg.SegmentSequence[2].AnatomicRegionSequence[0]
+    assert "SegmentedPropertyTypeModifierCodeSequence" not in region
+
+
+def test_segments_say_what_they_are_and_who_found_them(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    seg = read_seg(case, tmp_path / "out")
+    left, right, lesion = seg.SegmentSequence
+    for lung, role in ((left, "left-lung"), (right, "right-lung")):
+        assert lung.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "91723000"
+        assert lung.SegmentedPropertyTypeCodeSequence[0].CodeValue == "39607008"
+        assert "without the lesions" in lung.SegmentDescription
+        assert lung.TrackingUID == case.key.uid(role)
+    assert lesion.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "49755003"
+    assert lesion.SegmentedPropertyTypeCodeSequence[0].CodeValue == "52988006"
+    assert lesion.TrackingUID == case.key.uid("lesion")
+    for segment, model in zip((left, right, lesion), (MODELS[0], *MODELS), strict=True):
+        algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
+        assert algorithm.AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
+        assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == (model.name, model.version)
+        assert "minimum_lesion_ml" in algorithm.AlgorithmParameters
+    colours = {tuple(segment.RecommendedDisplayCIELabValue) for segment in seg.SegmentSequence}
+    assert len(colours) == 3
+
+
+def test_it_says_that_it_is_made_by_ai_for_research(tmp_path: Path) -> None:
+    seg = read_seg(make_case(tmp_path / "series"), tmp_path / "out")
+    assert seg.SOPClassUID == SegmentationStorage
+    assert seg.SegmentationType == "BINARY"
+    assert seg.ContentQualification == "RESEARCH"
+    assert "AI" in seg.SeriesDescription
+    assert "research" in seg.SeriesDescription
+
+
+def test_each_algorithm_is_contributing_equipment_of_its_own(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    seg = read_seg(case, tmp_path / "one")
+    changed = (MODELS[0], replace(MODELS[1], digest="ef" * 32))
+    other = pydicom.dcmread(case.compose(tmp_path / "two", models=changed).objects[0].path)
+
+    def devices(dataset: Dataset) -> list[str]:
+        return [str(item.DeviceUID) for item in dataset.ContributingEquipmentSequence[:2]]
+
+    names = [item.ManufacturerModelName for item in seg.ContributingEquipmentSequence]
+    assert names[:2] == [model.name for model in MODELS]
+    assert devices(seg)[0] == devices(other)[0]
+    assert devices(seg)[1] != devices(other)[1], "a new model is a new device"
+
+
+def test_without_lesion_there_is_no_lesion_segment(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series", labels=healthy_lungs())
+    seg = read_seg(case, tmp_path / "out")
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["Left lung", "Right lung"]
+
+
+def test_segment_numbers_have_no_gap_when_a_lung_is_missing(tmp_path: Path) -> None:
+    labels = both_lungs()
+    labels[np.isin(labels, (Label.LEFT_LUNG, Label.LEFT_LESION))] = Label.BACKGROUND
+    seg = read_seg(make_case(tmp_path / "series", labels=labels), tmp_path / "out")
+    assert [segment.SegmentNumber for segment in seg.SegmentSequence] == [1, 2]
+    assert seg.SegmentSequence[0].SegmentLabel == "Right lung"
+
+
+def test_a_lesion_in_one_slice_does_not_bring_empty_frames(tmp_path: Path) -> None:
+    seg = read_seg(make_case(tmp_path / "series", labels=left_lesion()), tmp_path / "out")
+    assert all(frame.any() for frame in seg.pixel_array)
+    numbers = [
+        frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        for frame in seg.PerFrameFunctionalGroupsSequence
+    ]
+    assert numbers.count(3) == 1
+
+
+def test_the_same_analysis_makes_the_same_bytes(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    first, second = (case.compose(tmp_path / name).objects for name in ("one", "two"))
+    for one, two in zip(first, second, strict=True):
+        assert one.sop_instance_uid == two.sop_instance_uid
+        assert one.path.read_bytes() == two.path.read_bytes()
+
+
+def test_another_analysis_is_another_object(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    first = case.compose(tmp_path / "one").objects
+    second = case.compose(tmp_path / "two", key=replace(case.key, config_digest="d")).objects
+    for one, two in zip(first, second, strict=True):
+        assert one.sop_instance_uid != two.sop_instance_uid
+        assert one.series_uid != two.series_uid
+
+
+def test_only_the_finished_objects_lie_in_the_folder(tmp_path: Path) -> None:
+    make_case(tmp_path / "series").compose(tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["seg.dcm", "sr.dcm"]
+
+
+def _shift(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.roll(labels, 1, axis=2)
+
+
+def _mirror(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return labels[:, :, ::-1].copy()
+
+
+def _upside_down(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return labels[::-1].copy()
+
+
+@pytest.mark.parametrize("change", [_shift, _mirror, _upside_down])
+def test_a_mask_that_is_not_the_computed_one_is_never_returned(
+    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = make_case(tmp_path / "series")
+    build = writer.build_seg
+
+    def wrong(*, lesion_map: LesionMap, **arguments: object) -> Dataset:
+        moved = LesionMap(labels=change(lesion_map.labels), geometry=lesion_map.geometry)
+        return build(lesion_map=moved, **arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writer, "build_seg", wrong)
+    with pytest.raises(ResultInvalid, match="mask"):
+        case.compose(tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("labels", [both_lungs, healthy_lungs, left_lesion])
+@pytest.mark.parametrize("enhanced", [False, True], ids=["slices", "multi-frame"])
+def test_the_iod_validator_finds_no_error(
+    labels: Callable[[], NDArray[np.uint8]], *, enhanced: bool, tmp_path: Path
+) -> None:
+    if not DCIODVFY.exists():
+        pytest.skip("dciodvfy (dicom3tools) is not installed")
+    case = make_case(tmp_path / "series", labels=labels(), enhanced=enhanced)
+    for item in case.compose(tmp_path / "out").objects:
+        done = subprocess.run([DCIODVFY, item.path], capture_output=True, text=True, check=False)
+        said = (done.stdout + done.stderr).splitlines()
+        assert [line for line in said if line.startswith("Error")] == []
+        kinds = [line for line in said if "not present in standard DICOM IOD" in line]
+        # Device UID in Contributing Equipment is newer (CP-2231) than this validator.
+        assert [line for line in kinds if "Device UID" not in line and "(0x" in line] == []
+
+
+def test_long_model_names_are_cut_to_what_dicom_holds(tmp_path: Path) -> None:
+    long = ModelIdentity(name="n" * 90, version="v" * 90, digest="12" * 32, licence="l" * 300)
+    case = make_case(tmp_path / "series")
+    for item in case.compose(tmp_path / "out", models=(MODELS[0], long)).objects:
+        result = pydicom.dcmread(item.path)
+        assert len(result.ContributingEquipmentSequence[1].ManufacturerModelName) <= 64
+
+
+def test_it_is_explicit_little_endian_on_the_grid_of_the_series(tmp_path: Path) -> None:
+    seg = read_seg(make_case(tmp_path / "series"), tmp_path / "out")
+    assert seg.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert (seg.Rows, seg.Columns) == SHAPE[1:]
