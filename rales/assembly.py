@@ -15,14 +15,24 @@ _LOG = logging.getLogger(__name__)
 
 
 class AssemblyWorker:
-    """One step of the assembly loop."""
+    """One step of the assembly loop.
+
+    Before ``listening_since`` nothing could arrive, so no silence is counted: a series that
+    a restart cut in half gets its quiet time for the sender to try again.
+    """
 
     def __init__(
-        self, *, jobs: JobStore, instances: InstanceStore, policy: CompletionPolicy
+        self,
+        *,
+        jobs: JobStore,
+        instances: InstanceStore,
+        policy: CompletionPolicy,
+        listening_since: datetime | None = None,
     ) -> None:
         self._jobs = jobs
         self._instances = instances
         self._policy = policy
+        self._listening_since = listening_since
 
     def step(self, now: datetime) -> datetime | None:
         """Move complete series to READY; return when the next one may be complete."""
@@ -35,7 +45,7 @@ class AssemblyWorker:
 
     def _look_at(self, job: Job, now: datetime) -> datetime | None:
         instances = self._instances.of_series(job.series_uid)
-        decision = decide(_evidence(job, instances), self._policy, now)
+        decision = decide(self._evidence(job, instances), self._policy, now)
         if not isinstance(decision, Complete):
             return decision.at
         series = Series.of(instances)
@@ -54,12 +64,12 @@ class AssemblyWorker:
         )
         return None
 
-
-def _evidence(job: Job, instances: list[ReceivedInstance]) -> Evidence:
-    return Evidence(
-        count=len(instances),
-        expected=max((one.expected_instances or 0 for one in instances), default=0) or None,
-        positions=tuple(one.slice_position for one in instances),
-        last_received_at=max(one.received_at for one in instances),
-        association_ended_at=job.association_ended_at,
-    )
+    def _evidence(self, job: Job, instances: list[ReceivedInstance]) -> Evidence:
+        last = max(one.received_at for one in instances)
+        return Evidence(
+            count=len(instances),
+            expected=max((one.expected_instances or 0 for one in instances), default=0) or None,
+            positions=tuple(one.slice_position for one in instances),
+            last_received_at=max(last, self._listening_since or last),
+            association_ended_at=job.association_ended_at,
+        )

@@ -135,7 +135,9 @@ class Node:
             settle_seconds=config.completion.settle_seconds,
             quiet_seconds=config.completion.quiet_seconds,
         )
-        assembly = AssemblyWorker(jobs=jobs, instances=instances, policy=policy)
+        assembly = AssemblyWorker(
+            jobs=jobs, instances=instances, policy=policy, listening_since=utc_now()
+        )
         self._loops = [
             Loop("assembly", assembly.step),
             *(Loop(f"analysis-{n}", worker.step) for n, worker in enumerate(analysis)),

@@ -42,10 +42,17 @@ class InstanceStore:
         self,
         series_uids: frozenset[Uid],
         calling_ae: str,  # noqa: ARG002 - the port names it; the log has it
-        how: AssociationEnd,  # noqa: ARG002 - an abort is followed by the same waiting
+        how: AssociationEnd,
         at: datetime,
     ) -> None:
-        """Note that no association is sending ``series_uids`` any more."""
+        """Note that no association is sending ``series_uids`` any more.
+
+        Only a release says that the sender had no more to send. After an abort, half a
+        series may be contiguous too: it waits the quiet time, in which the sender may try
+        again.
+        """
+        if how is not AssociationEnd.RELEASED:
+            return
         with self._database.transaction() as tx:
             tx.executemany(
                 "UPDATE jobs SET association_ended_at = ? WHERE series_uid = ? AND state = ?",

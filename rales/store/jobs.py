@@ -251,15 +251,11 @@ class JobStore:
         """Bring jobs that a stop interrupted back to where they can go on; return how many.
 
         An interrupted analysis has cost one attempt: a series that takes the whole machine
-        down must not do so for ever.
+        down must not do so for ever. A series that was being received stays as it is: its
+        association was cut off by the stop, not released, and its sender will try again.
         """
         now = to_text(at)
         with self._database.transaction() as tx:
-            tx.execute(
-                "UPDATE jobs SET association_ended_at = ? WHERE state = ?"
-                " AND association_ended_at IS NULL",
-                (now, JobState.RECEIVING),
-            )
             rows = tx.execute(
                 "SELECT id, attempts FROM jobs WHERE state = ?", (JobState.ANALYSING,)
             ).fetchall()

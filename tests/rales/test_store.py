@@ -8,8 +8,10 @@ from chestct.errors import ConfigError, OutOfResources
 from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
+from rales.assembly import AssemblyWorker
 from rales.store import Database, DeliveryStore, InstanceStore, Job, JobStore
 from rales.store.jobs import StateConflict
+from scp.assembler import CompletionPolicy
 from scp.ports import AssociationEnd, Recorded
 
 from .conftest import NOON
@@ -170,13 +172,30 @@ def test_a_restart_takes_an_interrupted_analysis_up_until_its_attempts_are_spent
     assert jobs.get(job.id).attempts == 0
 
 
-def test_a_restart_closes_associations_that_no_longer_exist(
-    instances: InstanceStore, jobs: JobStore, make_instance: Make
+@pytest.mark.parametrize("how", [AssociationEnd.ABORTED, None])
+def test_half_a_series_after_an_abort_or_a_restart_does_not_count_as_released(
+    database: Database, how: AssociationEnd | None, make_instance: Make
 ) -> None:
-    instances.record(make_instance())
-    jobs.recover(attempts=3, at=NOON)
+    jobs, instances = JobStore(database), InstanceStore(database, on_change=lambda: None)
+    for number in (1, 2, 3):
+        instances.record(make_instance(number))
+    if how is None:
+        jobs.recover(attempts=3, at=NOON)
+    else:
+        instances.association_ended(frozenset({Uid("1.2.3")}), "CT1", how, NOON)
+    restarted = NOON + timedelta(seconds=100)
+    assembly = AssemblyWorker(
+        jobs=jobs,
+        instances=instances,
+        policy=CompletionPolicy(settle_seconds=2, quiet_seconds=30),
+        listening_since=restarted,
+    )
+    assert assembly.step(restarted) == restarted + timedelta(seconds=30)
+    assert assembly.step(restarted + timedelta(seconds=29)) is not None
     (job,) = jobs.all()
-    assert job.association_ended_at == NOON
+    assert job.state is JobState.RECEIVING
+    assert assembly.step(restarted + timedelta(seconds=30)) is None
+    assert jobs.get(job.id).state is JobState.READY
 
 
 def test_deliveries_are_planned_sent_and_closed(
