@@ -29,6 +29,13 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.vstack([points, points[:1]])
 
 
+def part_at(mask: NDArray[np.bool_], row: int, column: int) -> NDArray[np.bool_]:
+    """Return the connected part (8-neighbourhood) of a mask that holds a pixel of it."""
+    _, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    part: NDArray[np.bool_] = parts == parts[row, column]
+    return part
+
+
 def fullest_slice(mask: NDArray[np.bool_]) -> int:
     """Return the slice in which a mask (slice, row, column) has most voxels."""
     return int(mask.sum(axis=(1, 2)).argmax())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,17 @@ MANUFACTURER = "Rales"
 RESEARCH = "AI-made, research use only"
 """Part of every Series Description."""
 _LO = 64
-"""Characters in a Long String (PS3.5 section 6.2); a manifest may say more."""
+"""Characters in a Long String (PS3.5 section 6.2)."""
+
+
+def ascii_text(text: str) -> str:
+    """Return ``text`` in ASCII: a result has the character set of its source, whatever it is."""
+    return unicodedata.normalize("NFKD", text).encode("ascii", "replace").decode()
+
+
+def _long_string(text: str) -> str:
+    """Return what a manifest says, cut to a Long String."""
+    return ascii_text(text)[:_LO]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +57,8 @@ def contributing_equipment(
         item = hd.ContributingEquipment(
             manufacturer=MANUFACTURER,
             purpose_of_reference=codes.PROCESSING_EQUIPMENT,
-            manufacturer_model_name=model.name[:_LO],
-            software_versions=[model.version[:_LO], f"{software.name} {software.version}"],
+            manufacturer_model_name=_long_string(model.name),
+            software_versions=[_long_string(model.version), f"{software.name} {software.version}"],
             station_name=software.station_name,
             contribution_description="Segmentation and measurement by artificial intelligence",
         )
@@ -61,9 +72,9 @@ def algorithm(
 ) -> hd.AlgorithmIdentificationSequence:
     """Return the identification of one algorithm (PS3.3 table 10-19)."""
     return hd.AlgorithmIdentificationSequence(
-        name=model.name[:_LO],
+        name=_long_string(model.name),
         family=codes.ARTIFICIAL_INTELLIGENCE,
-        version=model.version[:_LO],
+        version=_long_string(model.version),
         source=MANUFACTURER,
         parameters=parameters,
     )

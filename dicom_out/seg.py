@@ -43,7 +43,7 @@ class SegmentPlan:
     colour: tuple[int, int, int]
 
 
-_LEFT = SegmentPlan(
+LEFT_LUNG = SegmentPlan(
     number=1,
     role="left-lung",
     label="Left lung",
@@ -52,7 +52,7 @@ _LEFT = SegmentPlan(
     laterality=codes.LEFT,
     colour=(80, 170, 255),
 )
-_RIGHT = SegmentPlan(
+RIGHT_LUNG = SegmentPlan(
     number=2,
     role="right-lung",
     label="Right lung",
@@ -65,7 +65,7 @@ _LESION = SegmentPlan(
     number=3,
     role="lesion",
     label="Lung lesions (opacities)",
-    description="Ground-glass opacity and consolidation in both lungs",
+    description="Opacities inside the lungs: ground-glass and consolidation together",
     members=(Label.LEFT_LESION, Label.RIGHT_LESION),
     laterality=None,
     colour=(255, 80, 60),
@@ -78,7 +78,7 @@ def planned_segments(lesion_map: LesionMap) -> tuple[SegmentPlan, ...]:
     Segments do not overlap: viewers compute wrong volumes when they do.
     """
     present = set(np.unique(lesion_map.labels).tolist())
-    plans = [plan for plan in (_LEFT, _RIGHT, _LESION) if present & set(plan.members)]
+    plans = [plan for plan in (LEFT_LUNG, RIGHT_LUNG, _LESION) if present & set(plan.members)]
     return tuple(
         SegmentPlan(
             number=number,

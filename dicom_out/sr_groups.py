@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from chestct.findings import Findings, Lesion, LungMeasurement, Severity
+from chestct.findings import Findings, Lesion, LungMeasurement, Severity, Side
 from chestct.results import AnalysisKey, ModelIdentity
-from chestct.volume import LesionMap, Volume
+from chestct.volume import Label, LesionMap, Volume
 from dicom_out import codes
-from dicom_out.contours import fullest_slice, outline
-from dicom_out.seg import SegmentPlan, planned_segments
+from dicom_out.contours import fullest_slice, outline, part_at
+from dicom_out.identity import ascii_text
+from dicom_out.seg import LEFT_LUNG, RIGHT_LUNG, SegmentPlan, planned_segments
 
 Group = (
     hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
@@ -47,24 +48,44 @@ def measurement_groups(
     """Return every group of the report: both lungs together, each lung, the lesions."""
     lungs_model, lesion_model = models
     groups: list[Group] = [_summary(findings, lesion_model, key)]
-    for plan in planned_segments(lesion_map):
+    plans = planned_segments(lesion_map)
+    for plan in plans:
         lesion = plan.role == "lesion"
         model = lesion_model if lesion else lungs_model
         tracking = hd.sr.TrackingIdentifier(uid=key.uid(plan.role), identifier=plan.label)
-        mask = np.isin(lesion_map.labels, plan.members)
         groups += [
-            _volumetric(plan, findings, volume, seg, tracking, model),
-            _planar(plan, findings, volume, mask, tracking, model),
+            _volumetric(plan, findings, volume, lesion_map, seg, tracking, model),
+            _planar(plan, findings, volume, lesion_map, tracking, model),
         ]
-    return groups
+    drawn = {plan.role for plan in plans}
+    return groups + [
+        _unsegmented(plan, lung, lungs_model, key)
+        for plan, lung in ((LEFT_LUNG, findings.left), (RIGHT_LUNG, findings.right))
+        if plan.role not in drawn and lung.volume_ml > 0
+    ]
 
 
 def _algorithm(model: ModelIdentity) -> hd.sr.AlgorithmIdentification:
-    return hd.sr.AlgorithmIdentification(name=model.name, version=model.version)
+    return hd.sr.AlgorithmIdentification(
+        name=ascii_text(model.name), version=ascii_text(model.version)
+    )
 
 
-def _site(plan: SegmentPlan) -> hd.sr.FindingSite:
-    return hd.sr.FindingSite(codes.LUNG, laterality=plan.laterality or codes.BOTH)
+def _site(laterality: Code) -> hd.sr.FindingSite:
+    return hd.sr.FindingSite(codes.LUNG, laterality=laterality)
+
+
+def _laterality(plan: SegmentPlan, lesion_map: LesionMap) -> Code:
+    """Return the side of a lung, or the side or sides that the lesions are in."""
+    if plan.laterality is not None:
+        return plan.laterality
+    left, right = (
+        bool((lesion_map.labels == label).any())
+        for label in (Label.LEFT_LESION, Label.RIGHT_LESION)
+    )
+    if left and right:
+        return codes.BOTH
+    return codes.LEFT if left else codes.RIGHT
 
 
 def _number(
@@ -74,9 +95,10 @@ def _number(
     *,
     derivation: Code | None = None,
     method: Code | None = None,
+    digits: int = 2,
 ) -> hd.sr.Measurement:
     return hd.sr.Measurement(
-        name=name, value=round(value, 2), unit=unit, derivation=derivation, method=method
+        name=name, value=round(value, digits), unit=unit, derivation=derivation, method=method
     )
 
 
@@ -97,13 +119,26 @@ def _summary(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=key.uid("summary"), identifier="Summary"),
         finding_type=codes.LUNG,
         algorithm_id=_algorithm(model),
-        finding_sites=[hd.sr.FindingSite(codes.LUNG, laterality=codes.BOTH)],
+        finding_sites=[_site(codes.BOTH)],
         measurements=[
             *_lung_numbers(total),
             _number(codes.COUNT, float(len(findings.lesions)), codes.LESIONS),
-            _number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS),
+            _number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS, digits=4),
         ],
         qualitative_evaluations=evaluations,
+    )
+
+
+def _unsegmented(
+    plan: SegmentPlan, lung: LungMeasurement, model: ModelIdentity, key: AnalysisKey
+) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """Return the numbers of a lung that is all lesion, whose own segment would be empty."""
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=key.uid(plan.role), identifier=plan.label),
+        finding_type=codes.LUNG,
+        algorithm_id=_algorithm(model),
+        finding_sites=[_site(plan.laterality or codes.BOTH)],
+        measurements=_lung_numbers(lung),
     )
 
 
@@ -134,6 +169,7 @@ def _volumetric(
     plan: SegmentPlan,
     findings: Findings,
     volume: Volume,
+    lesion_map: LesionMap,
     seg: Dataset,
     tracking: hd.sr.TrackingIdentifier,
     model: ModelIdentity,
@@ -157,7 +193,7 @@ def _volumetric(
         ),
         finding_type=codes.LESION if plan.role == "lesion" else codes.LUNG,
         algorithm_id=_algorithm(model),
-        finding_sites=[_site(plan)],
+        finding_sites=[_site(_laterality(plan, lesion_map))],
         measurements=numbers,
     )
 
@@ -166,24 +202,33 @@ def _planar(
     plan: SegmentPlan,
     findings: Findings,
     volume: Volume,
-    mask: NDArray[np.bool_],
+    lesion_map: LesionMap,
     tracking: hd.sr.TrackingIdentifier,
     model: ModelIdentity,
 ) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    """Return the TID 1410 group: the outline on the slice that shows most of it."""
+    """Return the TID 1410 group: an outline on one slice.
+
+    Of a lung where most of it shows; of the largest lesion, with its axes, where they lie.
+    """
+    mask = np.isin(lesion_map.labels, plan.members)
     numbers: list[hd.sr.Measurement] = []
+    laterality = _laterality(plan, lesion_map)
     if plan.role == "lesion":
         largest = findings.lesions[0]
         index = largest.diameter.slice_index
+        row, column = largest.diameter.long_axis[0]
+        plane = part_at(mask[index], int(row), int(column))
         numbers = _diameters(largest)
+        laterality = codes.LEFT if largest.side is Side.LEFT else codes.RIGHT
     else:
         index = fullest_slice(mask)
+        plane = mask[index]
     return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking,
-        referenced_region=_region(mask[index], volume, index),
+        referenced_region=_region(plane, volume, index),
         finding_type=codes.LESION if plan.role == "lesion" else codes.LUNG,
         algorithm_id=_algorithm(model),
-        finding_sites=[_site(plan)],
+        finding_sites=[_site(laterality)],
         measurements=numbers or None,
     )
 

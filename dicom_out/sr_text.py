@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from chestct.findings import Findings
 from chestct.results import ModelIdentity
-from dicom_out.identity import SoftwareIdentity
+from dicom_out.identity import SoftwareIdentity, ascii_text
 
 _NOTICE = (
     "Made by artificial intelligence, for research use only, not verified by a physician. "
@@ -19,13 +19,14 @@ def statements(
     findings: Findings, models: Sequence[ModelIdentity], software: SoftwareIdentity
 ) -> list[str]:
     """Return the comments of the report, in plain ASCII for any character set."""
-    return [
+    sentences = [
         _finding(findings),
         _NOTICE,
         _method(findings),
         _origin(models, software),
         *(f"Note: {flag}." for flag in findings.quality_flags),
     ]
+    return [ascii_text(sentence) for sentence in sentences]
 
 
 def _finding(findings: Findings) -> str:
@@ -49,8 +50,9 @@ def _method(findings: Findings) -> str:
         "Method: lung volumes include lesions; percent involved is lesion volume over lung "
         f"volume; high opacity is lesion at or above {method.high_opacity_hu:g} HU; lesions "
         f"below {method.minimum_lesion_ml:g} ml are dropped; severity by percent involved: mild "
-        f"below {method.mild_percent:g}, moderate below {method.moderate_percent:g}, else severe. "
-        f"Presence score {presence.score:.2f}, operating point {presence.operating_point:.2f}."
+        f"below {method.mild_percent:g}, moderate below {method.moderate_percent:g}, else severe; "
+        "the outline and the axes are those of the largest lesion. "
+        f"Presence score {presence.score:.3f}, operating point {presence.operating_point:.3f}."
     )
 
 

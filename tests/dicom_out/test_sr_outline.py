@@ -1,0 +1,85 @@
+"""The outline in the report is that of the lesion whose diameters stand beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from chest_cases import SHAPE, healthy_lungs, make_case
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from chestct.volume import Label
+from dicom_out.contours import outline
+
+
+def items(dataset: Dataset) -> Iterator[Dataset]:
+    """Walk through the content tree."""
+    for item in dataset.get("ContentSequence", ()):
+        yield item
+        yield from items(item)
+
+
+def planar_groups(sr: Dataset) -> Iterator[tuple[dict[str, str], NDArray[np.float64], str]]:
+    """Return texts and numbers, outline (column, row) and source image of every TID 1410 group."""
+    for group in items(sr):
+        content = list(items(group))
+        regions = [item for item in content if item.ValueType == "SCOORD"]
+        if group.ValueType == "CONTAINER" and len(regions) == 1:
+            said = {
+                item.ConceptNameCodeSequence[0].CodeMeaning: str(
+                    item.get("TextValue") or item.MeasuredValueSequence[0].NumericValue
+                )
+                for item in content
+                if item.ValueType in {"TEXT", "NUM"}
+            }
+            points = np.array(regions[0].GraphicData, float).reshape(-1, 2)
+            image = regions[0].ContentSequence[0].ReferencedSOPSequence[0]
+            yield said, points, str(image.ReferencedSOPInstanceUID)
+
+
+def lesions_of_two_shapes() -> NDArray[np.uint8]:
+    """Return a long thin lesion, the largest, and a compact one with more area in its key slice."""
+    labels = healthy_lungs()
+    labels[1:6, 4:18, 4] = Label.RIGHT_LESION
+    labels[3, 4:20, 4] = Label.RIGHT_LESION
+    labels[3, 5:17, 11:16] = Label.LEFT_LESION
+    return labels
+
+
+def test_the_outline_is_of_the_lesion_that_was_measured(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series", labels=lesions_of_two_shapes())
+    largest = case.findings.lesions[0]
+    assert largest.side == "right"
+    sr = pydicom.dcmread(case.compose(tmp_path / "out").objects[1].path)
+    ((said, points, image),) = [
+        group for group in planar_groups(sr) if "Long Axis" in group[0]
+    ]
+    assert float(said["Long Axis"]) == round(largest.diameter.long_axis_mm, 2)
+    assert image == case.volume.sources[largest.diameter.slice_index].sop_instance_uid
+    ends = np.array(largest.diameter.long_axis)[:, ::-1] + 0.5
+    assert points.min(axis=0) <= ends.min(axis=0) + 0.5
+    assert np.ptp(points, axis=0) >= np.ptp(ends, axis=0)
+    assert points[:, 0].max() <= 5, "the outline is of the right lung's lesion (column 4)"
+
+
+def test_an_outline_runs_inside_the_outermost_pixels() -> None:
+    mask = np.zeros(SHAPE[1:], dtype=bool)
+    mask[3:9, 5:7] = True
+    points = outline(mask)
+    assert (points[0] == points[-1]).all()
+    assert (points.min(axis=0) > [5, 3]).all()
+    assert (points.max(axis=0) < [7, 9]).all()
+    assert (np.ptp(points, axis=0) > [1.6, 5.6]).all()
+
+
+def test_the_outline_of_one_pixel_surrounds_its_centre() -> None:
+    mask = np.zeros(SHAPE[1:], dtype=bool)
+    mask[0, 17] = True
+    points = outline(mask)
+    assert len(points) >= 4
+    assert points.mean(axis=0).round(1).tolist() == [17.5, 0.5] or np.allclose(
+        (points.min(axis=0) + points.max(axis=0)) / 2, [17.5, 0.5]
+    )
