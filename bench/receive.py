@@ -1,0 +1,158 @@
+"""Throughput of the receiver, relative to dcmtk's storescp that is measured in the same run.
+
+``python bench/receive.py [--slices 200] [--size 512] [--rounds 3] [--associations 1 4]``: dcmtk's
+storescu sends a series of noise alternately to each receiver on this machine, split over as
+many associations. The sender runs with ``TCP_NODELAY=1``; without it dcmtk waits 40 ms for
+an acknowledgement of each instance, and nothing else is measured. Ours is the whole path:
+checked, fsynced, recorded in the state file, then answered. storescp neither checks nor
+fsyncs; it is told to keep the bytes as received (``+B``). Read the ratio; MB/s depend on the
+machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from chestct.uids import derive_uid
+from rales.store import InstanceStore
+from rales.store.database import Database
+from scp.server import ScpSettings, start
+from scp.spool import Spool
+
+_STORESCP = ["storescp", "--fork", "+B", "-od", "{folder}"]
+_RECEIVERS = {
+    "storescp": [*_STORESCP, "{port}"],
+    "storescp, 128 KiB PDUs": [*_STORESCP, "-pdu", "131072", "{port}"],
+    "rales": [sys.executable, __file__, "--serve", "{folder}", "--port", "{port}"],
+}
+_START_SECONDS = 20.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slices", type=int, default=200)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--associations", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        _serve(arguments.serve, arguments.port)
+        return
+    with TemporaryDirectory(prefix="rales-bench-") as name:
+        for associations in arguments.associations:
+            series = Path(name) / f"series-{associations}"
+            _write(series, arguments.slices, arguments.size, associations)
+            _compare(series, Path(name), arguments.rounds)
+
+
+def _serve(folder: Path, port: int) -> None:
+    """Receive into ``folder`` until this process is terminated."""
+    settings = ScpSettings(ae_title="RALES", host="127.0.0.1", port=port)
+    intake = InstanceStore(Database(folder / "state.sqlite"), on_change=lambda: None)
+    spool = Spool(folder / "spool")
+    with start(settings, spool=spool, intake=intake, clock=lambda: datetime.now(UTC)):
+        signal.pause()
+
+
+def _compare(series: Path, scratch: Path, rounds: int) -> None:
+    files = [path for path in series.rglob("*") if path.is_file()]
+    megabytes = sum(path.stat().st_size for path in files) / 1e6
+    seconds: dict[str, list[float]] = {name: [] for name in _RECEIVERS}
+    for _ in range(rounds):
+        for name, command in _RECEIVERS.items():
+            seconds[name].append(_measure(command, series, scratch / "received", len(files)))
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    parts = len(list(series.iterdir()))
+    print(f"{len(files)} instances, {megabytes:.0f} MB, {parts} association(s), median of {rounds}")
+    for name, value in middle.items():
+        rate, ratio = megabytes / value, middle["storescp"] / value
+        print(f"  {name:24} {value:6.2f} s  {rate:5.0f} MB/s  {ratio:5.2f}")
+
+
+def _measure(command: list[str], series: Path, folder: Path, count: int) -> float:
+    """Return the seconds from the start of the senders to the end of the last."""
+    folder.mkdir()
+    port = _free_port()
+    arguments = [part.format(folder=folder, port=port) for part in command]
+    with subprocess.Popen(arguments, env=_environment()) as receiver:
+        try:
+            _wait_for(port)
+            begin = time.perf_counter()
+            sender = ["storescu", "-R", "-aec", "RALES", "+sd", "127.0.0.1", str(port)]
+            senders = [
+                subprocess.Popen([*sender, str(part)], env=_environment())
+                for part in series.iterdir()
+            ]
+            codes = [one.wait() for one in senders]
+            seconds = time.perf_counter() - begin
+        finally:
+            receiver.terminate()
+    kept = sum(path.is_file() and not path.name.startswith("state.") for path in folder.rglob("*"))
+    shutil.rmtree(folder)
+    if any(codes) or kept != count:
+        raise RuntimeError(f"{command[0]}: {kept} of {count} instances arrived, exits {codes}")
+    return seconds
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "TCP_NODELAY": "1"}
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    echo = ["echoscu", "-aec", "RALES", "127.0.0.1", str(port)]
+    deadline = time.monotonic() + _START_SECONDS
+    while subprocess.run(echo, check=False, capture_output=True).returncode:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the receiver did not start")
+        time.sleep(0.05)
+
+
+def _write(series: Path, slices: int, size: int, parts: int) -> None:
+    """Write a series of noise, spread over as many folders as there are associations."""
+    random = np.random.default_rng(1)
+    for index in range(slices):
+        folder = series / str(index % parts)
+        folder.mkdir(parents=True, exist_ok=True)
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.SOPClassUID, dataset.Modality = CTImageStorage, "CT"
+        dataset.SOPInstanceUID = derive_uid("bench", str(parts), str(index))
+        dataset.StudyInstanceUID = derive_uid("bench study")
+        dataset.SeriesInstanceUID = derive_uid("bench series")
+        dataset.PatientID, dataset.PatientName = "BENCH", "Bench"
+        dataset.ImagePositionPatient = [0, 0, index]
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        dataset.Rows = dataset.Columns = size
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+        dataset.PixelRepresentation = 0
+        dataset.PixelData = random.integers(0, 4096, (size, size), np.uint16).tobytes()
+        dataset["PixelData"].VR = "OW"
+        dataset.save_as(folder / f"{index:04d}.dcm", enforce_file_format=True)
+
+
+if __name__ == "__main__":
+    main()
