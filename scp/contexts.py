@@ -1,12 +1,16 @@
 """The presentation contexts that the node accepts.
 
-The acceptor chooses one transfer syntax a context. pynetdicom takes the first of the
-requestor's list that the acceptor supports, so the sender's preference decides: what it
-would rather not convert arrives as it is, and is stored as it came. Explicit VR big endian
-(retired in 2006) is not accepted: no sender needs it and every reader stumbles over it.
+The acceptor chooses one transfer syntax a context: pynetdicom takes the first of our list
+below that the sender offers in it. So a sender that offers several syntaxes in one context
+is asked for uncompressed pixels, the quickest to read; one that offers a context for each
+syntax, or a compressed one alone, sends what it has. All is stored as it came. Explicit VR
+big endian (retired in 2006) is not accepted: no sender needs it and every reader stumbles
+over it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from pydicom.uid import (
     HTJ2K,
@@ -53,6 +57,9 @@ TRANSFER_SYNTAXES = (
     HTJ2KLosslessRPCL,
     HTJ2K,
 )
+_MOST_NAMED = 5
+_TRANSFER_SYNTAX_REFUSED = 0x04
+"""Result of a presentation context (PS3.8 table 9-18)."""
 
 
 def supported_contexts() -> list[PresentationContext]:
@@ -60,3 +67,31 @@ def supported_contexts() -> list[PresentationContext]:
     verification = build_context(VERIFICATION, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     storage = [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in STORAGE_SOP_CLASSES]
     return [verification, *storage]
+
+
+def not_taken(
+    accepted: Iterable[PresentationContext], rejected: Iterable[PresentationContext]
+) -> str:
+    """Name the SOP classes that an association offers in vain; empty when there are none.
+
+    A class counts only where no context of it was accepted; one that failed by its transfer
+    syntax alone is named with the first that was offered.
+    """
+    taken = {context.abstract_syntax for context in accepted}
+    names: dict[UID, str] = {}
+    for context in rejected:
+        uid = UID(str(context.abstract_syntax))
+        if uid in taken:
+            continue
+        name = _printable(uid.name)
+        if context.result == _TRANSFER_SYNTAX_REFUSED:
+            name += f" as {_printable(UID(context.transfer_syntax[0]).name)}"
+        names.setdefault(uid, name)
+    shown = list(names.values())[:_MOST_NAMED]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _printable(name: str) -> str:
+    """Return what prints of a name that may come from outside."""
+    return "".join(character for character in name if character.isprintable())

@@ -1,18 +1,79 @@
-"""Limits that pynetdicom (3.0.4) lacks: PDU length, stalled PDUs, empty SOP Instance UIDs."""
+"""Limits that pynetdicom (3.0.4) lacks.
+
+It takes PDUs of any announced length, waits for ever for the rest of one, counts silent
+connections as associations, and leaves a C-STORE without identifiers unanswered.
+"""
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
+from dataclasses import dataclass
 from typing import Any
 
+from pynetdicom import AE, evt
+from pynetdicom._handlers import (
+    standard_dimse_recv_handler,
+    standard_dimse_sent_handler,
+    standard_pdu_recv_handler,
+    standard_pdu_sent_handler,
+)
+from pynetdicom.association import Association
 from pynetdicom.events import Event
+
+_LOG = logging.getLogger(__name__)
 
 _CONTROL_PDU = 1 << 20
 """Bytes that any PDU may have beside the negotiated maximum (association requests)."""
+_SILENT_CONNECTIONS = 64
+"""Connections that may wait with their association request; beyond, the oldest goes."""
+_C_STORE_RQ = 0x0001
+_UID_LENGTH = 64
+_CHATTER = (
+    (evt.EVT_DIMSE_RECV, standard_dimse_recv_handler),
+    (evt.EVT_DIMSE_SENT, standard_dimse_sent_handler),
+    (evt.EVT_PDU_RECV, standard_pdu_recv_handler),
+    (evt.EVT_PDU_SENT, standard_pdu_sent_handler),
+)
+"""pynetdicom's own log lines: they cost time, and on a message without a UID they raise,
+which keeps every later handler from being called."""
 
 EMPTY_UID = "0.0"
 """Stands in for a missing Affected SOP Instance UID, so that the request gets an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one connection may take.
+
+    Attributes:
+        maximum_pdu: The maximum length of a P-DATA-TF that was negotiated.
+        request_seconds: How long a connection may take to ask for an association.
+        pdu_seconds: How long a PDU that has begun may take to end, in an association.
+    """
+
+    maximum_pdu: int
+    request_seconds: float
+    pdu_seconds: float
+
+
+class CountingEntity(AE):
+    """An AE whose maximum of associations counts associations, not mere connections.
+
+    A load balancer that connects and closes, or a peer that connects and says nothing,
+    must not keep a scanner out.
+    """
+
+    @property
+    def active_associations(self) -> list[Association]:
+        """Return the associations that were asked for and have not ended."""
+        return [one for one in super().active_associations if not is_silent(one)]
+
+
+def is_silent(association: Association) -> bool:
+    """Tell whether a connection has not (yet) asked for an association."""
+    return association.is_acceptor and association.requestor.primitive is None
 
 
 class GuardedReceive:
@@ -23,10 +84,11 @@ class GuardedReceive:
     immediate acknowledgement that a sender with Nagle's algorithm is waiting for.
     """
 
-    def __init__(self, connection: socket.socket, *, maximum: int, seconds: float) -> None:
+    def __init__(self, connection: socket.socket, association: Association, limits: Limits) -> None:
         self._connection = connection
-        self._maximum = max(maximum + 6, _CONTROL_PDU)
-        self._seconds = seconds
+        self._association = association
+        self._maximum = max(limits.maximum_pdu + 6, _CONTROL_PDU)
+        self._limits = limits
 
     def __call__(self, count: int) -> bytearray:
         """Return ``count`` bytes, or fewer when the peer closed the connection.
@@ -36,15 +98,23 @@ class GuardedReceive:
                 the connection.
         """
         if count > self._maximum:
-            raise OSError(f"a PDU announces {count} bytes; at most {self._maximum} are taken")
+            raise self._refusal(f"a PDU announces {count} bytes; at most {self._maximum} are taken")
+        silent = is_silent(self._association)
+        seconds = self._limits.request_seconds if silent else self._limits.pdu_seconds
         buffer = bytearray(count)
-        view = memoryview(buffer)
-        deadline = time.monotonic() + self._seconds
+        with memoryview(buffer) as view:
+            try:
+                got = self._read(view, time.monotonic() + seconds)
+            except TimeoutError:
+                raise self._refusal(f"a PDU did not arrive within {seconds:g} s") from None
+        return buffer if got == count else buffer[:got]
+
+    def _read(self, view: memoryview, deadline: float) -> int:
         got = 0
-        while got < count:
+        while got < len(view):
             left = deadline - time.monotonic()
             if left <= 0:
-                raise OSError("a PDU did not arrive in time")
+                raise TimeoutError
             self._connection.settimeout(left)
             read = self._connection.recv_into(view[got:])
             if read == 0:
@@ -52,8 +122,15 @@ class GuardedReceive:
             got += read
             _acknowledge_now(self._connection)
         self._connection.settimeout(None)
-        view.release()
-        return buffer[:got] if got < count else buffer
+        return got
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _refusal(self, reason: str) -> OSError:
+        _LOG.warning("%s: closed: %s", self._association.requestor.address, reason)
+        return OSError(reason)
 
 
 def _acknowledge_now(connection: socket.socket) -> None:
@@ -61,18 +138,84 @@ def _acknowledge_now(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
-def on_connection_open(event: Event, maximum: int, seconds: float) -> None:
+def on_connection_open(event: Event, limits: Limits) -> None:
     """Guard a new connection (EVT_CONN_OPEN)."""
     wrapped: Any = event.assoc.dul.socket
     connection: socket.socket | None = wrapped.socket if wrapped else None
     if connection is None:
         return
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    wrapped.recv = GuardedReceive(connection, maximum=maximum, seconds=seconds)
+    for chatter, handler in _CHATTER:
+        event.assoc.unbind(chatter, handler)
+    wrapped.recv = GuardedReceive(connection, event.assoc, limits)
+    waiting = silent_connections(event.assoc._server)  # noqa: SLF001 - it has no public name
+    if len(waiting) > _SILENT_CONNECTIONS:
+        oldest = waiting[0]
+        _LOG.warning(
+            "%s: closed: the oldest of %d connections that asked for no association",
+            oldest.requestor.address,
+            len(waiting),
+        )
+        hang_up(oldest)
+
+
+def on_connection_close(event: Event) -> None:
+    """Give back what a closed connection holds (EVT_CONN_CLOSE).
+
+    pynetdicom leaves the socket open when the peer was quicker, and the thread of a
+    connection that never asked for an association waiting until the time for that is out.
+    """
+    receive = getattr(event.assoc.dul.socket, "recv", None)
+    if isinstance(receive, GuardedReceive):
+        receive.close()
+    if is_silent(event.assoc):
+        event.assoc.dul.to_user_queue.put(None)
+
+
+def silent_connections(server: Any) -> list[Association]:
+    """Return the connections to ``server`` without an association, oldest first."""
+    return [one for one in server.active_associations if is_silent(one)]
+
+
+def hang_up(association: Association) -> None:
+    """Shut the connection down; its own threads see it and end."""
+    wrapped: Any = association.dul.socket
+    connection: socket.socket | None = wrapped.socket if wrapped else None
+    if connection is None:
+        return
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        _LOG.debug("%s: was gone already", association.requestor.address)
 
 
 def on_message(event: Event) -> None:
-    """Name an empty Affected SOP Instance UID (EVT_DIMSE_RECV); unnamed it gets no answer."""
+    """See that every C-STORE request gets an answer or an end (EVT_DIMSE_RECV).
+
+    pynetdicom ignores a request that lacks a required element: its sender would wait. One
+    without Affected SOP Instance UID is given one to be refused by; any other that cannot
+    be answered ends the association as an invalid PDU does (PS3.8 section 9.2, Evt19).
+    """
     command = event.message.command_set
-    if command.get("CommandField") == 0x0001 and not command.get("AffectedSOPInstanceUID"):
+    if command.get("CommandField") != _C_STORE_RQ:
+        return
+    if not command.get("AffectedSOPInstanceUID"):
         command.AffectedSOPInstanceUID = EMPTY_UID
+    unanswerable = [
+        keyword
+        for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "MessageID", "Priority")
+        if not _is_usable(command.get(keyword))
+    ]
+    if unanswerable:
+        _LOG.warning(
+            "%s: aborted: a C-STORE request without a usable %s",
+            event.assoc.requestor.address,
+            ", ".join(unanswerable),
+        )
+        event.assoc.dul.event_queue.put("Evt19")
+
+
+def _is_usable(value: Any) -> bool:
+    if isinstance(value, str):
+        return 0 < len(value.strip()) <= _UID_LENGTH
+    return isinstance(value, int)

@@ -13,14 +13,16 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_ECHO
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import A_RELEASE
 
 from chestct.errors import NotDicom, RalesError, SopClassMismatch, SopClassNotSupported
 from chestct.series import ReceivedInstance
 from chestct.uids import Uid
 from scp import headers
-from scp.contexts import STORAGE_SOP_CLASSES
+from scp.contexts import STORAGE_SOP_CLASSES, not_taken
 from scp.guard import EMPTY_UID
 from scp.ports import AssociationEnd, Intake, Recorded
 from scp.spool import Spool
@@ -31,10 +33,15 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Tally:
-    """What one association has brought so far."""
+    """What one association has brought so far.
 
-    started: float
+    ``interrupted`` are those of its series of which another association brought a part
+    and was aborted.
+    """
+
+    started: float = field(default_factory=time.monotonic)
     series: set[Uid] = field(default_factory=set)
+    interrupted: set[Uid] = field(default_factory=set)
     stored: int = 0
     refused: int = 0
     size: int = 0
@@ -50,15 +57,32 @@ class Handlers:
         self._tallies: dict[Association, _Tally] = {}
         self._lock = Lock()
 
-    def on_echo(self, event: Event) -> int:  # noqa: ARG002 - the answer is always the same
-        """Answer a C-ECHO."""
-        return int(StoreStatus.SUCCESS)
+    def on_established(self, event: Event) -> None:
+        """Note the begin of an association, and what of it is not taken (EVT_ESTABLISHED)."""
+        with self._lock:
+            self._tallies[event.assoc] = _Tally()
+        refused = not_taken(event.assoc.accepted_contexts, event.assoc.rejected_contexts)
+        if refused:
+            level = logging.INFO if event.assoc.accepted_contexts else logging.WARNING
+            _LOG.log(level, "%s offers what is not taken: %s", _peer(event.assoc), refused)
+
+    def on_echo(self, event: Event) -> int:
+        """Answer a C-ECHO.
+
+        pynetdicom also brings a C-STORE of the Verification SOP Class here, which must not
+        be told that it was stored.
+        """
+        if isinstance(event.request, C_ECHO):
+            return int(StoreStatus.SUCCESS)
+        _LOG.warning("%s refused: only a C-ECHO is of the Verification class", _peer(event.assoc))
+        return int(StoreStatus.SOP_CLASS_NOT_SUPPORTED)
 
     def on_store(self, event: Event) -> int | Dataset:
         """Answer a C-STORE: 0x0000 only when the bytes are durable and recorded."""
-        tally = self._tally(event.assoc)
+        # An association that was cut off has none any more: what it left is still stored.
+        tally = self._tallies.get(event.assoc) or _Tally()
         try:
-            instance = self._receive(event)
+            instance = self._receive(event, tally)
         except RalesError as error:
             tally.refused += 1
             status = answer(error)
@@ -70,10 +94,9 @@ class Handlers:
             return answer(error)
         tally.stored += 1
         tally.size += instance.size
-        tally.series.add(instance.series_uid)
         return int(StoreStatus.SUCCESS)
 
-    def _receive(self, event: Event) -> ReceivedInstance:
+    def _receive(self, event: Event, tally: _Tally) -> ReceivedInstance:
         request: Any = event.request
         syntax = event.context.transfer_syntax
         if request.AffectedSOPClassUID not in STORAGE_SOP_CLASSES:
@@ -86,6 +109,8 @@ class Handlers:
             raise SopClassMismatch("SOP Class UID of data set and request differ")
         if header.sop_instance_uid != request.AffectedSOPInstanceUID:
             raise SopClassMismatch("SOP Instance UID of data set and request differ")
+        with self._lock:
+            tally.series.add(header.series_uid)
         spooled = self._spool.write(header.series_uid, _file_meta(header, syntax), content)
         instance = ReceivedInstance(
             path=spooled.path,
@@ -110,40 +135,84 @@ class Handlers:
             )
         return instance
 
-    def on_released(self, event: Event) -> None:
-        """Note the end of an association (EVT_RELEASED)."""
-        self._end(event.assoc, AssociationEnd.RELEASED)
+    def on_acse(self, event: Event) -> None:
+        """Note the end of an association by a release request (EVT_ACSE_RECV).
+
+        This comes before the answer; EVT_RELEASED comes after it and may be overtaken by
+        the peer that closes the connection, which would look like an abort.
+        """
+        primitive: object = event.primitive  # type: ignore[attr-defined]  # made at run time
+        if isinstance(primitive, A_RELEASE):
+            self._end(event.assoc, AssociationEnd.RELEASED)
 
     def on_aborted(self, event: Event) -> None:
-        """Note the end of an association (EVT_ABORTED, EVT_CONN_CLOSE)."""
+        """Note any other end of an association (EVT_ABORTED, EVT_CONN_CLOSE)."""
         self._end(event.assoc, AssociationEnd.ABORTED)
-
-    def _tally(self, association: Association) -> _Tally:
-        with self._lock:
-            return self._tallies.setdefault(association, _Tally(started=time.monotonic()))
 
     def _end(self, association: Association, how: AssociationEnd) -> None:
         with self._lock:
             tally = self._tallies.pop(association, None)
+            ended = self._ended_series(tally, how) if tally else {}
         if tally is None:
             return
-        _LOG.info(
+        _LOG.log(
+            _level(tally, how),
             "%s %s: %d stored, %d refused, %d series, %.1f MB in %.1f s",
             _peer(association),
-            how,
+            how if how is AssociationEnd.RELEASED else _cause(association),
             tally.stored,
             tally.refused,
             len(tally.series),
             tally.size / 1e6,
             time.monotonic() - tally.started,
         )
-        if tally.series:
-            try:
-                series = frozenset(tally.series)
-                self._intake.association_ended(series, _calling_ae(association), how, self._clock())
-            except RalesError:
-                # The series is complete by its quiet time then.
-                _LOG.exception("the end of an association could not be recorded")
+        for end, series in ended.items():
+            self._tell(association, series, end)
+
+    def _ended_series(
+        self, tally: _Tally, how: AssociationEnd
+    ) -> dict[AssociationEnd, frozenset[Uid]]:
+        """Return the series that no association is sending any more, by how that ended.
+
+        A series that several associations bring ends with the last of them, and counts as
+        aborted when one of them was: a part of it may be missing.
+        """
+        if how is AssociationEnd.ABORTED:
+            tally.interrupted |= tally.series
+        elsewhere: set[Uid] = set()
+        for other in self._tallies.values():
+            shared = tally.series & other.series
+            other.interrupted |= shared & tally.interrupted
+            elsewhere |= shared
+        ended = tally.series - elsewhere
+        by_end = {
+            AssociationEnd.RELEASED: frozenset(ended - tally.interrupted),
+            AssociationEnd.ABORTED: frozenset(ended & tally.interrupted),
+        }
+        return {end: series for end, series in by_end.items() if series}
+
+    def _tell(self, association: Association, series: frozenset[Uid], how: AssociationEnd) -> None:
+        try:
+            self._intake.association_ended(series, _calling_ae(association), how, self._clock())
+        except Exception:  # noqa: BLE001 - it would be lost in pynetdicom
+            # The series is complete by its quiet time then.
+            _LOG.exception("the end of an association could not be recorded")
+
+
+def _cause(association: Association) -> str:
+    """Say why an association ended without a release, as far as it can be known."""
+    if association.acse.is_aborted("a-abort"):
+        return "aborted by the sender"
+    if association.dul.idle_timer_expired():
+        return "aborted here: nothing came for too long"
+    return "aborted: connection lost or message not understood"
+
+
+def _level(tally: _Tally, how: AssociationEnd) -> int:
+    """Return how loud the end of an association is; a C-ECHO every few seconds is not."""
+    if how is AssociationEnd.ABORTED:
+        return logging.WARNING
+    return logging.INFO if tally.stored or tally.refused else logging.DEBUG
 
 
 def _calling_ae(association: Association) -> str:

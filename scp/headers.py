@@ -5,19 +5,20 @@ Elements are read raw: one wrong value somewhere in a header must not keep an im
 
 from __future__ import annotations
 
-import struct
+import math
+import re
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
@@ -32,6 +33,15 @@ from chestct.uids import Uid
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM = b"\xfe\xff\x00\xe0"
 _DELIMITER = b"\xfe\xff\xdd\xe0"
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z", re.ASCII)
+"""A decimal string (DS, PS3.5 section 6.2)."""
+_INTEGER = re.compile(r"\+?\d{1,11}\Z", re.ASCII)
+"""A positive integer string (IS, PS3.5 section 6.2)."""
+_INTEGER_MAXIMUM = (1 << 31) - 1
+_INFLATED_LEAST = 1 << 28
+_INFLATED_RATIO = 64
+"""A deflated data set may have 256 MiB or 64 times its size when inflated; images stay far
+below, and a bomb (up to 1032 times) must not take the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,41 +65,53 @@ def parse(content: bytes, transfer_syntax: str) -> tuple[Header, Dataset]:
             pixel data is missing or cut off.
     """
     syntax = UID(transfer_syntax)
-    _check_vr_encoding(content, syntax)
     try:
         dataset = _read(content, syntax)
         header = read_header(dataset)
         check_pixel_data(dataset, syntax)
     except NotDicom:
         raise
+    except EOFError as error:
+        raise NotDicom("the data set is cut off") from error
     except Exception as error:  # a parser on hostile input raises anything
         raise NotDicom(f"not understood as {syntax.name}: {type(error).__name__}") from error
     return header, dataset
 
 
 def _read(content: bytes, syntax: UID) -> Dataset:
-    meta = Dataset()
-    meta.TransferSyntaxUID = syntax
-    buffer = BytesIO()
-    buffer.write(bytes(128) + b"DICM")
-    value = syntax.encode() + (b"\0" if len(syntax) % 2 else b"")
-    buffer.write(b"\x02\x00\x10\x00UI" + struct.pack("<H", len(value)) + value)
-    buffer.write(content)
-    buffer.seek(0)
-    return pydicom.dcmread(buffer)
+    if syntax == DeflatedExplicitVRLittleEndian:
+        content = _inflate(content)
+    _check_encoding(content, syntax)
+    elements = data_element_generator(
+        BytesIO(content), syntax.is_implicit_VR, is_little_endian=True
+    )
+    return Dataset({element.tag: element for element in elements})
 
 
-def _check_vr_encoding(content: bytes, syntax: UID) -> None:
+def _inflate(content: bytes) -> bytes:
+    """Return the data set (PS3.5 annex A.5), unless it grows beyond measure."""
+    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    limit = max(_INFLATED_LEAST, _INFLATED_RATIO * len(content))
+    inflated = inflater.decompress(content, limit)
+    if inflater.unconsumed_tail:
+        raise NotDicom(f"the deflated data set has more than {limit} bytes")
+    if not inflater.eof:
+        raise NotDicom("the deflated data set is cut off")
+    return inflated
+
+
+def _check_encoding(content: bytes, syntax: UID) -> None:
     """Refuse a data set whose first element is encoded the other way (PS3.5 section 7.1).
 
-    pydicom would read it all the same, but the stored file would then be one that lies.
+    pydicom would read it all the same, but the stored file would then be one that lies; so
+    would one whose data set begins with file meta information of its own.
     """
-    if syntax == DeflatedExplicitVRLittleEndian:
-        return
     if len(content) < 8:  # noqa: PLR2004 - tag and length
         raise NotDicom("the data set is empty")
+    if int.from_bytes(content[:2], "little") <= 0x0002:  # noqa: PLR2004 - group of file meta
+        raise NotDicom("the data set begins with what is not part of one")
     explicit = content[4:6].isalpha() and content[4:6].isupper()
-    if explicit == (syntax == ImplicitVRLittleEndian):
+    if explicit == syntax.is_implicit_VR:
         raise NotDicom(f"the data set is not encoded as {syntax.name}")
 
 
@@ -137,17 +159,17 @@ def _uid(dataset: Dataset, keyword: str) -> Uid:
 
 
 def _integer(dataset: Dataset, keyword: str) -> int | None:
-    value = _text(dataset, keyword)
-    return int(value) if value.isdigit() and int(value) > 0 else None
+    """Return a positive IS value; None when it is missing, malformed or out of range."""
+    text = _text(dataset, keyword)
+    value = int(text) if _INTEGER.match(text) else 0
+    return value if 0 < value <= _INTEGER_MAXIMUM else None
 
 
 def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    parts = _text(dataset, keyword).split("\\")
-    try:
-        numbers = tuple(float(part) for part in parts)
-    except ValueError:
+    parts = [part.strip() for part in _text(dataset, keyword).split("\\")]
+    if len(parts) != count or not all(_NUMBER.match(part) for part in parts):
         return None
-    return numbers if len(numbers) == count else None
+    return tuple(float(part) for part in parts)
 
 
 def _slice_position(dataset: Dataset) -> float | None:
@@ -158,7 +180,8 @@ def _slice_position(dataset: Dataset) -> float | None:
         return None
     x, y, z = position
     a, b, c, d, e, f = cosines
-    return dot((x, y, z), cross((a, b, c), (d, e, f)))
+    along_normal = dot((x, y, z), cross((a, b, c), (d, e, f)))
+    return along_normal if math.isfinite(along_normal) else None
 
 
 def check_pixel_data(dataset: Dataset, syntax: UID) -> None:
@@ -180,7 +203,7 @@ def check_pixel_data(dataset: Dataset, syntax: UID) -> None:
     if encapsulated:
         _check_fragments(value, syntax)
         return
-    wanted = _native_length(dataset)
+    wanted = max(_native_length(dataset), getattr(element, "length", 0))
     if len(value) < wanted:
         raise NotDicom(f"Pixel Data is cut off: {len(value)} of {wanted} bytes")
 

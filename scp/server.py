@@ -11,11 +11,19 @@ from socketserver import BaseServer
 from types import TracebackType
 from typing import Any, Self
 
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.events import Event
 
 from scp.contexts import supported_contexts
-from scp.guard import on_connection_open, on_message
+from scp.guard import (
+    CountingEntity,
+    Limits,
+    hang_up,
+    on_connection_close,
+    on_connection_open,
+    on_message,
+    silent_connections,
+)
 from scp.handlers import Handlers
 from scp.ports import Intake
 from scp.spool import Spool
@@ -25,6 +33,8 @@ _LOG = logging.getLogger(__name__)
 _ACSE_SECONDS = 10.0
 """A connection that has not asked for an association by then is closed."""
 _DRAIN_SECONDS = 20.0
+_BACKLOG = 128
+"""Connections that may wait to be accepted; socketserver's 5 makes a burst retry for 1 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +60,7 @@ class ScpSettings:
 class RunningScp:
     """A receiver that listens; a context manager that stops it."""
 
-    def __init__(self, ae: AE, server: Any) -> None:
+    def __init__(self, ae: CountingEntity, server: Any) -> None:
         self._ae = ae
         self._server = server
 
@@ -61,10 +71,12 @@ class RunningScp:
 
     def stop(self) -> None:
         """Take no new association, let open ones end for a while, then abort them."""
-        associations = self._server.active_associations
         BaseServer.shutdown(self._server)
+        self._server.server_close()
+        for silent in silent_connections(self._server):
+            hang_up(silent)
         deadline = time.monotonic() + _DRAIN_SECONDS
-        for association in associations:
+        for association in self._server.active_associations:
             association.join(max(0.0, deadline - time.monotonic()))
         self._ae.shutdown()
 
@@ -91,7 +103,7 @@ def start(
     Raises:
         OSError: The port cannot be bound.
     """
-    ae = AE(ae_title=settings.ae_title)
+    ae = CountingEntity(ae_title=settings.ae_title)
     ae.supported_contexts = supported_contexts()
     ae.require_called_aet = True
     ae.require_calling_aet = sorted(settings.allowed_calling_ae)
@@ -101,21 +113,28 @@ def start(
     ae.dimse_timeout = settings.network_timeout
     ae.network_timeout = settings.network_timeout
     handlers = Handlers(spool=spool, intake=intake, clock=clock)
-    guard = [settings.maximum_pdu_size, settings.network_timeout]
-    server = ae.start_server(
+    limits = Limits(
+        maximum_pdu=settings.maximum_pdu_size,
+        request_seconds=_ACSE_SECONDS,
+        pdu_seconds=settings.network_timeout,
+    )
+    server: Any = ae.start_server(
         (settings.host, settings.port),
         block=False,
         evt_handlers=[
-            (evt.EVT_CONN_OPEN, on_connection_open, guard),
+            (evt.EVT_CONN_OPEN, on_connection_open, [limits]),
+            (evt.EVT_CONN_CLOSE, on_connection_close),
             (evt.EVT_DIMSE_RECV, on_message),
             (evt.EVT_C_ECHO, handlers.on_echo),
             (evt.EVT_C_STORE, handlers.on_store),
-            (evt.EVT_RELEASED, handlers.on_released),
+            (evt.EVT_ESTABLISHED, handlers.on_established),
+            (evt.EVT_ACSE_RECV, handlers.on_acse),
             (evt.EVT_ABORTED, handlers.on_aborted),
             (evt.EVT_CONN_CLOSE, handlers.on_aborted),
             (evt.EVT_REJECTED, _log_rejection),
         ],
     )
+    server.socket.listen(_BACKLOG)
     return RunningScp(ae, server)
 
 

@@ -38,6 +38,7 @@ class Spool:
             OutOfResources: The folder cannot be used.
         """
         self._root = root
+        self._durable_folders: set[Path] = set()
         try:
             root.mkdir(parents=True, exist_ok=True)
             for partial in root.glob(f"*/*{_PARTIAL}"):
@@ -60,21 +61,27 @@ class Spool:
         folder = self._root / digest([series_uid])[:16]
         path = folder / f"{name}.dcm"
         try:
+            self._make_folder(folder)
             if not path.exists():
-                self._make_folder(folder)
                 _write_durably(path, file_meta, content)
+            # Also for a file that was there: whoever wrote it may not have come so far.
+            _sync_folder(folder)
         except OSError as error:
             raise OutOfResources(f"cannot store: {error.strerror or error}") from error
         return Spooled(path=path, content_digest=name, size=len(file_meta) + len(content))
 
     def _make_folder(self, folder: Path) -> None:
+        """Make the folder durable, once; another thread or an earlier run may have made it."""
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
-            _sync_folder(self._root)
+        elif folder in self._durable_folders:
+            return
+        _sync_folder(self._root)
+        self._durable_folders.add(folder)
 
 
 def _write_durably(path: Path, *parts: bytes) -> None:
-    """Write ``parts`` so that after a power cut the file is there whole or not at all."""
+    """Write ``parts`` so that a file of that name is whole; its folder is still to be synced."""
     handle, name = tempfile.mkstemp(suffix=_PARTIAL, dir=path.parent)
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
@@ -86,7 +93,6 @@ def _write_durably(path: Path, *parts: bytes) -> None:
         with contextlib.suppress(OSError):
             Path(name).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

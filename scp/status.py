@@ -46,5 +46,11 @@ def answer(error: BaseException) -> Dataset:
     reason = "internal error" if status is StoreStatus.PROCESSING_FAILURE else str(error)
     dataset = Dataset()
     dataset.Status = int(status)
-    dataset.ErrorComment = reason.encode("ascii", "replace").decode()[:_COMMENT_LENGTH]
+    dataset.ErrorComment = _comment(reason)
     return dataset
+
+
+def _comment(reason: str) -> str:
+    """Return ``reason`` as an LO: printable ASCII without a backslash (PS3.5 section 6.2)."""
+    plain = (one if one.isascii() and one.isprintable() and one != "\\" else "?" for one in reason)
+    return "".join(plain)[:_COMMENT_LENGTH].strip()
