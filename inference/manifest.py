@@ -39,10 +39,11 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from chestct.errors import ModelError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class InputContract(_Table):
@@ -69,12 +70,12 @@ class PresenceContract(_Table):
 class Manifest(_Table):
     """The whole file."""
 
-    name: str
-    version: str
+    name: Text
+    version: Text
     task: Literal["lungs", "lesions"]
-    file: str
+    file: Text
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    licence: str
+    licence: Text
     classes: tuple[str, ...]
     activation: Literal["softmax", "sigmoid", "none"]
     threshold: Fraction = 0.5
@@ -106,6 +107,8 @@ def read_manifest(path: Path) -> Manifest:
     missing = _CLASSES[manifest.task] - set(manifest.classes)
     if missing:
         raise ModelError(f"{path}: classes lack {', '.join(sorted(missing))}")
+    if len(set(manifest.classes)) < len(manifest.classes):
+        raise ModelError(f"{path}: classes name one twice")
     if manifest.task == "lesions" and manifest.presence is None:
         raise ModelError(f"{path}: a lesion model needs [presence]")
     low, high = manifest.input.window

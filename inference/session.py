@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from chestct.errors import ModelError
 from chestct.results import ModelIdentity
@@ -32,19 +33,26 @@ PROVIDERS = {
 _BATCH = 8
 
 
-def choose_provider(wanted: Sequence[str]) -> str:
-    """Return the first of ``wanted`` (names as in :data:`PROVIDERS`) that is available.
+class _ProviderUnusable(ModelError):
+    """ONNX Runtime was built with the provider, but it does not start on this machine."""
+
+
+def available_providers(wanted: Sequence[str]) -> list[str]:
+    """Return those of ``wanted`` (names as in :data:`PROVIDERS`) that ONNX Runtime has.
+
+    Having one does not mean that its libraries and driver are there.
 
     Raises:
         ModelError: A name is unknown, or none is available.
     """
-    available = ort.get_available_providers()
     for name in wanted:
         if name not in PROVIDERS:
             raise ModelError(f"unknown provider {name!r}; known: {', '.join(PROVIDERS)}")
-        if PROVIDERS[name] in available:
-            return name
-    raise ModelError(f"none of {', '.join(wanted)} is available; ONNX Runtime has {available}")
+    available = ort.get_available_providers()
+    found = [name for name in wanted if PROVIDERS[name] in available]
+    if not found:
+        raise ModelError(f"none of {', '.join(wanted)} is available; ONNX Runtime has {available}")
+    return found
 
 
 class OnnxModel:
@@ -71,7 +79,7 @@ class OnnxModel:
             raise ModelError(f"{manifest.file} does not load: {error}") from error
         chosen = self._session.get_providers()[0]
         if chosen != PROVIDERS[provider]:
-            raise ModelError(
+            raise _ProviderUnusable(
                 f"{manifest.file} does not run on {provider}: ONNX Runtime fell back to {chosen}. "
                 "Check the driver and CUDA libraries, or set analysis.providers."
             )
@@ -119,7 +127,8 @@ class OnnxModel:
         name = self._session.get_inputs()[0].name
         logits: NDArray[np.float32] = self._session.run(None, {name: images})[0]
         if self.manifest.activation == "sigmoid":
-            return (1 / (1 + np.exp(-logits))).astype(np.float32)
+            sigmoid: NDArray[np.float32] = expit(logits)
+            return sigmoid
         if self.manifest.activation == "softmax":
             powers = np.exp(logits - logits.max(axis=1, keepdims=True))
             softmax: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
@@ -131,7 +140,8 @@ class OnnxModel:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         for node, channels in ((inputs[0], contract.context), (outputs[0], len(manifest.classes))):
             wanted = [channels, contract.rows, contract.columns]
-            if len(node.shape) != 4 or not all(map(_fits, node.shape[1:], wanted)):  # noqa: PLR2004 - n, c, h, w
+            fits = len(node.shape) == 4 and not isinstance(node.shape[0], int)  # noqa: PLR2004 - n, c, h, w
+            if not fits or not all(map(_fits, node.shape[1:], wanted)):
                 raise ModelError(
                     f"{manifest.file}: {node.name} has shape {node.shape}, "
                     f"the manifest says [n, {', '.join(map(str, wanted))}]"
@@ -151,23 +161,39 @@ def load_models(
 ) -> ModelSet:
     """Load ``lungs.toml`` and ``lesions.toml`` of ``folder``, or the shipped models.
 
+    They run on the first of ``providers`` that starts on this machine.
+
     Raises:
-        ModelError: A file is missing, damaged, or breaks its contract.
+        ModelError: A file is missing, damaged, or breaks its contract; or no provider starts.
     """
-    provider = choose_provider(providers)
+    available = available_providers(providers)
     if folder is None:
         with resources.as_file(resources.files("inference") / "models") as shipped:
-            return _load(shipped, provider, threads)
-    return _load(folder, provider, threads)
+            return _load_on_first(shipped, available, threads)
+    return _load_on_first(folder, available, threads)
+
+
+def _load_on_first(folder: Path, providers: Sequence[str], threads: int) -> ModelSet:
+    *preferred, last = providers
+    for provider in preferred:
+        try:
+            return _load(folder, provider, threads)
+        except _ProviderUnusable as error:
+            _LOG.warning("%s", error)
+    return _load(folder, last, threads)
 
 
 def _load(folder: Path, provider: str, threads: int) -> ModelSet:
-    lungs, lesions = (
-        load_model(folder / f"{task}.toml", provider=provider, threads=threads)
-        for task in ("lungs", "lesions")
-    )
+    lungs, lesions = (_load_task(folder, task, provider, threads) for task in ("lungs", "lesions"))
     _LOG.info("models %s, %s on %s", lungs.identity.name, lesions.identity.name, provider)
     return ModelSet(lungs=lungs, lesions=lesions, provider=provider)
+
+
+def _load_task(folder: Path, task: str, provider: str, threads: int) -> OnnxModel:
+    model = load_model(folder / f"{task}.toml", provider=provider, threads=threads)
+    if model.manifest.task != task:
+        raise ModelError(f"{folder / task}.toml describes a model for {model.manifest.task}")
+    return model
 
 
 def load_model(manifest_path: Path, *, provider: str, threads: int) -> OnnxModel:

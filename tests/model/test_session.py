@@ -1,0 +1,149 @@
+"""The ONNX Runtime edge: the right file, the right shapes, the right provider."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from linear_models import ModelFolder, linear_network, volume_of
+
+from chestct.errors import ModelError
+from inference.session import available_providers, load_model, load_models
+
+
+def volume_noise(slices: int = 11, rows: int = 16, columns: int = 16) -> np.ndarray:
+    random = np.random.default_rng(7)
+    return random.integers(-1000, 1000, (slices, rows, columns)).astype(np.int16)
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_probabilities_lie_on_the_voxels_of_their_slices(folder: ModelFolder, channel: int) -> None:
+    weights = [[float(channel == k) for k in range(3)]]
+    model = load_model(folder.write("lesions", weights), provider="CPU", threads=1)
+    volume = volume_of(volume_noise(), row_cosines=(-1, 0, 0), column_cosines=(0, -1, 0))
+    wanted = [10, 2, 3, 4, 5, 6, 7, 8, 0, 9]  # more than one batch, in no order
+    found = model.probabilities(volume, wanted)
+    assert found.shape == (10, 1, 16, 16)
+    assert found.dtype == np.float32
+    source = np.clip(np.array(wanted) + channel - 1, 0, 10)
+    np.testing.assert_allclose(found[:, 0] * 2000 - 1000, volume.hu[source], atol=4.0)
+
+
+def test_sigmoid_of_any_logit_is_a_probability(folder: ModelFolder) -> None:
+    manifest = folder.write("lesions", [[1.0]], activation="sigmoid")
+    model = load_model(manifest, provider="CPU", threads=1)
+    logits = np.zeros((1, 1, 16, 16), dtype=np.float32)
+    logits[0, 0, 0, :3] = [-500, 2, 500]
+    found = model.run(logits)[0, 0, 0]
+    np.testing.assert_allclose(found[:4], [0, 1 / (1 + np.exp(-2)), 1, 0.5], atol=1e-6)
+
+
+def test_softmax_sums_to_one(folder: ModelFolder) -> None:
+    manifest = folder.write("lungs", [[900.0], [0.0], [3.0]], activation="softmax")
+    model = load_model(manifest, provider="CPU", threads=1)
+    found = model.run(np.linspace(-1, 1, 256, dtype=np.float32).reshape(1, 1, 16, 16))
+    assert found.shape == (1, 3, 16, 16)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+
+
+def test_loads_both_and_says_on_what(folder: ModelFolder, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        models = load_models(folder.both(), providers=["CPU"], threads=1)
+    assert models.provider == "CPU"
+    assert models.lungs.classes == ("background", "right", "left")
+    assert models.lesions.identity.name == "test-lesions"
+    assert models.lesions.presence is not None
+    assert models.lungs.presence is None
+    assert "on CPU" in caplog.text
+
+
+def test_refuses_another_file_than_the_manifest_describes(folder: ModelFolder) -> None:
+    manifest = folder.write("lesions", [[1.0]])
+    file = folder.path / "lesions.onnx"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(ModelError, match="SHA-256"):
+        load_model(manifest, provider="CPU", threads=1)
+
+
+def test_names_the_missing_file(folder: ModelFolder) -> None:
+    manifest = folder.write("lesions", [[1.0]])
+    (folder.path / "lesions.onnx").unlink()
+    with pytest.raises(ModelError, match=r"lesions\.onnx"):
+        load_model(manifest, provider="CPU", threads=1)
+
+
+def test_refuses_bytes_that_are_no_network(folder: ModelFolder) -> None:
+    manifest = folder.write("lesions", [[1.0]], content=b"this is no protobuf")
+    with pytest.raises(ModelError, match="does not load"):
+        load_model(manifest, provider="CPU", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("weights", "rows", "batch"),
+    [
+        ([[1.0, 0.0, 0.0]], 16, "n"),  # three slices in where the manifest says one
+        ([[1.0], [1.0]], 16, "n"),  # two classes out where the manifest names one
+        ([[1.0]], 32, "n"),  # another size
+        ([[1.0]], 16, 1),  # one slice at a time only
+    ],
+)
+def test_refuses_a_network_of_another_shape(
+    folder: ModelFolder, weights: list[list[float]], rows: int, batch: int | str
+) -> None:
+    content = linear_network(weights, rows, 16, batch=batch)
+    manifest = folder.write("lesions", [[1.0]], content=content)
+    with pytest.raises(ModelError, match="shape"):
+        load_model(manifest, provider="CPU", threads=1)
+
+
+def test_refuses_a_model_for_another_task(folder: ModelFolder) -> None:
+    folder.both()
+    text = (folder.path / "lesions.toml").read_text()
+    (folder.path / "lungs.toml").write_text(text)
+    with pytest.raises(ModelError, match="lungs"):
+        load_models(folder.path, providers=["CPU"], threads=1)
+
+
+def test_prefers_the_providers_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: available)
+    assert available_providers(["TensorRT", "CUDA", "CPU"]) == ["CUDA", "CPU"]
+    assert available_providers(["CPU", "CUDA"]) == ["CPU", "CUDA"]
+
+
+def test_says_which_providers_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(ModelError, match="CPUExecutionProvider"):
+        available_providers(["CUDA"])
+    with pytest.raises(ModelError, match="TensorRT, CUDA, CPU"):
+        available_providers(["Cuda"])
+
+
+def test_the_shipped_models_load() -> None:
+    models = load_models(providers=["CPU"], threads=1)
+    assert models.lungs.classes == ("background", "right", "left")
+    assert models.lesions.classes == ("lesion",)
+    for model in (models.lungs, models.lesions):
+        assert "CC BY-NC-SA" in model.identity.licence
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_goes_on_to_the_next_provider_when_one_does_not_start(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ONNX Runtime's GPU build lists TensorRT and CUDA also where no library or driver is."""
+    built = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: built)
+    models = load_models(folder.both(), providers=["TensorRT", "CUDA", "CPU"], threads=1)
+    assert models.provider == "CPU"
+    assert "CUDA" in caplog.text
+    with pytest.raises(ModelError, match=r"analysis\.providers"):
+        load_models(folder.path, providers=["CUDA"], threads=1)
+
+
+def test_a_folder_without_models_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"lungs\.toml"):
+        load_models(tmp_path, providers=["CPU"], threads=1)
