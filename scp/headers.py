@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag, Tag
@@ -82,10 +82,18 @@ def _read(content: bytes, syntax: UID) -> Dataset:
     if syntax == DeflatedExplicitVRLittleEndian:
         content = _inflate(content)
     _check_encoding(content, syntax)
-    elements = data_element_generator(
-        BytesIO(content), syntax.is_implicit_VR, is_little_endian=True
-    )
-    return Dataset({element.tag: element for element in elements})
+    reader = data_element_generator(BytesIO(content), syntax.is_implicit_VR, is_little_endian=True)
+    elements = {element.tag: element for element in reader}
+    if elements and _end_of(list(elements.values())[-1]) > len(content):
+        raise EOFError
+    return Dataset(elements)
+
+
+def _end_of(element: DataElement | RawDataElement) -> int:
+    """Return where an element of undefined length ends, its delimiter included; else 0."""
+    if isinstance(element, RawDataElement) and element.length == _UNDEFINED_LENGTH:
+        return element.value_tell + len(element.value or b"") + 8
+    return 0
 
 
 def _inflate(content: bytes) -> bytes:

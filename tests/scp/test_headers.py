@@ -1,0 +1,160 @@
+"""What the receiver reads of a data set, also when somebody has damaged it."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
+
+from chestct.errors import NotDicom
+from scp import headers
+from scp.contexts import TRANSFER_SYNTAXES
+
+from .conftest import make_ct, to_bytes
+
+EXPLICIT = to_bytes(make_ct(rows=4, columns=4))
+IMPLICIT = to_bytes(make_ct(rows=4, columns=4), ImplicitVRLittleEndian)
+
+
+def _element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
+    padded = value + b" " * (len(value) % 2)
+    return struct.pack("<HH", group, number) + vr + struct.pack("<H", len(padded)) + padded
+
+
+def _with(group: int, number: int, vr: bytes, value: bytes, *, before: tuple[int, int]) -> bytes:
+    """Return a data set with one raw element more, in its place."""
+    place = EXPLICIT.index(struct.pack("<HH", *before))
+    return EXPLICIT[:place] + _element(group, number, vr, value) + EXPLICIT[place:]
+
+
+def _parse(content: bytes, syntax: str = ExplicitVRLittleEndian) -> headers.Header:
+    header, _ = headers.parse(content, syntax)
+    return header
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"120", 120),
+        (b"+7", 7),
+        (b"0", None),
+        (b"-3", None),
+        (b"", None),
+        (b"many", None),
+        (b"3\\4", None),
+        (b"2147483647", 2147483647),
+        (b"2147483648", None),
+        (b"9" * 20, None),
+        (b"9" * 6000, None),
+    ],
+)
+def test_a_strange_count_keeps_no_image_out(value: bytes, expected: int | None) -> None:
+    content = _with(0x0020, 0x1209, b"IS", value, before=(0x0028, 0x0002))
+    assert _parse(content).expected_instances == expected
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [
+        (b"1\\2\\-30.5", -30.5),
+        (b"1\\2\\ 3e1 ", 30.0),
+        (b"1\\2", None),
+        (b"nan\\0\\0", None),
+        (b"0\\0\\inf", None),
+        (b"0\\0\\1e999", None),
+        (b"0\\0\\1_0", None),
+        (b"\xe9\\0\\0", None),
+        (b"", None),
+    ],
+)
+def test_only_a_proper_position_counts(position: bytes, expected: float | None) -> None:
+    start = EXPLICIT.index(struct.pack("<HH", 0x0020, 0x0032))
+    end = EXPLICIT.index(struct.pack("<HH", 0x0020, 0x0037))
+    content = EXPLICIT[:start] + _element(0x20, 0x32, b"DS", position) + EXPLICIT[end:]
+    assert _parse(content).slice_position == expected
+
+
+def test_the_position_is_along_the_normal_of_the_slice() -> None:
+    sagittal = make_ct(ImageOrientationPatient=[0, 1, 0, 0, 0, -1], ImagePositionPatient=[7, 8, 9])
+    assert _parse(to_bytes(sagittal)).slice_position == -7
+
+
+def test_a_patient_is_the_same_in_every_transfer_syntax_and_only_the_same() -> None:
+    explicit, implicit = _parse(EXPLICIT), _parse(IMPLICIT, ImplicitVRLittleEndian)
+    assert explicit.patient_key == implicit.patient_key
+    others = [
+        make_ct(PatientID="4712"),
+        make_ct(PatientName="Müller^Jürg"),
+        make_ct(IssuerOfPatientID="elsewhere"),
+        make_ct(PatientID="", PatientName="4711"),
+        make_ct(PatientID=None),
+    ]
+    keys = {_parse(to_bytes(other)).patient_key for other in others}
+    assert len(keys) == len(others)
+    assert explicit.patient_key not in keys
+
+
+@pytest.mark.parametrize("content", [EXPLICIT, IMPLICIT])
+def test_every_cut_is_seen(content: bytes) -> None:
+    syntax = ExplicitVRLittleEndian if content is EXPLICIT else ImplicitVRLittleEndian
+    for length in range(len(content)):
+        with pytest.raises(NotDicom):
+            headers.parse(content[:length], syntax)
+
+
+def test_every_cut_of_compressed_pixels_is_seen() -> None:
+    dataset = make_ct(rows=4, columns=4)
+    dataset.PixelData = encapsulate([struct.pack("<16L", 1, 64, *[0] * 14) + bytes(40)])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    content = to_bytes(dataset, RLELossless)
+    assert _parse(content, RLELossless).slice_position == 2.5
+    for length in range(len(content)):
+        with pytest.raises(NotDicom):
+            headers.parse(content[:length], RLELossless)
+
+
+def test_a_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "_INFLATED_LEAST", 1 << 20)
+    fair = zlib.compress(EXPLICIT, wbits=-15)
+    assert _parse(fair, DeflatedExplicitVRLittleEndian).slice_position == 2.5
+    bomb = zlib.compress(EXPLICIT + bytes(20 << 20), wbits=-15)
+    with pytest.raises(NotDicom, match="more than"):
+        headers.parse(bomb, DeflatedExplicitVRLittleEndian)
+
+
+@given(
+    st.sampled_from([(EXPLICIT, ExplicitVRLittleEndian), (IMPLICIT, ImplicitVRLittleEndian)]),
+    st.lists(st.tuples(st.integers(0, len(IMPLICIT) - 1), st.integers(0, 255)), max_size=12),
+    st.integers(0, 40),
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_damaged_data_set_is_refused_or_read_but_never_anything_else(
+    whole: tuple[bytes, str], changes: list[tuple[int, int]], cut: int
+) -> None:
+    content = bytearray(whole[0])
+    for place, value in changes:
+        content[place] = value
+    damaged = bytes(content[: len(content) - cut])
+    with suppress(NotDicom):
+        header = _parse(damaged, whole[1])
+        assert header.expected_instances is None or header.expected_instances > 0
+        assert len(header.patient_key) == 64
+
+
+@given(st.binary(max_size=300), st.sampled_from(TRANSFER_SYNTAXES))
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_noise_is_refused_in_every_transfer_syntax(noise: bytes, syntax: str) -> None:
+    with pytest.raises(NotDicom):
+        headers.parse(noise, syntax)
