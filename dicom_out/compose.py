@@ -55,7 +55,10 @@ def compose(
         sources=sources,
         lesion_map=lesion_map,
         models=models,
-        parameters={"minimum_lesion_ml": f"{method.minimum_lesion_ml:g}"},
+        parameters={
+            "minimum_lesion_ml": f"{method.minimum_lesion_ml:g}",
+            "operating_point": f"{findings.presence.operating_point:g}",
+        },
         key=key,
         created=created,
         software=software,
@@ -139,13 +142,18 @@ def _verify_mask(content: bytes, lesion_map: LesionMap, sources: Sources) -> Non
 
 
 def _write(path: Path, role: str, content: bytes, dataset: Dataset) -> ResultObject:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file so that it is there whole or not at all, also after a power cut."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     return ResultObject(
         role=role,
         path=path,

@@ -144,7 +144,7 @@ def test_segments_say_what_they_are_and_who_found_them(tmp_path: Path) -> None:
         algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
         assert algorithm.AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
         assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == (model.name, model.version)
-        assert "minimum_lesion_ml" in algorithm.AlgorithmParameters
+        assert algorithm.AlgorithmParameters == "minimum_lesion_ml=0,operating_point=0.5"
     colours = {tuple(segment.RecommendedDisplayCIELabValue) for segment in seg.SegmentSequence}
     assert len(colours) == 3
 
