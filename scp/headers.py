@@ -33,6 +33,10 @@ from chestct.uids import Uid
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM = b"\xfe\xff\x00\xe0"
 _DELIMITER = b"\xfe\xff\xdd\xe0"
+_SOF3_LOSSLESS = 0xC3
+_SOF55_JPEG_LS = 0xF7
+_NO_FRAME = frozenset({0xC4, 0xC8, 0xCC})
+"""DHT, JPG and DAC: the markers among those of SOF0 to SOF15 that start no frame."""
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z", re.ASCII)
 """A decimal string (DS, PS3.5 section 6.2)."""
 _INTEGER = re.compile(r"\+?\d{1,11}\Z", re.ASCII)
@@ -82,18 +86,26 @@ def _read(content: bytes, syntax: UID) -> Dataset:
     if syntax == DeflatedExplicitVRLittleEndian:
         content = _inflate(content)
     _check_encoding(content, syntax)
-    reader = data_element_generator(BytesIO(content), syntax.is_implicit_VR, is_little_endian=True)
-    elements = {element.tag: element for element in reader}
-    if elements and _end_of(list(elements.values())[-1]) > len(content):
-        raise EOFError
+    stream = BytesIO(content)
+    elements: dict[BaseTag, DataElement | RawDataElement] = {}
+    end = 0
+    for element in data_element_generator(stream, syntax.is_implicit_VR, is_little_endian=True):
+        end = max(stream.tell(), _end_of(element))
+        if end > len(content):
+            raise EOFError
+        elements[element.tag] = element
+    if content[end:].strip(b"\0"):  # some writers pad files with zeros
+        raise NotDicom("the data set is cut off inside an element, or something follows it")
     return Dataset(elements)
 
 
 def _end_of(element: DataElement | RawDataElement) -> int:
-    """Return where an element of undefined length ends, its delimiter included; else 0."""
-    if isinstance(element, RawDataElement) and element.length == _UNDEFINED_LENGTH:
-        return element.value_tell + len(element.value or b"") + 8
-    return 0
+    """Return where a raw element should end; 0 for a sequence, which was read to its end."""
+    if not isinstance(element, RawDataElement):
+        return 0
+    if element.length == _UNDEFINED_LENGTH:
+        return element.value_tell + len(element.value or b"") + 8  # the delimiter
+    return element.value_tell + element.length
 
 
 def _inflate(content: bytes) -> bytes:
@@ -211,7 +223,7 @@ def check_pixel_data(dataset: Dataset, syntax: UID) -> None:
     if encapsulated:
         _check_fragments(value, syntax)
         return
-    wanted = max(_native_length(dataset), getattr(element, "length", 0))
+    wanted = _native_length(dataset)
     if len(value) < wanted:
         raise NotDicom(f"Pixel Data is cut off: {len(value)} of {wanted} bytes")
 
@@ -249,7 +261,7 @@ def _check_fragments(value: bytes, syntax: UID) -> None:
         if place + length > len(value):
             raise NotDicom("Pixel Data is cut off inside a fragment")
         if table_seen and not first:
-            first = value[place : place + min(length, 64)]
+            first = value[place : place + length]
         table_seen = True
         place += length
     if not _is_codestream(first, syntax):
@@ -257,10 +269,27 @@ def _check_fragments(value: bytes, syntax: UID) -> None:
 
 
 def _is_codestream(start: bytes, syntax: UID) -> bool:
+    """Tell whether the first fragment can be of ``syntax``."""
     if syntax == RLELossless:
-        return len(start) == 64 and 1 <= int.from_bytes(start[:4], "little") <= 15  # noqa: PLR2004 - PS3.5 G.5
+        segments = int.from_bytes(start[:4], "little")
+        return len(start) >= 64 and 1 <= segments <= 15  # noqa: PLR2004 - PS3.5 annex G.5
     if syntax in JPEG2000TransferSyntaxes or "High-Throughput" in syntax.name:
         return start.startswith((b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP"))
     if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
-        return start.startswith(b"\xff\xd8\xff")
+        process = _SOF55_JPEG_LS if syntax in JPEGLSTransferSyntaxes else _SOF3_LOSSLESS
+        return start.startswith(b"\xff\xd8\xff") and _start_of_frame(start) in {process, None}
     return bool(start)
+
+
+def _start_of_frame(stream: bytes) -> int | None:
+    """Return the marker that names the process of a JPEG stream (ISO 10918-1 annex B).
+
+    None when it does not come before the scan, or lies in another fragment.
+    """
+    place = 2
+    while stream[place : place + 1] == b"\xff" and place + 4 <= len(stream):
+        marker = stream[place + 1]
+        if marker == _SOF55_JPEG_LS or (marker & 0xF0 == 0xC0 and marker not in _NO_FRAME):  # noqa: PLR2004 - SOF0 to SOF15
+            return marker
+        place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
+    return None

@@ -14,6 +14,10 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
     RLELossless,
 )
 
@@ -25,6 +29,10 @@ from .conftest import make_ct, to_bytes
 
 EXPLICIT = to_bytes(make_ct(rows=4, columns=4))
 IMPLICIT = to_bytes(make_ct(rows=4, columns=4), ImplicitVRLittleEndian)
+
+
+def _long_element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH", group, number) + vr + struct.pack("<HL", 0, len(value)) + value
 
 
 def _element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
@@ -123,6 +131,70 @@ def test_every_cut_of_compressed_pixels_is_seen() -> None:
     for length in range(len(content)):
         with pytest.raises(NotDicom):
             headers.parse(content[:length], RLELossless)
+
+
+_TRAILERS = {
+    "padding": _long_element(0xFFFC, 0xFFFC, b"OB", bytes(20)),
+    "a sequence": b"\xfa\xff\xfa\xffSQ\0\0\xff\xff\xff\xff"
+    b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    + _element(0x0400, 0x0005, b"US", b"\x01\x00")
+    + b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("name", _TRAILERS)
+def test_a_cut_behind_the_pixels_is_seen(name: str) -> None:
+    content = EXPLICIT + _TRAILERS[name]
+    assert _parse(content).slice_position == 2.5
+    for length in range(len(EXPLICIT) + 1, len(content)):
+        with pytest.raises(NotDicom):
+            headers.parse(content[:length], ExplicitVRLittleEndian)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 100])
+def test_zeros_behind_the_data_set_keep_no_image_out(count: int) -> None:
+    assert _parse(EXPLICIT + bytes(count)) == _parse(EXPLICIT)
+
+
+def test_what_hides_behind_an_item_delimiter_is_not_taken() -> None:
+    """There, pydicom stops as if the data set had ended."""
+    with pytest.raises(NotDicom, match="something follows"):
+        headers.parse(EXPLICIT + b"\xfe\xff\x0d\xe0\0\0\0\0" + EXPLICIT, ExplicitVRLittleEndian)
+
+
+def _jpeg(marker: int) -> bytes:
+    """Return the start of a JPEG stream with a comment before its frame."""
+    return b"\xff\xd8\xff\xfe\x00\x04hi\xff" + bytes([marker]) + b"\x00\x0b" + bytes(40)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "marker", "taken"),
+    [
+        (JPEGLossless, 0xC3, True),
+        (JPEGLosslessSV1, 0xC3, True),
+        (JPEGLosslessSV1, 0xC1, False),
+        (JPEGLosslessSV1, 0xF7, False),
+        (JPEGLSLossless, 0xF7, True),
+        (JPEGLSNearLossless, 0xF7, True),
+        (JPEGLSLossless, 0xC3, False),
+    ],
+)
+def test_a_jpeg_of_another_process_is_a_lie(syntax: str, marker: int, *, taken: bool) -> None:
+    dataset = make_ct(rows=4, columns=4)
+    dataset.PixelData = encapsulate([_jpeg(marker)])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    content = to_bytes(dataset, syntax)
+    if taken:
+        assert _parse(content, syntax).slice_position == 2.5
+    else:
+        with pytest.raises(NotDicom, match="does not hold"):
+            headers.parse(content, syntax)
+
+
+@given(st.binary(max_size=80))
+def test_a_damaged_jpeg_stream_is_searched_to_an_end(noise: bytes) -> None:
+    assert headers._start_of_frame(b"\xff\xd8" + noise) in {None, *range(0xC0, 0xD0), 0xF7}
 
 
 def test_a_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:

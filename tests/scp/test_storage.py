@@ -208,7 +208,7 @@ _REFUSED: dict[str, tuple[int, str, str, str, str | None, bytes]] = {
         _CONTENT[:-1],
     ),
     "half of the header is missing": (
-        *(0xC000, "missing", ExplicitVRLittleEndian, CTImageStorage, _UID),
+        *(0xC000, "cut off", ExplicitVRLittleEndian, CTImageStorage, _UID),
         _CONTENT[:150],
     ),
     "no pixels": (
