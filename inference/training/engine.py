@@ -58,7 +58,7 @@ RECIPES = {
         channels=(16, 32, 64, 128, 128),
         context=3,
         size=256,
-        epochs=30,
+        epochs=23,
         slices_per_epoch=960,
         batch=12,
         learning_rate=2e-3,
@@ -221,7 +221,12 @@ def train(
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
+        # The learning rate ends with this run, also when its epochs were changed since.
+        phases = {
+            "total_steps": steps,
+            "_schedule_phases": schedule.state_dict()["_schedule_phases"],
+        }
+        schedule.load_state_dict(state["schedule"] | phases)
         first = state["epoch"]
         say(f"going on after epoch {first}")
     for epoch in range(first, recipe.epochs):

@@ -1,0 +1,150 @@
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from chestct.series import ReceivedInstance, Series
+from chestct.states import DeliveryState, JobState
+from dicom_out.sender import Destination, Outcome, OutcomeKind
+from rales.deliveries import BackOff, DeliveryWorker
+from rales.store import Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.testing import FakeSender, ManualClock
+
+from .conftest import NOON
+
+Make = Callable[..., ReceivedInstance]
+
+_BUSY = Outcome(kind=OutcomeKind.FAILED, status=0xA700, message="full")
+_NO = Outcome(kind=OutcomeKind.REFUSED, status=0xA900, message="no")
+_DESTINATIONS = {
+    name: Destination(name=name, ae_title=name.upper(), host="127.0.0.1", port=104)
+    for name in ("near", "far")
+}
+
+
+class Rig:
+    """A delivery worker over a real state file, with a job that has results."""
+
+    def __init__(self, database: Database, make: Make, folder: Path) -> None:
+        self.jobs, self.deliveries = JobStore(database), DeliveryStore(database)
+        self.instances = InstanceStore(database, on_change=lambda: None)
+        self.clock = ManualClock(NOON)
+        self.folder = folder
+        self.make = make
+        self.job = self.compose(1)
+
+    def compose(self, number: int) -> Job:
+        self.instances.record(self.make(number))
+        job = self.jobs.latest_of_series("1.2.3")
+        assert job is not None
+        series = Series.of(self.instances.of_series(job.series_uid))
+        self.jobs.mark_ready(
+            job, instances_digest=series.digest, count=1, at=NOON, message="complete"
+        )
+        claimed = self.jobs.claim(at=NOON)
+        assert claimed is not None
+        objects = [
+            {
+                "role": role,
+                "path": str(self.folder / f"{role}.dcm"),
+                "sop_class_uid": "1.2.840.10008.5.1.4.1.1.66.4",
+                "sop_instance_uid": f"2.25.{number}{suffix}",
+                "series_uid": "2.25.7",
+                "study_uid": "1.2",
+            }
+            for role, suffix in (("seg", 1), ("sr", 2))
+        ]
+        self.jobs.composed(claimed, key="k", result={"objects": objects}, at=NOON, message="ok")
+        return self.jobs.get(claimed.id)
+
+    def worker(self, sender: FakeSender, *names: str) -> DeliveryWorker:
+        return DeliveryWorker(
+            jobs=self.jobs,
+            deliveries=self.deliveries,
+            destinations={name: _DESTINATIONS[name] for name in names},
+            sender=sender,
+            back_off=BackOff(
+                first=timedelta(seconds=5),
+                longest=timedelta(seconds=60),
+                give_up_after=timedelta(hours=1),
+            ),
+            clock=self.clock,
+        )
+
+    def state(self) -> JobState:
+        return self.jobs.get(self.job.id).state
+
+
+@pytest.fixture
+def rig(database: Database, make_instance: Make, tmp_path: Path) -> Rig:
+    return Rig(database, make_instance, tmp_path)
+
+
+def test_every_object_goes_to_every_destination_seg_first(rig: Rig) -> None:
+    sender = FakeSender()
+    rig.worker(sender, "near", "far").step(NOON)
+    assert sender.sent == [("near", "seg"), ("near", "sr"), ("far", "seg"), ("far", "sr")]
+    assert rig.state() is JobState.DONE
+
+
+def test_without_a_destination_the_results_stay_and_the_job_is_done(rig: Rig) -> None:
+    rig.worker(FakeSender()).step(NOON)
+    assert rig.state() is JobState.DONE
+
+
+def test_a_busy_destination_is_tried_again_with_growing_pauses(rig: Rig) -> None:
+    sender = FakeSender({"near": [_BUSY, _BUSY]})
+    worker = rig.worker(sender, "near")
+    assert worker.step(NOON) == NOON + timedelta(seconds=5)
+    assert worker.step(rig.clock.advance(4)) == NOON + timedelta(seconds=5)
+    assert len(sender.sent) == 2
+    assert worker.step(rig.clock.advance(1)) == NOON + timedelta(seconds=15)
+    worker.step(rig.clock.advance(10))
+    assert rig.state() is JobState.DONE
+    assert [one.attempts for one in rig.deliveries.of_job(rig.job.id)] == [3, 3]
+
+
+def test_a_refusal_ends_the_job_failed_and_the_other_destination_still_gets_it(rig: Rig) -> None:
+    worker = rig.worker(FakeSender({"near": [_NO]}), "near", "far")
+    worker.step(NOON)
+    job = rig.jobs.get(rig.job.id)
+    assert (job.state, job.reason) == (JobState.FAILED, "delivery-refused")
+    assert "near refused the seg" in job.message
+    states = [(one.destination, one.state) for one in rig.deliveries.of_job(job.id)]
+    assert states == [
+        ("near", DeliveryState.REFUSED),
+        ("near", DeliveryState.REFUSED),
+        ("far", DeliveryState.DELIVERED),
+        ("far", DeliveryState.DELIVERED),
+    ]
+
+
+def test_a_destination_that_never_answers_is_given_up_in_the_end(rig: Rig) -> None:
+    worker = rig.worker(FakeSender({"near": [_BUSY] * 100}), "near")
+    worker.step(NOON)
+    worker.step(rig.clock.advance(3601))
+    job = rig.jobs.get(rig.job.id)
+    assert job.state is JobState.FAILED
+    assert "given up: full" in job.message
+
+
+def test_a_destination_that_left_the_configuration_is_told_so(rig: Rig) -> None:
+    rig.worker(FakeSender({"near": [_BUSY]}), "near").step(NOON)
+    rig.worker(FakeSender(), "far").step(rig.clock.advance(5))
+    assert "no destination 'near'" in rig.jobs.get(rig.job.id).message
+
+
+def test_results_of_fewer_images_than_arrived_are_not_delivered(rig: Rig) -> None:
+    rig.instances.record(rig.make(2))
+    sender = FakeSender()
+    rig.worker(sender, "near").step(NOON)
+    assert rig.state() is JobState.SUPERSEDED
+    assert sender.sent == []
+
+
+def test_the_pause_never_passes_the_longest() -> None:
+    back_off = BackOff(
+        first=timedelta(seconds=5), longest=timedelta(seconds=60), give_up_after=timedelta(1)
+    )
+    assert [back_off.delay(n).total_seconds() for n in (1, 2, 3, 5, 500)] == [5, 10, 20, 60, 60]

@@ -1,0 +1,164 @@
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from chestct.errors import OutOfResources, RejectReason, SeriesRejected
+from chestct.findings import Method
+from chestct.series import ReceivedInstance, Series
+from chestct.states import JobState
+from inference.eligibility import EligibilityRules
+from rales import worker as worker_module
+from rales.inputs import scan
+from rales.pipeline import AnalysisRequest, AnalysisSettings
+from rales.results import AnalysisReport, load_objects
+from rales.store import Database, InstanceStore, Job, JobStore
+from rales.testing import InlineExecutor, ManualClock
+from rales.worker import AnalysisWorker, process_pool
+
+from .conftest import NOON
+
+Make = Callable[..., ReceivedInstance]
+
+_SETTINGS = AnalysisSettings(
+    rules=EligibilityRules(),
+    method=Method(),
+    models_dir=None,
+    providers=("CPU",),
+    threads=1,
+    station_name="RALES",
+)
+
+
+class Rig:
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.jobs = JobStore(database)
+        self.instances = InstanceStore(database, on_change=lambda: None)
+        self.clock = ManualClock(NOON)
+        self.folder = folder
+        self.woken = 0
+
+    def add(self, *instances: ReceivedInstance) -> Job:
+        for instance in instances:
+            self.instances.record(instance)
+        job = self.jobs.latest_of_series(instances[0].series_uid)
+        assert job is not None
+        series = Series.of(self.instances.of_series(job.series_uid))
+        self.jobs.mark_ready(
+            job,
+            instances_digest=series.digest,
+            count=len(series.instances),
+            at=NOON,
+            message="complete",
+        )
+        return self.jobs.get(job.id)
+
+    def worker(self, executor: Callable[[], Executor] = InlineExecutor) -> AnalysisWorker:
+        return AnalysisWorker(
+            jobs=self.jobs,
+            instances=self.instances,
+            settings=_SETTINGS,
+            results_dir=self.folder / "results",
+            attempts=2,
+            executor=executor,
+            clock=self.clock,
+            on_composed=self._wake,
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+
+@pytest.fixture
+def rig(database: Database, tmp_path: Path) -> Rig:
+    return Rig(database, tmp_path)
+
+
+def _raise(error: Exception) -> Callable[[AnalysisRequest], AnalysisReport]:
+    def run(request: AnalysisRequest) -> AnalysisReport:
+        raise error
+
+    return run
+
+
+def _die(request: AnalysisRequest) -> AnalysisReport:
+    os._exit(9)
+
+
+@pytest.fixture
+def pool() -> Iterator[list[Executor]]:
+    made: list[Executor] = []
+    yield made
+    for executor in made:
+        executor.shutdown()
+
+
+def test_a_ready_series_becomes_results(rig: Rig, small_series: Path) -> None:
+    (series,) = scan(sorted(small_series.iterdir())).series
+    job = rig.add(*series.instances)
+    rig.worker().step(NOON)
+    done = rig.jobs.get(job.id)
+    assert done.state is JobState.COMPOSED
+    assert [item.role for item in load_objects(done)] == ["seg", "sr"]
+    assert all(item.path.exists() for item in load_objects(done))
+    assert rig.woken == 1
+    assert done.result is not None
+    assert done.result["provider"] == "CPU"
+
+
+def test_nothing_ready_is_nothing_done(rig: Rig) -> None:
+    assert rig.worker().step(NOON) is None
+
+
+def test_a_rejection_ends_with_its_reason(
+    rig: Rig, make_instance: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = rig.add(make_instance())
+    rejection = SeriesRejected(RejectReason.MISSING_SLICES, "2 slices are missing, at 3.0, 6.0 mm")
+    monkeypatch.setattr(worker_module, "run", _raise(rejection))
+    rig.worker().step(NOON)
+    ended = rig.jobs.get(job.id)
+    assert (ended.state, ended.reason) == (JobState.REJECTED, "missing-slices")
+    assert "at 3.0, 6.0 mm" in ended.message
+
+
+@pytest.mark.parametrize("error", [OutOfResources("disk full"), MemoryError(), KeyError("odd")])
+def test_a_failure_is_tried_again_until_the_attempts_are_spent(
+    rig: Rig, make_instance: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    job = rig.add(make_instance())
+    monkeypatch.setattr(worker_module, "run", _raise(error))
+    worker = rig.worker()
+    worker.step(NOON)
+    assert rig.jobs.get(job.id).state is JobState.READY
+    assert rig.jobs.next_due() == NOON + timedelta(seconds=10)
+    worker.step(rig.clock.advance(10))
+    ended = rig.jobs.get(job.id)
+    assert (ended.state, ended.reason) == (JobState.FAILED, type(error).__name__)
+
+
+def test_a_dead_process_costs_one_attempt_not_the_worker(
+    rig: Rig, make_instance: Make, monkeypatch: pytest.MonkeyPatch, pool: list[Executor]
+) -> None:
+    def make_pool() -> Executor:
+        pool.append(process_pool())
+        return pool[-1]
+
+    job = rig.add(make_instance())
+    monkeypatch.setattr(worker_module, "run", _die)
+    worker = rig.worker(make_pool)
+    worker.step(NOON)
+    assert rig.jobs.get(job.id).state is JobState.READY
+    assert "process died" in rig.jobs.get(job.id).message
+    assert len(pool) == 2
+
+
+def test_a_late_instance_takes_the_job_over(rig: Rig, make_instance: Make) -> None:
+    job = rig.add(make_instance(1))
+    with rig.jobs._database.transaction() as tx:
+        tx.execute("UPDATE jobs SET instances_digest = 'of fewer instances'")
+    rig.worker().step(NOON)
+    assert rig.jobs.get(job.id).state is JobState.SUPERSEDED

@@ -1,0 +1,196 @@
+"""The training system: labels, sampling, resumption, export, evaluation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+torch = pytest.importorskip("torch", reason="the extra rales[train] is not installed")
+
+from inference.training.__main__ import main  # noqa: E402 - after the check for torch
+from inference.training.augment import Batch, augment  # noqa: E402
+from inference.training.data import (  # noqa: E402
+    IGNORE,
+    LEFT,
+    RIGHT,
+    SliceSet,
+    join,
+    load_slices,
+    load_split,
+    patient_of,
+    split_sides,
+)
+from inference.training.engine import RECIPES, Recipe, train  # noqa: E402
+from inference.training.evaluate import dice  # noqa: E402
+from inference.training.export import PresenceChoice, export, load_checkpoint  # noqa: E402
+from inference.training.phantoms import random_spec  # noqa: E402
+
+pytestmark = pytest.mark.train
+
+_TINY = replace(
+    RECIPES["lesions"],
+    channels=(4, 8),
+    size=64,
+    epochs=2,
+    slices_per_epoch=8,
+    batch=4,
+)
+
+
+@pytest.fixture
+def slices() -> SliceSet:
+    """Return two volumes of twelve slices: a bright square in a grey lung."""
+    images = np.full((24, 64, 64), 40, dtype=np.uint8)
+    lungs = np.zeros((24, 64, 64), dtype=np.uint8)
+    lesions = np.zeros((24, 64, 64), dtype=bool)
+    lungs[:, 10:50, 4:28], lungs[:, 10:50, 36:60] = RIGHT, LEFT
+    lesions[:, 20:30, 8:18] = True
+    images[lesions] = 200
+    return SliceSet(
+        images=images,
+        lungs=lungs,
+        lesions=lesions,
+        volumes=np.repeat([0, 1], 12),
+        names=("0", "1"),
+    )
+
+
+def _write(data: SliceSet, path: Path) -> None:
+    np.savez(
+        path,
+        ct=data.images,
+        lung=np.packbits(data.lungs > 0, axis=-1),
+        lesion=np.packbits(data.lesions, axis=-1),
+        volume=data.volumes.astype(np.uint8),
+    )
+
+
+def _train(recipe: Recipe, data: SliceSet, folder: Path) -> dict[str, torch.Tensor]:
+    last = train(recipe, data, data.select([1]), folder, lambda _line: None)
+    weights: dict[str, torch.Tensor] = torch.load(last, weights_only=True)["average"]
+    return weights
+
+
+def test_slices_come_back_as_they_were_written(slices: SliceSet, tmp_path: Path) -> None:
+    _write(slices, tmp_path / "slices.npz")
+    read = load_slices(tmp_path / "slices.npz")
+    assert np.array_equal(read.images, slices.images)
+    assert np.array_equal(read.lesions, slices.lesions)
+    assert np.array_equal(read.lungs, slices.lungs)
+
+
+def test_lungs_that_touch_are_split_with_an_unknown_band() -> None:
+    lung = np.zeros((1, 64, 64), dtype=bool)
+    lung[:, 10:50, 4:60] = True
+    sides = split_sides(lung)
+    assert sides[0, 30, 8] == RIGHT
+    assert sides[0, 30, 55] == LEFT
+    assert sides[0, 30, 32] == IGNORE
+
+
+def test_the_split_keeps_patients_apart_and_uses_every_volume_once() -> None:
+    parts = load_split("covid-ct-seg")
+    patients = {name: {patient_of(one) for one in volumes} for name, volumes in parts.items()}
+    assert not patients["train"] & patients["validation"]
+    assert len(patients["validation"]) >= 4
+    every = [one for volumes in parts.values() for one in volumes]
+    assert len(every) == len(set(every)) == 16
+    assert not {3, 8, 13, 17} & set(every)
+
+
+def test_a_neighbour_stays_in_its_volume(slices: SliceSet) -> None:
+    indices = np.array([0, 11, 12, 23])
+    assert slices.neighbour(indices, -2).tolist() == [0, 9, 12, 21]
+    assert slices.neighbour(indices, 2).tolist() == [2, 11, 14, 23]
+
+
+def test_a_mirrored_patient_swaps_sides() -> None:
+    lungs = torch.zeros(64, 32, 32, dtype=torch.long)
+    lungs[:, 8:24, 4:14], lungs[:, 8:24, 18:28] = RIGHT, LEFT
+    batch = Batch(images=torch.rand(64, 1, 32, 32), lungs=lungs, lesions=torch.zeros(64, 32, 32))
+    out = augment(batch, torch.Generator().manual_seed(0))
+    assert 0 <= float(out.images.min()) <= float(out.images.max()) <= 1
+    for labels in out.lungs:
+        right, left = (labels == RIGHT).nonzero(), (labels == LEFT).nonzero()
+        assert right[:, 1].float().mean() < left[:, 1].float().mean()
+
+
+def test_training_learns(slices: SliceSet, tmp_path: Path) -> None:
+    recipe = replace(_TINY, epochs=6, slices_per_epoch=32)
+    _train(recipe, slices, tmp_path)
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    losses = [float(row.split(",")[1]) for row in rows[1:]]
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(slices: SliceSet, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(line: str) -> None:
+        if "epoch 1/" in line:
+            raise Stop
+
+    whole = _train(_TINY, slices, tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(_TINY, slices, slices.select([1]), tmp_path / "stopped", stop)
+    resumed = _train(_TINY, slices, tmp_path / "stopped")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize("task", ["lungs", "lesions"])
+def test_export_computes_what_torch_computes(task: str, slices: SliceSet, tmp_path: Path) -> None:
+    recipe = replace(_TINY, task=task, context=RECIPES[task].context)
+    _train(recipe, slices, tmp_path / "run")
+    loaded, _ = load_checkpoint(tmp_path / "run" / "last.pt")
+    assert loaded == recipe
+    presence = PresenceChoice(top_area_mm2=100.0, slices=3, stride=2, operating_point=0.5)
+    difference = export(
+        tmp_path / "run" / "last.pt",
+        tmp_path / "models",
+        "1",
+        presence if task == "lesions" else None,
+    )
+    assert difference < 1e-4
+
+
+def test_evaluate_prints_dice_by_patient(slices: SliceSet, tmp_path: Path) -> None:
+    for task in ("lungs", "lesions"):
+        recipe = replace(_TINY, task=task, context=RECIPES[task].context)
+        _train(recipe, slices, tmp_path / task)
+    runs = [str(tmp_path / task) for task in ("lungs", "lesions")]
+    models = str(tmp_path / "models")
+    done = CliRunner().invoke(main, ["export", *runs, "--version", "1", "--out", models])
+    assert done.exit_code == 0, done.output
+    _write(slices, tmp_path / "slices.npz")
+    words = ["evaluate", "--slices", str(tmp_path / "slices.npz"), "--models", models]
+    found = json.loads(CliRunner().invoke(main, [*words, "--json"]).output)
+    assert [one["patient"] for one in found["patients"]] == [0, 1]
+    assert {"patient", "lung_dice", "lesion_dice"} <= set(found["patients"][0])
+    assert "lesion Dice" in CliRunner().invoke(main, words).output
+
+
+def test_dice_of_known_masks() -> None:
+    one = np.array([True, True, False, False])
+    two = np.array([True, False, True, False])
+    assert dice(one, two) == 0.5
+    assert dice(one, one) == 1.0
+    assert dice(~one & one, ~one & one) == 1.0
+
+
+def test_joined_sets_keep_their_volumes_apart(slices: SliceSet) -> None:
+    both = join([slices, slices])
+    assert sorted(set(both.volumes.tolist())) == [0, 1, 2, 3]
+    assert both.names == ("0", "1", "0", "1")
+
+
+def test_random_phantoms_are_of_both_kinds() -> None:
+    specs = [random_spec(seed, lesions=True) for seed in range(1, 19)]
+    assert len({one.kernel for one in specs}) == 2
+    assert len({lesion.kind for one in specs for lesion in one.lesions}) == 2
