@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from chestct.errors import RejectReason, SeriesRejected
 from inference.headers import SeriesFacts
 
-_LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
+LOCALIZERS = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"})
+"""Values of Image Type that say that an image is none of a stack."""
+_REFORMATTED = frozenset(
+    {"MPR", "MIP", "MINIP", "MAXIMUM", "MINIMUM", "PROJECTION", "REFORMATTED", "VRT", "CPR"}
+)
+"""Words of Image Type for what was computed from other images (PS3.3 C.8.16.1.4 and vendors)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +72,25 @@ def _modality(facts: SeriesFacts, _: EligibilityRules) -> Check:
 
 
 def _localizer(facts: SeriesFacts, _: EligibilityRules) -> Check:
-    shown = "\\".join(facts.image_type)
-    return not _LOCALIZERS & set(facts.image_type), f"Image Type is {shown or 'missing'}"
+    return _image_types(facts, lambda values: bool(LOCALIZERS & set(values)))
 
 
 def _derived(facts: SeriesFacts, _: EligibilityRules) -> Check:
-    """Refuse reformats and projections: DERIVED or SECONDARY with a name for what was done."""
-    shown = "\\".join(facts.image_type)
-    reformatted = {"MPR", "MIP", "MINIP", "PROJECTION IMAGE", "REFORMATTED", "VRT", "CPR"}
-    secondary = facts.image_type[1:2] == ("SECONDARY",)
-    return not (secondary or reformatted & set(facts.image_type)), f"Image Type is {shown}"
+    """Refuse reformats and projections: SECONDARY, or with a name for what was done."""
+    return _image_types(
+        facts,
+        lambda values: (
+            values[1:2] == ("SECONDARY",)
+            or bool(_REFORMATTED & set(re.split(r"[^A-Z]+", " ".join(values))))
+        ),
+    )
+
+
+def _image_types(facts: SeriesFacts, wrong: Callable[[tuple[str, ...]], bool]) -> Check:
+    """Look at every Image Type of the series: one wrong image is enough."""
+    found = [values for values in facts.image_types if wrong(values)]
+    shown = "\\".join((found or list(facts.image_types))[0])[:64]
+    return not found, f"Image Type is {shown or 'missing'}"
 
 
 def _body_part(facts: SeriesFacts, rules: EligibilityRules) -> Check:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.geometry import Vector
 from chestct.uids import Uid
 from chestct.volume import SliceSource
+
+UNPARSABLE = (
+    BytesLengthException,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    NotImplementedError,
+)
+"""What pydicom raises when a value is not one of its VR."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +57,16 @@ class SliceHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesFacts:
-    """What the eligibility rules look at; texts upper-cased, empty when missing."""
+    """What the eligibility rules look at; texts upper-cased, empty when missing.
+
+    ``image_types`` holds every Image Type (or Frame Type) that occurs in the series.
+    """
 
     modality: str
     body_part: str
     series_description: str
     kernel: str
-    image_type: tuple[str, ...]
+    image_types: tuple[tuple[str, ...], ...]
     slices: int
     thickness_mm: float | None
 
@@ -65,7 +80,10 @@ def slice_headers(datasets: Sequence[Dataset]) -> list[SliceHeader]:
     headers: list[SliceHeader] = []
     for index, dataset in enumerate(datasets):
         if "PerFrameFunctionalGroupsSequence" in dataset:
-            headers += _enhanced(dataset, index)
+            frames = _enhanced(dataset)
+            headers += [
+                _parse(groups, dataset, index, frame=frame) for frame, groups in enumerate(frames)
+            ]
         else:
             headers.append(_parse(dataset, dataset, index, frame=None))
     return headers
@@ -74,19 +92,48 @@ def slice_headers(datasets: Sequence[Dataset]) -> list[SliceHeader]:
 def series_facts(dataset: Dataset, headers: Sequence[SliceHeader]) -> SeriesFacts:
     """Collect what the rules look at from the first data set and all slices."""
     thicknesses = [one.thickness_mm for one in headers if one.thickness_mm is not None]
+    enhanced = "PerFrameFunctionalGroupsSequence" in dataset
+    groups = _enhanced(dataset)[0] if enhanced else dataset
     return SeriesFacts(
         modality=_upper(dataset, "Modality"),
         body_part=_upper(dataset, "BodyPartExamined"),
         series_description=_upper(dataset, "SeriesDescription"),
-        kernel=_upper(dataset, "ConvolutionKernel"),
-        image_type=headers[0].image_type,
+        kernel=_upper(groups, "ConvolutionKernel"),
+        image_types=tuple(dict.fromkeys(header.image_type for header in headers)),
         slices=len(headers),
         thickness_mm=max(thicknesses, default=None),
     )
 
 
+def value_of(dataset: Dataset, keyword: str) -> Any:
+    """Return an element's value; None where it is missing or cannot be parsed."""
+    try:
+        return dataset.get(keyword)
+    except UNPARSABLE:
+        return None
+
+
+def integer(dataset: Dataset, keyword: str) -> int | None:
+    """Return an integer element; None where it is missing or not one integer."""
+    value = value_of(dataset, keyword)
+    return int(value) if isinstance(value, int) else None
+
+
+def image_type(dataset: Dataset) -> tuple[str, ...]:
+    """Return the values of Image Type, upper-cased."""
+    return tuple(_upper(dataset, "ImageType").split("\\"))
+
+
+def cosines_of(dataset: Dataset) -> tuple[Vector, Vector] | None:
+    """Return the row and column direction cosines of a single-frame image, None without."""
+    numbers = _numbers(dataset, "ImageOrientationPatient", 6)
+    if numbers is None:
+        return None
+    return (numbers[0], numbers[1], numbers[2]), (numbers[3], numbers[4], numbers[5])
+
+
 def _upper(dataset: Dataset, keyword: str) -> str:
-    value = dataset.get(keyword)
+    value = value_of(dataset, keyword)
     if value is None:
         return ""
     parts = [value] if isinstance(value, str) else list(value)
@@ -97,11 +144,21 @@ class _Groups(Dataset):
     """The functional groups of one frame, seen as one flat data set."""
 
 
-def _enhanced(dataset: Dataset, index: int) -> list[SliceHeader]:
-    """Flatten shared and per-frame functional groups (PS3.3 A.38 and C.7.6.16)."""
-    shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
-    headers = []
-    for frame, own in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+def _enhanced(dataset: Dataset) -> list[Dataset]:
+    """Flatten shared and per-frame functional groups (PS3.3 A.38 and C.7.6.16).
+
+    Raises:
+        SeriesRejected: There is not one item for each frame: some would stay unread.
+    """
+    shared = value_of(dataset, "SharedFunctionalGroupsSequence") or [Dataset()]
+    per_frame = dataset.PerFrameFunctionalGroupsSequence
+    stated = integer(dataset, "NumberOfFrames")
+    if not per_frame or stated != len(per_frame):
+        raise SeriesRejected(
+            RejectReason.BAD_GEOMETRY, f"{stated} frames, but {len(per_frame)} are described"
+        )
+    frames: list[Dataset] = []
+    for own in per_frame:
         flat = _Groups()
         for groups in (shared[0], own):
             for element in groups:
@@ -109,8 +166,8 @@ def _enhanced(dataset: Dataset, index: int) -> list[SliceHeader]:
                     flat.update({inner.tag: inner for inner in element.value[0]})
         if "FrameType" in flat:
             flat.ImageType = flat.FrameType
-        headers.append(_parse(flat, dataset, index, frame=frame))
-    return headers
+        frames.append(flat)
+    return frames
 
 
 def _parse(groups: Dataset, dataset: Dataset, index: int, *, frame: int | None) -> SliceHeader:
@@ -119,6 +176,9 @@ def _parse(groups: Dataset, dataset: Dataset, index: int, *, frame: int | None) 
     cosines = _vector(groups, "ImageOrientationPatient", 6, RejectReason.NO_POSITIONS)
     spacing = _vector(groups, "PixelSpacing", 2, RejectReason.BAD_GEOMETRY)
     slope, intercept = _rescale(groups)
+    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
+    if not rows or not columns:
+        raise SeriesRejected(RejectReason.BAD_PIXELS, "an image has no usable Rows and Columns")
     return SliceHeader(
         source=SliceSource(
             sop_class_uid=Uid(dataset.SOPClassUID),
@@ -127,8 +187,8 @@ def _parse(groups: Dataset, dataset: Dataset, index: int, *, frame: int | None) 
         ),
         instance=index,
         frame=frame or 0,
-        rows=int(dataset.Rows),
-        columns=int(dataset.Columns),
+        rows=rows,
+        columns=columns,
         position=(position[0], position[1], position[2]),
         row_cosines=(cosines[0], cosines[1], cosines[2]),
         column_cosines=(cosines[3], cosines[4], cosines[5]),
@@ -138,34 +198,41 @@ def _parse(groups: Dataset, dataset: Dataset, index: int, *, frame: int | None) 
         padding=_padding(dataset),
         thickness_mm=_number(groups, "SliceThickness"),
         gantry_tilt=_number(groups, "GantryDetectorTilt") or 0.0,
-        image_type=tuple(_upper(groups, "ImageType").split("\\")),
+        image_type=image_type(groups),
     )
 
 
 def _vector(dataset: Dataset, keyword: str, count: int, reason: RejectReason) -> tuple[float, ...]:
-    value: Any = dataset.get(keyword)
-    try:
-        numbers = tuple(float(part) for part in value)
-    except (TypeError, ValueError):
-        numbers = ()
-    if len(numbers) != count:
+    numbers = _numbers(dataset, keyword, count)
+    if numbers is None:
         raise SeriesRejected(reason, f"a slice has no usable {_spoken(keyword)}")
     return numbers
 
 
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    value: Any = dataset.get(keyword)
+def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Return ``count`` finite numbers: a NaN would pass every comparison that follows."""
+    value = value_of(dataset, keyword)
     try:
-        return float(value)
+        numbers = tuple(float(part) for part in value)
     except (TypeError, ValueError):
         return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+
+
+def _number(dataset: Dataset, keyword: str) -> float | None:
+    value = value_of(dataset, keyword)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _rescale(dataset: Dataset) -> tuple[float, float]:
     """Return slope and intercept to HU (PS3.3 C.11.1)."""
     slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
     kind = _upper(dataset, "RescaleType")
-    if slope is None or intercept is None or slope == 0:
+    if slope is None or intercept is None or slope <= 0:
         raise SeriesRejected(
             RejectReason.BAD_RESCALE, "a slice has no usable Rescale Slope and Intercept"
         )
@@ -177,13 +244,25 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
 
 
 def _padding(dataset: Dataset) -> tuple[int, int] | None:
-    """Return the range of Pixel Padding Value (PS3.3 C.7.5.1.1.2)."""
-    value: Any = dataset.get("PixelPaddingValue")
-    if not isinstance(value, int):
+    """Return the range of Pixel Padding Value (PS3.3 C.7.5.1.1.2), as stored pixels are read.
+
+    Writers are found that encode a negative one as US: it has the sign of the pixels.
+    """
+    value = integer(dataset, "PixelPaddingValue")
+    if value is None:
         return None
-    limit: Any = dataset.get("PixelPaddingRangeLimit", value)
-    other = limit if isinstance(limit, int) else value
-    return min(value, other), max(value, other)
+    limit = integer(dataset, "PixelPaddingRangeLimit")
+    bits = integer(dataset, "BitsAllocated") or 16
+    signed = integer(dataset, "PixelRepresentation") == 1
+    ends = [
+        _as_stored(end, bits, signed=signed) for end in (value, value if limit is None else limit)
+    ]
+    return min(ends), max(ends)
+
+
+def _as_stored(value: int, bits: int, *, signed: bool) -> int:
+    wrapped = value % (1 << bits)
+    return wrapped - (1 << bits) if signed and wrapped >= 1 << (bits - 1) else wrapped
 
 
 def _spoken(keyword: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,13 +12,23 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from chestct.errors import RejectReason, SeriesRejected
+from chestct.geometry import cross
 from chestct.series import Series
 from chestct.uids import Uid
 from chestct.volume import Volume
-from inference.eligibility import EligibilityRules, require_eligible
-from inference.headers import SliceHeader, series_facts, slice_headers
+from inference.eligibility import LOCALIZERS, EligibilityRules, require_eligible
+from inference.headers import (
+    SliceHeader,
+    cosines_of,
+    image_type,
+    series_facts,
+    slice_headers,
+    value_of,
+)
 from inference.pixels import stored_pixels, to_hu
 from inference.stacking import stack
+
+_MOST_LOCALIZERS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,31 +79,38 @@ def _require_one_patient(series: Series) -> None:
 def _read(path: object) -> Dataset:
     try:
         return pydicom.dcmread(str(path))
-    except (InvalidDicomError, OSError, ValueError) as error:
+    except (InvalidDicomError, OSError, ValueError, EOFError) as error:
         raise SeriesRejected(RejectReason.BAD_PIXELS, "a stored image cannot be read") from error
 
 
 def _require_images(datasets: Sequence[Dataset]) -> None:
     for dataset in datasets:
-        if dataset.get("Modality") != "CT":
-            raise SeriesRejected(RejectReason.NOT_CT, f"Modality is {dataset.get('Modality')}")
-        if "PixelData" not in dataset or not dataset.get("Rows") or not dataset.get("Columns"):
+        modality = str(value_of(dataset, "Modality") or "missing")[:16]
+        if modality != "CT":
+            raise SeriesRejected(RejectReason.NOT_CT, f"Modality is {modality}")
+        if "PixelData" not in dataset:
             raise SeriesRejected(RejectReason.BAD_PIXELS, "an object of the series has no pixels")
 
 
 def _without_localizers(datasets: list[Dataset]) -> list[Dataset]:
-    """Leave localizers out where there are other images too."""
-    images = [dataset for dataset in datasets if not _is_localizer(dataset)]
-    return images or datasets
+    """Leave localizers out where there are other images too.
+
+    Some say so in Image Type. Some only lean: one to three images across an axial stack can
+    be no part of it. More would be a second stack, which is for the geometry checks to refuse.
+    """
+    images = [one for one in datasets if not LOCALIZERS & set(image_type(one))] or datasets
+    axial = [one for one in images if not _leans(one)]
+    return axial if axial and len(images) - len(axial) <= _MOST_LOCALIZERS else images
 
 
-def _is_localizer(dataset: Dataset) -> bool:
-    image_type = dataset.get("ImageType") or ()
-    return "LOCALIZER" in [str(value).upper() for value in image_type]
+def _leans(dataset: Dataset) -> bool:
+    """Tell whether an image is nearer to sagittal or coronal than to axial."""
+    cosines = cosines_of(dataset)
+    return cosines is not None and abs(cross(*cosines)[2]) < math.cos(math.radians(45))
 
 
 def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
-    found = {str(dataset.get("FrameOfReferenceUID") or "") for dataset in datasets}
+    found = {str(value_of(dataset, "FrameOfReferenceUID") or "") for dataset in datasets}
     if len(found) > 1:
         raise SeriesRejected(
             RejectReason.MIXED_FRAMES_OF_REFERENCE,

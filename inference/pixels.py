@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from pydicom.uid import (
 )
 
 from chestct.errors import RejectReason, SeriesRejected
-from inference.headers import SliceHeader
+from inference.headers import UNPARSABLE, SliceHeader, integer
 
 AIR_HU = -1024
 """What padding and everything below becomes; CT scales start here."""
@@ -34,6 +36,10 @@ _PLUGINS = {
 """The fastest decoder for each transfer syntax, as measured; pylibjpeg for JPEG 2000."""
 
 
+_UNDECODABLE = (*UNPARSABLE, RuntimeError, AttributeError, EOFError, struct.error)
+"""What pydicom and the codecs raise on pixel data that is not what it claims to be."""
+
+
 def stored_pixels(dataset: Dataset) -> NDArray[np.integer[Any]]:
     """Return the stored values (frame, row, column) of a data set.
 
@@ -41,25 +47,60 @@ def stored_pixels(dataset: Dataset) -> NDArray[np.integer[Any]]:
         SeriesRejected: They cannot be decoded, or are no 8 or 16-bit grey image.
     """
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    if dataset.get("SamplesPerPixel") != 1 or dataset.get("BitsAllocated") not in {8, 16}:
-        raise SeriesRejected(RejectReason.BAD_PIXELS, "the pixels are no 8 or 16-bit grey values")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    shape = (frames, int(dataset.Rows), int(dataset.Columns))
+    layout = _layout(dataset)
     try:
         if syntax.is_encapsulated:
-            return _decode(dataset, syntax).reshape(shape)
-        kind = f"<{'i' if dataset.PixelRepresentation else 'u'}{dataset.BitsAllocated // 8}"
-        content = np.frombuffer(dataset.PixelData, dtype=kind, count=int(np.prod(shape)))
-        return _used_bits(content, dataset).reshape(shape)
-    except (ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
+            content = _decode(dataset, syntax)
+        else:
+            order = "<" if syntax.is_little_endian else ">"
+            kind = f"{order}{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}"
+            count = int(np.prod(layout.shape))
+            content = np.frombuffer(dataset.PixelData, dtype=kind, count=count)
+        return _used_bits(content, layout.bits_stored).reshape(layout.shape)
+    except _UNDECODABLE as error:
         raise SeriesRejected(
             RejectReason.BAD_PIXELS, f"the pixels cannot be decoded ({syntax.name})"
         ) from error
 
 
-def _used_bits(content: NDArray[np.integer[Any]], dataset: Dataset) -> NDArray[np.integer[Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """How the pixels are stored; ``shape`` is (frame, row, column)."""
+
+    shape: tuple[int, int, int]
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+
+
+def _layout(dataset: Dataset) -> _Layout:
+    """Read the Image Pixel module (PS3.3 C.7.6.3)."""
+    allocated = integer(dataset, "BitsAllocated")
+    stored = integer(dataset, "BitsStored")
+    signed = integer(dataset, "PixelRepresentation")
+    if integer(dataset, "SamplesPerPixel") != 1 or allocated not in {8, 16}:
+        raise SeriesRejected(RejectReason.BAD_PIXELS, "the pixels are no 8 or 16-bit grey values")
+    if stored is None or not 1 <= stored <= allocated or signed not in {0, 1}:
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS, "Bits Stored or Pixel Representation is missing or wrong"
+        )
+    enhanced = "PerFrameFunctionalGroupsSequence" in dataset
+    frames = integer(dataset, "NumberOfFrames") if "NumberOfFrames" in dataset else 1
+    if frames is None or frames < 1 or (frames > 1 and not enhanced):
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS, f"{frames} frames without a description of each"
+        )
+    return _Layout(
+        shape=(frames, int(dataset.Rows), int(dataset.Columns)),
+        bits_allocated=allocated,
+        bits_stored=stored,
+        signed=signed == 1,
+    )
+
+
+def _used_bits(content: NDArray[np.integer[Any]], stored: int) -> NDArray[np.integer[Any]]:
     """Drop what old writers keep above High Bit, and extend the sign (PS3.5 section 8.1.1)."""
-    unused = int(dataset.BitsAllocated) - int(dataset.BitsStored)
+    unused = content.dtype.itemsize * 8 - stored
     if unused <= 0:
         return content
     shifted: NDArray[np.integer[Any]] = np.right_shift(np.left_shift(content, unused), unused)

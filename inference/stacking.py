@@ -14,7 +14,11 @@ _SAME_DIRECTION = 2e-3
 _SAME_SPACING = 1e-3
 _UNEVEN = 0.1
 """Part of the usual step by which a step may differ: scanners round positions."""
+_DRIFT = 0.25
+"""Part of the spacing by which a slice may lie beside its place on the even grid."""
 _SAME_PLACE_MM = 0.01
+_UPRIGHT = math.cos(math.radians(30.0))
+"""Rows may be turned so far: networks expect the back below, a decubitus image lies on its side."""
 _TILT = math.tan(math.radians(0.5))
 _SHOWN = 8
 
@@ -57,6 +61,11 @@ def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[li
         raise SeriesRejected(RejectReason.BAD_GEOMETRY, str(error)) from error
     if not geometry.is_axial():
         raise SeriesRejected(RejectReason.NOT_AXIAL, "the slices are not axial")
+    if abs(lowest.row_cosines[0]) < _UPRIGHT:
+        raise SeriesRejected(
+            RejectReason.NOT_AXIAL,
+            "the image rows do not run from one side of the patient to the other",
+        )
     return order, geometry
 
 
@@ -87,19 +96,33 @@ def _require_right_angles(
     """Refuse slices that are shifted against each other along their own plane.
 
     A tilted gantry moves the table along the patient's axis while the slices lean; on such
-    a sheared grid every volume and overlay of a regular grid would be wrong.
+    a sheared grid every overlay of a regular grid would be shifted. The tilt in the header
+    decides nothing: many scanners resample a tilted acquisition to a right-angled grid.
     """
-    start, end = headers[order[0]].position, headers[order[-1]].position
-    offset = (end[0] - start[0], end[1] - start[1], end[2] - start[2])
-    along = dot(offset, normal)
-    aside = math.sqrt(max(0.0, dot(offset, offset) - along**2))
-    if aside > _TILT * max(abs(along), 1.0) and aside > max(headers[0].pixel_spacing):
-        degrees = math.degrees(math.atan2(aside, abs(along)))
-        stated = headers[0].gantry_tilt
-        said = f"; Gantry/Detector Tilt says {stated:g}" if stated else ""
+    first = headers[order[0]]
+    shifts = [_shift(headers[index].position, first.position, normal) for index in order]
+    if max(aside for aside, _ in shifts) <= max(first.pixel_spacing):
+        return
+    aside, along = shifts[-1]
+    if aside <= _TILT * max(abs(along), 1.0):
+        worst = max(range(len(shifts)), key=lambda place: shifts[place][0])
         raise SeriesRejected(
-            RejectReason.GANTRY_TILT, f"the slices are sheared by {degrees:.1f} degrees{said}"
+            RejectReason.BAD_GEOMETRY,
+            f"slice {worst + 1} of {len(order)} is shifted sideways by {shifts[worst][0]:.1f} mm",
         )
+    degrees = math.degrees(math.atan2(aside, abs(along)))
+    stated = first.gantry_tilt
+    said = f"; Gantry/Detector Tilt says {stated:g}" if stated else ""
+    raise SeriesRejected(
+        RejectReason.GANTRY_TILT, f"the slices are sheared by {degrees:.1f} degrees{said}"
+    )
+
+
+def _shift(position: Vector, start: Vector, normal: Vector) -> tuple[float, float]:
+    """Return how far ``position`` lies aside of and along the normal through ``start``, mm."""
+    offset = (position[0] - start[0], position[1] - start[1], position[2] - start[2])
+    along = dot(offset, normal)
+    return math.sqrt(max(0.0, dot(offset, offset) - along**2)), along
 
 
 def _even_spacing(places: Sequence[float]) -> float:
@@ -112,7 +135,8 @@ def _even_spacing(places: Sequence[float]) -> float:
     if same:
         raise SeriesRejected(
             RejectReason.DUPLICATE_POSITIONS,
-            f"{len(same)} slices lie where another one does, the first at {same[0]:.1f} mm",
+            f"{_count(len(same), 'slice lies', 'slices lie')} where another one does, "
+            f"the first at {same[0]:.1f} mm",
         )
     odd = [
         (place, step)
@@ -121,14 +145,23 @@ def _even_spacing(places: Sequence[float]) -> float:
     ]
     if odd:
         _refuse_uneven(odd, usual)
-    return (places[-1] - places[0]) / len(steps)
+    spacing = (places[-1] - places[0]) / len(steps)
+    drift = max(abs(place - places[0] - number * spacing) for number, place in enumerate(places))
+    if drift > max(_DRIFT * spacing, _SAME_PLACE_MM):
+        raise SeriesRejected(
+            RejectReason.VARIABLE_SPACING,
+            f"the slices are {min(steps):.2f} to {max(steps):.2f} mm apart and drift "
+            f"{drift:.1f} mm from an even grid",
+        )
+    return spacing
 
 
 def _refuse_uneven(odd: Sequence[tuple[float, float]], usual: float) -> None:
     """Name the missing positions where whole slices are missing, else the two distances."""
     multiples = [step / usual for _, step in odd]
     whole = all(
-        multiple > 1 and abs(multiple - round(multiple)) <= _UNEVEN * 2 for multiple in multiples
+        round(multiple) > 1 and abs(multiple - round(multiple)) <= _UNEVEN * 2
+        for multiple in multiples
     )
     if not whole:
         place, step = odd[0]
@@ -144,5 +177,10 @@ def _refuse_uneven(odd: Sequence[tuple[float, float]], usual: float) -> None:
     named = ", ".join(f"{place:.1f}" for place in missing[:_SHOWN])
     more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
     raise SeriesRejected(
-        RejectReason.MISSING_SLICES, f"{len(missing)} slices are missing, at {named}{more} mm"
+        RejectReason.MISSING_SLICES,
+        f"{_count(len(missing), 'slice is', 'slices are')} missing, at {named}{more} mm",
     )
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -1,0 +1,364 @@
+"""One broken series for every reason to refuse; each message names the trouble in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from ct_series import SLICES, Change, SeriesMaker, ct_slice, enhanced_ct, stored_values
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from chestct.errors import RejectReason, SeriesRejected
+from chestct.uids import derive_uid
+from inference.eligibility import EligibilityRules
+from inference.loading import LoadingPolicy, load
+
+
+def refusal(series: Any, rules: EligibilityRules | None = None) -> tuple[RejectReason, str]:
+    with pytest.raises(SeriesRejected) as caught:
+        load(series, LoadingPolicy(rules=rules or EligibilityRules()))
+    return caught.value.reason, str(caught.value)
+
+
+def every(**elements: Any) -> Change:
+    """Return a change of every slice; None deletes."""
+
+    def change(_: int, dataset: Dataset) -> None:
+        for keyword, value in elements.items():
+            if value is None:
+                delattr(dataset, keyword)
+            else:
+                setattr(dataset, keyword, value)
+
+    return change
+
+
+def one(index: int, **elements: Any) -> Change:
+    """Return a change of one slice only."""
+
+    def change(number: int, dataset: Dataset) -> None:
+        if number == index:
+            every(**elements)(number, dataset)
+
+    return change
+
+
+def moved(move: Callable[[int, list[float]], list[float]]) -> Change:
+    """Return a change of positions."""
+
+    def change(index: int, dataset: Dataset) -> None:
+        dataset.ImagePositionPatient = move(index, [float(x) for x in dataset.ImagePositionPatient])
+
+    return change
+
+
+FRONTAL = [1, 0, 0, 0, 0, -1]
+
+CASES: list[tuple[str, RejectReason, Change, str]] = [
+    ("MR", RejectReason.NOT_CT, one(3, Modality="MR"), "Modality is MR"),
+    ("no modality", RejectReason.NOT_CT, every(Modality=None), "Modality is missing"),
+    ("head", RejectReason.NOT_CHEST, every(BodyPartExamined="HEAD"), "is HEAD"),
+    ("localizers", RejectReason.LOCALIZER, every(ImageType=["A", "B", "LOCALIZER"]), "LOCALIZER"),
+    ("MPR", RejectReason.DERIVED, one(9, ImageType=["DERIVED", "PRIMARY", "MPR"]), "MPR"),
+    (
+        "vendor MPR",
+        RejectReason.DERIVED,
+        every(ImageType=["DERIVED", "PRIMARY", "OTHER", "CSA MPR"]),
+        "CSA MPR",
+    ),
+    (
+        "secondary",
+        RejectReason.DERIVED,
+        every(ImageType=["DERIVED", "SECONDARY", "AXIAL"]),
+        "SECONDARY",
+    ),
+    ("thick", RejectReason.TOO_THICK, every(SliceThickness=7), "7 mm, at most 5 mm"),
+    (
+        "far apart",
+        RejectReason.TOO_THICK,
+        moved(lambda i, p: [p[0], p[1], 10.0 * i]),
+        "10.0 mm apart, at most 5 mm",
+    ),
+    (
+        "coronal",
+        RejectReason.NOT_AXIAL,
+        lambda i, d: every(ImageOrientationPatient=FRONTAL, ImagePositionPatient=[0, 2.0 * i, 0])(
+            i, d
+        ),
+        "not axial",
+    ),
+    (
+        "on the side",
+        RejectReason.NOT_AXIAL,
+        every(ImageOrientationPatient=[0, -1, 0, 1, 0, 0]),
+        "rows do not run",
+    ),
+    ("sizes", RejectReason.MIXED_GEOMETRY, one(4, Rows=20), "40x34 and 20x34"),
+    (
+        "directions",
+        RejectReason.MIXED_GEOMETRY,
+        one(4, ImageOrientationPatient=[0.9998, 0.02, 0, -0.02, 0.9998, 0]),
+        "different directions",
+    ),
+    ("pixels", RejectReason.MIXED_GEOMETRY, one(4, PixelSpacing=[1.5, 0.8]), "Pixel Spacing"),
+    (
+        "frames",
+        RejectReason.MIXED_FRAMES_OF_REFERENCE,
+        one(5, FrameOfReferenceUID=derive_uid("other")),
+        "different frames",
+    ),
+    ("no frame", RejectReason.NO_FRAME_OF_REFERENCE, every(FrameOfReferenceUID=None), "no Frame"),
+    ("no position", RejectReason.NO_POSITIONS, one(2, ImagePositionPatient=None), "Image Position"),
+    (
+        "no orientation",
+        RejectReason.NO_POSITIONS,
+        one(2, ImageOrientationPatient=None),
+        "Image Orientation",
+    ),
+    ("no spacing", RejectReason.BAD_GEOMETRY, one(2, PixelSpacing=None), "Pixel Spacing"),
+    ("flat pixels", RejectReason.BAD_GEOMETRY, every(PixelSpacing=[0, 0]), "not positive"),
+    (
+        "no unit vectors",
+        RejectReason.BAD_GEOMETRY,
+        every(ImageOrientationPatient=[2, 0, 0, 0, 1, 0]),
+        "unit vector",
+    ),
+    (
+        "degenerate",
+        RejectReason.BAD_GEOMETRY,
+        every(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]),
+        "degenerate",
+    ),
+    (
+        "one slice aside",
+        RejectReason.BAD_GEOMETRY,
+        moved(lambda i, p: [p[0] + (6 if i == 11 else 0), p[1], p[2]]),
+        "slice 12 of 24 is shifted sideways by 6.0 mm",
+    ),
+    (
+        "tilt",
+        RejectReason.GANTRY_TILT,
+        moved(lambda i, p: [p[0], p[1] + 0.8 * i, p[2]]),
+        "sheared by 17.7 degrees",
+    ),
+    (
+        "small tilt",
+        RejectReason.GANTRY_TILT,
+        moved(lambda i, p: [p[0], p[1] + 0.1 * i, p[2]]),
+        "sheared by 2.3 degrees",
+    ),
+    (
+        "twice",
+        RejectReason.DUPLICATE_POSITIONS,
+        moved(lambda i, p: [p[0], p[1], p[2] - (2.5 if i in {7, 9} else 0)]),
+        "2 slices lie where another one does, the first at -188.2 mm",
+    ),
+    (
+        "a step",
+        RejectReason.VARIABLE_SPACING,
+        moved(lambda i, p: [p[0], p[1], p[2] + (0.4 if i > 9 else 0)]),
+        "2.50 mm apart, but 2.90 mm after -180.8 mm",
+    ),
+    (
+        "two spacings",
+        RejectReason.VARIABLE_SPACING,
+        moved(lambda i, p: [p[0], p[1], 2.5 * i + 0.2 * max(0, i - 12)]),
+        "2.50 to 2.70 mm apart",
+    ),
+    ("no slope", RejectReason.BAD_RESCALE, one(6, RescaleSlope=None), "Rescale Slope"),
+    ("slope 0", RejectReason.BAD_RESCALE, one(6, RescaleSlope=0), "Rescale Slope"),
+    ("slope below", RejectReason.BAD_RESCALE, one(6, RescaleSlope=-1), "Rescale Slope"),
+    ("electron density", RejectReason.BAD_RESCALE, every(RescaleType="ED"), "pixels are ED"),
+    ("colour", RejectReason.BAD_PIXELS, one(6, SamplesPerPixel=3), "grey"),
+    ("32 bits", RejectReason.BAD_PIXELS, one(6, BitsAllocated=32), "grey"),
+    ("bits stored", RejectReason.BAD_PIXELS, one(6, BitsStored=17), "Bits Stored"),
+    ("sign", RejectReason.BAD_PIXELS, one(6, PixelRepresentation=None), "Pixel Representation"),
+    ("no rows", RejectReason.BAD_PIXELS, every(Rows=0), "Rows"),
+    ("no pixels", RejectReason.BAD_PIXELS, one(6, PixelData=None), "no pixels"),
+    ("cut off", RejectReason.BAD_PIXELS, one(6, PixelData=b"\0\0"), "cannot be decoded"),
+    ("hidden frames", RejectReason.BAD_PIXELS, one(6, NumberOfFrames=2), "2 frames"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("reason", "change", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_each_trouble_has_its_reason(
+    make_ct: SeriesMaker, reason: RejectReason, change: Change, words: str
+) -> None:
+    found, message = refusal(make_ct(change))
+    assert (found, words in message) == (reason, True), f"{found}: {message}"
+    assert "\n" not in message
+
+
+def test_missing_slices_are_named(make_ct: SeriesMaker) -> None:
+    assert refusal(make_ct(leave_out=[4, 10, 11], slices=30)) == (
+        RejectReason.MISSING_SLICES,
+        "3 slices are missing, at -193.2, -178.2, -175.8 mm",
+    )
+
+
+def test_one_missing_slice_is_named(make_ct: SeriesMaker) -> None:
+    assert refusal(make_ct(leave_out=[4])) == (
+        RejectReason.MISSING_SLICES,
+        "1 slice is missing, at -193.2 mm",
+    )
+
+
+def test_many_missing_slices_are_counted(make_ct: SeriesMaker) -> None:
+    reason, message = refusal(make_ct(leave_out=range(10, 22), slices=40))
+    assert reason is RejectReason.MISSING_SLICES
+    assert message.startswith("12 slices are missing")
+    assert message.endswith("and 4 more mm")
+
+
+def test_too_few_slices(make_ct: SeriesMaker) -> None:
+    assert refusal(make_ct(slices=19)) == (
+        RejectReason.TOO_FEW_SLICES,
+        "19 slices, at least 20 are needed",
+    )
+    single = EligibilityRules(minimum_slices=1)
+    assert refusal(make_ct(slices=1), single)[0] is RejectReason.TOO_FEW_SLICES
+
+
+def test_a_tilt_in_the_header_alone_is_no_reason(make_ct: SeriesMaker) -> None:
+    """Scanners resample tilted acquisitions to a right-angled grid and keep the element."""
+    volume = load(make_ct(every(GantryDetectorTilt=12)), LoadingPolicy())
+    assert volume.geometry.shape[0] == SLICES
+
+
+def test_positions_rounded_by_the_scanner_are_no_reason(make_ct: SeriesMaker) -> None:
+    rounded = moved(lambda i, p: [p[0], p[1], p[2] + (0.1, -0.1, 0.05)[i % 3]])
+    assert load(make_ct(rounded), LoadingPolicy()).geometry.slice_spacing == pytest.approx(
+        2.5, abs=0.01
+    )
+
+
+def test_two_patients_under_one_series_uid(make_ct: SeriesMaker) -> None:
+    series = make_ct()
+    first, *rest = series.instances
+    mixed = replace(series, instances=(replace(first, patient_key="b"), *rest))
+    assert refusal(mixed)[0] is RejectReason.MIXED_PATIENTS
+
+
+def test_two_studies_under_one_series_uid(make_ct: SeriesMaker) -> None:
+    series = make_ct()
+    first, *rest = series.instances
+    mixed = replace(series, instances=(replace(first, study_uid=derive_uid("other")), *rest))
+    assert refusal(mixed)[0] is RejectReason.MIXED_STUDIES
+
+
+def test_a_file_that_is_none_any_more(make_ct: SeriesMaker) -> None:
+    series = make_ct()
+    series.instances[5].path.write_bytes(b"not DICOM")
+    assert refusal(series)[0] is RejectReason.BAD_PIXELS
+
+
+def test_a_file_that_is_gone(make_ct: SeriesMaker) -> None:
+    series = make_ct()
+    series.instances[5].path.unlink()
+    assert refusal(series)[0] is RejectReason.BAD_PIXELS
+
+
+def test_a_second_stack_is_never_set_aside(make_ct: SeriesMaker) -> None:
+    """Four images across are no localizers: half of the series must not be left out silently."""
+    others = []
+    for index in range(4):
+        other = ct_slice(100 + index, stored_values()[index])
+        other.ImageOrientationPatient = FRONTAL
+        others.append(other)
+    assert refusal(make_ct(extra=others))[0] is RejectReason.MIXED_GEOMETRY
+
+
+def test_frames_without_a_description_are_not_left_out(make_ct: SeriesMaker) -> None:
+    enhanced = enhanced_ct(stored_values())
+    del enhanced.PerFrameFunctionalGroupsSequence[-1]
+    assert refusal(make_ct.write([enhanced])) == (
+        RejectReason.BAD_GEOMETRY,
+        "24 frames, but 23 are described",
+    )
+
+
+def test_a_projection_among_enhanced_frames(make_ct: SeriesMaker) -> None:
+    enhanced = enhanced_ct(stored_values())
+    frame_type = enhanced.SharedFunctionalGroupsSequence[0].CTImageFrameTypeSequence[0]
+    frame_type.FrameType = ["DERIVED", "PRIMARY", "VOLUME", "MAXIMUM"]
+    assert refusal(make_ct.write([enhanced]))[0] is RejectReason.DERIVED
+
+
+def test_the_kernel_of_enhanced_frames_is_seen(make_ct: SeriesMaker) -> None:
+    enhanced = enhanced_ct(stored_values())
+    kernel = Dataset()
+    kernel.ConvolutionKernel = "B30f"
+    enhanced.SharedFunctionalGroupsSequence[0].CTReconstructionSequence = [kernel]
+    rules = EligibilityRules(kernel_exclude=("^B[1-3]",))
+    assert refusal(make_ct.write([enhanced]), rules)[0] is RejectReason.EXCLUDED_BY_RULE
+
+
+HOSTILE = [
+    b"",
+    b"abc ",
+    b"nan\\0\\0 ",
+    b"1\\nan\\0\\0\\1\\0",
+    b"1e999 ",
+    b"\x01\x02\x03",
+    b"\xff" * 70,
+]
+ELEMENTS = [
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "SamplesPerPixel",
+    "Modality",
+    "FrameOfReferenceUID",
+    "NumberOfFrames",
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("keyword", ELEMENTS)
+def test_nonsense_in_one_header_is_refused_and_never_crashes(
+    make_ct: SeriesMaker, keyword: str
+) -> None:
+    """A NaN or a text where a number belongs must neither pass nor raise anything else."""
+    tag = Tag(tag_for_keyword(keyword) or 0)
+    series = make_ct(slices=21)
+    path = series.instances[7].path
+    dataset = pydicom.dcmread(path)
+    for value in HOSTILE:
+        if keyword in {"RescaleType", "NumberOfFrames"} and not value:
+            continue  # empty is as good as missing there
+        dataset._dict[tag] = RawDataElement(
+            tag,
+            dictionary_VR(tag),
+            len(value),
+            value,
+            0,
+            is_implicit_VR=False,
+            is_little_endian=True,
+        )
+        dataset.save_as(path)
+        assert refusal(series)[0], (keyword, value)
+
+
+def test_volumes_are_read_only(make_ct: SeriesMaker) -> None:
+    volume = load(make_ct(), LoadingPolicy())
+    with pytest.raises(ValueError, match="read-only"):
+        volume.hu[0, 0, 0] = 1
+    assert volume.hu.dtype == np.int16
