@@ -89,6 +89,7 @@ class GuardedReceive:
         self._association = association
         self._maximum = max(limits.maximum_pdu + 6, _CONTROL_PDU)
         self._limits = limits
+        self._unexplained = False
 
     def __call__(self, count: int) -> bytearray:
         """Return ``count`` bytes, or fewer when the peer closed the connection.
@@ -120,15 +121,22 @@ class GuardedReceive:
             if read == 0:
                 break
             got += read
+            self._unexplained = True
             _acknowledge_now(self._connection)
         self._connection.settimeout(None)
         return got
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; log it when it said something that was no association."""
         self._connection.close()
+        if self._unexplained and is_silent(self._association):
+            _LOG.warning(
+                "%s: closed: what it sent is no valid association request",
+                self._association.requestor.address,
+            )
 
     def _refusal(self, reason: str) -> OSError:
+        self._unexplained = False
         _LOG.warning("%s: closed: %s", self._association.requestor.address, reason)
         return OSError(reason)
 

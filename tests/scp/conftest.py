@@ -207,8 +207,7 @@ def p_data(content: bytes, *, control: int, context_id: int = 1) -> bytes:
 def associate_request(sop_class: str, syntax: str, *, called: str, calling: str) -> bytes:
     primitive = A_ASSOCIATE()
     primitive.application_context_name = "1.2.840.10008.3.1.1.1"
-    primitive.calling_ae_title = calling
-    primitive.called_ae_title = called
+    primitive.calling_ae_title = primitive.called_ae_title = "X"
     context = build_context(sop_class, syntax)
     context.context_id = 1
     primitive.presentation_context_definition_list = [context]
@@ -219,7 +218,10 @@ def associate_request(sop_class: str, syntax: str, *, called: str, calling: str)
     primitive.user_information = [length, implementation]
     pdu = A_ASSOCIATE_RQ()
     pdu.from_primitive(primitive)
-    return bytes(pdu.encode())
+    encoded = bytes(pdu.encode())
+    # Written past pynetdicom, which would not say what it finds improper.
+    titles = f"{called:16}{calling:16}".encode("latin-1")
+    return encoded[:10] + titles + encoded[42:]
 
 
 def _context_result(accept: bytes) -> int:
