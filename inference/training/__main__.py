@@ -32,6 +32,7 @@ def main() -> None:
       python -m inference.training train lungs --slices slices.npz
       python -m inference.training train lesions --slices slices.npz
       python -m inference.training export runs/lungs runs/lesions --version 1
+      python -m inference.training choose-presence --slices slices.npz
       python -m inference.training evaluate --slices slices.npz --split validation
     """  # noqa: D301 - click wants the backspace character itself
 
@@ -68,13 +69,26 @@ def train(task: str, slices: Path, runs: Path, threads: int) -> None:
 @click.option("--version", "number", required=True, help="Version that the manifests state.")
 @click.option("--out", default=_MODELS, show_default=True, type=click.Path(path_type=Path))
 @click.option("--operating-point", default=0.5, show_default=True, help="See choose-presence.")
-def export(folders: tuple[Path, ...], number: str, out: Path, operating_point: float) -> None:
-    """Write ONNX files and manifests of the runs in FOLDERS, and check their parity."""
+@click.option("--top-area", default=100.0, show_default=True, help="mm2; see choose-presence.")
+@click.option("--best-slices", default=3, show_default=True, help="See choose-presence.")
+def export(
+    folders: tuple[Path, ...],
+    number: str,
+    out: Path,
+    operating_point: float,
+    top_area: float,
+    best_slices: int,
+) -> None:
+    """Write ONNX files and manifests of the runs in FOLDERS, and check their parity.
+
+    The operating point of a new lesion model comes from choose-presence: export once, choose,
+    and export again with what it says.
+    """
     from inference.training.export import PresenceChoice, load_checkpoint  # noqa: PLC0415
     from inference.training.export import export as write  # noqa: PLC0415
 
     presence = PresenceChoice(
-        top_area_mm2=100.0, slices=3, stride=2, operating_point=operating_point
+        top_area_mm2=top_area, slices=best_slices, stride=2, operating_point=operating_point
     )
     for folder in folders:
         recipe, _ = load_checkpoint(folder / "last.pt")
@@ -86,9 +100,7 @@ def export(folders: tuple[Path, ...], number: str, out: Path, operating_point: f
 @main.command()
 @click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--split", type=click.Choice(["train", "validation"]), help="Only this part.")
-@click.option(
-    "--models", type=click.Path(exists=True, path_type=Path), help="Not the shipped ones."
-)
+@_models_option
 @click.option("--json", "as_json", is_flag=True)
 def evaluate(slices: Path, split: str | None, models: Path | None, as_json: bool) -> None:  # noqa: FBT001
     """Print Dice by patient on a file of the slices.npz format."""
@@ -106,7 +118,8 @@ def evaluate(slices: Path, split: str | None, models: Path | None, as_json: bool
     click.echo("patient  slices  lung Dice  lesion Dice")
     for score in scores:
         click.echo(
-            f"{score.patient:7}  {score.slices:6}  {score.lung_dice:9.3f}  {score.lesion_dice:11.3f}"
+            f"{score.patient:7}  {score.slices:6}  {score.lung_dice:9.3f}"
+            f"  {score.lesion_dice:11.3f}"
         )
     lung = np.array([score.lung_dice for score in scores])
     lesion = np.array([score.lesion_dice for score in scores])
@@ -115,9 +128,7 @@ def evaluate(slices: Path, split: str | None, models: Path | None, as_json: bool
 
 
 @main.command()
-@click.option(
-    "--models", type=click.Path(exists=True, path_type=Path), help="Not the shipped ones."
-)
+@_models_option
 def phantoms(models: Path | None) -> None:
     """Measure the whole live path on phantoms that were not trained on."""
     from inference.training.evaluate import score_phantoms  # noqa: PLC0415
@@ -140,6 +151,41 @@ def phantoms(models: Path | None) -> None:
         f"{np.mean([one.lesion_dice for one in sick]):.3f}, mean error of the percent involved "
         f"{error:.2f} points; lungs: mean Dice {np.mean([one.lung_dice for one in scores]):.3f}"
     )
+
+
+@main.command("choose-presence")
+@click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
+@_models_option
+def choose_presence(slices: Path, models: Path | None) -> None:
+    """Compare presence rules on phantoms and on the validation part of the slices.
+
+    None of these scans was trained on. The best rule stands first; export writes it into the
+    manifest.
+    """
+    from inference.training.data import load_slices, load_split  # noqa: PLC0415
+    from inference.training.operating import (  # noqa: PLC0415
+        known_phantoms,
+        known_volumes,
+        outcomes,
+    )
+    from inference.training.phantoms import random_spec  # noqa: PLC0415
+
+    _, lesions = _loaded(models)
+    data = load_slices(slices).select(load_split(_SPLIT)["validation"])
+    specs = [random_spec(seed, lesions=seed % 3 != 0) for seed in VALIDATION_PHANTOMS]
+    scans = [
+        *known_volumes(lesions, data),
+        *known_phantoms(lesions, specs, lambda line: click.echo(line, err=True)),
+    ]
+    sick = sum(scan.has_lesions for scan in scans)
+    click.echo(f"{sick} scans with lesions, {len(scans) - sick} without")
+    click.echo("top area  slices  operating point  sensitivity  specificity  margin")
+    for one in outcomes(scans):
+        rule = one.rule
+        click.echo(
+            f"{rule.top_area_mm2:4.0f} mm2  {rule.slices:6}  {rule.operating_point:15.3f}"
+            f"  {one.sensitivity:11.2f}  {one.specificity:11.2f}  {one.margin:6.3f}"
+        )
 
 
 def _loaded(models: Path | None) -> tuple[OnnxModel, OnnxModel]:

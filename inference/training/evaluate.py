@@ -38,24 +38,29 @@ def dice(mine: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return 2 * int((mine & truth).sum()) / both if both else 1.0
 
 
-def predict_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.bool_]:
-    """Return masks (n, rows, columns) for slices that are already windowed, resized, CLAHE.
+def probabilities_of_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.float32]:
+    """Return (n, classes, rows, columns) for slices that are already windowed, resized, CLAHE.
 
     The neighbours of a slice are those beside it in its volume.
     """
     reach = model.manifest.input.context // 2
-    masks = []
+    found = []
     for start in range(0, len(data.volumes), _BATCH):
         chosen = np.arange(start, min(start + _BATCH, len(data.volumes)))
         steps = range(-reach, reach + 1)
         planes = [data.images[data.neighbour(chosen, step)] for step in steps]
-        images = np.stack(planes, axis=1).astype(np.float32) / np.float32(255)
-        found = model.run(images)
-        if "background" in model.classes:
-            masks.append(1 - found[:, model.classes.index("background")] >= model.threshold)
-        else:
-            masks.append(found[:, 0] >= model.threshold)
-    return np.concatenate(masks)
+        found.append(model.run(np.stack(planes, axis=1).astype(np.float32) / np.float32(255)))
+    return np.concatenate(found)
+
+
+def predict_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.bool_]:
+    """Return masks (n, rows, columns) of the lungs, or of the lesions, of such slices."""
+    found = probabilities_of_slices(model, data)
+    if "background" in model.classes:
+        lung: NDArray[np.bool_] = 1 - found[:, model.classes.index("background")] >= model.threshold
+        return lung
+    lesion: NDArray[np.bool_] = found[:, model.classes.index("lesion")] >= model.threshold
+    return lesion
 
 
 def score_slices(lungs: OnnxModel, lesions: OnnxModel, data: SliceSet) -> list[PatientScore]:
@@ -99,7 +104,7 @@ def score_phantom(spec: PhantomSpec, models: ModelSet) -> PhantomScore:
         SeriesRejected: The phantom's lungs were not found.
     """
     thorax = make_thorax(spec)
-    analysis = analyse(_volume(thorax), models, Method(), lambda _stage, _part: None)
+    analysis = analyse(phantom_volume(thorax), models, Method(), lambda _stage, _part: None)
     truth, lungs = thorax.lesion > 0, thorax.left_lung | thorax.right_lung
     return PhantomScore(
         seed=spec.seed,
@@ -139,7 +144,7 @@ def _lungs(analysis: Analysis) -> NDArray[np.bool_]:
     return analysis.lesion_map.left_lung() | analysis.lesion_map.right_lung()
 
 
-def _volume(thorax: Thorax) -> Volume:
+def phantom_volume(thorax: Thorax) -> Volume:
     """Return a phantom as a volume, as the loader would."""
     slice_mm, row_mm, column_mm = thorax.spacing
     return Volume(
