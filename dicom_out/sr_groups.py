@@ -1,8 +1,10 @@
-"""The measurement groups of the report: TID 1411 with TID 1410 beside it, and TID 1501.
+"""The measurement groups of the report: TID 1411 with TID 1410 beside it.
 
 Each segment has two groups under one tracking UID: a volumetric one (TID 1411) that
 references the segment, and a planar one (TID 1410) with its outline on one slice. OHIF
-(3.13) merges the two; of a volumetric group alone it loses the viewport.
+(3.13) merges the two. What has no segment of its own (both lungs together, a lung that is all
+lesion) is a volumetric group with outlines: OHIF loses the viewport of the whole report when
+anything tracked has no SCOORD, so that TID 1501 groups are out of the question.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from dicom_out.seg import LEFT_LUNG, RIGHT_LUNG, SegmentPlan, planned_segments
 Group = (
     hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
     | hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations
-    | hd.sr.MeasurementsAndQualitativeEvaluations
 )
 
 _SEVERITIES = {
@@ -47,7 +48,7 @@ def measurement_groups(
 ) -> list[Group]:
     """Return every group of the report: both lungs together, each lung, the lesions."""
     lungs_model, lesion_model = models
-    groups: list[Group] = [_summary(findings, lesion_model, key)]
+    groups: list[Group] = [_summary(findings, volume, lesion_map, lesion_model, key)]
     plans = planned_segments(lesion_map)
     for plan in plans:
         lesion = plan.role == "lesion"
@@ -59,9 +60,12 @@ def measurement_groups(
         ]
     drawn = {plan.role for plan in plans}
     return groups + [
-        _unsegmented(plan, lung, lungs_model, key)
-        for plan, lung in ((LEFT_LUNG, findings.left), (RIGHT_LUNG, findings.right))
-        if plan.role not in drawn and lung.volume_ml > 0
+        _unsegmented(plan, lung, _outlined(mask, volume), lungs_model, key)
+        for plan, lung, mask in (
+            (LEFT_LUNG, findings.left, lesion_map.left_lung()),
+            (RIGHT_LUNG, findings.right, lesion_map.right_lung()),
+        )
+        if plan.role not in drawn and mask.any()
     ]
 
 
@@ -103,8 +107,12 @@ def _number(
 
 
 def _summary(
-    findings: Findings, model: ModelIdentity, key: AnalysisKey
-) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    findings: Findings,
+    volume: Volume,
+    lesion_map: LesionMap,
+    model: ModelIdentity,
+    key: AnalysisKey,
+) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     """Return the group that speaks of both lungs together, also when nothing was found."""
     total = findings.total
     evaluations = [
@@ -115,8 +123,10 @@ def _summary(
     if findings.severity in _SEVERITIES:
         severity = _SEVERITIES[findings.severity]
         evaluations.append(hd.sr.QualitativeEvaluation(codes.SEVERITY, severity))
-    return hd.sr.MeasurementsAndQualitativeEvaluations(
+    lungs = (lesion_map.left_lung(), lesion_map.right_lung())
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=key.uid("summary"), identifier="Summary"),
+        referenced_regions=[_outlined(lung, volume) for lung in lungs if lung.any()],
         finding_type=codes.LUNG,
         algorithm_id=_algorithm(model),
         finding_sites=[_site(codes.BOTH)],
@@ -130,11 +140,16 @@ def _summary(
 
 
 def _unsegmented(
-    plan: SegmentPlan, lung: LungMeasurement, model: ModelIdentity, key: AnalysisKey
-) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    plan: SegmentPlan,
+    lung: LungMeasurement,
+    region: hd.sr.ImageRegion,
+    model: ModelIdentity,
+    key: AnalysisKey,
+) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     """Return the numbers of a lung that is all lesion, whose own segment would be empty."""
-    return hd.sr.MeasurementsAndQualitativeEvaluations(
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=key.uid(plan.role), identifier=plan.label),
+        referenced_regions=[region],
         finding_type=codes.LUNG,
         algorithm_id=_algorithm(model),
         finding_sites=[_site(plan.laterality or codes.BOTH)],
@@ -238,6 +253,12 @@ def _diameters(lesion: Lesion) -> list[hd.sr.Measurement]:
         _number(codes.LONG_AXIS, lesion.diameter.long_axis_mm, codes.MILLIMETRE),
         _number(codes.SHORT_AXIS, lesion.diameter.short_axis_mm, codes.MILLIMETRE),
     ]
+
+
+def _outlined(mask: NDArray[np.bool_], volume: Volume) -> hd.sr.ImageRegion:
+    """Return the outline of a mask (slice, row, column) where most of it shows."""
+    index = fullest_slice(mask)
+    return _region(mask[index], volume, index)
 
 
 def _region(plane: NDArray[np.bool_], volume: Volume, index: int) -> hd.sr.ImageRegion:

@@ -1,14 +1,14 @@
-"""The outline in the report is that of the lesion whose diameters stand beside it."""
+"""The outlines in the report: everything tracked has one, and it is of what was measured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from chest_cases import SHAPE, healthy_lungs, make_case
+from chest_cases import SHAPE, both_lungs, healthy_lungs, left_lesion, make_case
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
@@ -61,6 +61,56 @@ def test_the_outline_is_of_the_lesion_that_was_measured(tmp_path: Path) -> None:
     ends = np.array(largest.diameter.long_axis)[:, ::-1] + 0.5
     assert (np.ptp(points, axis=0) >= np.ptp(ends, axis=0)).all()
     assert points[:, 0].max() <= 5, "the outline is of the right lung's lesion (column 4)"
+
+
+def tracked(sr: Dataset) -> dict[str, list[Dataset]]:
+    """Return the content items of all measurement groups under their tracking UID."""
+    found: dict[str, list[Dataset]] = {}
+    for group in items(sr):
+        if group.get("ConceptNameCodeSequence", [Dataset()])[0].get("CodeValue") == "125007":
+            (uid,) = [
+                item.UID
+                for item in group.ContentSequence
+                if item.ConceptNameCodeSequence[0].CodeValue == "112040"
+            ]
+            found.setdefault(str(uid), []).extend(group.ContentSequence)
+    return found
+
+
+def one_lung_all_lesion() -> NDArray[np.uint8]:
+    labels = healthy_lungs()
+    labels[labels == Label.LEFT_LUNG] = Label.LEFT_LESION
+    return labels
+
+
+@pytest.mark.parametrize(
+    "labels", [both_lungs, healthy_lungs, left_lesion, one_lung_all_lesion, lesions_of_two_shapes]
+)
+@pytest.mark.parametrize("enhanced", [False, True], ids=["slices", "multi-frame"])
+def test_everything_that_is_tracked_has_an_outline(
+    labels: Callable[[], NDArray[np.uint8]], *, enhanced: bool, tmp_path: Path
+) -> None:
+    """OHIF 3.13 loses the viewport of the whole report when one tracking UID has none."""
+    case = make_case(tmp_path / "series", labels=labels(), enhanced=enhanced)
+    sr = pydicom.dcmread(case.compose(tmp_path / "out").objects[1].path)
+    groups = tracked(sr)
+    assert groups
+    without = [
+        uid for uid, content in groups.items() if "SCOORD" not in {one.ValueType for one in content}
+    ]
+    assert without == []
+
+
+def test_both_lungs_together_are_outlined_each_for_itself(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    sr = pydicom.dcmread(case.compose(tmp_path / "out").objects[1].path)
+    outlines = [
+        np.array(item.GraphicData, float).reshape(-1, 2)
+        for item in tracked(sr)[case.key.uid("summary")]
+        if item.ValueType == "SCOORD"
+    ]
+    columns = [(points[:, 0].min(), points[:, 0].max()) for points in outlines]
+    assert columns == [pytest.approx((10, 16), abs=0.5), pytest.approx((2, 8), abs=0.5)]
 
 
 def test_an_outline_runs_inside_the_outermost_pixels() -> None:
