@@ -40,7 +40,7 @@ _RECEIVERS = {
     "storescp, 128 KiB PDUs": [*_STORESCP, "-pdu", "131072", "{port}"],
     "rales": [sys.executable, __file__, "--serve", "{folder}", "--port", "{port}"],
 }
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def _measure(command: list[str], series: Path, folder: Path, count: int) -> floa
     arguments = [part.format(folder=folder, port=port) for part in command]
     with subprocess.Popen(arguments, env=_environment()) as receiver:
         try:
-            _wait_for(port)
+            _wait_for(receiver, port)
             begin = time.perf_counter()
             sender = ["storescu", "-R", "-aec", "RALES", "+sd", "127.0.0.1", str(port)]
             senders = [
@@ -120,12 +120,13 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _wait_for(port: int) -> None:
+def _wait_for(receiver: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until the receiver answers an echo."""
     echo = ["echoscu", "-aec", "RALES", "127.0.0.1", str(port)]
     deadline = time.monotonic() + _START_SECONDS
-    while subprocess.run(echo, check=False, capture_output=True).returncode:
-        if time.monotonic() > deadline:
-            raise RuntimeError("the receiver did not start")
+    while (done := subprocess.run(echo, check=False, capture_output=True)).returncode:
+        if receiver.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the receiver did not start: {done.stderr.decode()}")
         time.sleep(0.05)
 
 
