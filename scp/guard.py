@@ -26,8 +26,9 @@ _LOG = logging.getLogger(__name__)
 
 _CONTROL_PDU = 1 << 20
 """Bytes that any PDU may have beside the negotiated maximum (association requests)."""
-_SILENT_CONNECTIONS = 64
-"""Connections that may wait with their association request; beyond, the oldest goes."""
+_SILENT_CONNECTIONS = 32
+"""Connections that may wait with their association request; beyond, the oldest goes. Each
+costs a thread of pynetdicom that looks a thousand times a second."""
 _C_STORE_RQ = 0x0001
 _UID_LENGTH = 64
 _CHATTER = (

@@ -135,11 +135,11 @@ def test_a_release_is_told_before_it_is_answered(
 ) -> None:
     dataset = make_ct()
     with caplog.at_level(logging.INFO, "scp"):
-        for _ in range(20):
+        for _ in range(8):
             assert store(node, dataset).Status == 0x0000
     ended = frozenset({dataset.SeriesInstanceUID})
-    assert intake.ends == [(ended, "SCANNER", AssociationEnd.RELEASED)] * 20
-    assert sum("released: 1 stored" in line for line in caplog.messages) == 20
+    assert intake.ends == [(ended, "SCANNER", AssociationEnd.RELEASED)] * 8
+    assert sum("released: 1 stored" in line for line in caplog.messages) == 8
     assert "4711" not in caplog.text
 
 
@@ -200,7 +200,7 @@ def test_an_end_that_cannot_be_recorded_is_logged(
 
 
 def test_four_associations_at_once_lose_nothing(node: RunningScp, intake: MemoryIntake) -> None:
-    datasets = [make_ct(number=number) for number in range(40)]
+    datasets = [make_ct(number=number) for number in range(16)]
 
     def send(part: list[pydicom.Dataset]) -> set[int]:
         with Scu(node.port) as scu:
@@ -230,9 +230,9 @@ def test_more_associations_than_allowed_are_rejected_for_now(serve: Serve) -> No
 
 def test_health_checks_and_silent_peers_keep_nobody_out(serve: Serve) -> None:
     node = serve(maximum_associations=1)
-    for _ in range(30):
+    for _ in range(8):
         _connect(node).close()
-    silent = [_connect(node) for _ in range(30)]
+    silent = [_connect(node) for _ in range(8)]
     assert store(node, make_ct()).Status == 0x0000
     for connection in silent:
         connection.close()
@@ -243,7 +243,7 @@ def test_connections_that_close_at_once_leave_no_file_handle_behind(node: Runnin
     store(node, make_ct())
     wait_until(lambda: _threads() <= 1)
     before = _open_files()
-    for _ in range(50):
+    for _ in range(20):
         connection = _connect(node)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
