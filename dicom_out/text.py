@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
 
+_SPOKEN = {"1": "", "[hnsf'U]": "HU"}
+
 
 def render_text(sr: Dataset) -> str:
     """Return the content tree of an SR as indented text, one content item a line.
 
-    UIDs, outlines and references are left out; measurements show value and unit.
+    UIDs, outlines and references are left out, and with them the groups that hold nothing
+    else; measurements show value and unit.
     """
     title = str(sr.ConceptNameCodeSequence[0].CodeMeaning)
     flags = f"{sr.get('PreliminaryFlag', '')}, {sr.get('VerificationFlag', '')}"
@@ -21,7 +24,7 @@ def render_text(sr: Dataset) -> str:
 def _lines(item: Dataset, depth: int) -> Iterator[str]:
     for child in item.get("ContentSequence", ()):
         line = _line(child)
-        if line is None:
+        if line is None or _only_located(child):
             continue
         yield "  " * depth + line
         yield from _lines(child, depth + 1)
@@ -34,11 +37,23 @@ def _line(item: Dataset) -> str | None:
     if kind == "CONTAINER":
         return name
     if kind == "NUM":
-        measured = item.MeasuredValueSequence[0]
-        unit = measured.MeasurementUnitsCodeSequence[0].CodeValue
-        return f"{name}: {measured.NumericValue} {unit if unit != '1' else ''}".rstrip()
+        return f"{name}: {_measured(item.MeasuredValueSequence[0])}"
     if kind == "CODE":
         return f"{name}: {item.ConceptCodeSequence[0].CodeMeaning}"
     if kind == "TEXT":
         return f"{name}: {item.TextValue}"
     return None
+
+
+def _only_located(item: Dataset) -> bool:
+    """Tell whether a measurement group says where something is, and no more."""
+    content = item.get("ContentSequence", ())
+    kinds = {child.ValueType for child in content}
+    return "SCOORD" in kinds and "NUM" not in kinds
+
+
+def _measured(value: Dataset) -> str:
+    """Return a number with its unit as people write it, not as UCUM does."""
+    number = f"{float(value.NumericValue):.4f}".rstrip("0").rstrip(".")
+    unit = str(value.MeasurementUnitsCodeSequence[0].CodeValue).strip("{}")
+    return f"{number} {_SPOKEN.get(unit, unit)}".rstrip()

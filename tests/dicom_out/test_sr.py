@@ -22,7 +22,7 @@ from chest_cases import (
     left_lesion,
     make_case,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -178,6 +178,13 @@ def test_each_segment_has_a_volumetric_and_a_planar_group_under_its_tracking_uid
         assert case.series.series_uid in {item.UID for item in series}
 
 
+def all_lesion() -> NDArray[np.uint8]:
+    """Return two lungs, the left one all lesion."""
+    labels = healthy_lungs()
+    labels[labels == Label.LEFT_LUNG] = Label.LEFT_LESION
+    return labels
+
+
 def test_left_is_left_and_right_is_right(tmp_path: Path) -> None:
     sr = read_sr(make_case(tmp_path / "series"), tmp_path / "out")
     assert [laterality(group) for group in groups(sr, "Left lung")] == ["Left", "Left"]
@@ -259,9 +266,7 @@ def test_nothing_found_is_said_with_the_volumes(tmp_path: Path) -> None:
 
 def test_a_lung_that_is_all_lesion_keeps_its_numbers(tmp_path: Path) -> None:
     """Its segment is empty, but its volume and its involvement are what matters most."""
-    labels = healthy_lungs()
-    labels[labels == Label.LEFT_LUNG] = Label.LEFT_LESION
-    case = make_case(tmp_path / "series", labels=labels)
+    case = make_case(tmp_path / "series", labels=all_lesion())
     sr = read_sr(case, tmp_path / "out")
     (group,) = groups(sr, "Left lung")
     assert values(group)["Percent of lung involved"] == (100.0, "%")
@@ -393,6 +398,9 @@ def test_the_text_shows_what_a_reader_wants(tmp_path: Path) -> None:
     assert text.startswith("Imaging Measurement Report\n")
     assert "PRELIMINARY, UNVERIFIED" in text
     assert f"Percent of lung involved: {total.involved_percent:.2f} %" in text
+    assert "Number of lesions: 2 lesions" in text
+    assert f"Attenuation Coefficient: {total.lesion_mean_hu:.2f} HU" in text
+    assert text.count("Tracking Identifier: Left lung") == 1, "not again for its outline"
     assert "research use only" in text
     assert "2.25." not in text, "no UIDs"
     assert all(len(line) == len(line.rstrip()) for line in text.splitlines())
@@ -401,6 +409,7 @@ def test_the_text_shows_what_a_reader_wants(tmp_path: Path) -> None:
 masks = arrays(np.bool_, (7, 9)).filter(lambda mask: bool(mask.any()))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(masks)
 def test_an_outline_runs_between_the_pixels_of_one_part(mask: NDArray[np.bool_]) -> None:
     points = outline(mask)
@@ -423,6 +432,7 @@ def test_an_empty_mask_has_no_outline() -> None:
         outline(np.zeros((3, 3), bool))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(arrays(np.bool_, (4, 3, 3)), st.data())
 def test_the_fullest_slice_has_most_voxels(mask: NDArray[np.bool_], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, 3))
