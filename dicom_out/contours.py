@@ -36,6 +36,20 @@ def part_at(mask: NDArray[np.bool_], row: int, column: int) -> NDArray[np.bool_]
     return part
 
 
+def surrounded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the convex region around all parts of a mask (row, column).
+
+    Raises:
+        ValueError: The mask is empty.
+    """
+    if not mask.any():
+        raise ValueError("nothing is in an empty mask")
+    hull = cv2.convexHull(np.argwhere(mask)[:, ::-1].astype(np.int32))
+    filled = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1)
+    region: NDArray[np.bool_] = filled > 0
+    return region
+
+
 def fullest_slice(mask: NDArray[np.bool_]) -> int:
     """Return the slice in which a mask (slice, row, column) has most voxels."""
     return int(mask.sum(axis=(1, 2)).argmax())

@@ -4,7 +4,8 @@ Each segment has two groups under one tracking UID: a volumetric one (TID 1411) 
 references the segment, and a planar one (TID 1410) with its outline on one slice. OHIF
 (3.13) merges the two. What has no segment of its own (both lungs together, a lung that is all
 lesion) is a volumetric group with outlines: OHIF loses the viewport of the whole report when
-anything tracked has no SCOORD, so that TID 1501 groups are out of the question.
+anything tracked has no SCOORD, so that TID 1501 groups are out of the question. Theirs stand
+on slices of their own, since a viewer prints the numbers of equal outlines over each other.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from chestct.findings import Findings, Lesion, LungMeasurement, Severity, Side
 from chestct.results import AnalysisKey, ModelIdentity
 from chestct.volume import Label, LesionMap, Volume
 from dicom_out import codes
-from dicom_out.contours import fullest_slice, outline, part_at
+from dicom_out.contours import fullest_slice, outline, part_at, surrounded
 from dicom_out.identity import ascii_text
 from dicom_out.seg import LEFT_LUNG, RIGHT_LUNG, SegmentPlan, planned_segments
 
@@ -48,19 +49,24 @@ def measurement_groups(
 ) -> list[Group]:
     """Return every group of the report: both lungs together, each lung, the lesions."""
     lungs_model, lesion_model = models
-    groups: list[Group] = [_summary(findings, volume, lesion_map, lesion_model, key)]
     plans = planned_segments(lesion_map)
+    slices = {plan.role: _slice_of(plan, findings, lesion_map) for plan in plans}
+    taken = set(slices.values())
+    lungs = lesion_map.labels > Label.BACKGROUND
+    index = _free_slice(lungs, taken)
+    around = _region(surrounded(lungs[index]), volume, index)
+    groups: list[Group] = [_summary(findings, around, lesion_model, key)]
     for plan in plans:
         lesion = plan.role == "lesion"
         model = lesion_model if lesion else lungs_model
         tracking = hd.sr.TrackingIdentifier(uid=key.uid(plan.role), identifier=plan.label)
         groups += [
             _volumetric(plan, findings, volume, lesion_map, seg, tracking, model),
-            _planar(plan, findings, volume, lesion_map, tracking, model),
+            _planar(plan, findings, volume, lesion_map, slices[plan.role], tracking, model),
         ]
     drawn = {plan.role for plan in plans}
     return groups + [
-        _unsegmented(plan, lung, _outlined(mask, volume), lungs_model, key)
+        _unsegmented(plan, lung, _outlined(mask, volume, taken | {index}), lungs_model, key)
         for plan, lung, mask in (
             (LEFT_LUNG, findings.left, lesion_map.left_lung()),
             (RIGHT_LUNG, findings.right, lesion_map.right_lung()),
@@ -107,11 +113,7 @@ def _number(
 
 
 def _summary(
-    findings: Findings,
-    volume: Volume,
-    lesion_map: LesionMap,
-    model: ModelIdentity,
-    key: AnalysisKey,
+    findings: Findings, region: hd.sr.ImageRegion, model: ModelIdentity, key: AnalysisKey
 ) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     """Return the group that speaks of both lungs together, also when nothing was found."""
     total = findings.total
@@ -123,10 +125,9 @@ def _summary(
     if findings.severity in _SEVERITIES:
         severity = _SEVERITIES[findings.severity]
         evaluations.append(hd.sr.QualitativeEvaluation(codes.SEVERITY, severity))
-    lungs = (lesion_map.left_lung(), lesion_map.right_lung())
     return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=key.uid("summary"), identifier="Summary"),
-        referenced_regions=[_outlined(lung, volume) for lung in lungs if lung.any()],
+        referenced_regions=[region],
         finding_type=codes.LUNG,
         algorithm_id=_algorithm(model),
         finding_sites=[_site(codes.BOTH)],
@@ -218,6 +219,7 @@ def _planar(
     findings: Findings,
     volume: Volume,
     lesion_map: LesionMap,
+    index: int,
     tracking: hd.sr.TrackingIdentifier,
     model: ModelIdentity,
 ) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
@@ -225,19 +227,15 @@ def _planar(
 
     Of a lung where most of it shows; of the largest lesion, with its axes, where they lie.
     """
-    mask = np.isin(lesion_map.labels, plan.members)
+    plane: NDArray[np.bool_] = np.isin(lesion_map.labels[index], plan.members)
     numbers: list[hd.sr.Measurement] = []
     laterality = _laterality(plan, lesion_map)
     if plan.role == "lesion":
         largest = findings.lesions[0]
-        index = largest.diameter.slice_index
         row, column = largest.diameter.long_axis[0]
-        plane = part_at(mask[index], int(row), int(column))
+        plane = part_at(plane, int(row), int(column))
         numbers = _diameters(largest)
         laterality = codes.LEFT if largest.side is Side.LEFT else codes.RIGHT
-    else:
-        index = fullest_slice(mask)
-        plane = mask[index]
     return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking,
         referenced_region=_region(plane, volume, index),
@@ -255,9 +253,23 @@ def _diameters(lesion: Lesion) -> list[hd.sr.Measurement]:
     ]
 
 
-def _outlined(mask: NDArray[np.bool_], volume: Volume) -> hd.sr.ImageRegion:
-    """Return the outline of a mask (slice, row, column) where most of it shows."""
-    index = fullest_slice(mask)
+def _slice_of(plan: SegmentPlan, findings: Findings, lesion_map: LesionMap) -> int:
+    """Return the slice on which a segment is outlined."""
+    if plan.role == "lesion":
+        return findings.lesions[0].diameter.slice_index
+    return fullest_slice(np.isin(lesion_map.labels, plan.members))
+
+
+def _free_slice(mask: NDArray[np.bool_], taken: set[int]) -> int:
+    """Return the slice that shows most of a mask, if possible none of those ``taken``."""
+    free = mask.copy()
+    free[list(taken)] = False
+    return fullest_slice(free if free.any() else mask)
+
+
+def _outlined(mask: NDArray[np.bool_], volume: Volume, taken: set[int]) -> hd.sr.ImageRegion:
+    """Return the outline of a mask (slice, row, column) on a slice of its own."""
+    index = _free_slice(mask, taken)
     return _region(mask[index], volume, index)
 
 

@@ -101,16 +101,31 @@ def test_everything_that_is_tracked_has_an_outline(
     assert without == []
 
 
-def test_both_lungs_together_are_outlined_each_for_itself(tmp_path: Path) -> None:
-    case = make_case(tmp_path / "series")
+@pytest.mark.parametrize("labels", [both_lungs, healthy_lungs, one_lung_all_lesion])
+def test_the_numbers_of_both_lungs_do_not_lie_over_those_of_one(
+    labels: Callable[[], NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    """A viewer prints the numbers beside the outline: equal outlines make them unreadable."""
+    case = make_case(tmp_path / "series", labels=labels())
     sr = pydicom.dcmread(case.compose(tmp_path / "out").objects[1].path)
-    outlines = [
-        np.array(item.GraphicData, float).reshape(-1, 2)
-        for item in tracked(sr)[case.key.uid("summary")]
-        if item.ValueType == "SCOORD"
-    ]
-    columns = [(points[:, 0].min(), points[:, 0].max()) for points in outlines]
-    assert columns == [pytest.approx((10, 16), abs=0.5), pytest.approx((2, 8), abs=0.5)]
+    regions = {
+        uid: [
+            (
+                item.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID,
+                np.array(item.GraphicData, float).reshape(-1, 2),
+            )
+            for item in content
+            if item.ValueType == "SCOORD"
+        ]
+        for uid, content in tracked(sr).items()
+    }
+    ((image, points),) = regions.pop(case.key.uid("summary"))
+    assert image not in {other for found in regions.values() for other, _ in found}
+    lungs = case.lesion_map.labels > 0
+    images = [source.sop_instance_uid for source in case.volume.sources]
+    rows, columns = np.nonzero(lungs[images.index(image)])
+    assert points.min(axis=0) == pytest.approx([columns.min(), rows.min()], abs=0.5)
+    assert points.max(axis=0) == pytest.approx([columns.max() + 1, rows.max() + 1], abs=0.5)
 
 
 def test_an_outline_runs_inside_the_outermost_pixels() -> None:
