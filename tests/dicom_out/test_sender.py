@@ -6,7 +6,6 @@ import logging
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -197,21 +196,24 @@ def test_a_peer_that_says_nothing_is_given_up(make_object: MakeObject) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         there = Destination(name="x", ae_title="SCP", host="127.0.0.1", port=port)
-        (outcome,) = deliver([make_object()], there, timeout_seconds=0.5)
+        (outcome,) = deliver([make_object()], there, timeout_seconds=1.0)
     assert outcome.kind is OutcomeKind.FAILED
     assert "does not answer" in outcome.message
 
 
-def test_an_abort_is_noticed_before_the_timeout(start_scp: Start, make_object: MakeObject) -> None:
+def test_an_abort_is_noticed_without_waiting_for_the_timeout(
+    start_scp: Start, make_object: MakeObject
+) -> None:
+    """Were it waited for, pytest's own limit would end this test."""
+
     def store(event: Any) -> int:
         event.assoc.abort()
         return 0x0000
 
-    start = time.monotonic()
-    outcomes = deliver([make_object("a"), make_object("b")], start_scp(store), timeout_seconds=60.0)
+    objects = [make_object("a"), make_object("b")]
+    outcomes = deliver(objects, start_scp(store), timeout_seconds=3600.0)
     assert kinds(outcomes) == [OutcomeKind.FAILED] * 2
     assert "ended before this object" in outcomes[1].message
-    assert time.monotonic() - start < 30.0, "it waited for an answer that cannot come"
 
 
 def _reset(client: socket.socket) -> None:
