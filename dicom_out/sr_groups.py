@@ -133,7 +133,7 @@ def _summary(
         finding_sites=[_site(codes.BOTH)],
         measurements=[
             *_lung_numbers(total),
-            _number(codes.COUNT, float(len(findings.lesions)), codes.LESIONS),
+            _number(codes.COUNT, len(findings.lesions), codes.LESIONS),
             _number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS, digits=4),
         ],
         qualitative_evaluations=evaluations,
