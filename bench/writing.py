@@ -1,0 +1,167 @@
+"""Seconds and bytes of SEG and SR of one series, built, verified and on the disk.
+
+``python bench/writing.py [--slices 400] [--size 512] [--rounds 5] [--healthy]``: writes a series
+with empty pixels into a temporary folder (only its headers are read), draws lungs and lesions on
+its grid and composes the results of it again and again in one process. The first round pays
+what a node pays before its first series (``warm_up``) and more; the median is of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from chestct.findings import Method, Presence
+from chestct.geometry import Geometry
+from chestct.results import AnalysisKey, ModelIdentity
+from chestct.series import ReceivedInstance, Series
+from chestct.uids import Uid, derive_uid
+from chestct.volume import Label, LesionMap, SliceSource, Volume
+from dicom_out.compose import SoftwareIdentity, compose, warm_up
+from inference.quantify import measure
+
+_CREATED = datetime(2026, 1, 1, tzinfo=UTC)
+_KIND = Uid(CTImageStorage)
+_SERIES, _STUDY, _FRAME = (derive_uid("bench", role) for role in ("series", "study", "frame"))
+_MODELS = (
+    ModelIdentity(name="lungs", version="1", digest="0" * 64, licence="-"),
+    ModelIdentity(name="lesions", version="1", digest="1" * 64, licence="-"),
+)
+_SOFTWARE = SoftwareIdentity(name="Rales", version="0", station_name="BENCH")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slices", type=int, default=400)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--healthy", action="store_true", help="lungs without a lesion")
+    arguments = parser.parse_args()
+    labels = _labels(arguments.slices, arguments.size, lesions=not arguments.healthy)
+    with TemporaryDirectory(prefix="rales-bench-") as name:
+        _run(Path(name), labels, arguments.rounds)
+
+
+def _run(folder: Path, labels: NDArray[np.uint8], rounds: int) -> None:
+    geometry = Geometry(
+        shape=(labels.shape[0], labels.shape[1], labels.shape[2]),
+        origin=(-180.0, -180.0, -200.0),
+        row_cosines=(1.0, 0.0, 0.0),
+        column_cosines=(0.0, 1.0, 0.0),
+        pixel_spacing=(360.0 / labels.shape[1], 360.0 / labels.shape[2]),
+        slice_spacing=1.0,
+    )
+    series, sources = _write(folder, geometry)
+    volume = Volume(
+        hu=np.where(labels >= Label.LEFT_LESION, -400, -850).astype(np.int16),
+        geometry=geometry,
+        sources=sources,
+        series_uid=_SERIES,
+        frame_of_reference_uid=_FRAME,
+    )
+    lesion_map = LesionMap(labels=labels, geometry=geometry)
+    score = 0.9 if lesion_map.lesion().any() else 0.1
+    findings = measure(volume, lesion_map, Presence(score=score, operating_point=0.5), Method())
+    start = time.perf_counter()
+    warm_up()
+    warming = time.perf_counter() - start
+    seconds = []
+    for number in range(rounds + 1):
+        key = AnalysisKey(
+            series_uid=_SERIES,
+            instances_digest=series.digest,
+            models_digest="bench",
+            config_digest=str(number),
+        )
+        start = time.perf_counter()
+        results = compose(
+            series=series,
+            volume=volume,
+            lesion_map=lesion_map,
+            findings=findings,
+            models=_MODELS,
+            key=key,
+            predecessor=None,
+            folder=folder,
+            created=_CREATED,
+            software=_SOFTWARE,
+        )
+        seconds.append(time.perf_counter() - start)
+    print(f"{'x'.join(str(side) for side in labels.shape)} voxels, {len(findings.lesions)} lesions")
+    print(f"warm up  {warming:6.2f} s")
+    print(f"first    {seconds[0]:6.2f} s")
+    print(f"warm     {statistics.median(seconds[1:]):6.2f} s   median of {rounds}")
+    for item in results.objects:
+        print(f"{item.role:8} {item.path.stat().st_size:10d} bytes")
+    print(f"peak     {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:6.0f} MB")
+
+
+def _labels(slices: int, size: int, *, lesions: bool) -> NDArray[np.uint8]:
+    """Return two ellipsoids with balls in them, about as much lung as a chest has."""
+    z, y, x = (np.linspace(-1, 1, count) for count in (slices, size, size))
+    labels = np.zeros((slices, size, size), np.uint8)
+    for index in range(slices):
+        for sign, lung in ((1, Label.LEFT_LUNG), (-1, Label.RIGHT_LUNG)):
+            across, deep = np.meshgrid((x - sign * 0.42) / 0.33, y / 0.55)
+            inside = across**2 + deep**2 + (z[index] / 0.85) ** 2 < 1
+            labels[index][inside] = lung
+            if lesions:
+                ball = (across - 0.3) ** 2 + (deep - 0.4) ** 2 + (z[index] / 0.85 + 0.3) ** 2
+                labels[index][inside & (ball < 1 / 16)] = lung + 2
+    return labels
+
+
+def _write(folder: Path, geometry: Geometry) -> tuple[Series, tuple[SliceSource, ...]]:
+    count, rows, columns = geometry.shape
+    instances, sources = [], []
+    for index in range(count):
+        uid = derive_uid("bench", "instance", str(index))
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+        dataset.SOPClassUID, dataset.SOPInstanceUID = _KIND, uid
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = _STUDY, _SERIES
+        dataset.FrameOfReferenceUID, dataset.Modality = _FRAME, "CT"
+        dataset.PatientName, dataset.PatientID = "Bench^Series", "BENCH"
+        dataset.InstanceNumber = index + 1
+        dataset.ImagePositionPatient = list(geometry.slice_position(index))
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        dataset.PixelSpacing = list(geometry.pixel_spacing)
+        dataset.SliceThickness = 1
+        dataset.Rows, dataset.Columns = rows, columns
+        dataset.PixelData = bytes(2 * rows * columns)
+        dataset["PixelData"].VR = "OW"
+        path = folder / f"{index:04d}.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        instances.append(
+            ReceivedInstance(
+                path=path,
+                sop_class_uid=_KIND,
+                sop_instance_uid=uid,
+                series_uid=_SERIES,
+                study_uid=_STUDY,
+                patient_key="",
+                transfer_syntax_uid=Uid(ExplicitVRLittleEndian),
+                content_digest="",
+                size=0,
+                received_at=_CREATED,
+                calling_ae="",
+            )
+        )
+        sources.append(SliceSource(sop_class_uid=_KIND, sop_instance_uid=uid))
+    return Series.of(instances), tuple(sources)
+
+
+if __name__ == "__main__":
+    main()
