@@ -41,4 +41,7 @@ def test_succeeds_only_when_this_node_answers(title: str, status: int, tmp_path:
     try:
         assert health(server.server_address[1], tmp_path) == status
     finally:
-        server.shutdown()
+        associations = server.active_associations
+        node.shutdown()
+        for association in associations:
+            association.join(10)

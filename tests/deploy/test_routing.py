@@ -57,7 +57,11 @@ def node() -> Iterator[Rales]:
     server = node.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     fake.port = server.server_address[1]
     yield fake
-    server.shutdown()
+    # Orthanc keeps its associations open for a while.
+    associations = server.active_associations
+    node.shutdown()
+    for association in associations:
+        association.join(10)
 
 
 @pytest.fixture(scope="module")
