@@ -22,6 +22,8 @@ _DENSE_REACH_MM = 25.0
 _LEAST_LUNGS_ML = 400.0
 _LEAST_SHARE = 0.08
 """A component smaller than this part of the largest one is no lung."""
+_GAS_HU = -920.0
+_LEAST_GAS_ML = 3.0
 _SMALL_LUNG_ML = 300.0
 _CUT_MM2 = 800.0
 _SIDES = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
@@ -54,9 +56,9 @@ def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[floa
     sides = _predict(volume, model, progress)
     airways = central_airways(volume)
     smooth = ndimage.uniform_filter(volume.hu.astype(np.float32), size=(1, 3, 3))
-    core = (sides > 0) & (smooth < _AERATED_HU) & ~airways
-    core = _lung_components(core, volume.geometry.voxel_ml)
-    sides[airways] = Label.BACKGROUND
+    aerated = (sides > 0) & (smooth < _AERATED_HU) & ~airways
+    core = _lung_components(aerated, volume.geometry.voxel_ml)
+    sides[airways | _gas(aerated & ~core, volume)] = Label.BACKGROUND
     sides = _without_islands(sides, core)
     for index in range(len(sides)):
         sides[index] = _slice_of_lung(sides[index], core[index], volume.geometry.pixel_spacing)
@@ -102,6 +104,18 @@ def _lung_components(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.boo
         keep[number] = overlap >= 0.5 * (own.stop - own.start)
     kept: NDArray[np.bool_] = keep[labels]
     return kept
+
+
+def _gas(dropped: NDArray[np.bool_], volume: Volume) -> NDArray[np.bool_]:
+    """Return the pure gas outside the core: stomach and bowel, not lung cut off by disease."""
+    labels, count = ndimage.label(dropped)
+    numbers = np.arange(1, count + 1)
+    is_gas = np.zeros(count + 1, dtype=bool)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    is_gas[1:] = sizes * volume.geometry.voxel_ml >= _LEAST_GAS_ML
+    is_gas[1:] &= np.asarray(ndimage.median(volume.hu, labels, numbers)) < _GAS_HU
+    gas: NDArray[np.bool_] = is_gas[labels]
+    return gas
 
 
 def _without_islands(sides: NDArray[np.uint8], core: NDArray[np.bool_]) -> NDArray[np.uint8]:

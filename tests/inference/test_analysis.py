@@ -1,0 +1,211 @@
+"""The whole reading of phantoms whose truth is known, with models that look at HU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hu_models import RULE, LesionsKnown, LungsByHu, LungsKnown, models
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from chestct.errors import ModelError, RejectReason, SeriesRejected
+from chestct.findings import Method, Severity
+from chestct.geometry import Geometry
+from chestct.uids import derive_uid
+from chestct.volume import SliceSource, Volume
+from inference.analysis import Stage, analyse
+from inference.lungs import Lungs, delineate
+from inference.phantom import Thorax
+
+METHOD = Method()
+
+
+def volume_of(thorax: Thorax, hu: NDArray[np.int16] | None = None) -> Volume:
+    hu = thorax.hu if hu is None else hu
+    source = SliceSource(sop_class_uid=derive_uid("c"), sop_instance_uid=derive_uid("i"))
+    return Volume(
+        hu=hu.copy(),
+        geometry=Geometry(
+            shape=hu.shape,
+            origin=thorax.origin,
+            row_cosines=(1.0, 0.0, 0.0),
+            column_cosines=(0.0, 1.0, 0.0),
+            pixel_spacing=thorax.spacing[1:],
+            slice_spacing=thorax.spacing[0],
+        ),
+        sources=(source,) * hu.shape[0],
+        series_uid=derive_uid("s"),
+        frame_of_reference_uid=derive_uid("f"),
+    )
+
+
+def known(thorax: Thorax) -> LungsKnown:
+    return LungsKnown(left=thorax.left_lung, right=thorax.right_lung)
+
+
+def ill(thorax: Thorax) -> LesionsKnown:
+    return LesionsKnown(lesion=thorax.lesion > 0)
+
+
+def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+def lungs_of(volume: Volume, model: LungsByHu) -> Lungs:
+    return delineate(volume, model, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def dark_lungs(small_thorax: Thorax) -> Lungs:
+    return lungs_of(volume_of(small_thorax), LungsByHu())
+
+
+def test_a_lesion_is_found_measured_and_reported_by_stage(small_thorax: Thorax) -> None:
+    seen: list[tuple[Stage, float]] = []
+    analysis = analyse(
+        volume_of(small_thorax),
+        models(known(small_thorax), ill(small_thorax)),
+        METHOD,
+        lambda stage, part: seen.append((stage, part)),
+    )
+    assert analysis.findings.presence.positive
+    assert analysis.findings.severity is not Severity.NONE
+    assert dice(analysis.lesion_map.lesion(), small_thorax.lesion > 0) > 0.95
+    assert dice(analysis.lesion_map.left_lung(), small_thorax.left_lung) > 0.95
+    assert dice(analysis.lesion_map.right_lung(), small_thorax.right_lung) > 0.95
+    assert list(analysis.seconds) == list(Stage)
+    assert list(dict.fromkeys(stage for stage, _ in seen)) == list(Stage)
+    for stage in Stage:
+        parts = [part for one, part in seen if one is stage]
+        assert (parts[0], parts[-1]) == (0.0, 1.0)
+        assert parts == sorted(parts)
+
+
+def test_a_healthy_chest_comes_out_clean_and_is_not_read_twice(healthy_thorax: Thorax) -> None:
+    lesions = ill(healthy_thorax)
+    volume = volume_of(healthy_thorax)
+    analysis = analyse(volume, models(known(healthy_thorax), lesions), METHOD, lambda *_: None)
+    assert not analysis.findings.presence.positive
+    assert not analysis.lesion_map.lesion().any()
+    assert analysis.findings.lesions == ()
+    assert analysis.findings.severity is Severity.NONE
+    inside = np.flatnonzero((analysis.lesion_map.labels > 0).any(axis=(1, 2)))
+    assert lesions.read == inside[:: RULE.stride].tolist()
+
+
+def test_when_positive_every_slice_of_the_lungs_is_read_once(small_thorax: Thorax) -> None:
+    lesions = ill(small_thorax)
+    volume = volume_of(small_thorax)
+    analysis = analyse(volume, models(known(small_thorax), lesions), METHOD, lambda *_: None)
+    inside = np.flatnonzero((analysis.lesion_map.labels > 0).any(axis=(1, 2)))
+    assert sorted(lesions.read) == inside.tolist()
+
+
+def test_lesions_lie_in_lungs_and_none_is_smaller_than_the_method_says(
+    small_thorax: Thorax,
+) -> None:
+    method = replace(METHOD, minimum_lesion_ml=5.0)
+    analysis = analyse(
+        volume_of(small_thorax),
+        models(known(small_thorax), ill(small_thorax)),
+        method,
+        lambda *_: None,
+    )
+    assert analysis.findings.lesions
+    assert min(lesion.volume_ml for lesion in analysis.findings.lesions) >= 5.0
+    both = analysis.lesion_map.left_lung() | analysis.lesion_map.right_lung()
+    assert not (analysis.lesion_map.lesion() & ~both).any()
+
+
+def test_a_lesion_model_without_a_rule_is_refused(small_thorax: Thorax) -> None:
+    lesions = replace(ill(small_thorax), presence=None)
+    with pytest.raises(ModelError, match="presence"):
+        analyse(
+            volume_of(small_thorax), models(known(small_thorax), lesions), METHOD, lambda *_: None
+        )
+
+
+def test_air_in_the_trachea_is_no_lung(small_thorax: Thorax, dark_lungs: Lungs) -> None:
+    """The model calls all air inside the body lung."""
+    outside = ~(small_thorax.left_lung | small_thorax.right_lung)
+    above = slice(40, None)
+    trachea = outside[above] & (small_thorax.hu[above] < -850)
+    assert not (dark_lungs.labels[above].astype(bool) & trachea).any()
+
+
+def test_gas_beside_a_lung_is_dropped(small_thorax: Thorax) -> None:
+    """A stomach in the chest (hiatal hernia) that the model takes for lung."""
+    both = small_thorax.left_lung | small_thorax.right_lung
+    away = ndimage.distance_transform_edt(~both, sampling=small_thorax.spacing)
+    soft = (small_thorax.hu > -100) & (away > 8)
+    left = small_thorax.left_lung[30]
+    inside = np.zeros(left.shape, np.uint8)
+    cv2.fillConvexPoly(inside, cv2.convexHull(np.argwhere(left)[:, ::-1].astype(np.int32)), 1)
+    gas = np.zeros(both.shape, bool)
+    gas[28:33] = soft[28:33] & inside.astype(bool) & (away[28:33] < 22)
+    assert small_thorax.volume_ml(gas) > 5, "the heart lies beside the left lung"
+    hu = np.where(gas, -985, small_thorax.hu).astype(np.int16)
+    model = LungsKnown(left=small_thorax.left_lung | gas, right=small_thorax.right_lung)
+    lungs = lungs_of(volume_of(small_thorax, hu), model)
+    assert (lungs.labels[gas] > 0).mean() < 0.2
+
+
+def test_lungs_are_whole_but_for_what_the_model_left_out(
+    small_thorax: Thorax, dark_lungs: Lungs
+) -> None:
+    truth = small_thorax.left_lung | small_thorax.right_lung
+    assert dice(dark_lungs.labels > 0, truth) > 0.93
+
+
+def test_consolidation_that_the_model_sees_stays_in_the_lung(small_thorax: Thorax) -> None:
+    lungs = lungs_of(volume_of(small_thorax), known(small_thorax))
+    dense = (small_thorax.lesion == 2) & small_thorax.left_lung
+    assert (lungs.labels[dense] > 0).mean() > 0.85
+
+
+def test_gas_outside_the_lungs_is_dropped(small_thorax: Thorax) -> None:
+    """A bubble in the belly, below the lungs, that the model takes for lung."""
+    hu = small_thorax.hu
+    below = np.full((6, *hu.shape[1:]), 40, np.int16)
+    below[2:4, 60:72, 95:110] = -950
+    hu = np.concatenate([below, hu])
+    lungs = lungs_of(volume_of(small_thorax, hu), LungsByHu())
+    assert not lungs.labels[:5].any()
+
+
+def test_no_lungs_no_chest(small_thorax: Thorax) -> None:
+    water = np.where(small_thorax.hu > -300, small_thorax.hu, 40).astype(np.int16)
+    with pytest.raises(SeriesRejected) as caught:
+        lungs_of(volume_of(small_thorax, water), LungsByHu())
+    assert caught.value.reason is RejectReason.NO_LUNGS
+
+
+def test_a_cut_lung_is_flagged(small_thorax: Thorax) -> None:
+    middle = slice(25, 50)
+    part = replace(
+        small_thorax,
+        hu=small_thorax.hu[middle],
+        left_lung=small_thorax.left_lung[middle],
+        right_lung=small_thorax.right_lung[middle],
+        lesion=small_thorax.lesion[middle],
+    )
+    flags = lungs_of(volume_of(part), known(part)).quality_flags
+    assert any("first and the last slice" in flag for flag in flags)
+    whole = lungs_of(volume_of(small_thorax), known(small_thorax)).quality_flags
+    assert not any("slice" in flag for flag in whole)
+
+
+def test_swapped_sides_are_flagged(small_thorax: Thorax) -> None:
+    swapped = LungsKnown(left=small_thorax.right_lung, right=small_thorax.left_lung)
+    flags = lungs_of(volume_of(small_thorax), swapped).quality_flags
+    assert any("could not be told apart" in flag for flag in flags)
+
+
+def test_a_missing_lung_is_flagged(small_thorax: Thorax) -> None:
+    nothing = np.zeros_like(small_thorax.left_lung)
+    only = LungsKnown(left=nothing, right=small_thorax.right_lung)
+    flags = lungs_of(volume_of(small_thorax), only).quality_flags
+    assert any("left lung is small or missing" in flag for flag in flags)

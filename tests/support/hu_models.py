@@ -1,0 +1,88 @@
+"""Models without weights: lungs by Hounsfield units, or what is known of a phantom.
+
+They answer as real ones do: on the volume's own grid, for the slices that were asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from chestct.results import ModelIdentity
+from chestct.volume import Volume
+from inference.ports import ModelSet, PresenceRule
+
+RULE = PresenceRule(top_area_mm2=200.0, slices=3, stride=2, operating_point=0.5)
+
+
+@dataclass
+class LungsByHu:
+    """Everything inside the body that is dark is lung; patient x decides the side.
+
+    It takes airways and bowel gas for lung, and leaves consolidation out: what a network
+    does at its worst, and what the delineation must repair.
+    """
+
+    classes: tuple[str, ...] = ("background", "right", "left")
+    threshold: float = 0.5
+    presence: PresenceRule | None = None
+    identity: ModelIdentity = field(
+        default_factory=lambda: ModelIdentity(name="hu", version="1", digest="0" * 64, licence="-")
+    )
+
+    def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
+        """Return 0 or 1 (slice, class, row, column)."""
+        found = np.zeros((len(slices), 3, *volume.geometry.shape[1:]), np.float32)
+        columns = np.arange(volume.geometry.shape[2], dtype=float)
+        middle = np.full_like(columns, volume.geometry.shape[1] / 2)
+        x = volume.geometry.to_patient(np.stack([0 * columns, middle, columns], axis=1))[:, 0]
+        for place, index in enumerate(slices):
+            body = ndimage.binary_fill_holes(volume.hu[index] > -300)
+            lung = body & (volume.hu[index] < -300)
+            found[place, 1] = lung & (x < 0)
+            found[place, 2] = lung & (x >= 0)
+        found[:, 0] = 1 - found[:, 1] - found[:, 2]
+        return found
+
+
+@dataclass
+class LungsKnown(LungsByHu):
+    """A perfect network: the truth of a phantom, dense lesions included."""
+
+    left: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((1, 1, 1), bool))
+    right: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((1, 1, 1), bool))
+
+    def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
+        """Return 0 or 1 (slice, class, row, column)."""
+        assert self.right.shape == volume.hu.shape
+        right, left = self.right[list(slices)], self.left[list(slices)]
+        return np.stack([~(right | left), right, left], axis=1).astype(np.float32)
+
+
+@dataclass
+class LesionsKnown:
+    """Knows the lesions of a phantom; ``read`` keeps the slices that were asked for."""
+
+    lesion: NDArray[np.bool_]
+    classes: tuple[str, ...] = ("lesion",)
+    threshold: float = 0.5
+    presence: PresenceRule | None = RULE
+    identity: ModelIdentity = field(
+        default_factory=lambda: ModelIdentity(name="hu", version="2", digest="1" * 64, licence="-")
+    )
+    read: list[int] = field(default_factory=list)
+
+    def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
+        """Return 0.9 or 0.1 (slice, 1, row, column)."""
+        assert self.lesion.shape == volume.hu.shape
+        self.read += slices
+        return np.where(self.lesion[list(slices)][:, None], 0.9, 0.1).astype(np.float32)
+
+
+def models(lungs: LungsByHu, lesions: LesionsKnown) -> ModelSet:
+    """Return both as the analysis takes them."""
+    return ModelSet(lungs=lungs, lesions=lesions, provider="none")
