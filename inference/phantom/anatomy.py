@@ -15,6 +15,7 @@ Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 AIR, FAT, MUSCLE, BLOOD, LIVER, SPLEEN, CARTILAGE = -1000.0, -95.0, 45.0, 45.0, 60.0, 52.0, 110.0
+RECESS_MM = -150.0
 MARROW, CORTEX, DISC, CANAL = 180.0, 650.0, 85.0, 15.0
 
 
@@ -83,11 +84,12 @@ def paint(patient: Patient, x: Plane, y: Plane, z: float) -> Slice:
     middle = _mediastinum(x, y, z, half_depth)
     spine = _ellipse(x, y, 0, half_depth * 0.82, 25, 24) < 1
     above = z > _diaphragm(patient, x, y)
-    lungs = cavity & above & ~middle & ~heart & ~spine & (z < 126)
+    vessels = _great_vessels(x, y, z) & cavity & ~spine
+    lungs = cavity & above & ~middle & ~heart & ~spine & ~vessels & (z < 126)
     _abdomen(hu, patient, x, y, z, cavity & ~above & ~spine)
-    hu[cavity & above & middle] = -30
+    hu[cavity & above & middle & ~spine] = -30
     hu[heart & cavity & above] = BLOOD
-    _great_vessels(hu, patient, x, y, z, cavity)
+    hu[vessels] = BLOOD + patient.contrast_hu
     return Slice(hu=hu, left=lungs & (x > 0), right=lungs & (x < 0))
 
 
@@ -129,10 +131,10 @@ def _bones(hu: Plane, x: Plane, y: Plane, z: float, width: float, depth: float) 
     level = np.mod(z + slope + 6, 25) - 12.5
     rib = (off**2 / 4.2**2 + level**2 / 6.2**2) < 1
     front = (y < -0.72 * shell_y) & (np.abs(x) < 55)
-    low = z < -125
-    hu[rib & ~low] = np.where(front, CARTILAGE, CORTEX)[rib & ~low]
-    marrow = (off**2 / 2.4**2 + level**2 / 4.2**2) < 1
-    hu[marrow & ~front & ~low] = MARROW
+    if z >= -125:
+        hu[rib] = np.where(front, CARTILAGE, CORTEX)[rib]
+        marrow = (off**2 / 2.4**2 + level**2 / 4.2**2) < 1
+        hu[marrow & ~front] = MARROW
     if -70 < z < 85:
         hu[_ellipse(x, y, 0, -depth - 8, 19, 7) < 1] = CORTEX * 0.6
         hu[_ellipse(x, y, 0, -depth - 8, 16, 4.5) < 1] = MARROW
@@ -143,7 +145,8 @@ def _bones(hu: Plane, x: Plane, y: Plane, z: float, width: float, depth: float) 
     hu[_ellipse(x, y, 0, center + 27, 17, 12) < 1] = CORTEX * 0.75
     hu[_ellipse(x, y, 0, center + 26, 9, 8.5) < 1] = CANAL
     if not disc:
-        hu[_ellipse(x, y, 0, center + 50, 4, 15) < 1] = CORTEX * 0.7
+        in_muscle = hu == MUSCLE
+        hu[in_muscle & (_ellipse(x, y, 0, center + 50, 4, 15) < 1)] = CORTEX * 0.7
         hu[_ellipse(x, y, 0, center + 24, 36, 5) < 1] = CORTEX * 0.6
         hu[_ellipse(x, y, 0, center + 26, 9, 8.5) < 1] = CANAL
 
@@ -167,10 +170,16 @@ def _mediastinum(x: Plane, y: Plane, z: float, depth: float) -> Mask:
 
 
 def _diaphragm(patient: Patient, x: Plane, y: Plane) -> Plane:
-    """Return the height of the diaphragm: two domes, deepest in the posterior recess."""
-    right = patient.dome_right_mm - (((x + 68) / 70) ** 2 + ((y + 8) / 78) ** 2) * 46
-    left = patient.dome_left_mm - (((x - 72) / 66) ** 2 + ((y + 4) / 78) ** 2) * 42
-    height: Plane = np.where(x < 0, right, left).astype(np.float32)
+    """Return the height of the diaphragm: two domes, deepest in the posterior recess.
+
+    The recess ends above the lowest slice, so that lungs are whole, as their volumes claim.
+    """
+    right = (((x + 68) / 70) ** 2 + ((y + 8) / 78) ** 2) * 46
+    left = (((x - 72) / 66) ** 2 + ((y + 4) / 78) ** 2) * 42
+    dome = np.where(x < 0, patient.dome_right_mm, patient.dome_left_mm)
+    deepest = dome - RECESS_MM
+    fall = 1 - np.exp(-np.where(x < 0, right, left) / deepest)
+    height: Plane = (dome - deepest * fall).astype(np.float32)
     return height
 
 
@@ -190,18 +199,20 @@ def _abdomen(hu: Plane, patient: Patient, x: Plane, y: Plane, z: float, inside: 
             hu[inside & (_ellipse(x, y, cx, cy, r, r * 0.8) < 1)] = -970
 
 
-def _great_vessels(hu: Plane, patient: Patient, x: Plane, y: Plane, z: float, cavity: Mask) -> None:
-    blood = BLOOD + patient.contrast_hu
+def _great_vessels(x: Plane, y: Plane, z: float) -> Mask:
+    """Return aorta, superior vena cava, pulmonary trunk, and the arteries of head and arms."""
+    circles = []
     if z < 52:
-        hu[cavity & (_ellipse(x, y, 24, 48, 12.5, 12.5) < 1)] = blood
+        circles.append((24, 48, 12.5))
     if -25 < z < 50:
-        hu[cavity & (_ellipse(x, y, -14, -26, 15, 15) < 1)] = blood
-        hu[cavity & (_ellipse(x, y, -30, -10, 9, 9) < 1)] = blood
-    if 42 < z < 62:
-        arch = _ellipse(x - 0.25 * y, y, 4, 12, 13, 42) < 1
-        hu[cavity & arch] = blood
+        circles += [(-14, -26, 15), (-30, -10, 9)]
     if -12 < z < 22:
-        hu[cavity & (_ellipse(x, y, 14, -22, 15, 13) < 1)] = blood
+        circles.append((14, -22, 14))
     if z > 60:
-        for cx, cy in ((-22, -8), (-12, -24), (14, -14), (26, -2)):
-            hu[_ellipse(x, y, cx, cy, 5.5, 5.5) < 1] = blood
+        circles += [(-22, -8, 5.5), (-12, -24, 5.5), (14, -14, 5.5), (26, -2, 5.5)]
+    vessels = np.zeros(x.shape, dtype=bool)
+    for cx, cy, radius in circles:
+        vessels |= _ellipse(x, y, cx, cy, radius, radius) < 1
+    if 42 < z < 62:
+        vessels |= _ellipse(x - 0.25 * y, y, 4, 12, 13, 42) < 1
+    return vessels
