@@ -121,16 +121,16 @@ def _lesion(
 def _diameter(member: NDArray[np.bool_], start: NDArray[np.int64], geometry: Geometry) -> Diameter:
     """Find the longest axial diameter over all slices of a lesion.
 
+    Of one connected part of a slice, never from part to part through what lies between.
     Between pixel centres of the outline; a single pixel measures its own width.
     """
     best: tuple[float, int, Points, Points] | None = None
     for index, plane in enumerate(member):
-        if not plane.any():
-            continue
-        hull = _hull(plane)
-        ends, length = _longest(hull * geometry.pixel_spacing)
-        if best is None or length > best[0]:
-            best = (length, index, hull, hull[list(ends)])
+        for part in _parts(plane):
+            hull = _hull(part)
+            ends, length = _longest(hull * geometry.pixel_spacing)
+            if best is None or length > best[0]:
+                best = (length, index, hull, hull[list(ends)])
     assert best is not None, "a lesion has a voxel"
     length, index, hull, axis = best
     offset = start[1:]
@@ -143,6 +143,12 @@ def _diameter(member: NDArray[np.bool_], start: NDArray[np.int64], geometry: Geo
         short_axis_mm=max(across, pixel),
         long_axis=((float(r0), float(c0)), (float(r1), float(c1))),
     )
+
+
+def _parts(plane: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Return the connected parts (8-neighbourhood) of a slice of a lesion."""
+    count, parts = cv2.connectedComponents(plane.astype(np.uint8), connectivity=8)
+    return [parts == number for number in range(1, count)]
 
 
 def _hull(plane: NDArray[np.bool_]) -> Points:

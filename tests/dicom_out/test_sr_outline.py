@@ -144,3 +144,16 @@ def test_the_outline_of_one_pixel_surrounds_its_centre() -> None:
     points = outline(mask)
     assert len(points) >= 4
     assert (points.min(axis=0) + points.max(axis=0)) / 2 == pytest.approx([17.5, 0.5])
+
+
+def test_a_diameter_never_spans_two_parts_of_a_slice(tmp_path: Path) -> None:
+    """A lesion whose parts meet in another slice: what is outlined is as long as is said."""
+    labels = healthy_lungs()
+    labels[2, 4:8, 3:5] = Label.RIGHT_LESION
+    labels[2, 12:18, 3:5] = Label.RIGHT_LESION
+    labels[3, 7:13, 3:5] = Label.RIGHT_LESION
+    case = make_case(tmp_path / "series", labels=labels)
+    (lesion,) = case.findings.lesions
+    row_spacing, column_spacing = case.volume.geometry.pixel_spacing
+    longest = float(np.hypot(5 * row_spacing, column_spacing))
+    assert lesion.diameter.long_axis_mm == pytest.approx(longest)
