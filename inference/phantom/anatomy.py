@@ -131,7 +131,7 @@ def _bones(hu: Plane, x: Plane, y: Plane, z: float, width: float, depth: float) 
     level = np.mod(z + slope + 6, 25) - 12.5
     rib = (off**2 / 4.2**2 + level**2 / 6.2**2) < 1
     front = (y < -0.72 * shell_y) & (np.abs(x) < 55)
-    if z >= -125:
+    if -125 <= z <= 126:
         hu[rib] = np.where(front, CARTILAGE, CORTEX)[rib]
         marrow = (off**2 / 2.4**2 + level**2 / 4.2**2) < 1
         hu[marrow & ~front] = MARROW

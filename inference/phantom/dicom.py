@@ -42,7 +42,12 @@ def write_series(
 
     Files are named and numbered from the head down, as scanners do. Any transfer syntax
     that pydicom can encode is possible.
+
+    Raises:
+        ValueError: The retired big endian, for which the pixels are not swapped.
     """
+    if not transfer_syntax.is_little_endian:
+        raise ValueError(f"{transfer_syntax.name} is retired")
     identity = identity or PhantomIdentity()
     folder.mkdir(parents=True, exist_ok=True)
     count = thorax.hu.shape[0]

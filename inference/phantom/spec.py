@@ -40,6 +40,12 @@ class LesionSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.kind, LesionKind):
             raise TypeError(f"{self.kind!r} is no LesionKind")
+        if self.side not in ("left", "right"):
+            raise ValueError(f"{self.side!r} is neither left nor right")
+        if not all(0 <= at <= 1 for at in self.center):
+            raise ValueError(f"{self.center} lies outside the lung's box, 0..1")
+        if not all(radius > 0 for radius in self.radius_mm):
+            raise ValueError(f"radii {self.radius_mm} mm are not all positive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

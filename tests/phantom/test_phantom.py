@@ -2,11 +2,21 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import JPEG2000Lossless
+from click.testing import CliRunner
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from inference.phantom import (
     LesionKind,
@@ -18,6 +28,7 @@ from inference.phantom import (
     small_spec,
     write_series,
 )
+from inference.phantom import __main__ as command
 
 
 def test_the_lungs_are_apart_and_on_their_sides(small_thorax: Thorax) -> None:
@@ -74,6 +85,63 @@ def test_a_kind_that_is_no_kind_is_refused() -> None:
         )
     with pytest.raises(TypeError, match="no Kernel"):
         PhantomSpec(kernel="B31f")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"side": "Left"}, "neither left nor right"),
+        ({"center": (0.5, 1.2, 0.5)}, "outside the lung"),
+        ({"radius_mm": (9.0, 0.0, 9.0)}, "not all positive"),
+    ],
+)
+def test_a_lesion_that_would_lie_elsewhere_is_refused(wrong: dict[str, Any], said: str) -> None:
+    right: dict[str, Any] = {"side": "left", "center": (0.5, 0.5, 0.5), "radius_mm": (9, 9, 9)}
+    with pytest.raises(ValueError, match=said):
+        LesionSpec(kind=LesionKind.GROUND_GLASS, **(right | wrong))
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEGLSLossless],
+)
+def test_every_transfer_syntax_gives_the_same_voxels(syntax: UID, tmp_path: Path) -> None:
+    thorax = make_thorax(small_spec(shape=(3, 32, 32), pixel_spacing_mm=11.0, lesions=()))
+    for index, path in enumerate(write_series(thorax, tmp_path, transfer_syntax=syntax)):
+        dataset = pydicom.dcmread(path)
+        assert dataset.file_meta.TransferSyntaxUID == syntax
+        assert np.array_equal(dataset.pixel_array.astype(int) - 1024, thorax.hu[index])
+
+
+def test_big_endian_is_refused(small_thorax: Thorax, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="retired"):
+        write_series(small_thorax, tmp_path, transfer_syntax=ExplicitVRBigEndian)
+
+
+def test_the_command_writes_a_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = small_spec(shape=(6, 64, 64), slice_spacing_mm=50.0, pixel_spacing_mm=5.9, lesions=())
+    monkeypatch.setattr(command, "healthy_spec", lambda: small)
+    result = CliRunner().invoke(
+        command.main, ["--healthy", "--seed", "3", "--out", str(tmp_path / "new")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "6 slices" in result.output
+    assert "lesions 0.0 ml" in result.output
+    headers = [pydicom.dcmread(path) for path in (tmp_path / "new").iterdir()]
+    assert len(headers) == 6
+    assert {header.DeviceSerialNumber for header in headers} == {"3"}
+    assert len({header.SOPInstanceUID for header in headers}) == 6
+    assert len({header.SeriesInstanceUID for header in headers}) == 1
+
+
+def test_given_uids_are_kept(small_thorax: Thorax, tmp_path: Path) -> None:
+    identity = PhantomIdentity(
+        study_uid="1.2.3", series_uid="1.2.4", frame_of_reference_uid="1.2.5"
+    )
+    dataset = pydicom.dcmread(write_series(small_thorax, tmp_path, identity)[0])
+    assert dataset.StudyInstanceUID == "1.2.3"
+    assert dataset.SeriesInstanceUID == "1.2.4"
+    assert dataset.FrameOfReferenceUID == "1.2.5"
 
 
 def test_the_files_hold_the_voxels_in_order(small_thorax: Thorax, small_series: Path) -> None:
