@@ -72,8 +72,8 @@ def test_the_phantom_is_measured_as_it_was_made(small_thorax: Thorax) -> None:
         assert measured.lesion_ml == pytest.approx(thorax.volume_ml(lung & ill))
     both = thorax.left_lung | thorax.right_lung
     assert found.total.involved_percent == pytest.approx(100 * (both & ill).sum() / both.sum())
-    glass, dense = found.lesions
-    assert (glass.side, dense.side) == (Side.RIGHT, Side.LEFT)
+    glass = next(lesion for lesion in found.lesions if lesion.side is Side.RIGHT)
+    dense = next(lesion for lesion in found.lesions if lesion.side is Side.LEFT)
     assert glass.high_opacity_percent < 15
     assert dense.high_opacity_percent > 85
     assert glass.mean_hu < METHOD.high_opacity_hu < dense.mean_hu
