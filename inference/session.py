@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+# ONNX Runtime's builds on PyPI report use to their maker and keep a file for it in the home
+# folder, unless told not to before the import. A hospital's node calls nobody.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 import onnxruntime as ort

@@ -39,9 +39,7 @@ for command in (serve, analyze, status, retry, echo, check, config_group, demo):
 def main() -> None:
     """Run the command line; an expected error is one message and exit status 1."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        status = cli.main(standalone_mode=False)
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
@@ -50,6 +48,8 @@ def main() -> None:
     except RalesError as error:
         click.echo(f"rales: {error}", err=True)
         sys.exit(1)
+    # Outside its standalone mode click hands the status of an Exit back.
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 __all__ = ["cli", "main"]

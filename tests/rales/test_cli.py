@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -18,6 +20,22 @@ from .test_store import Make
 
 def _run(*words: object) -> Result:
     return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["--version"], 0),
+        (["echo", "NOBODY@127.0.0.1:1"], 1),
+        (["config", "check", "/nowhere.toml"], 1),
+        (["retry"], 2),
+    ],
+)
+def test_the_process_exits_with_the_status(words: list[str], status: int) -> None:
+    command = [sys.executable, "-m", "rales", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
