@@ -113,6 +113,9 @@ def _describe(path: Path) -> ReceivedInstance:
     """Describe one file as if it had been received."""
     dataset = pydicom.dcmread(path, stop_before_pixels=True)
     header = read_header(dataset)
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if not syntax:
+        raise NotDicom("the file does not say its Transfer Syntax UID")
     content = path.read_bytes()
     return ReceivedInstance(
         path=path,
@@ -121,7 +124,7 @@ def _describe(path: Path) -> ReceivedInstance:
         series_uid=header.series_uid,
         study_uid=header.study_uid,
         patient_key=header.patient_key,
-        transfer_syntax_uid=Uid(dataset.file_meta.TransferSyntaxUID),
+        transfer_syntax_uid=Uid(syntax),
         content_digest=hashlib.sha256(content).hexdigest(),
         size=len(content),
         received_at=datetime.fromtimestamp(path.stat().st_mtime, tz=UTC),

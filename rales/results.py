@@ -41,7 +41,7 @@ class AnalysisReport:
             "provider": self.provider,
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
             "findings": {
-                "lesion_present": self.findings.presence.positive,
+                "lesion_present": bool(self.findings.lesions),
                 "lesions": len(self.findings.lesions),
                 "involved_percent": round(total.involved_percent, 2),
                 "lesion_ml": round(total.lesion_ml, 2),
