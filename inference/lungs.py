@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.errors import RejectReason, SeriesRejected
+from chestct.geometry import Geometry
 from chestct.volume import Label, Volume
 from inference.airways import central_airways
 from inference.ports import SegmentationModel
@@ -55,15 +56,38 @@ def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[floa
     """
     sides = _predict(volume, model, progress)
     airways = central_airways(volume)
-    smooth = ndimage.uniform_filter(volume.hu.astype(np.float32), size=(1, 3, 3))
-    aerated = (sides > 0) & (smooth < _AERATED_HU) & ~airways
-    core = _lung_components(aerated, volume.geometry.voxel_ml)
-    sides[airways | _gas(aerated & ~core, volume)] = Label.BACKGROUND
-    sides = _without_islands(sides, core)
-    for index in range(len(sides)):
-        sides[index] = _slice_of_lung(sides[index], core[index], volume.geometry.pixel_spacing)
+    box = _box_around(sides)
+    sides[box] = _cleaned(sides[box], volume.hu[box], airways[box], volume.geometry)
     _require_lungs(sides, volume)
     return Lungs(labels=sides, quality_flags=_flags(sides, volume))
+
+
+def _box_around(sides: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
+    """Return the box of everything that is marked, with room for the filters at its edges."""
+    found = ndimage.find_objects((sides > 0).astype(np.uint8))
+    if not found:
+        return (slice(0, 0), slice(0, 0), slice(0, 0))
+    slices, rows, columns = (slice(max(0, one.start - 3), one.stop + 3) for one in found[0])
+    return slices, rows, columns
+
+
+def _cleaned(
+    sides: NDArray[np.uint8],
+    hu: NDArray[np.int16],
+    airways: NDArray[np.bool_],
+    geometry: Geometry,
+) -> NDArray[np.uint8]:
+    """Return the labels of a box after :func:`delineate`'s cleaning; all arrays are on it."""
+    if sides.size == 0:
+        return sides
+    smooth = ndimage.uniform_filter(hu.astype(np.float32), size=(1, 3, 3))
+    aerated = (sides > 0) & (smooth < _AERATED_HU) & ~airways
+    core = _lung_components(aerated, geometry.voxel_ml)
+    gas = _gas(aerated & ~core, hu, geometry.voxel_ml)
+    kept = np.where(airways | gas, np.uint8(Label.BACKGROUND), sides)
+    kept = _without_islands(kept, core)
+    planes = zip(kept, core, strict=True)
+    return np.stack([_slice_of_lung(plane, air, geometry.pixel_spacing) for plane, air in planes])
 
 
 def _predict(
@@ -106,14 +130,13 @@ def _lung_components(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.boo
     return kept
 
 
-def _gas(dropped: NDArray[np.bool_], volume: Volume) -> NDArray[np.bool_]:
+def _gas(dropped: NDArray[np.bool_], hu: NDArray[np.int16], voxel_ml: float) -> NDArray[np.bool_]:
     """Return the pure gas outside the core: stomach and bowel, not lung cut off by disease."""
     labels, count = ndimage.label(dropped)
-    numbers = np.arange(1, count + 1)
-    is_gas = np.zeros(count + 1, dtype=bool)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    is_gas[1:] = sizes * volume.geometry.voxel_ml >= _LEAST_GAS_ML
-    is_gas[1:] &= np.asarray(ndimage.median(volume.hu, labels, numbers)) < _GAS_HU
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    dark = np.bincount(labels[hu < _GAS_HU], minlength=count + 1)
+    is_gas = (sizes * voxel_ml >= _LEAST_GAS_ML) & (2 * dark > sizes)
+    is_gas[0] = False
     gas: NDArray[np.bool_] = is_gas[labels]
     return gas
 
