@@ -174,9 +174,9 @@ def _finish(tx: sqlite3.Connection, job_id: int, refused: int, at: str) -> None:
             message=f"{worst['destination']} refused the {worst['role']}: {worst['message']}",
         )
         return
-    change_state(
-        tx, job_id, JobState.DELIVERING, JobState.DONE, at=at, message="everything delivered"
-    )
+    planned = tx.execute("SELECT 1 FROM deliveries WHERE job_id = ? LIMIT 1", (job_id,)).fetchone()
+    message = "everything delivered" if planned else "no destination is configured"
+    change_state(tx, job_id, JobState.DELIVERING, JobState.DONE, at=at, message=message)
 
 
 def _delivery(row: sqlite3.Row) -> Delivery:

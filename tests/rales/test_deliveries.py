@@ -91,6 +91,7 @@ def test_every_object_goes_to_every_destination_seg_first(rig: Rig) -> None:
 def test_without_a_destination_the_results_stay_and_the_job_is_done(rig: Rig) -> None:
     rig.worker(FakeSender()).step(NOON)
     assert rig.state() is JobState.DONE
+    assert rig.jobs.get(rig.job.id).message == "no destination is configured"
 
 
 def test_a_busy_destination_is_tried_again_with_growing_pauses(rig: Rig) -> None:
