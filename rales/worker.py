@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from chestct.errors import PermanentError, RetryableError, SeriesRejected
@@ -21,7 +22,7 @@ from chestct.states import JobState
 from rales.pipeline import AnalysisRequest, AnalysisSettings, InferenceFacts, run, warm_up
 from rales.results import AnalysisReport, sr_reference
 from rales.store import InstanceStore, JobStore
-from rales.store.jobs import Job
+from rales.store.jobs import Job, StateConflict
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class AnalysisWorker:
         self._executor = executor()
         self._clock = clock
         self._on_composed = on_composed
+        self._unrecorded: Callable[[], None] | None = None
 
     def warm_up(self) -> InferenceFacts:
         """Start the process and load the models now rather than with the first series.
@@ -74,32 +76,48 @@ class AnalysisWorker:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def step(self, now: datetime) -> datetime | None:
-        """Analyse the next ready job; return at once when there is none."""
-        job = self._jobs.claim(at=now)
-        if job is None:
-            return self._jobs.next_due()
-        series = Series.of(self._instances.of_series(job.series_uid))
-        if series.digest != job.instances_digest:
-            message = "more instances arrived: the next revision takes over"
-            self._jobs.move(job, JobState.SUPERSEDED, at=now, message=message)
-            return now
+        """Analyse the next ready job; return at once when there is none.
+
+        An outcome that the state file does not take (a full disk) is kept and recorded with
+        the next step: no job is left analysing for ever.
+        """
+        if self._unrecorded is None:
+            job = self._jobs.claim(at=now)
+            if job is None:
+                return self._jobs.next_due()
+            self._unrecorded = self._work(job)
         try:
+            self._unrecorded()
+        except StateConflict:
+            _LOG.exception("somebody else moved the job meanwhile; its outcome is dropped")
+        self._unrecorded = None
+        return self._clock()
+
+    def _work(self, job: Job) -> Callable[[], None]:
+        """Analyse one job; return what records its outcome."""
+        try:
+            series = Series.of(self._instances.of_series(job.series_uid))
+            if series.digest != job.instances_digest:
+                return partial(self._supersede, job)
             report = self._analyse(job, series)
         except SeriesRejected as rejection:
-            self._end(job, JobState.REJECTED, str(rejection.reason), str(rejection))
+            reason = str(rejection.reason)
+            return partial(self._end, job, JobState.REJECTED, reason, str(rejection))
         except BrokenProcessPool:
             self._executor = self._make_executor()
-            self._fail_or_retry(job, "analysis-crashed", "the analysis process died")
-        except (RetryableError, OSError, MemoryError) as error:
-            self._fail_or_retry(job, type(error).__name__, str(error))
+            message = "the analysis process died"
+            return partial(self._fail_or_retry, job, "analysis-crashed", message)
         except PermanentError as error:
-            self._end(job, JobState.FAILED, type(error).__name__, str(error))
+            return partial(self._end, job, JobState.FAILED, type(error).__name__, str(error))
         except Exception as error:  # noqa: BLE001 - an unforeseen error costs an attempt, no more
-            _LOG.exception("job %d: the analysis raised", job.id)
-            self._fail_or_retry(job, type(error).__name__, str(error))
-        else:
-            self._compose(job, report)
-        return self._clock()
+            if not isinstance(error, RetryableError | OSError | MemoryError):
+                _LOG.exception("job %d: the analysis raised", job.id)
+            return partial(self._fail_or_retry, job, type(error).__name__, str(error))
+        return partial(self._compose, job, report)
+
+    def _supersede(self, job: Job) -> None:
+        message = "more instances arrived: the next revision takes over"
+        self._jobs.move(job, JobState.SUPERSEDED, at=self._clock(), message=message)
 
     def _analyse(self, job: Job, series: Series) -> AnalysisReport:
         predecessor = self._jobs.predecessor(job)

@@ -162,3 +162,23 @@ def test_a_late_instance_takes_the_job_over(rig: Rig, make_instance: Make) -> No
         tx.execute("UPDATE jobs SET instances_digest = 'of fewer instances'")
     rig.worker().step(NOON)
     assert rig.jobs.get(job.id).state is JobState.SUPERSEDED
+
+
+def test_an_outcome_that_cannot_be_recorded_is_recorded_later(
+    rig: Rig, make_instance: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = rig.add(make_instance())
+    rejection = SeriesRejected(RejectReason.NO_LUNGS, "no chest")
+
+    def run(request: AnalysisRequest) -> AnalysisReport:
+        rig.jobs._database.rows("PRAGMA query_only=ON")  # the disk is full from here on
+        raise rejection
+
+    monkeypatch.setattr(worker_module, "run", run)
+    worker = rig.worker()
+    with pytest.raises(OutOfResources):
+        worker.step(NOON)
+    assert rig.jobs.get(job.id).state is JobState.ANALYSING
+    rig.jobs._database.rows("PRAGMA query_only=OFF")
+    worker.step(rig.clock.advance(1))
+    assert rig.jobs.get(job.id).state is JobState.REJECTED
