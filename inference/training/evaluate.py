@@ -18,6 +18,7 @@ from inference.phantom import PhantomSpec, Thorax, make_thorax
 from inference.ports import ModelSet
 from inference.session import OnnxModel
 from inference.training.data import SliceSet, patient_of
+from inference.training.metrics import dice
 
 _BATCH = 8
 
@@ -30,12 +31,6 @@ class PatientScore:
     slices: int
     lung_dice: float
     lesion_dice: float
-
-
-def dice(mine: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Return the Dice coefficient; 1 when both masks are empty."""
-    both = int(mine.sum()) + int(truth.sum())
-    return 2 * int((mine & truth).sum()) / both if both else 1.0
 
 
 def probabilities_of_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.float32]:
