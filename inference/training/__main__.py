@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 import numpy as np
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
 
 from inference.session import OnnxModel, load_model, load_models
 
 _MODELS = Path(__file__).parent.parent / "models"
 _SPLIT = "covid-ct-seg"
-TRAINING_PHANTOMS = range(1, 19)
+TRAINING_PHANTOMS = range(1, 49)
 """Seeds of the phantoms that are trained on."""
+TRAINING_OPACITIES = range(1, 43)
+"""Seeds of the synthetic opacities in real chests that are trained on."""
+WATCHED = range(1001, 1004)
+"""Seeds of the phantoms and opacities whose score the log shows; none was trained on."""
 VALIDATION_PHANTOMS = range(1001, 1019)
 """Seeds of the phantoms on which the presence rule is chosen; every third has no lesion."""
 TEST_PHANTOMS = range(2001, 2019)
@@ -42,10 +51,16 @@ def main() -> None:
 @main.command()
 @click.argument("task", type=click.Choice(["lungs", "lesions"]))
 @click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--series",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a true-HU series for synthetic opacities; may be repeated.",
+)
 @click.option("--runs", default=Path("runs"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--threads", default=0, help="Threads of torch; 0 takes all cores.")
-def train(task: str, slices: Path, runs: Path, threads: int) -> None:
-    """Train TASK on the training part of the slices and on phantoms.
+def train(task: str, slices: Path, series: tuple[Path, ...], runs: Path, threads: int) -> None:
+    """Train TASK on the training part of the slices, on phantoms and on synthetic opacities.
 
     Each epoch is a checkpoint: stop it at any time, run the same command again, and it goes
     on where it was. The log is runs/TASK/log.csv.
@@ -56,14 +71,48 @@ def train(task: str, slices: Path, runs: Path, threads: int) -> None:
     from inference.training.engine import RECIPES  # noqa: PLC0415
     from inference.training.engine import train as run  # noqa: PLC0415
     from inference.training.phantoms import phantom_slices  # noqa: PLC0415
+    from inference.training.synthetic import synthetic_slices  # noqa: PLC0415
 
     if threads:
         torch.set_num_threads(threads)
     data, split = load_slices(slices), load_split(_SPLIT)
-    click.echo(f"making {len(TRAINING_PHANTOMS)} phantoms")
-    training = join([data.select(split["train"]), phantom_slices(TRAINING_PHANTOMS)])
-    last = run(RECIPES[task], training, data.select(split["validation"]), runs / task, click.echo)
+    lungs = load_models(providers=("CPU",)).lungs if series else None
+    parts = {"train": [data.select(split["train"])], "watched": [data.select(split["validation"])]}
+    click.echo(f"making {len(TRAINING_PHANTOMS)} phantoms and {len(series)} series of opacities")
+    for name, phantoms, opacities in (
+        ("train", TRAINING_PHANTOMS, TRAINING_OPACITIES),
+        ("watched", WATCHED, WATCHED),
+    ):
+        parts[name].append(phantom_slices(phantoms))
+        if lungs is not None:
+            parts[name] += [synthetic_slices(folder, opacities, lungs) for folder in series]
+    with _progress() as tick:
+        try:
+            last = run(
+                RECIPES[task],
+                join(parts["train"]),
+                join(parts["watched"]),
+                runs / task,
+                click.echo,
+                tick,
+            )
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
     click.echo(f"weights in {last}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with the time that is left, on a terminal only."""
+    with Progress(
+        *Progress.get_default_columns(),
+        TimeElapsedColumn(),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+        console=Console(stderr=True),
+    ) as progress:
+        bar = progress.add_task("training", total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 @main.command()

@@ -25,9 +25,13 @@ class Batch:
     lesions: Tensor
 
 
-def augment(batch: Batch, random: Generator) -> Batch:
-    """Return a randomly changed batch; the geometry changes images and labels alike."""
-    images, lungs, lesions = _geometry(batch, random)
+def augment(batch: Batch, random: Generator, crop: int) -> Batch:
+    """Return a randomly changed batch of ``crop`` by ``crop`` pixels.
+
+    The geometry changes images and labels alike. A crop smaller than the image saves the
+    work on what lies around the chest; the network is convolutional and does not mind.
+    """
+    images, lungs, lesions = _geometry(batch, random, crop)
     return Batch(images=_intensity(images, random), lungs=lungs, lesions=lesions)
 
 
@@ -35,23 +39,25 @@ def _uniform(count: int, low: float, high: float, random: Generator) -> Tensor:
     return low + (high - low) * torch.rand(count, generator=random)
 
 
-def _geometry(batch: Batch, random: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotate, scale, shift and flip; a mirrored patient swaps right and left."""
+def _geometry(batch: Batch, random: Generator, crop: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotate, scale, shift, flip and crop; a mirrored patient swaps right and left."""
     count = len(batch.images)
+    part = crop / batch.images.shape[-1]
     angle = _uniform(count, -math.pi / 15, math.pi / 15, random)
-    scale = torch.exp(_uniform(count, -0.22, 0.22, random))
+    # More to the small side: a wide field of view shows a small patient smaller still.
+    scale = part * torch.exp(_uniform(count, -0.22, 0.36, random))
     stretch = torch.exp(_uniform(count, -0.08, 0.08, random))
     mirror = torch.where(torch.rand(count, generator=random) < 0.5, -1.0, 1.0)
     prone = torch.where(torch.rand(count, generator=random) < 0.08, -1.0, 1.0)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     theta = torch.stack(
         [
-            torch.stack([cos * mirror * stretch, -sin, _uniform(count, -0.1, 0.1, random)], 1),
-            torch.stack([sin, cos * prone, _uniform(count, -0.1, 0.1, random)], 1),
+            torch.stack([cos * mirror * stretch, -sin, _uniform(count, -0.2, 0.2, random)], 1),
+            torch.stack([sin, cos * prone, _uniform(count, -0.2, 0.2, random)], 1),
         ],
         1,
     )
-    grid = F.affine_grid(theta, list(batch.images.shape), align_corners=False)
+    grid = F.affine_grid(theta, [*batch.images.shape[:2], crop, crop], align_corners=False)
     images = F.grid_sample(batch.images, grid, padding_mode="border", align_corners=False)
     labels = torch.stack([batch.lungs.float(), batch.lesions], 1)
     moved = F.grid_sample(labels, grid, mode="nearest", align_corners=False)
@@ -70,7 +76,7 @@ def _intensity(images: Tensor, random: Generator) -> Tensor:
 
     smooth = F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
     images = smooth + (images - smooth) * per_image(0.0, 2.2)
-    wide = F.avg_pool2d(images, 31, 1, 15, count_include_pad=False)
+    wide = _surroundings(images)
     images = wide + (images - wide) * per_image(0.75, 1.3)
     images = images.clamp(0, 1) ** torch.exp(per_image(-0.45, 0.45))
     images = (images - 0.5) * per_image(0.75, 1.25) + 0.5 + per_image(-0.12, 0.12)
@@ -79,3 +85,11 @@ def _intensity(images: Tensor, random: Generator) -> Tensor:
     mixed = torch.where(per_image(0, 1) < 0.5, noise, coarse)
     images = images + mixed * per_image(-0.05, 0.06).clamp(min=0)
     return images.clamp(0, 1)
+
+
+def _surroundings(images: Tensor) -> Tensor:
+    """Return the mean over about 24 pixels, on a coarse grid: cheap, and smooth enough."""
+    coarse = F.avg_pool2d(images, 8, ceil_mode=True)
+    coarse = F.avg_pool2d(coarse, 3, 1, 1, count_include_pad=False)
+    size = list(images.shape[-2:])
+    return F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from inference.training.augment import Batch, augment
 from inference.training.data import IGNORE, SliceSet
 from inference.training.networks import UNet
-from inference.training.phantoms import PREFIX
+from inference.training.phantoms import PREFIX as PHANTOM
+from inference.training.synthetic import PREFIX as SYNTHETIC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,20 +27,23 @@ class Recipe:
     """Everything that decides what a run gives.
 
     ``task`` is ``lungs`` (softmax: background, right, left) or ``lesions`` (sigmoid).
-    ``size`` is the number of rows and columns that the network sees; ``phantom_share`` is
-    the part of the drawn slices that come from phantoms.
+    ``size`` is the number of rows and columns that the network serves, ``crop`` those that
+    it is trained on; ``phantom_share`` and ``synthetic_share`` are the parts of the drawn
+    slices that come from phantoms, and from real chests with synthetic opacities.
     """
 
     task: str
     channels: tuple[int, ...]
     context: int
     size: int
+    crop: int
     epochs: int
     slices_per_epoch: int
     batch: int
     learning_rate: float
     seed: int
     phantom_share: float
+    synthetic_share: float
     ema: float = 0.995
 
     @property
@@ -55,27 +59,31 @@ class Recipe:
 RECIPES = {
     "lesions": Recipe(
         task="lesions",
-        channels=(16, 32, 64, 128, 128),
+        channels=(16, 32, 64, 128, 256),
         context=3,
         size=256,
-        epochs=23,
-        slices_per_epoch=960,
+        crop=192,
+        epochs=48,
+        slices_per_epoch=2400,
         batch=12,
         learning_rate=2e-3,
         seed=1,
-        phantom_share=0.25,
+        phantom_share=0.15,
+        synthetic_share=0.25,
     ),
     "lungs": Recipe(
         task="lungs",
         channels=(12, 24, 48, 96, 96),
         context=1,
         size=256,
-        epochs=10,
-        slices_per_epoch=960,
+        crop=192,
+        epochs=12,
+        slices_per_epoch=2400,
         batch=12,
         learning_rate=2e-3,
         seed=1,
-        phantom_share=0.4,
+        phantom_share=0.2,
+        synthetic_share=0.25,
     ),
 }
 
@@ -86,26 +94,35 @@ def sample(
     """Yield batches; a volume is drawn in proportion to the square root of its slices.
 
     Neighbours lie one to four slices away, or are the slice itself: series differ in
-    spacing, and a single slice must do as well.
+    spacing, and a single slice must do as well. Half of them run the other way, since not
+    every source says which end is the head.
     """
     volumes, sizes = np.unique(data.volumes, return_counts=True)
-    weights = _weights(data, volumes, sizes, recipe.phantom_share)
+    weights = _weights(data, volumes, sizes, recipe)
     members = {volume: np.flatnonzero(data.volumes == volume) for volume in volumes}
     for _ in range(count // recipe.batch):
         drawn = random.choice(volumes, recipe.batch, p=weights)
         chosen = np.array([random.choice(members[volume]) for volume in drawn])
-        steps = random.integers(0, 5, recipe.batch)
+        steps = random.integers(0, 5, recipe.batch) * random.choice([-1, 1], recipe.batch)
         yield take(data, recipe, chosen, steps)
 
 
 def _weights(
-    data: SliceSet, volumes: NDArray[np.int64], sizes: NDArray[np.int64], phantom_share: float
+    data: SliceSet, volumes: NDArray[np.int64], sizes: NDArray[np.int64], recipe: Recipe
 ) -> NDArray[np.float64]:
+    """Return the chance of each volume; the shares of absent sources go to the others."""
+    shares = {PHANTOM: recipe.phantom_share, SYNTHETIC: recipe.synthetic_share}
+    shares[""] = 1 - sum(shares.values())
+    source = np.array(
+        [
+            next((prefix for prefix in shares if prefix and data.names[one].startswith(prefix)), "")
+            for one in volumes
+        ]
+    )
     weights = np.sqrt(sizes)
-    phantom = np.array([data.names[volume].startswith(PREFIX) for volume in volumes])
-    if phantom.any() and not phantom.all():
-        weights[phantom] *= phantom_share / weights[phantom].sum()
-        weights[~phantom] *= (1 - phantom_share) / weights[~phantom].sum()
+    for prefix, share in shares.items():
+        members = source == prefix
+        weights[members] *= share / max(weights[members].sum(), 1)
     normalised: NDArray[np.float64] = weights / weights.sum()
     return normalised
 
@@ -198,11 +215,16 @@ def train(
     validation: SliceSet,
     folder: Path,
     say: Callable[[str], None],
+    tick: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Path:
     """Train, or go on where ``folder`` was left; return the file with the last weights.
 
-    Each epoch appends a line to ``log.csv`` and replaces ``last.pt``. The weights that are
-    shipped are an exponential moving average; no epoch is chosen by its validation score.
+    Each epoch appends a line to ``log.csv``, replaces ``last.pt`` and is told to ``say``;
+    ``tick`` hears of every batch that is done, and of how many there are in all. The weights
+    that are shipped are an exponential moving average; no epoch is chosen by its score.
+
+    Raises:
+        ValueError: ``folder`` holds a run of another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
@@ -218,6 +240,7 @@ def train(
     first = 0
     if last.exists():
         state = torch.load(last, weights_only=True)
+        _require_same(recipe, state["recipe"], last)
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
@@ -231,18 +254,33 @@ def train(
         say(f"going on after epoch {first}")
     for epoch in range(first, recipe.epochs):
         start = time.monotonic()
-        losses = _epoch(recipe, network, average, optimiser, schedule, training, epoch)
+        losses = _epoch(
+            recipe, network, average, optimiser, schedule, training, epoch, lambda n: tick(n, steps)
+        )
         scores = _score(recipe, average, validation)
         row = {"epoch": epoch + 1, "loss": np.mean(losses), "seconds": time.monotonic() - start}
         _log(folder / "log.csv", row | {f"dice_{name}": value for name, value in scores.items()})
         _save(last, recipe, network, average, optimiser, schedule, epoch + 1)
-        mean = np.mean(list(scores.values()))
+        patients = [value for name, value in scores.items() if name.isdigit()]
+        mean = np.mean(patients or list(scores.values()))
         shown = " ".join(f"{name}:{value:.3f}" for name, value in scores.items())
         say(
             f"{recipe.task} epoch {epoch + 1}/{recipe.epochs} loss {row['loss']:.3f} "
             f"validation Dice {mean:.3f} ({shown}) {row['seconds']:.0f} s"
         )
     return last
+
+
+def _require_same(recipe: Recipe, before: dict[str, Any], file: Path) -> None:
+    """Refuse to go on with another recipe; only the number of epochs may change."""
+    now = asdict(recipe)
+    changed = [
+        f"{name} was {before.get(name)} and is {value}"
+        for name, value in now.items()
+        if name != "epochs" and before.get(name) != value
+    ]
+    if changed:
+        raise ValueError(f"{file} is of another recipe: {', '.join(changed)}; use another folder")
 
 
 def _epoch(
@@ -253,6 +291,7 @@ def _epoch(
     schedule: Any,
     data: SliceSet,
     epoch: int,
+    tick: Callable[[int], None],
 ) -> list[float]:
     """Run one epoch; its random numbers depend on the seed and the epoch alone."""
     network.train()
@@ -263,7 +302,7 @@ def _epoch(
     for number, batch in enumerate(
         sample(data, recipe, recipe.slices_per_epoch, random), start=done
     ):
-        changed = augment(batch, generator)
+        changed = augment(batch, generator, recipe.crop)
         images = changed.images.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(images)
@@ -275,6 +314,7 @@ def _epoch(
         schedule.step()
         _follow(average, network, min(recipe.ema, (1 + number) / (10 + number)))
         losses.append(float(loss.detach()))
+        tick(number + 1)
     return losses
 
 

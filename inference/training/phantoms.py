@@ -25,6 +25,13 @@ training slices (see docs/model/data.md)."""
 PREFIX = "phantom-"
 
 
+def jitter(contract: InputContract, random: np.random.Generator) -> InputContract:
+    """Return the contract with another window and CLAHE clip limit, near to its own."""
+    low, high = contract.window
+    window = (low + random.uniform(-60, 60), high + random.uniform(-200, 250))
+    return contract.model_copy(update={"window": window, "clahe_clip": random.uniform(4.5, 9.5)})
+
+
 def random_lesions(random: np.random.Generator) -> tuple[LesionSpec, ...]:
     """Draw up to seven lesions, mostly basal, posterior and subpleural."""
     return tuple(
@@ -58,11 +65,15 @@ def random_spec(seed: int, *, lesions: bool) -> PhantomSpec:
 
 
 def phantom_slices(seeds: range) -> SliceSet:
-    """Return the slices of one phantom per seed; every third one has no lesion."""
+    """Return the slices of one phantom per seed; every third one has no lesion.
+
+    Window and CLAHE vary from one to the next (see :func:`jitter`).
+    """
     images, lungs, lesions, volumes = [], [], [], []
     for number, seed in enumerate(seeds):
         thorax = make_thorax(random_spec(seed, lesions=seed % 3 != 0))
-        images += [to_grey(plane, LIVE_INPUT) for plane in thorax.hu]
+        contract = jitter(LIVE_INPUT, np.random.default_rng((seed, 101)))
+        images += [to_grey(plane, contract) for plane in thorax.hu]
         sides = np.where(thorax.right_lung, RIGHT, np.where(thorax.left_lung, LEFT, 0))
         lungs.append(sides.astype(np.uint8))
         lesions.append(thorax.lesion > 0)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 torch = pytest.importorskip("torch", reason="the extra rales[train] is not installed")
 
 from inference.training.__main__ import main  # noqa: E402 - after the check for torch
-from inference.training.augment import Batch, augment  # noqa: E402
+from inference.training.augment import Batch, _geometry, augment  # noqa: E402
 from inference.training.data import (  # noqa: E402
     IGNORE,
     LEFT,
@@ -25,7 +25,7 @@ from inference.training.data import (  # noqa: E402
     patient_of,
     split_sides,
 )
-from inference.training.engine import RECIPES, Recipe, train  # noqa: E402
+from inference.training.engine import RECIPES, Recipe, _weights, train  # noqa: E402
 from inference.training.evaluate import dice  # noqa: E402
 from inference.training.export import PresenceChoice, export, load_checkpoint  # noqa: E402
 from inference.training.phantoms import random_spec  # noqa: E402
@@ -36,6 +36,7 @@ _TINY = replace(
     RECIPES["lesions"],
     channels=(4, 8),
     size=64,
+    crop=48,
     epochs=2,
     slices_per_epoch=8,
     batch=4,
@@ -113,11 +114,62 @@ def test_a_mirrored_patient_swaps_sides() -> None:
     lungs = torch.zeros(64, 32, 32, dtype=torch.long)
     lungs[:, 8:24, 4:14], lungs[:, 8:24, 18:28] = RIGHT, LEFT
     batch = Batch(images=torch.rand(64, 1, 32, 32), lungs=lungs, lesions=torch.zeros(64, 32, 32))
-    out = augment(batch, torch.Generator().manual_seed(0))
+    out = augment(batch, torch.Generator().manual_seed(0), 32)
     assert 0 <= float(out.images.min()) <= float(out.images.max()) <= 1
     for labels in out.lungs:
         right, left = (labels == RIGHT).nonzero(), (labels == LEFT).nonzero()
         assert right[:, 1].float().mean() < left[:, 1].float().mean()
+
+
+def test_a_crop_is_as_large_as_asked_and_shows_image_and_labels_alike() -> None:
+    lesions = (torch.rand(16, 8, 8) > 0.7).float().repeat_interleave(8, 1).repeat_interleave(8, 2)
+    batch = Batch(images=lesions[:, None], lungs=lesions.long(), lesions=lesions)
+    images, lungs, moved = _geometry(batch, torch.Generator().manual_seed(0), 48)
+    assert images.shape == (16, 1, 48, 48)
+    assert lungs.shape == moved.shape == (16, 48, 48)
+    inside = (images[:, 0] > 0.99) | (images[:, 0] < 0.01)
+    # Outside the image the labels are 0, while the image repeats its border.
+    agree = (images[:, 0] > 0.5) == (moved > 0.5)
+    assert inside.float().mean() > 0.5
+    assert agree[inside & (moved > 0)].all()
+
+
+def test_a_run_is_not_gone_on_with_by_another_recipe(slices: SliceSet, tmp_path: Path) -> None:
+    _train(_TINY, slices, tmp_path)
+    with pytest.raises(ValueError, match=r"learning_rate was 0.002 and is 0.1"):
+        _train(replace(_TINY, learning_rate=0.1), slices, tmp_path)
+
+
+def test_every_source_is_drawn_in_its_share(slices: SliceSet) -> None:
+    names = ("0", "1", "phantom-1", "synthetic-a-1")
+    four = join([slices, slices])
+    data = SliceSet(
+        images=four.images,
+        lungs=four.lungs,
+        lesions=four.lesions,
+        volumes=four.volumes,
+        names=names,
+    )
+    recipe = replace(_TINY, phantom_share=0.1, synthetic_share=0.3)
+    volumes, sizes = np.unique(data.volumes, return_counts=True)
+    assert _weights(data, volumes, sizes, recipe) == pytest.approx([0.3, 0.3, 0.1, 0.3])
+    only = slices
+    assert _weights(only, *np.unique(only.volumes, return_counts=True), recipe) == pytest.approx(
+        [0.5, 0.5]
+    )
+
+
+def test_progress_counts_every_batch(slices: SliceSet, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    train(
+        _TINY,
+        slices,
+        slices.select([1]),
+        tmp_path,
+        lambda _line: None,
+        lambda *done: seen.append(done),
+    )
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_training_learns(slices: SliceSet, tmp_path: Path) -> None:
