@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -20,17 +21,26 @@ _MODELS = Path(__file__).parent.parent / "models"
 _SPLIT = "covid-ct-seg"
 TRAINING_PHANTOMS = range(1, 49)
 """Seeds of the phantoms that are trained on."""
+TRAINING_PLAIN = range(1, 25)
+"""Seeds of the plain chests that are trained on."""
 TRAINING_OPACITIES = range(1, 43)
 """Seeds of the synthetic opacities in real chests that are trained on."""
 WATCHED = range(1001, 1004)
-"""Seeds of the phantoms and opacities whose score the log shows; none was trained on."""
-VALIDATION_PHANTOMS = range(1001, 1019)
-"""Seeds of the phantoms on which the presence rule is chosen; every third has no lesion."""
+"""Seeds of what the log shows a score of beside the patients; none is trained on."""
+VALIDATION_SEEDS = range(1001, 1019)
+"""Seeds of what the presence rule is chosen on; every third has no lesion."""
 TEST_PHANTOMS = range(2001, 2019)
 """Seeds of the phantoms that are measured on: neither trained on nor chosen on."""
 
 _models_option = click.option(
     "--models", type=click.Path(exists=True, path_type=Path), help="Not the shipped ones."
+)
+
+_series_option = click.option(
+    "--series",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a true-HU series for synthetic opacities; may be repeated.",
 )
 
 
@@ -51,12 +61,7 @@ def main() -> None:
 @main.command()
 @click.argument("task", type=click.Choice(["lungs", "lesions"]))
 @click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--series",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of a true-HU series for synthetic opacities; may be repeated.",
-)
+@_series_option
 @click.option("--runs", default=Path("runs"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--threads", default=0, help="Threads of torch; 0 takes all cores.")
 def train(task: str, slices: Path, series: tuple[Path, ...], runs: Path, threads: int) -> None:
@@ -71,6 +76,7 @@ def train(task: str, slices: Path, series: tuple[Path, ...], runs: Path, threads
     from inference.training.engine import RECIPES  # noqa: PLC0415
     from inference.training.engine import train as run  # noqa: PLC0415
     from inference.training.phantoms import phantom_slices  # noqa: PLC0415
+    from inference.training.plain import plain_slices  # noqa: PLC0415
     from inference.training.synthetic import synthetic_slices  # noqa: PLC0415
 
     if threads:
@@ -78,12 +84,12 @@ def train(task: str, slices: Path, series: tuple[Path, ...], runs: Path, threads
     data, split = load_slices(slices), load_split(_SPLIT)
     lungs = load_models(providers=("CPU",)).lungs if series else None
     parts = {"train": [data.select(split["train"])], "watched": [data.select(split["validation"])]}
-    click.echo(f"making {len(TRAINING_PHANTOMS)} phantoms and {len(series)} series of opacities")
-    for name, phantoms, opacities in (
-        ("train", TRAINING_PHANTOMS, TRAINING_OPACITIES),
-        ("watched", WATCHED, WATCHED),
+    click.echo("making phantoms, plain chests and opacities")
+    for name, phantoms, plain, opacities in (
+        ("train", TRAINING_PHANTOMS, TRAINING_PLAIN, TRAINING_OPACITIES),
+        ("watched", WATCHED, WATCHED, WATCHED),
     ):
-        parts[name].append(phantom_slices(phantoms))
+        parts[name] += [phantom_slices(phantoms), plain_slices(plain)]
         if lungs is not None:
             parts[name] += [synthetic_slices(folder, opacities, lungs) for folder in series]
     with _progress() as tick:
@@ -206,37 +212,43 @@ def phantoms(models: Path | None) -> None:
 
 @main.command("choose-presence")
 @click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
+@_series_option
 @_models_option
-def choose_presence(slices: Path, models: Path | None) -> None:
-    """Compare presence rules on phantoms and on the validation part of the slices.
+def choose_presence(slices: Path, series: tuple[Path, ...], models: Path | None) -> None:
+    """Compare presence rules on the validation patients, phantoms, and opacities in real lungs.
 
-    None of these scans was trained on. The best rule stands first; export writes it into the
-    manifest.
+    The best rule stands first; export writes it into the manifest. No seed and no patient was
+    trained on, but the real chest around the opacities was.
     """
+    from inference.training import operating  # noqa: PLC0415
     from inference.training.data import load_slices, load_split  # noqa: PLC0415
-    from inference.training.operating import (  # noqa: PLC0415
-        known_phantoms,
-        known_volumes,
-        outcomes,
-    )
-    from inference.training.phantoms import random_spec  # noqa: PLC0415
 
     _, lesions = _loaded(models)
+    loaded = load_models(models, providers=("CPU",))
     data = load_slices(slices).select(load_split(_SPLIT)["validation"])
-    specs = [random_spec(seed, lesions=seed % 3 != 0) for seed in VALIDATION_PHANTOMS]
+    made = [
+        operating.validation_phantoms(VALIDATION_SEEDS),
+        *(operating.validation_opacities(one, VALIDATION_SEEDS, loaded.lungs) for one in series),
+    ]
     scans = [
-        *known_volumes(lesions, data),
-        *known_phantoms(lesions, specs, lambda line: click.echo(line, err=True)),
+        *operating.known_volumes(lesions, data),
+        *operating.known_scans(
+            loaded, chain.from_iterable(made), lambda line: click.echo(line, err=True)
+        ),
     ]
     sick = sum(scan.has_lesions for scan in scans)
     click.echo(f"{sick} scans with lesions, {len(scans) - sick} without")
     click.echo("top area  slices  operating point  sensitivity  specificity  margin")
-    for one in outcomes(scans):
+    found = operating.outcomes(scans)
+    for one in found:
         rule = one.rule
         click.echo(
             f"{rule.top_area_mm2:4.0f} mm2  {rule.slices:6}  {rule.operating_point:15.3f}"
             f"  {one.sensitivity:11.2f}  {one.specificity:11.2f}  {one.margin:6.3f}"
         )
+    click.echo("wrong with the first rule:")
+    for name, score in operating.wrong(scans, found[0].rule):
+        click.echo(f"  {name}: {score:.3f}")
 
 
 def _loaded(models: Path | None) -> tuple[OnnxModel, OnnxModel]:

@@ -19,6 +19,7 @@ from inference.training.augment import Batch, augment
 from inference.training.data import IGNORE, SliceSet
 from inference.training.networks import UNet
 from inference.training.phantoms import PREFIX as PHANTOM
+from inference.training.plain import PREFIX as PLAIN
 from inference.training.synthetic import PREFIX as SYNTHETIC
 
 
@@ -29,7 +30,8 @@ class Recipe:
     ``task`` is ``lungs`` (softmax: background, right, left) or ``lesions`` (sigmoid).
     ``size`` is the number of rows and columns that the network serves, ``crop`` those that
     it is trained on; ``phantom_share`` and ``synthetic_share`` are the parts of the drawn
-    slices that come from phantoms, and from real chests with synthetic opacities.
+    slices that come from phantoms (plain chests included), and from real chests with
+    synthetic opacities.
     """
 
     task: str
@@ -68,7 +70,7 @@ RECIPES = {
         batch=12,
         learning_rate=2e-3,
         seed=1,
-        phantom_share=0.15,
+        phantom_share=0.2,
         synthetic_share=0.25,
     ),
     "lungs": Recipe(
@@ -77,7 +79,7 @@ RECIPES = {
         context=1,
         size=256,
         crop=192,
-        epochs=12,
+        epochs=9,
         slices_per_epoch=2400,
         batch=12,
         learning_rate=2e-3,
@@ -111,17 +113,15 @@ def _weights(
     data: SliceSet, volumes: NDArray[np.int64], sizes: NDArray[np.int64], recipe: Recipe
 ) -> NDArray[np.float64]:
     """Return the chance of each volume; the shares of absent sources go to the others."""
-    shares = {PHANTOM: recipe.phantom_share, SYNTHETIC: recipe.synthetic_share}
-    shares[""] = 1 - sum(shares.values())
-    source = np.array(
-        [
-            next((prefix for prefix in shares if prefix and data.names[one].startswith(prefix)), "")
-            for one in volumes
-        ]
-    )
+    names = [data.names[volume] for volume in volumes]
+    phantom = np.array([name.startswith((PHANTOM, PLAIN)) for name in names])
+    synthetic = np.array([name.startswith(SYNTHETIC) for name in names])
     weights = np.sqrt(sizes)
-    for prefix, share in shares.items():
-        members = source == prefix
+    for members, share in (
+        (phantom, recipe.phantom_share),
+        (synthetic, recipe.synthetic_share),
+        (~phantom & ~synthetic, 1 - recipe.phantom_share - recipe.synthetic_share),
+    ):
         weights[members] *= share / max(weights[members].sum(), 1)
     normalised: NDArray[np.float64] = weights / weights.sum()
     return normalised

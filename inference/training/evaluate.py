@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from chestct.errors import SeriesRejected
 from chestct.findings import Method
-from chestct.geometry import Geometry
-from chestct.uids import Uid
-from chestct.volume import SliceSource, Volume
+from chestct.volume import Volume
 from inference.analysis import Analysis, analyse
 from inference.phantom import PhantomSpec, Thorax, make_thorax
 from inference.ports import ModelSet
 from inference.session import OnnxModel
 from inference.training.data import SliceSet, patient_of
 from inference.training.metrics import dice
+from inference.training.real import canonical_volume
 
 _BATCH = 8
 
@@ -141,24 +140,4 @@ def _lungs(analysis: Analysis) -> NDArray[np.bool_]:
 
 def phantom_volume(thorax: Thorax) -> Volume:
     """Return a phantom as a volume, as the loader would."""
-    slice_mm, row_mm, column_mm = thorax.spacing
-    return Volume(
-        hu=thorax.hu,
-        geometry=Geometry(
-            shape=(thorax.hu.shape[0], thorax.hu.shape[1], thorax.hu.shape[2]),
-            origin=thorax.origin,
-            row_cosines=(1.0, 0.0, 0.0),
-            column_cosines=(0.0, 1.0, 0.0),
-            pixel_spacing=(row_mm, column_mm),
-            slice_spacing=slice_mm,
-        ),
-        sources=tuple(
-            SliceSource(
-                sop_class_uid=Uid("1.2.840.10008.5.1.4.1.1.2"),
-                sop_instance_uid=Uid(f"2.25.{number + 1}"),
-            )
-            for number in range(thorax.hu.shape[0])
-        ),
-        series_uid=Uid("2.25.1"),
-        frame_of_reference_uid=Uid("2.25.2"),
-    )
+    return canonical_volume(thorax.hu, thorax.spacing, thorax.origin)

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.phantom import PhantomSpec, make_thorax
-from inference.ports import PresenceRule
+from chestct.volume import Volume
+from inference.lungs import delineate
+from inference.phantom import make_thorax
+from inference.ports import ModelSet, PresenceRule, SegmentationModel
 from inference.presence import decide, slice_score
 from inference.session import OnnxModel
 from inference.training.data import SliceSet
 from inference.training.evaluate import phantom_volume, probabilities_of_slices
+from inference.training.phantoms import random_spec
+from inference.training.plain import make_plain
+from inference.training.synthetic import real_cases
 
 STRIDE = 2
 AREAS_MM2 = (100.0, 200.0, 400.0, 800.0)
 SLICES = (3, 5, 8)
 ASSUMED_PIXEL_MM = 1.4
 """The 8-bit slices do not say how large a pixel is; 256 of these are a common field of view."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownVolume:
+    """A scan in HU, and whether it has a lesion."""
+
+    name: str
+    volume: Volume
+    has_lesions: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,21 +65,54 @@ class RuleOutcome:
         return (self.sensitivity + self.specificity) / 2
 
 
-def known_phantoms(
-    model: OnnxModel, specs: Sequence[PhantomSpec], say: Callable[[str], None]
-) -> Iterator[KnownScan]:
-    """Read phantoms through the live path, inside their true lungs."""
-    for spec in specs:
-        thorax = make_thorax(spec)
-        lungs = thorax.left_lung | thorax.right_lung
-        chosen = np.flatnonzero(lungs.any(axis=(1, 2)))[::STRIDE].tolist()
-        found = model.probabilities(phantom_volume(thorax), chosen)
-        channel = found[:, model.classes.index("lesion")]
-        say(f"phantom {spec.seed}")
-        yield KnownScan(
-            name=f"phantom {spec.seed}",
+def validation_phantoms(seeds: range) -> Iterator[KnownVolume]:
+    """Yield a phantom and a plain chest per seed; every third has no lesion."""
+    for seed in seeds:
+        thorax = make_thorax(random_spec(seed, lesions=seed % 3 != 0))
+        yield KnownVolume(
+            name=f"phantom {seed}",
+            volume=phantom_volume(thorax),
             has_lesions=bool(thorax.lesion.any()),
-            scores=_scores(channel, lungs[chosen], spec.pixel_spacing_mm**2),
+        )
+        plain = make_plain(seed, lesions=seed % 3 != 0)
+        yield KnownVolume(
+            name=f"plain chest {seed}",
+            volume=plain.volume(),
+            has_lesions=bool(plain.lesion.any()),
+        )
+
+
+def validation_opacities(
+    folder: Path, seeds: range, lungs: SegmentationModel
+) -> Iterator[KnownVolume]:
+    """Yield synthetic opacities in the real chest of ``folder``, and the untouched chest.
+
+    Raises:
+        ValueError: The series is not in the committed list of lesion-free parts.
+    """
+    for case in real_cases(folder, seeds, lungs):
+        yield KnownVolume(name=case.name, volume=case.volume, has_lesions=bool(case.kinds))
+
+
+def known_scans(
+    models: ModelSet, scans: Iterable[KnownVolume], say: Callable[[str], None]
+) -> Iterator[KnownScan]:
+    """Read scans as the node does: inside the lungs that are found.
+
+    Raises:
+        SeriesRejected: A scan has no lungs.
+    """
+    for scan in scans:
+        lungs = delineate(scan.volume, models.lungs, lambda _part: None).labels > 0
+        chosen = np.flatnonzero(lungs.any(axis=(1, 2)))[::STRIDE].tolist()
+        found = models.lesions.probabilities(scan.volume, chosen)
+        channel = found[:, models.lesions.classes.index("lesion")]
+        say(scan.name)
+        rows, columns = scan.volume.geometry.pixel_spacing
+        yield KnownScan(
+            name=scan.name,
+            has_lesions=scan.has_lesions,
+            scores=_scores(channel, lungs[chosen], rows * columns),
         )
 
 
@@ -125,3 +173,13 @@ def _best_point(scans: Sequence[KnownScan], area: float, count: int) -> RuleOutc
             )
         )
     return max(tried, key=lambda one: (one.balanced_accuracy, one.margin))
+
+
+def wrong(scans: Sequence[KnownScan], rule: PresenceRule) -> list[tuple[str, float]]:
+    """Return name and score of the scans on which a rule is wrong."""
+    decided = [(scan, decide(scan.scores[rule.top_area_mm2], rule)) for scan in scans]
+    return [
+        (scan.name, presence.score)
+        for scan, presence in decided
+        if presence.positive != scan.has_lesions
+    ]

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hu_models import LesionsKnown, LungsKnown, models
 from linear_models import ModelFolder
 
-from inference.phantom import small_spec
+from inference.phantom import Thorax
+from inference.ports import PresenceRule
 from inference.session import load_model
 from inference.training.data import RIGHT, SliceSet
+from inference.training.evaluate import phantom_volume
 from inference.training.operating import (
     AREAS_MM2,
     SLICES,
+    STRIDE,
     KnownScan,
-    known_phantoms,
+    KnownVolume,
+    known_scans,
     known_volumes,
     outcomes,
+    validation_phantoms,
+    wrong,
 )
 
 
@@ -45,17 +52,38 @@ def test_the_rule_that_separates_best_stands_first() -> None:
     assert worst.balanced_accuracy == 0.75
 
 
-def test_phantoms_are_scored_inside_their_lungs(folder_of_models: ModelFolder) -> None:
-    """A network that calls everything a lesion scores 1, whatever the phantom holds."""
-    spec = small_spec(lesions=(), shape=(14, 64, 64), slice_spacing_mm=20.0, pixel_spacing_mm=6.0)
-    manifest = folder_of_models.write("lesions", [[0.0, 90.0, 0.0]], activation="sigmoid")
-    model = load_model(manifest, provider="CPU", threads=1)
+def test_scans_are_scored_inside_the_lungs_that_are_found(small_thorax: Thorax) -> None:
+    """A lesion network that calls everything a lesion scores as high as it can."""
+    known = LungsKnown(left=small_thorax.left_lung, right=small_thorax.right_lung)
+    lesions = LesionsKnown(lesion=np.ones(small_thorax.hu.shape, dtype=bool))
+    scan = KnownVolume(name="known", volume=phantom_volume(small_thorax), has_lesions=True)
     said: list[str] = []
-    (found,) = known_phantoms(model, [spec], said.append)
-    assert not found.has_lesions
-    assert said == ["phantom 1"]
+    (found,) = known_scans(models(known, lesions), [scan], said.append)
+    assert found.has_lesions
+    assert said == ["known"]
     assert set(found.scores) == set(AREAS_MM2)
-    assert max(found.scores[AREAS_MM2[0]].values()) > 0.99
+    slices = small_thorax.left_lung.any(axis=(1, 2)) | small_thorax.right_lung.any(axis=(1, 2))
+    assert 0 < len(lesions.read) <= -(-slices.sum() // STRIDE)
+    assert max(found.scores[AREAS_MM2[0]].values()) == pytest.approx(0.9)
+
+
+def test_every_third_validation_scan_has_no_lesion() -> None:
+    found = list(validation_phantoms(range(1002, 1005)))
+    assert [scan.has_lesions for scan in found] == [False, False, True, True, True, True]
+    assert len({scan.name for scan in found}) == 6
+
+
+def test_the_scans_on_which_a_rule_is_wrong_are_named() -> None:
+    scans = [
+        scan(has_lesions=True, small=0.2, large=0.8),
+        scan(has_lesions=False, small=0.9, large=0.2),
+    ]
+    small, large = (
+        PresenceRule(top_area_mm2=area, slices=3, stride=2, operating_point=0.5)
+        for area in AREAS_MM2[:2]
+    )
+    assert wrong(scans, large) == []
+    assert wrong(scans, small) == [("made up", pytest.approx(0.2)), ("made up", pytest.approx(0.9))]
 
 
 def test_volumes_are_scored_inside_their_lungs(folder_of_models: ModelFolder) -> None:

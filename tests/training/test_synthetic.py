@@ -15,8 +15,10 @@ from chestct.volume import Volume
 from inference.phantom import make_thorax
 from inference.phantom.spec import small_spec
 from inference.session import load_models
+from inference.training.data import LEFT, RIGHT
 from inference.training.evaluate import phantom_volume
 from inference.training.opacities import Opacity, Texture, draw_opacities, paint, pleural_depth
+from inference.training.plain import make_plain, plain_slices
 from inference.training.real import cut, known_series, lesion_free_parts, read_volume
 from inference.training.synthetic import real_cases, rescan, synthetic_slices
 
@@ -184,3 +186,25 @@ def test_training_slices_hold_what_was_painted(shared_root: Path) -> None:
     assert with_lesions
     assert not (data.lesions & (data.lungs == 0)).any()
     assert data.images[data.lungs > 0].mean() < data.images[data.lungs == 0].mean()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_a_plain_chest_has_two_lungs_and_its_lesions_in_them(seed: int) -> None:
+    chest = make_plain(seed, lesions=seed != 3)
+    for side in (RIGHT, LEFT):
+        assert (chest.sides == side).sum() * np.prod(chest.spacing) > 300_000
+    columns = [np.argwhere(chest.sides == side)[:, 2].mean() for side in (RIGHT, LEFT)]
+    assert columns[0] < 127 < columns[1]
+    assert chest.lesion.any() == (seed != 3)
+    assert (chest.sides[chest.lesion] > 0).all()
+    healthy = (chest.sides > 0) & ~chest.lesion
+    assert -950 < chest.hu[healthy].mean() < -700
+    if seed != 3:
+        assert chest.hu[chest.lesion].mean() > chest.hu[healthy].mean() + 60
+
+
+def test_plain_slices_name_their_source() -> None:
+    data = plain_slices(range(2, 4))
+    assert data.names == ("plain-2", "plain-3")
+    assert data.select([0]).lesions.any()
+    assert not data.select([1]).lesions.any()
