@@ -73,10 +73,10 @@ def train(task: str, slices: Path, series: tuple[Path, ...], runs: Path, threads
     import torch  # noqa: PLC0415 - only training needs it
 
     from inference.training.data import join, load_slices, load_split  # noqa: PLC0415
-    from inference.training.engine import RECIPES  # noqa: PLC0415
     from inference.training.engine import train as run  # noqa: PLC0415
     from inference.training.phantoms import phantom_slices  # noqa: PLC0415
     from inference.training.plain import plain_slices  # noqa: PLC0415
+    from inference.training.recipes import RECIPES  # noqa: PLC0415
     from inference.training.synthetic import synthetic_slices  # noqa: PLC0415
 
     if threads:

@@ -24,19 +24,28 @@ class Batch:
     lungs: Tensor
     lesions: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return Batch(
+            images=self.images.to(device),
+            lungs=self.lungs.to(device),
+            lesions=self.lesions.to(device),
+        )
+
 
 def augment(batch: Batch, random: Generator, crop: int) -> Batch:
     """Return a randomly changed batch of ``crop`` by ``crop`` pixels.
 
-    The geometry changes images and labels alike. A crop smaller than the image saves the
-    work on what lies around the chest; the network is convolutional and does not mind.
+    Batch and ``random`` are on the same device. The geometry changes images and labels
+    alike. A crop smaller than the image saves the work on what lies around the chest; the
+    network is convolutional and does not mind.
     """
     images, lungs, lesions = _geometry(batch, random, crop)
     return Batch(images=_intensity(images, random), lungs=lungs, lesions=lesions)
 
 
 def _uniform(count: int, low: float, high: float, random: Generator) -> Tensor:
-    return low + (high - low) * torch.rand(count, generator=random)
+    return low + (high - low) * torch.rand(count, generator=random, device=random.device)
 
 
 def _geometry(batch: Batch, random: Generator, crop: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,8 +56,8 @@ def _geometry(batch: Batch, random: Generator, crop: int) -> tuple[Tensor, Tenso
     # More to the small side: a wide field of view shows a small patient smaller still.
     scale = part * torch.exp(_uniform(count, -0.22, 0.36, random))
     stretch = torch.exp(_uniform(count, -0.08, 0.08, random))
-    mirror = torch.where(torch.rand(count, generator=random) < 0.5, -1.0, 1.0)
-    prone = torch.where(torch.rand(count, generator=random) < 0.08, -1.0, 1.0)
+    mirror = torch.where(torch.rand(count, generator=random, device=random.device) < 0.5, -1.0, 1.0)
+    prone = torch.where(torch.rand(count, generator=random, device=random.device) < 0.08, -1.0, 1.0)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     theta = torch.stack(
         [
@@ -80,7 +89,7 @@ def _intensity(images: Tensor, random: Generator) -> Tensor:
     images = wide + (images - wide) * per_image(0.75, 1.3)
     images = images.clamp(0, 1) ** torch.exp(per_image(-0.45, 0.45))
     images = (images - 0.5) * per_image(0.75, 1.25) + 0.5 + per_image(-0.12, 0.12)
-    noise = torch.randn(images.shape, generator=random)
+    noise = torch.randn(images.shape, generator=random, device=random.device)
     coarse = F.avg_pool2d(noise, 3, 1, 1) * 2
     mixed = torch.where(per_image(0, 1) < 0.5, noise, coarse)
     images = images + mixed * per_image(-0.05, 0.06).clamp(min=0)

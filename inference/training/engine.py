@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,146 +17,8 @@ from torch import Tensor, nn
 
 from inference.training.augment import Batch, augment
 from inference.training.data import IGNORE, SliceSet
-from inference.training.networks import UNet
-from inference.training.phantoms import PREFIX as PHANTOM
-from inference.training.plain import PREFIX as PLAIN
-from inference.training.synthetic import PREFIX as SYNTHETIC
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """Everything that decides what a run gives.
-
-    ``task`` is ``lungs`` (softmax: background, right, left) or ``lesions`` (sigmoid).
-    ``size`` is the number of rows and columns that the network serves, ``crop`` those that
-    it is trained on; ``phantom_share`` and ``synthetic_share`` are the parts of the drawn
-    slices that come from phantoms (plain chests included), and from real chests with
-    synthetic opacities.
-    """
-
-    task: str
-    channels: tuple[int, ...]
-    context: int
-    size: int
-    crop: int
-    epochs: int
-    slices_per_epoch: int
-    batch: int
-    learning_rate: float
-    seed: int
-    phantom_share: float
-    synthetic_share: float
-    ema: float = 0.995
-
-    @property
-    def outputs(self) -> int:
-        """Number of output channels."""
-        return 3 if self.task == "lungs" else 1
-
-    def network(self) -> UNet:
-        """Return the untrained network."""
-        return UNet(self.context, self.outputs, self.channels)
-
-
-RECIPES = {
-    "lesions": Recipe(
-        task="lesions",
-        channels=(16, 32, 64, 128, 256),
-        context=3,
-        size=256,
-        crop=192,
-        epochs=48,
-        slices_per_epoch=2400,
-        batch=12,
-        learning_rate=2e-3,
-        seed=1,
-        phantom_share=0.2,
-        synthetic_share=0.25,
-    ),
-    "lungs": Recipe(
-        task="lungs",
-        channels=(12, 24, 48, 96, 96),
-        context=1,
-        size=256,
-        crop=192,
-        epochs=9,
-        slices_per_epoch=2400,
-        batch=12,
-        learning_rate=2e-3,
-        seed=1,
-        phantom_share=0.2,
-        synthetic_share=0.25,
-    ),
-}
-
-
-def sample(
-    data: SliceSet, recipe: Recipe, count: int, random: np.random.Generator
-) -> Iterator[Batch]:
-    """Yield batches; a volume is drawn in proportion to the square root of its slices.
-
-    Neighbours lie one to four slices away, or are the slice itself: series differ in
-    spacing, and a single slice must do as well. Half of them run the other way, since not
-    every source says which end is the head.
-    """
-    volumes, sizes = np.unique(data.volumes, return_counts=True)
-    weights = _weights(data, volumes, sizes, recipe)
-    members = {volume: np.flatnonzero(data.volumes == volume) for volume in volumes}
-    for _ in range(count // recipe.batch):
-        drawn = random.choice(volumes, recipe.batch, p=weights)
-        chosen = np.array([random.choice(members[volume]) for volume in drawn])
-        steps = random.integers(0, 5, recipe.batch) * random.choice([-1, 1], recipe.batch)
-        yield take(data, recipe, chosen, steps)
-
-
-def _weights(
-    data: SliceSet, volumes: NDArray[np.int64], sizes: NDArray[np.int64], recipe: Recipe
-) -> NDArray[np.float64]:
-    """Return the chance of each volume; the shares of absent sources go to the others."""
-    names = [data.names[volume] for volume in volumes]
-    phantom = np.array([name.startswith((PHANTOM, PLAIN)) for name in names])
-    synthetic = np.array([name.startswith(SYNTHETIC) for name in names])
-    weights = np.sqrt(sizes)
-    for members, share in (
-        (phantom, recipe.phantom_share),
-        (synthetic, recipe.synthetic_share),
-        (~phantom & ~synthetic, 1 - recipe.phantom_share - recipe.synthetic_share),
-    ):
-        weights[members] *= share / max(weights[members].sum(), 1)
-    normalised: NDArray[np.float64] = weights / weights.sum()
-    return normalised
-
-
-def take(
-    data: SliceSet, recipe: Recipe, chosen: NDArray[np.int64], steps: NDArray[np.int64]
-) -> Batch:
-    """Return the batch of ``chosen`` slices with neighbours ``steps`` slices away."""
-    planes = [data.images[chosen]]
-    if recipe.context > 1:
-        below, above = chosen.copy(), chosen.copy()
-        for step in np.unique(steps):
-            which = steps == step
-            below[which] = data.neighbour(chosen[which], -int(step))
-            above[which] = data.neighbour(chosen[which], int(step))
-        planes = [data.images[below], planes[0], data.images[above]]
-    images = torch.from_numpy(np.stack(planes, 1)).float() / 255
-    batch = Batch(
-        images=images,
-        lungs=torch.from_numpy(data.lungs[chosen].astype(np.int64)),
-        lesions=torch.from_numpy(data.lesions[chosen].astype(np.float32)),
-    )
-    return batch if images.shape[-1] == recipe.size else _resized(batch, recipe.size)
-
-
-def _resized(batch: Batch, size: int) -> Batch:
-    def nearest(labels: Tensor) -> Tensor:
-        return F.interpolate(labels[:, None].float(), size=(size, size), mode="nearest")[:, 0]
-
-    return Batch(
-        images=F.interpolate(batch.images, size=(size, size), mode="area"),
-        lungs=nearest(batch.lungs).long(),
-        lesions=nearest(batch.lesions),
-    )
+from inference.training.recipes import Recipe
+from inference.training.sampling import sample, take
 
 
 def loss_of(logits: Tensor, batch: Batch, task: str) -> Tensor:
@@ -183,15 +45,16 @@ def predict(
 ) -> NDArray[np.uint8]:
     """Return class labels (n, rows, columns) of every ``every``-th slice, by volume order."""
     network.eval()
+    device = next(network.parameters()).device
     chosen = np.arange(0, len(data.volumes), every)
     found = []
     for start in range(0, len(chosen), recipe.batch):
         part = chosen[start : start + recipe.batch]
         batch = take(data, recipe, part, np.ones(len(part), dtype=np.int64))
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = network(batch.images).float()
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = network(batch.images.to(device)).float()
         labels = logits.argmax(1) if recipe.task == "lungs" else logits[:, 0] > 0
-        found.append(labels.to(torch.uint8).numpy())
+        found.append(labels.to("cpu", torch.uint8).numpy())
     return np.concatenate(found)
 
 
@@ -228,8 +91,9 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    network = recipe.network().to(memory_format=torch.channels_last)
-    average = recipe.network()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = recipe.network().to(device, memory_format=torch.channels_last)
+    average = recipe.network().to(device)
     average.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-2)
     steps = recipe.epochs * (recipe.slices_per_epoch // recipe.batch)
@@ -239,7 +103,7 @@ def train(
     last = folder / "last.pt"
     first = 0
     if last.exists():
-        state = torch.load(last, weights_only=True)
+        state = torch.load(last, map_location=device, weights_only=True)
         _require_same(recipe, state["recipe"], last)
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
@@ -295,16 +159,17 @@ def _epoch(
 ) -> list[float]:
     """Run one epoch; its random numbers depend on the seed and the epoch alone."""
     network.train()
+    device = next(network.parameters()).device
     random = np.random.default_rng((recipe.seed, epoch))
-    generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
+    generator = torch.Generator(device).manual_seed(recipe.seed * 1000 + epoch)
     losses = []
     done = epoch * (recipe.slices_per_epoch // recipe.batch)
     for number, batch in enumerate(
         sample(data, recipe, recipe.slices_per_epoch, random), start=done
     ):
-        changed = augment(batch, generator, recipe.crop)
+        changed = augment(batch.to(device), generator, recipe.crop)
         images = changed.images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             logits = network(images)
         loss = loss_of(logits.float(), changed, recipe.task)
         optimiser.zero_grad()

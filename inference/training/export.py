@@ -13,9 +13,9 @@ import onnxruntime as ort
 import torch
 
 from inference.manifest import InputContract
-from inference.training.engine import Recipe
 from inference.training.networks import UNet
 from inference.training.phantoms import LIVE_INPUT
+from inference.training.recipes import Recipe
 
 _OPSET = 18
 LICENCE = "CC BY-NC-SA 4.0 (inherited from the training data); research use only"
@@ -33,7 +33,7 @@ class PresenceChoice:
 
 def load_checkpoint(path: Path) -> tuple[Recipe, UNet]:
     """Return the recipe and the averaged network of a checkpoint."""
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     fields = state["recipe"] | {"channels": tuple(state["recipe"]["channels"])}
     recipe = Recipe(**fields)
     network = recipe.network()

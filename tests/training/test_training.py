@@ -25,10 +25,12 @@ from inference.training.data import (  # noqa: E402
     patient_of,
     split_sides,
 )
-from inference.training.engine import RECIPES, Recipe, _weights, train  # noqa: E402
+from inference.training.engine import train  # noqa: E402
 from inference.training.evaluate import dice  # noqa: E402
 from inference.training.export import PresenceChoice, export, load_checkpoint  # noqa: E402
 from inference.training.phantoms import random_spec  # noqa: E402
+from inference.training.recipes import RECIPES, Recipe  # noqa: E402
+from inference.training.sampling import _weights  # noqa: E402
 
 pytestmark = pytest.mark.train
 

@@ -1,0 +1,74 @@
+"""The recipes of the shipped networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inference.training.networks import UNet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that decides what a run gives.
+
+    ``task`` is ``lungs`` (softmax: background, right, left) or ``lesions`` (sigmoid).
+    ``size`` is the number of rows and columns that the network serves, ``crop`` those that
+    it is trained on; ``phantom_share`` and ``synthetic_share`` are the parts of the drawn
+    slices that come from phantoms (plain chests included), and from real chests with
+    synthetic opacities.
+    """
+
+    task: str
+    channels: tuple[int, ...]
+    context: int
+    size: int
+    crop: int
+    epochs: int
+    slices_per_epoch: int
+    batch: int
+    learning_rate: float
+    seed: int
+    phantom_share: float
+    synthetic_share: float
+    ema: float = 0.995
+
+    @property
+    def outputs(self) -> int:
+        """Number of output channels."""
+        return 3 if self.task == "lungs" else 1
+
+    def network(self) -> UNet:
+        """Return the untrained network."""
+        return UNet(self.context, self.outputs, self.channels)
+
+
+RECIPES = {
+    "lesions": Recipe(
+        task="lesions",
+        channels=(16, 32, 64, 128, 256),
+        context=3,
+        size=256,
+        crop=192,
+        epochs=48,
+        slices_per_epoch=2400,
+        batch=12,
+        learning_rate=2e-3,
+        seed=1,
+        phantom_share=0.2,
+        synthetic_share=0.25,
+    ),
+    "lungs": Recipe(
+        task="lungs",
+        channels=(12, 24, 48, 96, 96),
+        context=1,
+        size=256,
+        crop=192,
+        epochs=9,
+        slices_per_epoch=2400,
+        batch=12,
+        learning_rate=2e-3,
+        seed=1,
+        phantom_share=0.2,
+        synthetic_share=0.25,
+    ),
+}
