@@ -5,6 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SERIES ?=
 OUT ?= demo/out
+SLICES ?=
+RUNS ?= runs
+TRAINING = $(BIN)/python -m inference.training
 
 # The first interpreter that is new enough; PYTHON=/path/to/python chooses another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -39,8 +42,16 @@ test: $(VENV)/.dev-stamp  ## run every check: ruff, mypy, import-linter, pytest
 
 env: $(VENV)/.dev-stamp  ## make .venv with everything that the checks need
 
-train: $(VENV)/.train-stamp  ## train a model: ARGS="--help" shows how (installs torch, several GB)
-	$(BIN)/python -m inference.training train $(ARGS)
+# Stop it at any time; the same command goes on after the last whole epoch.
+train: $(VENV)/.train-stamp  ## train both networks: SLICES=slices.npz SERIES=folder RUNS=runs; resumable
+	@test -n "$(SLICES)" || { echo "make train SLICES=slices.npz [SERIES=folder] [RUNS=runs]: docs/model/data.md \
+	tells what the file holds and where the data come from"; exit 2; }
+	$(TRAINING) train lungs --slices "$(SLICES)" $(SERIES:%=--series "%") --runs "$(RUNS)"
+	$(TRAINING) train lesions --slices "$(SLICES)" $(SERIES:%=--series "%") --runs "$(RUNS)"
+	$(TRAINING) export "$(RUNS)/lungs" "$(RUNS)/lesions" --version dev --out "$(RUNS)/models"
+	$(TRAINING) choose-presence --slices "$(SLICES)" $(SERIES:%=--series "%") \
+		--models "$(RUNS)/models" --write
+	$(TRAINING) evaluate --slices "$(SLICES)" --split validation --models "$(RUNS)/models"
 
 lock:  ## pin what the container images install, after a change of dependencies (needs uv)
 	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \

@@ -49,12 +49,14 @@ def main() -> None:
     """Train the networks of Rales, export them to ONNX, and measure what is shipped.
 
     \b
-    The whole way, from the slices of docs/model/data.md:
-      python -m inference.training train lungs --slices slices.npz
-      python -m inference.training train lesions --slices slices.npz
-      python -m inference.training export runs/lungs runs/lesions --version 1
-      python -m inference.training choose-presence --slices slices.npz
-      python -m inference.training evaluate --slices slices.npz --split validation
+    The whole way, from the slices of docs/model/data.md (... is python -m inference.training):
+      ... train lungs --slices slices.npz --series chest-ct
+      ... train lesions --slices slices.npz --series chest-ct
+      ... export runs/lungs runs/lesions --version dev --out runs/models
+      ... choose-presence --slices slices.npz --series chest-ct --models runs/models --write
+      ... evaluate --slices slices.npz --split validation --models runs/models
+      ... report --help
+    make train SLICES=slices.npz SERIES=chest-ct does the first four.
     """  # noqa: D301 - click wants the backspace character itself
 
 
@@ -214,11 +216,17 @@ def phantoms(models: Path | None) -> None:
 @click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
 @_series_option
 @_models_option
-def choose_presence(slices: Path, series: tuple[Path, ...], models: Path | None) -> None:
+@click.option("--write", is_flag=True, help="Put the best rule into the manifest.")
+def choose_presence(
+    slices: Path,
+    series: tuple[Path, ...],
+    models: Path | None,
+    write: bool,  # noqa: FBT001
+) -> None:
     """Compare presence rules on the validation patients, phantoms, and opacities in real lungs.
 
-    The best rule stands first; export writes it into the manifest. No seed and no patient was
-    trained on, but the real chest around the opacities was.
+    The best rule stands first. No seed and no patient was trained on, but the real chest
+    around the opacities was.
     """
     from inference.training import operating  # noqa: PLC0415
     from inference.training.data import load_slices, load_split  # noqa: PLC0415
@@ -249,6 +257,8 @@ def choose_presence(slices: Path, series: tuple[Path, ...], models: Path | None)
     click.echo("wrong with the first rule:")
     for name, score in operating.wrong(scans, found[0].rule):
         click.echo(f"  {name}: {score:.3f}")
+    if write:
+        operating.write_rule((models or _MODELS) / "lesions.toml", found[0].rule)
 
 
 def _loaded(models: Path | None) -> tuple[OnnxModel, OnnxModel]:

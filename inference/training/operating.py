@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from chestct.volume import Volume
 from inference.lungs import delineate
+from inference.manifest import read_manifest
 from inference.phantom import make_thorax
 from inference.ports import ModelSet, PresenceRule, SegmentationModel
 from inference.presence import decide, slice_score
@@ -183,3 +185,19 @@ def wrong(scans: Sequence[KnownScan], rule: PresenceRule) -> list[tuple[str, flo
         for scan, presence in decided
         if presence.positive != scan.has_lesions
     ]
+
+
+def write_rule(manifest: Path, rule: PresenceRule) -> None:
+    """Put a rule into the ``[presence]`` table of a manifest; the rest stays as it is.
+
+    Raises:
+        ModelError: The manifest is missing or breaks its contract.
+        ValueError: It has no presence rule to replace.
+    """
+    if read_manifest(manifest).presence is None:
+        raise ValueError(f"{manifest} has no [presence]")
+    text = manifest.read_text(encoding="utf-8")
+    before, table, after = text.partition("[presence]\n")
+    for name, value in asdict(rule).items():
+        after = re.sub(rf"^{name} = .*$", f"{name} = {value}", after, count=1, flags=re.MULTILINE)
+    manifest.write_text(before + table + after, encoding="utf-8")

@@ -7,6 +7,7 @@ import pytest
 from hu_models import LesionsKnown, LungsKnown, models
 from linear_models import ModelFolder
 
+from inference.manifest import read_manifest
 from inference.phantom import Thorax
 from inference.ports import PresenceRule
 from inference.session import load_model
@@ -22,6 +23,7 @@ from inference.training.operating import (
     known_volumes,
     outcomes,
     validation_phantoms,
+    write_rule,
     wrong,
 )
 
@@ -103,3 +105,22 @@ def test_volumes_are_scored_inside_their_lungs(folder_of_models: ModelFolder) ->
     assert bright.has_lesions
     assert set(bright.scores[100.0].values()) == {1.0}
     assert set(dark.scores[100.0].values()) == {0.0}
+
+
+def test_the_rule_goes_into_the_manifest_and_nothing_else_changes(
+    folder_of_models: ModelFolder,
+) -> None:
+    path = folder_of_models.write("lesions", [[1.0]])
+    before = read_manifest(path)
+    rule = PresenceRule(top_area_mm2=400.0, slices=8, stride=3, operating_point=0.625)
+    write_rule(path, rule)
+    after = read_manifest(path)
+    assert after.presence is not None
+    assert PresenceRule(**after.presence.model_dump()) == rule
+    assert after.model_copy(update={"presence": before.presence}) == before
+
+
+def test_a_manifest_without_a_rule_takes_none(folder_of_models: ModelFolder) -> None:
+    path = folder_of_models.write("lungs", [[1.0], [0.0], [0.0]])
+    with pytest.raises(ValueError, match=r"no \[presence\]"):
+        write_rule(path, PresenceRule(top_area_mm2=1.0, slices=1, stride=1, operating_point=0.5))
