@@ -167,10 +167,9 @@ def _worst(case: Case, found: Mask) -> tuple[Tile, ...]:
     if not wrong.any():
         return ()
     index = int(wrong.argmax())
-    value = dice(found[index], case.lesion[index])
-    caption = f"slice {index + 1}, Dice here {value:.2f}"
-    whole = dice(found, case.lesion)
-    return (tile_of(case, found, index, (f"{case.name}: Dice {whole:.2f}", caption), -whole),)
+    whole, here = dice(found, case.lesion), dice(found[index], case.lesion[index])
+    caption = (case.name, f"Dice {whole:.2f}; slice {index + 1}: {here:.2f}")
+    return (tile_of(case, found, index, caption, -whole),)
 
 
 def _false(case: Case, found: Mask) -> tuple[Tile, ...]:
@@ -180,7 +179,7 @@ def _false(case: Case, found: Mask) -> tuple[Tile, ...]:
         return ()
     areas = false.sum(axis=(1, 2))
     index, millilitres = int(areas.argmax()), float(areas.sum()) * case.volume.geometry.voxel_ml
-    caption = (case.name, f"slice {index + 1}, {millilitres:.1f} ml of the scan is false")
+    caption = (case.name, f"{millilitres:.1f} ml false; slice {index + 1}")
     return (tile_of(case, found, index, caption, millilitres),)
 
 
@@ -195,5 +194,6 @@ def tile_of(case: Case, found: Mask, index: int, caption: tuple[str, str], badne
         lungs=None,
         caption=caption,
         group=case.name,
+        place=index,
         badness=badness,
     )

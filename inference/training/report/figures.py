@@ -38,7 +38,12 @@ def bland_altman_patients(
         gap = one.involved_percent - one.true_involved_percent
         axes.scatter(middle, gap, s=46, color="#0072B2", zorder=3)
         axes.annotate(
-            f"patient {one.patient}", (middle, gap), xytext=(6, 5), textcoords="offset points"
+            f"patient {one.patient}",
+            (middle, gap),
+            xytext=(6, 6),
+            textcoords="offset points",
+            fontsize=8,
+            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"},
         )
     _limits(axes, limits)
     _save(figure, path)
@@ -83,7 +88,7 @@ def reliability_curve(path: Path, bins: Sequence[Bin], operating_point: float) -
     for one in bins:
         below = one.observed > 0.9
         axes.annotate(
-            f"{one.count} scans",
+            f"n = {one.count}",
             (one.predicted, one.observed),
             xytext=(0, -14 if below else 7),
             textcoords="offset points",

@@ -26,9 +26,11 @@ _WINDOW = (-1350.0, 150.0)
 _TILE = 280
 _CAPTION = 34
 _HEADER = 26
-_COLUMNS = 4
+_COLUMNS = 5
+"""At most; rows are filled evenly."""
 _MARGIN = 0.06
-_FINEST = 128
+_APART = 5
+_GREYS = 125
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class Tile:
         lungs: Their outline is drawn too, where given.
         caption: Two short lines.
         group: Of one patient or scan; the gallery shows only some of each.
+        place: Number of the slice: neighbours of one group look alike.
         badness: The worse, the higher.
     """
 
@@ -51,6 +54,7 @@ class Tile:
     lungs: Mask | None
     caption: tuple[str, str]
     group: str
+    place: int
     badness: float
 
 
@@ -61,13 +65,14 @@ def grey(hu: NDArray[np.int16]) -> NDArray[np.uint8]:
 
 
 def box_of(*masks: Mask) -> tuple[slice, slice]:
-    """Return a square box around all masks (row, column) with a margin; the whole of nothing."""
+    """Return a square box around all masks (row, column), at least half of the plane."""
     union = np.logical_or.reduce(masks)
     if not union.any():
         return slice(None), slice(None)
     (found,) = ndimage.find_objects(union.astype(np.uint8))
     side = max(one.stop - one.start for one in found)
-    side = min(round(side * (1 + 2 * _MARGIN)), *union.shape)
+    side = max(round(side * (1 + 2 * _MARGIN)), min(union.shape) // 2)
+    side = min(side, *union.shape)
     starts = [
         int(np.clip((one.start + one.stop - side) // 2, 0, size - side))
         for one, size in zip(found, union.shape, strict=True)
@@ -76,10 +81,11 @@ def box_of(*masks: Mask) -> tuple[slice, slice]:
 
 
 def worst(tiles: Iterable[Tile], most: int, of_each: int) -> list[Tile]:
-    """Return the worst tiles, worst first, at most ``of_each`` of one group."""
+    """Return the worst tiles, worst first; of a group at most ``of_each``, and no neighbours."""
     chosen: list[Tile] = []
     for tile in sorted(tiles, key=lambda one: one.badness, reverse=True):
-        if sum(one.group == tile.group for one in chosen) < of_each:
+        own = [one for one in chosen if one.group == tile.group]
+        if len(own) < of_each and all(abs(one.place - tile.place) >= _APART for one in own):
             chosen.append(tile)
     return chosen[:most]
 
@@ -92,8 +98,8 @@ def write_sheet(path: Path, tiles: Sequence[Tile]) -> None:
     """
     if not tiles:
         raise ValueError(f"no tiles for {path.name}")
-    columns = min(_COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
+    rows = -(-len(tiles) // _COLUMNS)
+    columns = -(-len(tiles) // rows)
     height = _TILE + _CAPTION
     sheet = Image.new("RGB", (columns * _TILE, _HEADER + rows * height))
     for place, tile in enumerate(tiles):
@@ -141,12 +147,15 @@ def _legend(sheet: Image.Image, tiles: Sequence[Tile]) -> None:
 
 
 def _small_png(sheet: Image.Image, name: str) -> bytes:
-    """Encode with as many colours as fit; grey noise of CT compresses badly."""
-    colours = _FINEST
-    while colours >= 16:
+    """Encode with as many greys as fit, and the colours as they are: CT's noise is large."""
+    greys = _GREYS
+    while greys >= 8:
         buffer = BytesIO()
-        sheet.quantize(colours, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        palette = Image.new("P", (1, 1))
+        steps = np.linspace(0, 255, greys).round().astype(int).tolist()
+        palette.putpalette([*(step for step in steps for _ in "rgb"), *TRUTH, *FOUND, *LUNGS])
+        sheet.quantize(palette=palette, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
         if buffer.tell() < LARGEST_BYTES:
             return buffer.getvalue()
-        colours //= 2
+        greys //= 2
     raise ValueError(f"{name} does not fit into {LARGEST_BYTES} bytes")

@@ -17,7 +17,7 @@ from inference.training.report.markup import (
     table,
 )
 from inference.training.report.records import Evaluation, PatientRecord
-from inference.training.report.slices import SMALLEST_PIXELS
+from inference.training.report.slices import SHOWN_PIXELS, SMALLEST_PIXELS
 from inference.training.report.summary import PatientsSummary
 
 
@@ -55,11 +55,14 @@ def patients_section(
             figures,
         ),
         picture(
-            "worst-slices", "The two slices of each patient with the lowest lesion Dice", figures
+            "worst-slices",
+            "The slices with the lowest lesion Dice, at most two of a patient, of those with "
+            f"{SHOWN_PIXELS} pixels of true lesion or more",
+            figures,
         ),
         picture(
             "false-slices",
-            "The two slices of each patient with most area in false lesions",
+            "The slices with most area in false lesions, at most two of a patient",
             figures,
         ),
     )

@@ -117,6 +117,7 @@ def _tile(volume: Volume, lungs: Mask, lesion: Mask, index: int, caption: tuple[
         lungs=turn(lungs)[box],
         caption=caption,
         group=caption[0],
+        place=index,
         badness=0.0,
     )
 

@@ -23,7 +23,9 @@ class Source(StrEnum):
 class SliceRecord:
     """One 8-bit slice; areas in pixels of the network's grid.
 
-    ``lesion_dice`` is None where there is no true lesion.
+    Attributes:
+        area_error: Marked less true lesion area, in points of percent of the true lung area.
+        lesion_dice: None where there is no true lesion.
     """
 
     index: int
@@ -33,13 +35,9 @@ class SliceRecord:
     true_lung_area: int
     lesion_area: int
     true_lesion_area: int
+    area_error: float
     lesion_dice: float | None
     lesions: LesionCount
-
-    @property
-    def area_error(self) -> float:
-        """Marked less true lesion area, in points of percent of the true lung area."""
-        return 100.0 * (self.lesion_area - self.true_lesion_area) / max(1, self.true_lung_area)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,8 @@ from inference.training.report.records import PatientRecord, SliceRecord
 
 SMALLEST_PIXELS = 20
 """Smaller connected lesions are not counted, neither true nor marked ones."""
+SHOWN_PIXELS = 200
+"""A slice with less true lesion is not shown as one of the worst: a few pixels decide its Dice."""
 _PIXELS = (1.0, 1.0)
 
 
@@ -50,15 +52,17 @@ def measure_slices(found: Prediction, data: SliceSet) -> tuple[SliceRecord, ...]
 
 def _measure_slice(found: Prediction, data: SliceSet, index: int) -> SliceRecord:
     lesion, truth = found.lesion[index], data.lesions[index]
-    volume = int(data.volumes[index])
+    volume, true_lung_area = int(data.volumes[index]), int((data.lungs[index] > 0).sum())
+    lesion_area, true_lesion_area = int(lesion.sum()), int(truth.sum())
     return SliceRecord(
         index=index,
         volume=volume,
         patient=patient_of(volume),
         lung_area=int(found.lung[index].sum()),
-        true_lung_area=int((data.lungs[index] > 0).sum()),
-        lesion_area=int(lesion.sum()),
-        true_lesion_area=int(truth.sum()),
+        true_lung_area=true_lung_area,
+        lesion_area=lesion_area,
+        true_lesion_area=true_lesion_area,
+        area_error=100.0 * (lesion_area - true_lesion_area) / max(1, true_lung_area),
         lesion_dice=dice(lesion, truth) if truth.any() else None,
         lesions=count_lesions(lesion, truth, SMALLEST_PIXELS),
     )
@@ -120,17 +124,17 @@ def percent(lesion: Mask, lung: Mask) -> float:
 def worst_tiles(
     found: Prediction, data: SliceSet, slices: Sequence[SliceRecord]
 ) -> tuple[Tile, ...]:
-    """Return a picture of each slice with a countable true lesion, the lower its Dice the worse."""
+    """Return a picture of each slice with :data:`SHOWN_PIXELS`; the lower its Dice, the worse."""
     return tuple(
         _tile(
             found,
             data,
             one,
-            f"slice {one.index + 1} of the file: Dice {one.lesion_dice:.2f}",
+            f"slice {one.index + 1}: Dice {one.lesion_dice:.2f}",
             -one.lesion_dice,
         )
         for one in slices
-        if one.lesion_dice is not None and one.lesions.true
+        if one.lesion_dice is not None and one.true_lesion_area >= SHOWN_PIXELS
     )
 
 
@@ -143,7 +147,7 @@ def false_tiles(
         false = false_lesions(found.lesion[one.index], data.lesions[one.index], SMALLEST_PIXELS)
         if false.any():
             area = int(false.sum())
-            text = f"slice {one.index + 1} of the file: {area} pixels false"
+            text = f"slice {one.index + 1}: {area} pixels false"
             tiles.append(_tile(found, data, one, text, float(area)))
     return tuple(tiles)
 
@@ -158,5 +162,6 @@ def _tile(found: Prediction, data: SliceSet, one: SliceRecord, text: str, badnes
         lungs=None,
         caption=(f"patient {one.patient}", text),
         group=f"patient {one.patient}",
+        place=one.index,
         badness=badness,
     )

@@ -60,18 +60,19 @@ def bootstrap(values: Sequence[float | None]) -> Estimate:
 
 
 def bootstrap_clusters(clusters: Sequence[Sequence[float]]) -> Estimate:
-    """Return the mean over all values; whole clusters are drawn with replacement.
+    """Return the mean over all values; whole clusters are drawn with replacement, empty ones not.
 
     The slices of a patient are alike: an interval over slices as if each were a patient of
     its own would be too narrow.
     """
-    sums = np.array([sum(cluster) for cluster in clusters], dtype=float)
-    sizes = np.array([len(cluster) for cluster in clusters], dtype=float)
-    count = int(sizes.sum())
-    if count == 0:
+    filled = [cluster for cluster in clusters if cluster]
+    if not filled:
         return Estimate(mean=None, low=None, high=None, count=0)
+    sums = np.array([sum(cluster) for cluster in filled], dtype=float)
+    sizes = np.array([len(cluster) for cluster in filled], dtype=float)
+    count = int(sizes.sum())
     mean = float(sums.sum() / count)
-    if len(clusters) < 2:
+    if len(filled) < 2:
         return Estimate(mean=mean, low=None, high=None, count=count)
     drawn = np.random.default_rng(SEED).integers(len(sums), size=(DRAWS, len(sums)))
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
@@ -111,14 +112,14 @@ def auc(scores: Sequence[float], truth: Sequence[bool]) -> Estimate:
         return Estimate(mean=None, low=None, high=None, count=len(scores))
     wins = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
     random = np.random.default_rng(SEED)
-    drawn = [_redraw(wins, random).mean() for _ in range(DRAWS)]
-    low, high = np.percentile(drawn, _PERCENTILES)
+    rows, columns = (_draws(size, random) for size in wins.shape)
+    low, high = np.percentile(((rows @ wins) * columns).sum(axis=1) / wins.size, _PERCENTILES)
     return Estimate(mean=float(wins.mean()), low=float(low), high=float(high), count=len(scores))
 
 
-def _redraw(wins: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
-    rows, columns = (random.integers(size, size=size) for size in wins.shape)
-    return wins[np.ix_(rows, columns)]
+def _draws(size: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """Return how often each of ``size`` units is drawn, (draw, unit)."""
+    return random.multinomial(size, np.full(size, 1 / size), size=DRAWS).astype(np.float64)
 
 
 def reliability(scores: Sequence[float], truth: Sequence[bool], bins: int = 5) -> tuple[Bin, ...]:
