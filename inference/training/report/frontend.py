@@ -104,9 +104,9 @@ def measure_change(
     """
     chosen = _slices(case)
     volume = _changed(case.volume, change)
-    lung = _with(lungs, change).probabilities(volume, chosen)
-    lesion = _with(lesions, change).probabilities(volume, chosen)
-    inside = 1 - lung[:, lungs.classes.index("background")] >= lungs.threshold
+    lung = _with(lungs, change).reader(volume).probabilities(chosen)
+    lesion = _with(lesions, change).reader(volume).probabilities(chosen)
+    inside = lung.sum(axis=1) >= lungs.threshold
     marked = lesion[:, lesions.classes.index("lesion")] >= lesions.threshold
     return FrontEndRecord(
         change=change.name,

@@ -44,8 +44,8 @@ def cases_section(evaluation: Evaluation, summary: Summary, figures: Sequence[st
         ),
         f"A lesion is found when at least {HIT_SHARE:.0%} of it is marked; a marked one is false "
         "when less than that of it is true; both from 0.1 ml on.",
-        f"**{len(refused)} scans were refused**, and count as nothing found: "
-        + "; ".join(f"{one.name} ({one.refused})" for one in refused)
+        f"**{len(refused)} of the scans {'was' if len(refused) == 1 else 'were'} refused**, as "
+        "good as nothing found: " + "; ".join(f"{one.name} ({one.refused})" for one in refused)
         if refused
         else "",
         picture(

@@ -131,9 +131,9 @@ def read_single(path: Path, models: ModelSet) -> SingleReading:
     volume = single_volume(path)
     rule = models.lesions.presence
     assert rule is not None, "the manifest of a lesion model has a presence rule"
-    background = _channel(models.lungs, volume, "background")
+    lung = _channel(models.lungs, volume, "right") + _channel(models.lungs, volume, "left")
     probability = _channel(models.lesions, volume, "lesion")
-    lungs = 1 - background >= models.lungs.threshold
+    lungs = lung >= models.lungs.threshold
     lesion = (probability >= models.lesions.threshold) & lungs
     pixel_mm2 = float(np.prod(volume.geometry.pixel_spacing))
     record = SingleRecord(
@@ -150,7 +150,9 @@ def read_single(path: Path, models: ModelSet) -> SingleReading:
 
 def _channel(model: SegmentationModel, volume: Volume, name: str) -> NDArray[np.float32]:
     """Return the probabilities (row, column) of one class in the only slice."""
-    found: NDArray[np.float32] = model.probabilities(volume, [0])[0, model.classes.index(name)]
+    found: NDArray[np.float32] = model.reader(volume).probabilities([0])[
+        0, model.classes.index(name)
+    ]
     return found
 
 
