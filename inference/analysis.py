@@ -14,13 +14,14 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from chestct.errors import ModelError
 from chestct.findings import Findings, Method, Presence
 from chestct.results import ModelIdentity
 from chestct.volume import Label, LesionMap, Volume
 from inference.lungs import delineate
-from inference.ports import ModelSet, PresenceRule, SegmentationModel
+from inference.ports import Box, ModelSet, PresenceRule, SegmentationModel
 from inference.postprocess import drop_small
 from inference.presence import decide, slice_score
 from inference.quantify import measure
@@ -87,6 +88,12 @@ def _label(volume: Volume, lungs: NDArray[np.uint8], lesion: NDArray[np.bool_]) 
     return LesionMap(labels=labels, geometry=volume.geometry)
 
 
+def _box_of(mask: NDArray[np.bool_]) -> Box:
+    """Return the smallest box that holds a mask which is not empty."""
+    first, second, third = ndimage.find_objects(mask.astype(np.uint8))[0]
+    return first, second, third
+
+
 @contextmanager
 def _stage(stage: Stage, seconds: dict[Stage, float], progress: Progress) -> Iterator[None]:
     progress(stage, 0.0)
@@ -102,7 +109,8 @@ class _LesionReader:
     def __init__(self, volume: Volume, model: SegmentationModel, lungs: NDArray[np.bool_]) -> None:
         if model.presence is None:
             raise ModelError(f"{model.identity.name} has no presence rule")
-        self._volume, self._model, self._lungs = volume, model, lungs
+        self._volume, self._lungs, self._threshold = volume, lungs, model.threshold
+        self._reader = model.reader(volume, _box_of(lungs))
         self._rule: PresenceRule = model.presence
         self._channel = model.classes.index("lesion")
         self._masks: dict[int, NDArray[np.bool_]] = {}
@@ -126,9 +134,9 @@ class _LesionReader:
         rows, columns = self._volume.geometry.pixel_spacing
         for start in range(0, len(slices), _CHUNK):
             chunk = slices[start : start + _CHUNK]
-            found = self._model.probabilities(self._volume, chunk)[:, self._channel]
+            found = self._reader.probabilities(chunk)[:, self._channel]
             for index, probability in zip(chunk, found, strict=True):
                 lungs = self._lungs[index]
                 self._scores[index] = slice_score(probability, lungs, rows * columns, self._rule)
-                self._masks[index] = (probability >= self._model.threshold) & lungs
+                self._masks[index] = (probability >= self._threshold) & lungs
             progress((start + len(chunk)) / len(slices))

@@ -96,10 +96,11 @@ def _predict(
     """Return raw labels; a chunk of slices at a time, since probabilities are large."""
     right, left = model.classes.index("right"), model.classes.index("left")
     count = volume.geometry.shape[0]
+    reader = model.reader(volume)
     sides = np.zeros(volume.geometry.shape, dtype=np.uint8)
     for start in range(0, count, _CHUNK):
         chunk = range(start, min(start + _CHUNK, count))
-        found = model.probabilities(volume, chunk)
+        found = reader.probabilities(chunk)
         lung = found[:, right] + found[:, left] >= model.threshold
         is_left = found[:, left] > found[:, right]
         sides[start : chunk.stop] = np.where(

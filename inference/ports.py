@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from chestct.results import ModelIdentity
 from chestct.volume import Volume
 
+Box = tuple[slice, slice, slice]
+"""A part of a volume's grid: slices, rows and columns, each with start and stop."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresenceRule:
@@ -32,6 +35,17 @@ class PresenceRule:
     operating_point: float
 
 
+class Reader(Protocol):
+    """A model at work on one volume; it may keep what it has computed."""
+
+    def probabilities(self, slices: Sequence[int]) -> NDArray[np.float32]:
+        """Return float32 (len(slices), classes, rows, columns), 0..1.
+
+        On the volume's own grid and in its own orientation, for the given slice indices.
+        Outside the box that the reader was made for they mean nothing.
+        """
+
+
 class SegmentationModel(Protocol):
     """A network with its contract; :class:`inference.session.OnnxModel` is the real one."""
 
@@ -41,7 +55,7 @@ class SegmentationModel(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the channels, in order."""
+        """The names of the classes, in order: right and left, or lesion."""
 
     @property
     def threshold(self) -> float:
@@ -51,18 +65,19 @@ class SegmentationModel(Protocol):
     def presence(self) -> PresenceRule | None:
         """The rule for the presence decision; only lesion models have one."""
 
-    def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
-        """Return float32 (len(slices), classes, rows, columns), 0..1.
+    @property
+    def minimum_lesion_ml(self) -> float:
+        """Connected lesions smaller than this are to be dropped."""
 
-        On the volume's own grid and in its own orientation, for the given slice indices.
-        """
+    def reader(self, volume: Volume, box: Box | None = None) -> Reader:
+        """Return a reader of the volume; only what lies in ``box`` matters (none: all)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSet:
     """The networks of an analysis and what they run on.
 
-    ``lungs`` has the classes background, right and left; ``lesions`` has lesion.
+    ``lungs`` has the classes right and left; ``lesions`` has lesion.
     """
 
     lungs: SegmentationModel

@@ -22,9 +22,10 @@ from scipy.special import expit
 from chestct.errors import ModelError
 from chestct.results import ModelIdentity
 from chestct.volume import Volume
-from inference.manifest import Manifest, read_manifest
-from inference.ports import ModelSet, PresenceRule
-from inference.preprocess import to_grid, to_input
+from inference.manifest import Manifest, PatchContract, read_manifest
+from inference.patches import PatchReader
+from inference.ports import Box, ModelSet, PresenceRule, Reader
+from inference.slices import SliceReader
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,8 +35,6 @@ PROVIDERS = {
     "CPU": "CPUExecutionProvider",
 }
 """The names that people write, and ONNX Runtime's."""
-
-_BATCH = 8
 
 
 class _ProviderUnusable(ModelError):
@@ -103,8 +102,8 @@ class OnnxModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the channels, in order."""
-        return self.manifest.classes
+        """The names of the classes, in order: right and left, or lesion."""
+        return tuple(self.manifest.channels)
 
     @property
     def threshold(self) -> float:
@@ -117,40 +116,80 @@ class OnnxModel:
         rule = self.manifest.presence
         return PresenceRule(**rule.model_dump()) if rule else None
 
-    def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
-        """Return float32 (len(slices), classes, rows, columns) on the volume's grid."""
-        cache: dict[int, NDArray[np.uint8]] = {}
-        parts = []
-        for start in range(0, len(slices), _BATCH):
-            part = slices[start : start + _BATCH]
-            images = to_input(volume, part, self.manifest.input, cache)
-            parts.append(to_grid(self.run(images), volume.geometry))
-        return np.concatenate(parts)
+    @property
+    def minimum_lesion_ml(self) -> float:
+        """Connected lesions smaller than this are to be dropped."""
+        return self.manifest.output.minimum_lesion_ml
+
+    def reader(self, volume: Volume, box: Box | None = None) -> Reader:
+        """Return a reader of the volume; only what lies in ``box`` matters (none: all)."""
+        contract = self.manifest.input
+        if isinstance(contract, PatchContract):
+            return PatchReader(volume, contract, self.run, box)
+        return SliceReader(volume, contract, self.run, box if self._any_size else None)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return probabilities (n, classes, rows, columns) for network inputs 0..1."""
-        name = self._session.get_inputs()[0].name
-        logits: NDArray[np.float32] = self._session.run(None, {name: images})[0]
-        if self.manifest.activation == "sigmoid":
-            sigmoid: NDArray[np.float32] = expit(logits)
-            return sigmoid
-        if self.manifest.activation == "softmax":
-            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-            softmax: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-            return softmax
-        return logits.astype(np.float32)
+        """Return float32 probabilities (n, classes, ...) for the network's input (n, ...).
+
+        The classes are those of the task: channels that make up one are added up (their
+        largest, where each is a decision of its own).
+        """
+        image = images.astype(_TYPES[self._session.get_inputs()[0].type], copy=False)
+        found = self._session.run(None, {self._session.get_inputs()[0].name: image})[0]
+        every = _activated(found.astype(np.float32, copy=False), self.manifest.activation)
+        together = np.max if self.manifest.activation == "sigmoid" else np.sum
+        merged = [
+            every[:, channels[0]] if len(channels) == 1 else together(every[:, channels], axis=1)
+            for channels in self.manifest.channels.values()
+        ]
+        return np.stack(merged, axis=1)
+
+    @property
+    def _any_size(self) -> bool:
+        """Whether the network takes images of other rows and columns."""
+        shape = self._session.get_inputs()[0].shape
+        return not any(isinstance(length, int) for length in shape[2:])
 
     def _check_shapes(self) -> None:
         contract, manifest = self.manifest.input, self.manifest
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        for node, channels in ((inputs[0], contract.context), (outputs[0], len(manifest.classes))):
-            wanted = [channels, contract.rows, contract.columns]
-            fits = len(node.shape) == 4 and not isinstance(node.shape[0], int)  # noqa: PLR2004 - n, c, h, w
-            if not fits or not all(map(_fits, node.shape[1:], wanted)):
+        if len(inputs) != 1:
+            raise ModelError(f"{manifest.file} has {len(inputs)} inputs; one image is expected")
+        size: tuple[int, ...]
+        if isinstance(contract, PatchContract):
+            channels, size = 1, contract.patch
+        else:
+            channels, size = contract.context, (contract.rows, contract.columns)
+        for node, count in ((inputs[0], channels), (outputs[0], len(manifest.classes))):
+            wanted = (count, *size)
+            fits = len(node.shape) == len(wanted) + 1 and all(map(_fits, node.shape[1:], wanted))
+            # Slices are read in batches; patches one by one.
+            if not isinstance(contract, PatchContract):
+                fits = fits and not isinstance(node.shape[0], int)
+            if not fits:
                 raise ModelError(
                     f"{manifest.file}: {node.name} has shape {node.shape}, "
                     f"the manifest says [n, {', '.join(map(str, wanted))}]"
                 )
+            if node.type not in _TYPES:
+                raise ModelError(
+                    f"{manifest.file}: {node.name} is {node.type}; float or float16 is expected"
+                )
+
+
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def _activated(logits: NDArray[np.float32], activation: str) -> NDArray[np.float32]:
+    """Return probabilities (n, channels, ...)."""
+    if activation == "sigmoid":
+        sigmoid: NDArray[np.float32] = expit(logits)
+        return sigmoid
+    if activation == "softmax":
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        softmax: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+        return softmax
+    return logits
 
 
 def _fits(have: Any, want: int) -> bool:

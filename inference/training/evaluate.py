@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chestct.errors import SeriesRejected
+from chestct.errors import ModelError, SeriesRejected
 from chestct.findings import Method
 from chestct.volume import Volume
 from inference.analysis import Analysis, analyse
+from inference.manifest import PatchContract
 from inference.phantom import PhantomSpec, Thorax, make_thorax
 from inference.ports import ModelSet
 from inference.session import OnnxModel
@@ -36,8 +37,14 @@ def probabilities_of_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.floa
     """Return (n, classes, rows, columns) for slices that are already windowed, resized, CLAHE.
 
     The neighbours of a slice are those beside it in its volume.
+
+    Raises:
+        ModelError: It is a 3D network: such slices are no volume.
     """
-    reach = model.manifest.input.context // 2
+    contract = model.manifest.input
+    if isinstance(contract, PatchContract):
+        raise ModelError(f"{model.manifest.name} reads volumes, not slices without a distance")
+    reach = contract.context // 2
     found = []
     for start in range(0, len(data.volumes), _BATCH):
         chosen = np.arange(start, min(start + _BATCH, len(data.volumes)))
@@ -50,11 +57,9 @@ def probabilities_of_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.floa
 def predict_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.bool_]:
     """Return masks (n, rows, columns) of the lungs, or of the lesions, of such slices."""
     found = probabilities_of_slices(model, data)
-    if "background" in model.classes:
-        lung: NDArray[np.bool_] = 1 - found[:, model.classes.index("background")] >= model.threshold
-        return lung
-    lesion: NDArray[np.bool_] = found[:, model.classes.index("lesion")] >= model.threshold
-    return lesion
+    # Right and left lung together, or lesion.
+    mask: NDArray[np.bool_] = found.sum(axis=1) >= model.threshold
+    return mask
 
 
 def score_slices(lungs: OnnxModel, lesions: OnnxModel, data: SliceSet) -> list[PatientScore]:

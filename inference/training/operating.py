@@ -107,7 +107,7 @@ def known_scans(
     for scan in scans:
         lungs = delineate(scan.volume, models.lungs, lambda _part: None).labels > 0
         chosen = np.flatnonzero(lungs.any(axis=(1, 2)))[::STRIDE].tolist()
-        found = models.lesions.probabilities(scan.volume, chosen)
+        found = models.lesions.reader(scan.volume).probabilities(chosen)
         channel = found[:, models.lesions.classes.index("lesion")]
         say(scan.name)
         rows, columns = scan.volume.geometry.pixel_spacing

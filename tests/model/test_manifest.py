@@ -54,6 +54,17 @@ def test_reads_every_field(manifest: Path) -> None:
         ("operating_point = 0.5", "operating_point = 2", "presence.operating_point"),
         ("[presence]", "[presense]", "presense"),
         ("rows = 16", "rows =", "TOML"),
+        ("rows = 16", "kind = 'volume'\nrows = 16", "input: .*'volume'"),
+        ("rows = 16", "kind = 'patch'\nrows = 16", r"input\.patch: Field required"),
+        ("rows = 16", "mean = 3.0\nrows = 16", "mean and std"),
+        ("rows = 16", "mean = 3.0\nstd = 1.0\nvalues = [0, 1]\nrows = 16", "exclude each other"),
+        ("rows = 16", "std = 0.0\nmean = 1.0\nrows = 16", r"input\.std"),
+        ("rows = 16", "spacing = [1.0, -1.0]\nrows = 16", r"input\.spacing"),
+        ('activation = "none"', 'activation = "softmax"', "softmax over one class"),
+        ("[presence]", "[labels]\nlesions = ['lesion']\n[presence]", r"classes lack lesion"),
+        ("[presence]", "[labels]\nlesion = ['tumour']\n[presence]", "tumour.* not among classes"),
+        ("[presence]", "[labels]\nlesion = []\n[presence]", "nothing is not among classes"),
+        ("[presence]", "[output]\nminimum_lesion_ml = -1\n[presence]", "minimum_lesion_ml"),
     ],
 )
 def test_names_what_is_wrong(manifest: Path, old: str, new: str, word: str) -> None:
@@ -77,3 +88,29 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ModelError, match="TOML"):
         read_manifest(tmp_path / "binary.toml")
+
+
+def test_a_network_with_one_class_for_both_lungs_is_told_what_is_missing(
+    folder: ModelFolder,
+) -> None:
+    path = folder.write("lungs", [[1.0], [0.0]], classes=["background", "lung"])
+    with pytest.raises(ModelError, match=r"lack left, right\. Rales tells the lungs apart"):
+        read_manifest(path)
+
+
+def test_a_channel_belongs_to_one_class(folder: ModelFolder) -> None:
+    path = folder.write(
+        "lungs",
+        [[1.0], [0.0]],
+        classes=["a", "b"],
+        extra='[labels]\nright = ["a"]\nleft = ["a"]\n',
+    )
+    with pytest.raises(ModelError, match="labels use one of classes twice"):
+        read_manifest(path)
+
+
+def test_what_the_manifest_leaves_out(manifest: Path) -> None:
+    read = read_manifest(manifest)
+    assert read.output.minimum_lesion_ml == 0.1
+    assert read.input.ends == (0.0, 1.0)
+    assert read.channels == {"lesion": (0,)}

@@ -46,7 +46,7 @@ def test_the_network_sees_the_same_patient_from_every_way(way: tuple[Vector, Vec
 def test_what_it_says_returns_to_the_voxels_it_came_from(way: tuple[Vector, Vector]) -> None:
     volume = volume_of(noise(5, 16, 16), row_cosines=way[0], column_cosines=way[1])
     seen = to_input(volume, range(5), contract(context=1), {})
-    back = to_grid(seen, volume.geometry)
+    back = to_grid(seen, volume.geometry, contract(context=1))
     assert back.shape == (5, 1, 16, 16)
     np.testing.assert_allclose(back[:, 0] * 2000 - 1000, volume.hu, atol=4.0)
 
@@ -58,8 +58,9 @@ def test_resizing_there_and_back_does_not_shift(rows: int, columns: int) -> None
     spot = np.hypot((r - 0.3 * rows) / (0.1 * rows), (c - 0.6 * columns) / (0.1 * columns)) < 1
     hu[0, spot] = 1000
     volume = volume_of(hu)
-    seen = to_input(volume, [0], contract(rows=64, columns=64, context=1), {})
-    back = to_grid(seen, volume.geometry)[0, 0]
+    small = contract(rows=64, columns=64, context=1)
+    seen = to_input(volume, [0], small, {})
+    back = to_grid(seen, volume.geometry, small)[0, 0]
     found = np.array([(back * r).sum(), (back * c).sum()]) / back.sum()
     np.testing.assert_allclose(found, [r[spot].mean(), c[spot].mean()], atol=0.02 * rows)
     if min(rows, columns) > 64:
@@ -131,7 +132,7 @@ def test_turning_twice_changes_nothing() -> None:
 
 
 def test_a_plane_is_prepared_once() -> None:
-    cache: dict[int, NDArray[np.uint8]] = {}
+    cache: dict[int, NDArray[np.float32]] = {}
     volume = volume_of(noise(6, 16, 16))
     to_input(volume, [2, 3], contract(), cache)
     assert sorted(cache) == [1, 2, 3, 4]

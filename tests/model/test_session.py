@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from linear_models import ModelFolder, linear_network, volume_of
+from scipy.special import softmax
 
 from chestct.errors import ModelError
 from inference.session import available_providers, load_model, load_models
@@ -25,7 +26,7 @@ def test_probabilities_lie_on_the_voxels_of_their_slices(folder: ModelFolder, ch
     model = load_model(folder.write("lesions", weights), provider="CPU", threads=1)
     volume = volume_of(volume_noise(), row_cosines=(-1, 0, 0), column_cosines=(0, -1, 0))
     wanted = [10, 2, 3, 4, 5, 6, 7, 8, 0, 9]  # more than one batch, in no order
-    found = model.probabilities(volume, wanted)
+    found = model.reader(volume).probabilities(wanted)
     assert found.shape == (10, 1, 16, 16)
     assert found.dtype == np.float32
     source = np.clip(np.array(wanted) + channel - 1, 0, 10)
@@ -44,16 +45,18 @@ def test_sigmoid_of_any_logit_is_a_probability(folder: ModelFolder) -> None:
 def test_softmax_sums_to_one(folder: ModelFolder) -> None:
     manifest = folder.write("lungs", [[900.0], [0.0], [3.0]], activation="softmax")
     model = load_model(manifest, provider="CPU", threads=1)
-    found = model.run(np.linspace(-1, 1, 256, dtype=np.float32).reshape(1, 1, 16, 16))
-    assert found.shape == (1, 3, 16, 16)
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    image = np.linspace(-1, 1, 256, dtype=np.float32).reshape(1, 1, 16, 16)
+    found = model.run(image)
+    assert found.shape == (1, 2, 16, 16)
+    background = softmax(np.stack([900 * image[:, 0], 0 * image[:, 0], 3 * image[:, 0]]), axis=0)[0]
+    np.testing.assert_allclose(found.sum(axis=1), 1 - background, atol=1e-6)
 
 
 def test_loads_both_and_says_on_what(folder: ModelFolder, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         models = load_models(folder.both(), providers=["CPU"], threads=1)
     assert models.provider == "CPU"
-    assert models.lungs.classes == ("background", "right", "left")
+    assert models.lungs.classes == ("right", "left")
     assert models.lesions.identity.name == "test-lesions"
     assert models.lesions.presence is not None
     assert models.lungs.presence is None
@@ -124,7 +127,7 @@ def test_says_which_providers_there_are(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_shipped_models_load() -> None:
     models = load_models(providers=["CPU"], threads=1)
-    assert models.lungs.classes == ("background", "right", "left")
+    assert models.lungs.classes == ("right", "left")
     assert models.lesions.classes == ("lesion",)
     for model in (models.lungs, models.lesions):
         assert "CC BY-NC-SA" in model.identity.licence

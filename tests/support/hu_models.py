@@ -14,7 +14,20 @@ from scipy import ndimage
 
 from chestct.results import ModelIdentity
 from chestct.volume import Volume
-from inference.ports import ModelSet, PresenceRule
+from inference.ports import Box, ModelSet, PresenceRule
+
+
+@dataclass
+class ReaderOf:
+    """Asks a model about one volume."""
+
+    model: LungsByHu | LesionsKnown
+    volume: Volume
+
+    def probabilities(self, slices: Sequence[int]) -> NDArray[np.float32]:
+        """Return what the model says of the slices."""
+        return self.model.probabilities(self.volume, slices)
+
 
 RULE = PresenceRule(top_area_mm2=200.0, slices=3, stride=2, operating_point=0.5)
 
@@ -33,6 +46,13 @@ class LungsByHu:
     identity: ModelIdentity = field(
         default_factory=lambda: ModelIdentity(name="hu", version="1", digest="0" * 64, licence="-")
     )
+
+    minimum_lesion_ml: float = 0.0
+
+    def reader(self, volume: Volume, box: Box | None = None) -> ReaderOf:
+        """Return a reader of the whole volume."""
+        del box
+        return ReaderOf(self, volume)
 
     def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
         """Return 0 or 1 (slice, class, row, column)."""
@@ -75,6 +95,12 @@ class LesionsKnown:
         default_factory=lambda: ModelIdentity(name="hu", version="2", digest="1" * 64, licence="-")
     )
     read: list[int] = field(default_factory=list)
+    minimum_lesion_ml: float = 0.1
+
+    def reader(self, volume: Volume, box: Box | None = None) -> ReaderOf:
+        """Return a reader of the whole volume."""
+        del box
+        return ReaderOf(self, volume)
 
     def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
         """Return 0.9 or 0.1 (slice, 1, row, column)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,25 +22,25 @@ CT_IMAGE = derive_uid("any class")
 
 
 def linear_network(
-    weights: Sequence[Sequence[float]], rows: int, columns: int, *, batch: int | str = "n"
+    weights: Sequence[Sequence[float]],
+    *size: int | str,
+    batch: int | str = "n",
+    half: bool = False,
 ) -> bytes:
-    """Return an ONNX network: each class a weighted sum of the input channels."""
-    kernel = np.array(weights, dtype=np.float32)[:, :, None, None]
-    classes, channels = kernel.shape[:2]
-    node = helper.make_node("Conv", ["image", "kernel"], ["logits"])
+    """Return an ONNX network: each class a weighted sum of the input channels.
+
+    ``size`` are its rows and columns, or slices, rows and columns; ``half``: it computes in
+    16 bits.
+    """
+    kernel = np.array(weights, dtype=np.float16 if half else np.float32)
+    classes, channels = kernel.shape
+    kernel = kernel.reshape(classes, channels, *[1] * len(size))
+    number = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     graph = helper.make_graph(
-        [node],
+        [helper.make_node("Conv", ["image", "kernel"], ["logits"])],
         "linear",
-        [
-            helper.make_tensor_value_info(
-                "image", TensorProto.FLOAT, [batch, channels, rows, columns]
-            )
-        ],
-        [
-            helper.make_tensor_value_info(
-                "logits", TensorProto.FLOAT, [batch, classes, rows, columns]
-            )
-        ],
+        [helper.make_tensor_value_info("image", number, [batch, channels, *size])],
+        [helper.make_tensor_value_info("logits", number, [batch, classes, *size])],
         [numpy_helper.from_array(kernel, "kernel")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -58,6 +59,8 @@ licence = "none"
 classes = {classes}
 activation = "{activation}"
 
+{inputs}"""
+INPUT = """\
 [input]
 rows = {rows}
 columns = {columns}
@@ -92,23 +95,33 @@ class ModelFolder:
         activation: str = "none",
         context_mm: float = 3.0,
         content: bytes | None = None,
+        inputs: str | None = None,
+        size: Sequence[int | str] | None = None,
+        classes: Sequence[str] | None = None,
+        extra: str = "",
     ) -> Path:
-        """Write ``<task>.onnx`` and its manifest; return the manifest's path."""
-        content = content or linear_network(weights, rows, columns)
+        """Write ``<task>.onnx`` and its manifest; return the manifest's path.
+
+        ``inputs`` is another ``[input]`` table, ``size`` what the network takes, ``extra``
+        tables at the end.
+        """
+        content = content or linear_network(weights, *(size or (rows, columns)))
         (self.path / f"{task}.onnx").write_bytes(content)
         manifest = self.path / f"{task}.toml"
+        names = ["lesion"] if task == "lesions" else ["background", "right", "left"]
+        table = INPUT.format(
+            rows=rows, columns=columns, context=len(weights[0]), context_mm=context_mm
+        )
         manifest.write_text(
             MANIFEST.format(
                 task=task,
                 digest=hashlib.sha256(content).hexdigest(),
-                classes='["lesion"]' if task == "lesions" else '["background", "right", "left"]',
+                classes=json.dumps(list(classes or names)),
                 activation=activation,
-                rows=rows,
-                columns=columns,
-                context=len(weights[0]),
-                context_mm=context_mm,
+                inputs=inputs or table,
             )
             + (PRESENCE if task == "lesions" else "")
+            + extra
         )
         return manifest
 

@@ -28,11 +28,11 @@ from inference.training.metrics import (
     overlap,
     surface_gaps,
 )
+from inference.training.plain import make_plain
 from inference.training.report.gallery import Tile, box_of, grey
 from inference.training.report.records import CaseRecord, Source
 from inference.training.report.slices import percent
-
-_METHOD = Method()
+from inference.training.synthetic import real_cases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,19 @@ def phantom_cases(specs: Sequence[PhantomSpec]) -> Iterator[Case]:
         )
 
 
+def plain_cases(seeds: Sequence[int]) -> Iterator[Case]:
+    """Yield plain chests one by one; every third has no lesion."""
+    for seed in seeds:
+        chest = make_plain(seed, lesions=seed % 3 != 0)
+        yield Case(
+            name=f"plain chest {seed}",
+            source=Source.PLAIN,
+            volume=chest.volume(),
+            lesion=chest.lesion,
+            lungs=chest.sides > 0,
+        )
+
+
 def synthetic_cases(
     folder: Path, seeds: range, source: Source, lungs: SegmentationModel
 ) -> Iterator[Case]:
@@ -82,8 +95,6 @@ def synthetic_cases(
     Raises:
         ValueError: Nobody said where the series is free of lesions.
     """
-    from inference.training.synthetic import real_cases  # noqa: PLC0415 - slow, often not needed
-
     for one in real_cases(folder, seeds, lungs):
         yield Case(
             name=one.name, source=source, volume=one.volume, lesion=one.lesion, lungs=one.lungs
@@ -94,7 +105,7 @@ def read_case(case: Case, models: ModelSet) -> Reading:
     """Analyse a case as the node would, and compare the result with the truth."""
     start = time.perf_counter()
     try:
-        analysis = analyse(case.volume, models, _METHOD, lambda _stage, _part: None)
+        analysis = analyse(case.volume, models, method_of(models), lambda _stage, _part: None)
     except SeriesRejected as refusal:
         return Reading(record=_refused(case, models, str(refusal)), worst=(), false=())
     seconds = time.perf_counter() - start
@@ -102,13 +113,18 @@ def read_case(case: Case, models: ModelSet) -> Reading:
     return Reading(
         record=_measure(case, analysis, seconds),
         worst=_worst(case, found),
-        false=_false(case, found),
+        false=_false(case, found, analysis.findings.method),
     )
 
 
-def smallest_voxels(volume: Volume) -> int:
+def method_of(models: ModelSet) -> Method:
+    """Return the method of the node as it comes, with the smallest lesion of the manifest."""
+    return Method(minimum_lesion_ml=models.lesions.minimum_lesion_ml)
+
+
+def smallest_voxels(volume: Volume, method: Method) -> int:
     """Return the size below which the product drops a lesion, in voxels."""
-    return max(1, int(np.ceil(_METHOD.minimum_lesion_ml / volume.geometry.voxel_ml)))
+    return max(1, int(np.ceil(method.minimum_lesion_ml / volume.geometry.voxel_ml)))
 
 
 def _measure(case: Case, analysis: Analysis, seconds: float) -> CaseRecord:
@@ -126,7 +142,7 @@ def _measure(case: Case, analysis: Analysis, seconds: float) -> CaseRecord:
         lung_dice=dice(lungs, case.lungs),
         lesion=overlap(found, case.lesion),
         distances=None if gaps is None else distances([gaps]),
-        lesions=count_lesions(found, case.lesion, smallest_voxels(case.volume)),
+        lesions=count_lesions(found, case.lesion, smallest_voxels(case.volume, findings.method)),
         lesion_ml=float(found.sum()) * geometry.voxel_ml,
         true_lesion_ml=float(case.lesion.sum()) * geometry.voxel_ml,
         involved_percent=findings.total.involved_percent,
@@ -139,7 +155,7 @@ def _measure(case: Case, analysis: Analysis, seconds: float) -> CaseRecord:
 def _refused(case: Case, models: ModelSet, reason: str) -> CaseRecord:
     """Return the record of a scan for which there is no result: nothing of it was found."""
     nothing = np.zeros_like(case.lesion)
-    true = count_lesions(nothing, case.lesion, smallest_voxels(case.volume)).true
+    true = count_lesions(nothing, case.lesion, smallest_voxels(case.volume, method_of(models))).true
     assert models.lesions.presence is not None, "the analysis refuses such a model"
     return CaseRecord(
         name=case.name,
@@ -172,9 +188,9 @@ def _worst(case: Case, found: Mask) -> tuple[Tile, ...]:
     return (tile_of(case, found, index, caption, -whole),)
 
 
-def _false(case: Case, found: Mask) -> tuple[Tile, ...]:
+def _false(case: Case, found: Mask, method: Method) -> tuple[Tile, ...]:
     """Return the slice with most of what was marked beside every true lesion."""
-    false = false_lesions(found, case.lesion, smallest_voxels(case.volume))
+    false = false_lesions(found, case.lesion, smallest_voxels(case.volume, method))
     if not false.any():
         return ()
     areas = false.sum(axis=(1, 2))

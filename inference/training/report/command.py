@@ -42,7 +42,7 @@ _FEW = click.IntRange(min=0)
 )
 @click.option("--series", multiple=True, type=_FOLDER, help="A real series; may be repeated.")
 @click.option("--covid-hu", type=_FOLDER, help="Folder of single DICOM slices.")
-@click.option("--phantoms", type=_FEW, help="Only the first so many.")
+@click.option("--phantoms", type=_FEW, help="Only the first so many, and as many plain chests.")
 @click.option("--seeds", type=_FEW, help="Only so many synthetic scans of each real chest.")
 @click.option("--models", type=_FOLDER, help="Not the shipped ones.")
 @click.option("--threads", default=0, help="Threads of ONNX Runtime; 0 takes all cores.")
@@ -74,6 +74,7 @@ def report(
     plan = measuring.Plan(
         slices=_slices(slices, split),
         phantoms=_phantoms(phantoms),
+        plain=_seeds(phantoms),
         series=series,
         seeds={
             Source.HELD_OUT: measuring.HELD_OUT_SEEDS[:seeds],
@@ -99,10 +100,15 @@ def _slices(path: Path, split: str) -> SliceSet:
 
 
 def _phantoms(most: int | None) -> tuple[PhantomSpec, ...]:
-    from inference.training.__main__ import TEST_PHANTOMS  # noqa: PLC0415 - it imports this
     from inference.training.phantoms import random_spec  # noqa: PLC0415
 
-    return tuple(random_spec(seed, lesions=seed % 3 != 0) for seed in TEST_PHANTOMS[:most])
+    return tuple(random_spec(seed, lesions=seed % 3 != 0) for seed in _seeds(most))
+
+
+def _seeds(most: int | None) -> tuple[int, ...]:
+    from inference.training.__main__ import TEST_PHANTOMS  # noqa: PLC0415 - it imports this
+
+    return tuple(TEST_PHANTOMS[:most])
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from inference.training.report.statistics import Agreement, Bin
 # Of Okabe and Ito's palette; marks differ too, for those who see no colours.
 _MARKS = {
     Source.PHANTOM: ("o", "#0072B2"),
+    Source.PLAIN: ("D", "#CC79A7"),
     Source.HELD_OUT: ("s", "#E69F00"),
     Source.SEEN: ("^", "#009E73"),
 }

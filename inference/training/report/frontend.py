@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chestct.volume import Volume
+from inference.ports import SegmentationModel
 from inference.session import OnnxModel
-from inference.training.metrics import dice
+from inference.training.metrics import Mask, dice
 from inference.training.report.cases import Case
 from inference.training.report.records import FrontEndRecord
 
@@ -104,17 +105,25 @@ def measure_change(
     """
     chosen = _slices(case)
     volume = _changed(case.volume, change)
-    lung = _with(lungs, change).reader(volume).probabilities(chosen)
-    lesion = _with(lesions, change).reader(volume).probabilities(chosen)
-    inside = lung.sum(axis=1) >= lungs.threshold
-    marked = lesion[:, lesions.classes.index("lesion")] >= lesions.threshold
+    inside = marked(_with(lungs, change), volume, chosen)
+    lesion = marked(_with(lesions, change), volume, chosen)
     return FrontEndRecord(
         change=change.name,
         case=case.name,
         source=case.source,
-        lesion_dice=dice(marked & case.lungs[chosen], case.lesion[chosen]),
+        lesion_dice=dice(lesion & case.lungs[chosen], case.lesion[chosen]),
         lung_dice=dice(inside, case.lungs[chosen]),
     )
+
+
+def marked(model: SegmentationModel, volume: Volume, slices: Sequence[int]) -> Mask:
+    """Return what a network alone marks, bool (len(slices), row, column).
+
+    Either lung of a lung network, the lesions of a lesion network.
+    """
+    found = model.reader(volume).probabilities(slices)
+    mask: Mask = found.sum(axis=1) >= model.threshold
+    return mask
 
 
 def _slices(case: Case) -> Sequence[int]:

@@ -35,7 +35,8 @@ def cases_section(evaluation: Evaluation, summary: Summary, figures: Sequence[st
         "The whole analysis as the node runs it (lungs, presence, lesions, the smallest ones "
         "dropped), in 3D and mm. **It can say** whether the path from HU works, and how often "
         "lesion-free lungs come out clean. **It cannot say** how well disease is found: every "
-        "lesion here is made. Scans of one real chest are not independent of each other, so "
+        "lesion here is made. Plain chests are ellipsoids with hardly any anatomy, as test objects "
+        "are. Scans of one real chest are not independent of each other, so "
         "their intervals are too narrow; their lung truth is what the lung network itself found "
         "before lesions were painted, so their lung Dice only says whether lesions disturb it.",
         table(
@@ -43,7 +44,8 @@ def cases_section(evaluation: Evaluation, summary: Summary, figures: Sequence[st
             [[name, *(say(one) for one in groups)] for name, say in _CASE_LINES],
         ),
         f"A lesion is found when at least {HIT_SHARE:.0%} of it is marked; a marked one is false "
-        "when less than that of it is true; both from 0.1 ml on.",
+        "when less than that of it is true; both from the size on below which the product drops "
+        "a lesion.",
         f"**{len(refused)} of the scans {'was' if len(refused) == 1 else 'were'} refused**, as "
         "good as nothing found: " + "; ".join(f"{one.name} ({one.refused})" for one in refused)
         if refused

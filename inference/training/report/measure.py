@@ -18,6 +18,7 @@ from inference.training.report.cases import (
     Case,
     Reading,
     phantom_cases,
+    plain_cases,
     read_case,
     synthetic_cases,
 )
@@ -43,11 +44,13 @@ from inference.training.report.slices import (
     worst_tiles,
 )
 
-HELD_OUT_SEEDS = range(2001, 2019)
+HELD_OUT_SEEDS = range(3001, 3019)
 """Seeds of the synthetic lesions that are measured on, in a chest that was kept aside."""
-SEEN_SEEDS = range(2001, 2007)
+SEEN_SEEDS = range(3001, 3007)
 """Likewise in a chest that was trained on, though never with these lesions."""
+_FRONT_END = (Source.PHANTOM, Source.HELD_OUT)
 _FRONT_END_CASES = 3
+"""Of each of those sources."""
 
 Tell = Callable[[str], None]
 
@@ -59,6 +62,7 @@ class Plan:
     Attributes:
         slices: 8-bit slices with masks.
         phantoms: Phantoms on which nothing was trained or chosen.
+        plain: Seeds of plain chests, likewise.
         series: Folders of real series; those of the committed list get synthetic lesions too.
         seeds: Of the synthetic lesions, by source.
         singles: Single DICOM slices.
@@ -66,6 +70,7 @@ class Plan:
 
     slices: SliceSet
     phantoms: tuple[PhantomSpec, ...]
+    plain: tuple[int, ...]
     series: tuple[Path, ...]
     seeds: dict[Source, range]
     singles: tuple[Path, ...]
@@ -136,11 +141,12 @@ def _read_cases(
     readings: list[Reading] = []
     kept: list[Case] = []
     synthetic = (_synthetic(folder, plan.seeds, models) for folder in plan.series)
-    for case in chain(phantom_cases(plan.phantoms), chain.from_iterable(synthetic)):
+    made = (phantom_cases(plan.phantoms), plain_cases(plan.plain))
+    for case in chain(*made, *synthetic):
         tell(case.name)
         readings.append(read_case(case, models))
         of_source = sum(one.source is case.source for one in kept)
-        if case.source is not Source.SEEN and case.lesion.any() and of_source < _FRONT_END_CASES:
+        if case.source in _FRONT_END and case.lesion.any() and of_source < _FRONT_END_CASES:
             kept.append(case)
     return tuple(readings), tuple(kept)
 

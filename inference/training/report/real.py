@@ -11,7 +11,6 @@ import pydicom
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from chestct.findings import Method
 from chestct.geometry import Geometry
 from chestct.uids import Uid
 from chestct.volume import Volume
@@ -22,6 +21,7 @@ from inference.ports import ModelSet, SegmentationModel
 from inference.preprocess import Orientation
 from inference.presence import slice_score
 from inference.training.metrics import Mask
+from inference.training.report.cases import method_of
 from inference.training.report.gallery import Tile, box_of, grey
 from inference.training.report.records import SeriesRecord, SingleRecord
 from inference.training.report.slices import percent
@@ -55,7 +55,7 @@ def read_series(name: str, volume: Volume, models: ModelSet) -> SeriesReading:
         SeriesRejected: It has no lungs.
     """
     start = time.perf_counter()
-    analysis = analyse(volume, models, Method(), lambda _stage, _part: None)
+    analysis = analyse(volume, models, method_of(models), lambda _stage, _part: None)
     seconds = time.perf_counter() - start
     findings, labels = analysis.findings, analysis.lesion_map
     lungs, lesion = labels.left_lung() | labels.right_lung(), labels.lesion()
@@ -131,9 +131,8 @@ def read_single(path: Path, models: ModelSet) -> SingleReading:
     volume = single_volume(path)
     rule = models.lesions.presence
     assert rule is not None, "the manifest of a lesion model has a presence rule"
-    lung = _channel(models.lungs, volume, "right") + _channel(models.lungs, volume, "left")
-    probability = _channel(models.lesions, volume, "lesion")
-    lungs = lung >= models.lungs.threshold
+    lungs = _probability(models.lungs, volume) >= models.lungs.threshold
+    probability = _probability(models.lesions, volume)
     lesion = (probability >= models.lesions.threshold) & lungs
     pixel_mm2 = float(np.prod(volume.geometry.pixel_spacing))
     record = SingleRecord(
@@ -148,11 +147,9 @@ def read_single(path: Path, models: ModelSet) -> SingleReading:
     return SingleReading(record=record, tile=_tile(volume, lungs, lesion, 0, caption))
 
 
-def _channel(model: SegmentationModel, volume: Volume, name: str) -> NDArray[np.float32]:
-    """Return the probabilities (row, column) of one class in the only slice."""
-    found: NDArray[np.float32] = model.reader(volume).probabilities([0])[
-        0, model.classes.index(name)
-    ]
+def _probability(model: SegmentationModel, volume: Volume) -> NDArray[np.float32]:
+    """Return the probability (row, column) of either lung, or of a lesion, in the only slice."""
+    found: NDArray[np.float32] = model.reader(volume).probabilities([0])[0].sum(axis=0)
     return found
 
 

@@ -15,6 +15,7 @@ class Source(StrEnum):
     """Where the truth of a case comes from."""
 
     PHANTOM = "phantom"
+    PLAIN = "plain chest"
     HELD_OUT = "synthetic lesions, chest kept aside"
     SEEN = "synthetic lesions, chest also trained on"
 
