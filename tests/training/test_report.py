@@ -116,6 +116,7 @@ def test_the_networks_are_measured_end_to_end(
     plan = Plan(
         slices=easy_slices(),
         phantoms=(small_spec(**coarse), small_spec(lesions=(), seed=2, **coarse)),
+        plain=(),
         series=(small_series,),
         seeds={Source.HELD_OUT: range(1), Source.SEEN: range(1)},
         singles=(single,),

@@ -13,9 +13,16 @@ from linear_models import ModelFolder, volume_of
 from inference.phantom import Thorax, small_spec
 from inference.session import OnnxModel
 from inference.training.metrics import Mask
-from inference.training.report.cases import Reading, phantom_cases, read_case
+from inference.training.report.cases import Reading, phantom_cases, plain_cases, read_case
 from inference.training.report.frontend import AS_SHIPPED, Change, changes, measure_change
 from inference.training.report.real import read_series, single_volume
+
+
+def test_every_third_plain_chest_has_no_lesion() -> None:
+    sick, clean = plain_cases((2002, 2001))
+    assert sick.lesion.any()
+    assert not clean.lesion.any()
+    assert not (sick.lesion & ~sick.lungs).any()
 
 
 @pytest.fixture
