@@ -120,15 +120,17 @@ class AnalysisConfig(_Section):
     workers: PositiveInt = 1
     attempts: PositiveInt = 3
     high_opacity_hu: float = -300.0
-    minimum_lesion_ml: Annotated[float, Field(ge=0)] = 0.1
+    minimum_lesion_ml: Annotated[float, Field(ge=0)] | None = None
     mild_percent: PositiveFloat = 5.0
     moderate_percent: PositiveFloat = 25.0
 
     def method(self) -> Method:
-        """Return the thresholds as the domain knows them."""
+        """Return the thresholds as the domain knows them.
+
+        What the file does not say of the smallest lesion, the lesion model's manifest says.
+        """
         return Method(
             high_opacity_hu=self.high_opacity_hu,
-            minimum_lesion_ml=self.minimum_lesion_ml,
             mild_percent=self.mild_percent,
             moderate_percent=self.moderate_percent,
         )

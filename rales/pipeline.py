@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
@@ -37,11 +37,13 @@ Progress = Callable[[str, float], None]
 class AnalysisSettings:
     """Everything but the series that an analysis depends on; crosses process boundaries.
 
-    ``threads`` 0 lets ONNX Runtime choose.
+    ``threads`` 0 lets ONNX Runtime choose; ``minimum_lesion_ml`` none: what the manifest of
+    the lesion model says.
     """
 
     rules: EligibilityRules
     method: Method
+    minimum_lesion_ml: float | None
     models_dir: Path | None
     providers: tuple[str, ...]
     threads: int
@@ -50,7 +52,12 @@ class AnalysisSettings:
     @property
     def digest(self) -> str:
         """SHA-256 over the settings that change a result."""
-        return digest((repr(self.rules), repr(self.method)))
+        return digest((repr(self.rules), repr(self.method), repr(self.minimum_lesion_ml)))
+
+    def method_with(self, models: ModelSet) -> Method:
+        """Return the thresholds that are used, and stated in the report."""
+        wanted, usual = self.minimum_lesion_ml, models.lesions.minimum_lesion_ml
+        return replace(self.method, minimum_lesion_ml=usual if wanted is None else wanted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +94,7 @@ def settings_of(config: Config) -> AnalysisSettings:
             minimum_slices=eligibility.minimum_slices,
         ),
         method=config.analysis.method(),
+        minimum_lesion_ml=config.analysis.minimum_lesion_ml,
         models_dir=config.analysis.models_dir,
         providers=config.analysis.providers,
         threads=config.analysis.threads,
@@ -134,7 +142,10 @@ def run(
     with _timed(seconds, "load", progress):
         volume = load(request.series, LoadingPolicy(rules=settings.rules))
     analysis = analyse(
-        volume, models, settings.method, lambda stage, part: progress(_name(stage), part)
+        volume,
+        models,
+        settings.method_with(models),
+        lambda stage, part: progress(_name(stage), part),
     )
     seconds.update({_name(stage): value for stage, value in analysis.seconds.items()})
     key = AnalysisKey(

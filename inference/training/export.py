@@ -62,7 +62,7 @@ def export(checkpoint: Path, folder: Path, version: str, presence: PresenceChoic
             opset_version=_OPSET,
             dynamo=True,
             external_data=False,
-            dynamic_shapes=({0: torch.export.Dim("n", min=1, max=512)},),
+            dynamic_shapes=(_any_size(recipe),),
         )
     contract = LIVE_INPUT.model_copy(
         update={"rows": recipe.size, "columns": recipe.size, "context": recipe.context}
@@ -71,6 +71,17 @@ def export(checkpoint: Path, folder: Path, version: str, presence: PresenceChoic
     text = _manifest(recipe, contract, version, digest, presence)
     (folder / f"{recipe.task}.toml").write_text(text)
     return parity(network, file, recipe)
+
+
+def _any_size(recipe: Recipe) -> dict[int, Any]:
+    """Return batch, rows and columns as dynamic; the network halves its images so often."""
+    step = 2 ** (len(recipe.channels) - 1)
+    dim = torch.export.Dim
+    return {
+        0: dim("n", min=1, max=512),
+        2: step * dim("rows", min=2, max=4096 // step),
+        3: step * dim("columns", min=2, max=4096 // step),
+    }
 
 
 def parity(network: UNet, file: Path, recipe: Recipe) -> float:

@@ -1,12 +1,16 @@
 import contextlib
+import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hu_models import LesionsKnown, LungsKnown, models
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chestct.errors import ConfigError
 from rales.config import Config, load, parse
+from rales.pipeline import settings_of
 
 _FULL = """
 [node]
@@ -92,3 +96,21 @@ _NAMES = st.sampled_from(["node", "destinations", "security", "analysis"]) | st.
 def test_anything_is_a_config_or_a_config_error(raw: dict[str, object]) -> None:
     with contextlib.suppress(ConfigError):
         assert isinstance(parse(raw), Config)
+
+
+@pytest.mark.parametrize(("said", "used"), [("", 0.7), ("minimum_lesion_ml = 0.0", 0.0)])
+def test_the_model_says_what_is_too_small_unless_the_site_does(said: str, used: float) -> None:
+    mask = np.zeros((1, 1, 1), dtype=bool)
+    known = models(LungsKnown(), LesionsKnown(lesion=mask, minimum_lesion_ml=0.7))
+    settings = settings_of(parse(tomllib.loads(f"[analysis]\nhigh_opacity_hu = -250.0\n{said}")))
+    method = settings.method_with(known)
+    assert method.minimum_lesion_ml == used
+    assert method.high_opacity_hu == -250
+
+
+def test_another_smallest_lesion_is_another_analysis() -> None:
+    digests = {
+        settings_of(parse(tomllib.loads(f"[analysis]\n{said}"))).digest
+        for said in ("", "minimum_lesion_ml = 0.1", "minimum_lesion_ml = 0.2")
+    }
+    assert len(digests) == 3

@@ -26,6 +26,7 @@ Make = Callable[..., ReceivedInstance]
 _SETTINGS = AnalysisSettings(
     rules=EligibilityRules(),
     method=Method(),
+    minimum_lesion_ml=None,
     models_dir=None,
     providers=("CPU",),
     threads=1,
