@@ -14,15 +14,14 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from chestct.errors import ModelError
 from chestct.findings import Findings, Method, Presence
 from chestct.results import ModelIdentity
 from chestct.volume import Label, LesionMap, Volume
 from inference.lungs import delineate
-from inference.ports import Box, ModelSet, PresenceRule, SegmentationModel
-from inference.postprocess import drop_small
+from inference.ports import ModelSet, PresenceRule, SegmentationModel
+from inference.postprocess import box_of, drop_small
 from inference.presence import decide, slice_score
 from inference.quantify import measure
 
@@ -88,12 +87,6 @@ def _label(volume: Volume, lungs: NDArray[np.uint8], lesion: NDArray[np.bool_]) 
     return LesionMap(labels=labels, geometry=volume.geometry)
 
 
-def _box_of(mask: NDArray[np.bool_]) -> Box:
-    """Return the smallest box that holds a mask which is not empty."""
-    first, second, third = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return first, second, third
-
-
 @contextmanager
 def _stage(stage: Stage, seconds: dict[Stage, float], progress: Progress) -> Iterator[None]:
     progress(stage, 0.0)
@@ -110,7 +103,7 @@ class _LesionReader:
         if model.presence is None:
             raise ModelError(f"{model.identity.name} has no presence rule")
         self._volume, self._lungs, self._threshold = volume, lungs, model.threshold
-        self._reader = model.reader(volume, _box_of(lungs))
+        self._reader = model.reader(volume, box_of(lungs))
         self._rule: PresenceRule = model.presence
         self._channel = model.classes.index("lesion")
         self._masks: dict[int, NDArray[np.bool_]] = {}

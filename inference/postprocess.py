@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from inference.ports import Box
+
 _NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+
+
+def box_of(mask: NDArray[np.bool_]) -> Box:
+    """Return the smallest box that holds a mask (slice, row, column) which is not empty."""
+    first, second, third = ndimage.find_objects(mask.view(np.uint8))[0]
+    return first, second, third
 
 
 def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from chestct.volume import Volume
 from inference.phantom import trees
 from inference.phantom.anatomy import Patient, paint
 from inference.phantom.fields import SmoothNoise
 from inference.phantom.spec import Kernel, LesionKind, LesionSpec, PhantomSpec
+from inference.phantom.volume import canonical_volume
 
 _WALL_HU, _LUMEN_HU, _VESSEL_HU = 30.0, -990.0, 35.0
 
@@ -38,6 +40,10 @@ class Thorax:
     lesion: NDArray[np.uint8]
     origin: tuple[float, float, float]
     spacing: tuple[float, float, float]
+
+    def volume(self) -> Volume:
+        """Return the phantom as the loader would."""
+        return canonical_volume(self.hu, self.spacing, self.origin)
 
     def volume_ml(self, mask: NDArray[np.bool_]) -> float:
         """Return the exact volume of a mask on this grid."""

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from chestct.errors import ModelError, SeriesRejected
 from chestct.findings import Method
-from chestct.volume import Volume
 from inference.analysis import Analysis, analyse
 from inference.manifest import PatchContract
-from inference.phantom import PhantomSpec, Thorax, make_thorax
+from inference.phantom import PhantomSpec, make_thorax
 from inference.ports import ModelSet
 from inference.session import OnnxModel
 from inference.training.data import SliceSet, patient_of
 from inference.training.metrics import dice
-from inference.training.real import canonical_volume
 
 _BATCH = 8
 
@@ -103,7 +101,7 @@ def score_phantom(spec: PhantomSpec, models: ModelSet) -> PhantomScore:
         SeriesRejected: The phantom's lungs were not found.
     """
     thorax = make_thorax(spec)
-    analysis = analyse(phantom_volume(thorax), models, Method(), lambda _stage, _part: None)
+    analysis = analyse(thorax.volume(), models, Method(), lambda _stage, _part: None)
     truth, lungs = thorax.lesion > 0, thorax.left_lung | thorax.right_lung
     return PhantomScore(
         seed=spec.seed,
@@ -141,8 +139,3 @@ def score_phantoms(specs: Sequence[PhantomSpec], models: ModelSet) -> list[Phant
 
 def _lungs(analysis: Analysis) -> NDArray[np.bool_]:
     return analysis.lesion_map.left_lung() | analysis.lesion_map.right_lung()
-
-
-def phantom_volume(thorax: Thorax) -> Volume:
-    """Return a phantom as a volume, as the loader would."""
-    return canonical_volume(thorax.hu, thorax.spacing, thorax.origin)

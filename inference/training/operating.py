@@ -19,7 +19,7 @@ from inference.ports import ModelSet, PresenceRule, SegmentationModel
 from inference.presence import decide, slice_score
 from inference.session import OnnxModel
 from inference.training.data import SliceSet
-from inference.training.evaluate import phantom_volume, probabilities_of_slices
+from inference.training.evaluate import probabilities_of_slices
 from inference.training.phantoms import random_spec
 from inference.training.plain import make_plain
 from inference.training.synthetic import real_cases
@@ -73,7 +73,7 @@ def validation_phantoms(seeds: range) -> Iterator[KnownVolume]:
         thorax = make_thorax(random_spec(seed, lesions=seed % 3 != 0))
         yield KnownVolume(
             name=f"phantom {seed}",
-            volume=phantom_volume(thorax),
+            volume=thorax.volume(),
             has_lesions=bool(thorax.lesion.any()),
         )
         plain = make_plain(seed, lesions=seed % 3 != 0)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.volume import Volume
+from inference.phantom.volume import canonical_volume
 from inference.preprocess import to_grey
 from inference.training.data import LEFT, RIGHT, SliceSet
 from inference.training.opacities import Spacing, draw_opacities, paint, pleural_depth
 from inference.training.phantoms import LIVE_INPUT, jitter
-from inference.training.real import canonical_volume
 
 PREFIX = "plain-"
 

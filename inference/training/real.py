@@ -13,10 +13,9 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from chestct.geometry import Geometry, Vector
 from chestct.series import ReceivedInstance, Series, patient_key
 from chestct.uids import Uid
-from chestct.volume import Label, SliceSource, Volume
+from chestct.volume import Label, Volume
 from inference.loading import LoadingPolicy, load
 from inference.lungs import delineate
 from inference.ports import SegmentationModel
@@ -117,31 +116,6 @@ def lesion_free_parts(volume: Volume, model: SegmentationModel) -> list[Chest]:
         )
         for first, last in known.parts
     ]
-
-
-def canonical_volume(hu: NDArray[np.int16], spacing: Vector, origin: Vector) -> Volume:
-    """Return made-up HU (slice, row, column) as the loader would give it, in LPS mm."""
-    count, rows, columns = hu.shape
-    return Volume(
-        hu=hu,
-        geometry=Geometry(
-            shape=(count, rows, columns),
-            origin=origin,
-            row_cosines=(1.0, 0.0, 0.0),
-            column_cosines=(0.0, 1.0, 0.0),
-            pixel_spacing=(spacing[1], spacing[2]),
-            slice_spacing=spacing[0],
-        ),
-        sources=tuple(
-            SliceSource(
-                sop_class_uid=Uid("1.2.840.10008.5.1.4.1.1.2"),
-                sop_instance_uid=Uid(f"2.25.{number + 1}"),
-            )
-            for number in range(count)
-        ),
-        series_uid=Uid("2.25.1"),
-        frame_of_reference_uid=Uid("2.25.2"),
-    )
 
 
 def cut(volume: Volume, first: int, last: int) -> Volume:

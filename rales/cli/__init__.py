@@ -9,6 +9,7 @@ import click
 from chestct.errors import RalesError
 from rales.cli.analyze import analyze
 from rales.cli.demo import demo
+from rales.cli.model import model_group
 from rales.cli.serve import serve
 from rales.cli.status import retry, status
 from rales.cli.tools import check, config_group, echo
@@ -26,13 +27,15 @@ def cli() -> None:
       rales serve --config rales.toml    run it
       rales status --config rales.toml   what happened to each series, and why
 
+    \b
     Without a network: rales analyze DIR --out OUT
+    A model of your own: rales model check FILE.onnx --manifest FILE.toml
 
     Research use only: results are AI-made and not verified by a radiologist.
     """  # noqa: D301 - click wants the backspace character itself
 
 
-for command in (serve, analyze, status, retry, echo, check, config_group, demo):
+for command in (serve, analyze, status, retry, echo, check, config_group, model_group, demo):
     cli.add_command(command)
 
 

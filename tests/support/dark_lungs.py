@@ -10,7 +10,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from inference.phantom import Thorax
 from inference.session import OnnxModel, load_model
-from inference.training.evaluate import phantom_volume
 from inference.training.report.cases import Case
 from inference.training.report.records import Source
 
@@ -64,7 +63,7 @@ def case_of(thorax: Thorax, name: str = "case", source: Source = Source.PHANTOM)
     return Case(
         name=name,
         source=source,
-        volume=phantom_volume(thorax),
+        volume=thorax.volume(),
         lesion=thorax.lesion > 0,
         lungs=thorax.left_lung | thorax.right_lung,
     )

@@ -12,7 +12,6 @@ from inference.phantom import Thorax
 from inference.ports import PresenceRule
 from inference.session import load_model
 from inference.training.data import RIGHT, SliceSet
-from inference.training.evaluate import phantom_volume
 from inference.training.operating import (
     AREAS_MM2,
     SLICES,
@@ -58,7 +57,7 @@ def test_scans_are_scored_inside_the_lungs_that_are_found(small_thorax: Thorax) 
     """A lesion network that calls everything a lesion scores as high as it can."""
     known = LungsKnown(left=small_thorax.left_lung, right=small_thorax.right_lung)
     lesions = LesionsKnown(lesion=np.ones(small_thorax.hu.shape, dtype=bool))
-    scan = KnownVolume(name="known", volume=phantom_volume(small_thorax), has_lesions=True)
+    scan = KnownVolume(name="known", volume=small_thorax.volume(), has_lesions=True)
     said: list[str] = []
     (found,) = known_scans(models(known, lesions), [scan], said.append)
     assert found.has_lesions

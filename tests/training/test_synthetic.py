@@ -16,7 +16,6 @@ from inference.phantom import make_thorax
 from inference.phantom.spec import small_spec
 from inference.session import load_models
 from inference.training.data import LEFT, RIGHT
-from inference.training.evaluate import phantom_volume
 from inference.training.opacities import Opacity, Texture, draw_opacities, paint, pleural_depth
 from inference.training.plain import make_plain, plain_slices
 from inference.training.real import cut, known_series, lesion_free_parts, read_volume
@@ -116,7 +115,7 @@ def test_drawn_opacities_stay_in_the_lungs_and_repeat(seed: int) -> None:
 
 
 def test_a_cut_keeps_its_place_in_the_patient() -> None:
-    volume = phantom_volume(make_thorax(small_spec()))
+    volume = make_thorax(small_spec()).volume()
     part = cut(volume, 10, 25)
     assert part.geometry.shape == (15, 160, 160)
     assert np.array_equal(part.hu, volume.hu[10:25])
@@ -166,7 +165,7 @@ def test_a_test_patient_is_never_trained_on(philips: Path) -> None:
 
 
 def test_a_series_that_nobody_looked_at_is_refused() -> None:
-    volume: Volume = phantom_volume(make_thorax(small_spec()))
+    volume: Volume = make_thorax(small_spec()).volume()
     with pytest.raises(ValueError, match="not in splits"):
         lesion_free_parts(volume, load_models(providers=("CPU",)).lungs)
 

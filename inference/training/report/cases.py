@@ -16,7 +16,6 @@ from inference.analysis import Analysis, analyse
 from inference.phantom import PhantomSpec, make_thorax
 from inference.ports import ModelSet, SegmentationModel
 from inference.preprocess import Orientation
-from inference.training.evaluate import phantom_volume
 from inference.training.metrics import (
     LesionCount,
     Mask,
@@ -68,7 +67,7 @@ def phantom_cases(specs: Sequence[PhantomSpec]) -> Iterator[Case]:
         yield Case(
             name=f"phantom {spec.seed}",
             source=Source.PHANTOM,
-            volume=phantom_volume(thorax),
+            volume=thorax.volume(),
             lesion=thorax.lesion > 0,
             lungs=thorax.left_lung | thorax.right_lung,
         )
