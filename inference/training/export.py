@@ -12,12 +12,12 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from inference.manifest import InputContract
+from inference.manifest import InputContract, OutputContract
 from inference.training.networks import UNet
 from inference.training.phantoms import LIVE_INPUT
 from inference.training.recipes import Recipe
 
-_OPSET = 18
+_OPSET = 21
 LICENCE = "CC BY-NC-SA 4.0 (inherited from the training data); research use only"
 
 
@@ -112,6 +112,7 @@ def _manifest(
         f'file = "{recipe.task}.onnx"',
         f'sha256 = "{digest}"',
         f'licence = "{LICENCE}"',
+        'card = "MODEL_CARD.md"',
         f"classes = {classes}",
         f'activation = "{activation}"',
         "threshold = 0.5",
@@ -133,5 +134,8 @@ def _manifest(
             f"slices = {presence.slices}",
             f"stride = {presence.stride}",
             f"operating_point = {presence.operating_point}",
+            "",
+            "[output]",
+            f"minimum_lesion_ml = {OutputContract().minimum_lesion_ml}",
         ]
     return "\n".join(lines) + "\n"
