@@ -33,12 +33,15 @@ class Method:
         high_opacity_hu: Lesion voxels at or above this HU count as high opacity
             (consolidation), those below as ground-glass.
         minimum_lesion_ml: A connected lesion smaller than this was dropped.
+        minimum_lesion_hu: A voxel that is, smoothed over a millimetre or two, less dense
+            than this is aerated lung and was no lesion; None: density was not asked.
         mild_percent: From this percent involvement on (exclusive of none) it is moderate.
         moderate_percent: From this percent involvement on it is severe.
     """
 
     high_opacity_hu: float = -300.0
     minimum_lesion_ml: float = 0.1
+    minimum_lesion_hu: float | None = None
     mild_percent: float = 5.0
     moderate_percent: float = 25.0
 

@@ -50,15 +50,11 @@ def compose(
         OSError: The files cannot be written.
     """
     sources = read_sources(series, volume)
-    method = findings.method
     seg = build_seg(
         sources=sources,
         lesion_map=lesion_map,
         models=models,
-        parameters={
-            "minimum_lesion_ml": f"{method.minimum_lesion_ml:g}",
-            "operating_point": f"{findings.presence.operating_point:g}",
-        },
+        parameters=_parameters(findings),
         key=key,
         created=created,
         software=software,
@@ -168,3 +164,12 @@ def warm_up() -> None:
     """Load highdicom's IOD tables now (0.6 s) rather than with the first result."""
     get_iod_module_map()
     get_module_attribute_map()
+
+
+def _parameters(findings: Findings) -> dict[str, str]:
+    """Return what the algorithm was told, for Algorithm Parameters (0066,0032)."""
+    method = findings.method
+    stated = {"minimum_lesion_ml": f"{method.minimum_lesion_ml:g}"}
+    if method.minimum_lesion_hu is not None:
+        stated["minimum_lesion_hu"] = f"{method.minimum_lesion_hu:g}"
+    return stated | {"operating_point": f"{findings.presence.operating_point:g}"}

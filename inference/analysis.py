@@ -21,7 +21,7 @@ from chestct.results import ModelIdentity
 from chestct.volume import Label, LesionMap, Volume
 from inference.lungs import delineate
 from inference.ports import ModelSet, PresenceRule, SegmentationModel
-from inference.postprocess import box_of, drop_small
+from inference.postprocess import box_of, drop_small, opaque
 from inference.presence import decide, slice_score
 from inference.quantify import measure
 
@@ -62,7 +62,7 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     with _stage(Stage.LUNGS, seconds, progress):
         lungs = delineate(volume, models.lungs, lambda part: progress(Stage.LUNGS, part))
     with _stage(Stage.PRESENCE, seconds, progress):
-        reader = _LesionReader(volume, models.lesions, lungs.labels > 0)
+        reader = _LesionReader(volume, models.lesions, lungs.labels > 0, method)
         presence = reader.look(lambda part: progress(Stage.PRESENCE, part))
     lesion = np.zeros(volume.geometry.shape, dtype=bool)
     with _stage(Stage.LESIONS, seconds, progress):
@@ -99,12 +99,19 @@ def _stage(stage: Stage, seconds: dict[Stage, float], progress: Progress) -> Ite
 class _LesionReader:
     """Reads lesion probabilities slice by slice and keeps what it has read."""
 
-    def __init__(self, volume: Volume, model: SegmentationModel, lungs: NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        model: SegmentationModel,
+        lungs: NDArray[np.bool_],
+        method: Method,
+    ) -> None:
         if model.presence is None:
             raise ModelError(f"{model.identity.name} has no presence rule")
         self._volume, self._lungs, self._threshold = volume, lungs, model.threshold
         self._reader = model.reader(volume, box_of(lungs))
         self._rule: PresenceRule = model.presence
+        self._least_hu = method.minimum_lesion_hu
         self._channel = model.classes.index("lesion")
         self._masks: dict[int, NDArray[np.bool_]] = {}
         self._scores: dict[int, float] = {}
@@ -128,8 +135,9 @@ class _LesionReader:
         for start in range(0, len(slices), _CHUNK):
             chunk = slices[start : start + _CHUNK]
             found = self._reader.probabilities(chunk)[:, self._channel]
-            for index, probability in zip(chunk, found, strict=True):
+            for index, raw in zip(chunk, found, strict=True):
                 lungs = self._lungs[index]
+                probability = opaque(raw, self._volume, index, self._least_hu)
                 self._scores[index] = slice_score(probability, lungs, rows * columns, self._rule)
                 self._masks[index] = (probability >= self._threshold) & lungs
             progress((start + len(chunk)) / len(slices))

@@ -29,6 +29,7 @@ docs/models.md explains every key and has complete examples. In short::
 
     [output]
     minimum_lesion_ml = 0.1
+    minimum_lesion_hu = -750.0          # aerated lung is no lesion; without: density is not asked
 """
 
 from __future__ import annotations
@@ -134,9 +135,10 @@ class PresenceContract(_Table):
 
 
 class OutputContract(_Table):
-    """What is left out of the mask: connected lesions smaller than this."""
+    """What is left out of the mask: small connected lesions, and lung that is full of air."""
 
     minimum_lesion_ml: Annotated[float, Field(ge=0)] = 0.1
+    minimum_lesion_hu: float | None = None
 
 
 def _kind(value: Any) -> str:

@@ -18,7 +18,7 @@ from inference.lungs import delineate
 from inference.manifest import Manifest, PatchContract, read_manifest
 from inference.phantom import Thorax
 from inference.ports import SegmentationModel
-from inference.postprocess import box_of
+from inference.postprocess import box_of, opaque
 from inference.session import OnnxModel
 
 _REPEATS = 3
@@ -224,5 +224,7 @@ def _lesion(model: SegmentationModel, sample: Sample) -> NDArray[np.bool_]:
     for start in range(0, len(inside), _CHUNK):
         chunk: Sequence[int] = inside[start : start + _CHUNK]
         found = reader.probabilities(chunk)[:, model.classes.index("lesion")]
-        mask[chunk] = (found >= model.threshold) & lungs[chunk]
+        for index, raw in zip(chunk, found, strict=True):
+            probability = opaque(raw, sample.volume, index, model.minimum_lesion_hu)
+            mask[index] = (probability >= model.threshold) & lungs[index]
     return mask

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chestct.findings import Method
 from chestct.results import ModelIdentity
 from chestct.volume import Volume
 
@@ -69,6 +70,10 @@ class SegmentationModel(Protocol):
     def minimum_lesion_ml(self) -> float:
         """Connected lesions smaller than this are to be dropped."""
 
+    @property
+    def minimum_lesion_hu(self) -> float | None:
+        """Voxels that are less dense than this are no lesion; None: density is not asked."""
+
     def reader(self, volume: Volume, box: Box | None = None) -> Reader:
         """Return a reader of the volume; only what lies in ``box`` matters (none: all)."""
 
@@ -83,3 +88,11 @@ class ModelSet:
     lungs: SegmentationModel
     lesions: SegmentationModel
     provider: str
+
+    def method(self, base: Method) -> Method:
+        """Return the thresholds with those that the lesion model's manifest states."""
+        return replace(
+            base,
+            minimum_lesion_ml=self.lesions.minimum_lesion_ml,
+            minimum_lesion_hu=self.lesions.minimum_lesion_hu,
+        )

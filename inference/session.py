@@ -121,6 +121,11 @@ class OnnxModel:
         """Connected lesions smaller than this are to be dropped."""
         return self.manifest.output.minimum_lesion_ml
 
+    @property
+    def minimum_lesion_hu(self) -> float | None:
+        """Voxels that are less dense than this are no lesion; None: density is not asked."""
+        return self.manifest.output.minimum_lesion_hu
+
     def reader(self, volume: Volume, box: Box | None = None) -> Reader:
         """Return a reader of the volume; only what lies in ``box`` matters (none: all)."""
         contract = self.manifest.input

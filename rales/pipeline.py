@@ -56,8 +56,10 @@ class AnalysisSettings:
 
     def method_with(self, models: ModelSet) -> Method:
         """Return the thresholds that are used, and stated in the report."""
-        wanted, usual = self.minimum_lesion_ml, models.lesions.minimum_lesion_ml
-        return replace(self.method, minimum_lesion_ml=usual if wanted is None else wanted)
+        method = models.method(self.method)
+        if self.minimum_lesion_ml is None:
+            return method
+        return replace(method, minimum_lesion_ml=self.minimum_lesion_ml)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

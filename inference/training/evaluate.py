@@ -101,7 +101,7 @@ def score_phantom(spec: PhantomSpec, models: ModelSet) -> PhantomScore:
         SeriesRejected: The phantom's lungs were not found.
     """
     thorax = make_thorax(spec)
-    analysis = analyse(thorax.volume(), models, Method(), lambda _stage, _part: None)
+    analysis = analyse(thorax.volume(), models, models.method(Method()), lambda _stage, _part: None)
     truth, lungs = thorax.lesion > 0, thorax.left_lung | thorax.right_lung
     return PhantomScore(
         seed=spec.seed,

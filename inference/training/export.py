@@ -18,6 +18,8 @@ from inference.training.phantoms import LIVE_INPUT
 from inference.training.recipes import Recipe
 
 _OPSET = 21
+_LEAST_HU = -750.0
+"""What lies below is aerated lung; see MODEL_CARD.md for how it was chosen."""
 LICENCE = "CC BY-NC-SA 4.0 (inherited from the training data); research use only"
 
 
@@ -137,5 +139,6 @@ def _manifest(
             "",
             "[output]",
             f"minimum_lesion_ml = {OutputContract().minimum_lesion_ml}",
+            f"minimum_lesion_hu = {_LEAST_HU}",
         ]
     return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from inference.lungs import delineate
 from inference.manifest import read_manifest
 from inference.phantom import make_thorax
 from inference.ports import ModelSet, PresenceRule, SegmentationModel
+from inference.postprocess import opaque
 from inference.presence import decide, slice_score
 from inference.session import OnnxModel
 from inference.training.data import SliceSet
@@ -108,7 +109,14 @@ def known_scans(
         lungs = delineate(scan.volume, models.lungs, lambda _part: None).labels > 0
         chosen = np.flatnonzero(lungs.any(axis=(1, 2)))[::STRIDE].tolist()
         found = models.lesions.reader(scan.volume).probabilities(chosen)
-        channel = found[:, models.lesions.classes.index("lesion")]
+        channel = np.stack(
+            [
+                opaque(plane, scan.volume, index, models.lesions.minimum_lesion_hu)
+                for index, plane in zip(
+                    chosen, found[:, models.lesions.classes.index("lesion")], strict=True
+                )
+            ]
+        )
         say(scan.name)
         rows, columns = scan.volume.geometry.pixel_spacing
         yield KnownScan(

@@ -12,7 +12,16 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from chest_cases import MODELS, SHAPE, Case, both_lungs, healthy_lungs, left_lesion, make_case
+from chest_cases import (
+    MODELS,
+    SHAPE,
+    SOFTWARE,
+    Case,
+    both_lungs,
+    healthy_lungs,
+    left_lesion,
+    make_case,
+)
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
@@ -21,6 +30,7 @@ from chestct.errors import ResultInvalid
 from chestct.results import ModelIdentity
 from chestct.volume import Label, LesionMap
 from dicom_out import compose as writer
+from dicom_out.sr_text import statements
 
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
 TILT = math.radians(4)
@@ -280,3 +290,15 @@ def test_it_is_explicit_little_endian_on_the_grid_of_the_series(tmp_path: Path) 
     seg = read_seg(make_case(tmp_path / "series"), tmp_path / "out")
     assert seg.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
     assert (seg.Rows, seg.Columns) == SHAPE[1:]
+
+
+def test_the_parameters_say_below_which_density_nothing_is_a_lesion(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    method = replace(case.findings.method, minimum_lesion_hu=-750.0)
+    case = replace(case, findings=replace(case.findings, method=method))
+    seg = read_seg(case, tmp_path / "out")
+    algorithm = seg.SegmentSequence[2].SegmentationAlgorithmIdentificationSequence[0]
+    stated = algorithm.AlgorithmParameters
+    assert stated == "minimum_lesion_ml=0,minimum_lesion_hu=-750,operating_point=0.5"
+    said = " ".join(statements(case.findings, MODELS, SOFTWARE))
+    assert "lung below -750 HU is no lesion" in said

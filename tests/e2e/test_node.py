@@ -94,7 +94,9 @@ def _check_round_trip(node: NodeProcess, pacs: Pacs, folder: Path) -> tuple[Data
     assert job["state"] == "done", (job["reason"], job["message"], node.log())
     files = _results(pacs, job)
     volume = load(series, LoadingPolicy())
-    analysis = analyse(volume, load_models(), Method(), lambda _stage, _part: None)
+    models = load_models()
+    method = models.method(Method())
+    analysis = analyse(volume, models, method, lambda _stage, _part: None)
     labels = analysis.lesion_map.labels
     masks = _segment_masks(files["seg"], folder)
     wanted = {

@@ -19,6 +19,7 @@ from chestct.volume import SliceSource, Volume
 from inference.analysis import Stage, analyse
 from inference.lungs import Lungs, delineate
 from inference.phantom import Thorax
+from inference.postprocess import dense
 
 METHOD = Method()
 
@@ -118,6 +119,37 @@ def test_lesions_lie_in_lungs_and_none_is_smaller_than_the_method_says(
     assert min(lesion.volume_ml for lesion in analysis.findings.lesions) >= 5.0
     both = analysis.lesion_map.left_lung() | analysis.lesion_map.right_lung()
     assert not (analysis.lesion_map.lesion() & ~both).any()
+
+
+def test_aerated_lung_is_no_lesion_and_makes_no_scan_positive(healthy_thorax: Thorax) -> None:
+    """A model that takes every healthy lung for a lesion is held to Hounsfield units."""
+    everything = LesionsKnown(lesion=np.ones(healthy_thorax.hu.shape, dtype=bool))
+    volume = volume_of(healthy_thorax)
+    found = {
+        least: analyse(
+            volume,
+            models(known(healthy_thorax), everything),
+            replace(METHOD, minimum_lesion_hu=least),
+            lambda *_: None,
+        )
+        for least in (None, -750.0)
+    }
+    assert found[None].findings.total.involved_percent > 99
+    assert found[None].findings.presence.score == pytest.approx(0.9)
+    marked = found[-750.0].lesion_map.lesion()
+    assert found[-750.0].findings.total.involved_percent < 35
+    assert (healthy_thorax.hu[marked] > -750).mean() > 0.8
+
+
+def test_density_is_asked_after_a_little_smoothing() -> None:
+    """Single noisy voxels neither make nor unmake a lesion."""
+    random = np.random.default_rng(0)
+    plane = np.where(np.arange(60)[:, None] < 30, -650, -850) + random.normal(0, 60, (60, 60))
+    found = dense(plane.astype(np.int16), (0.7, 0.7), -750.0)
+    assert found[:26].mean() > 0.99
+    assert found[34:].mean() < 0.01
+    wide = dense(plane.astype(np.int16), (0.7, 0.1), -750.0)
+    assert wide[:26].mean() > found[:26].mean() - 0.001
 
 
 def test_a_lesion_model_without_a_rule_is_refused(small_thorax: Thorax) -> None:

@@ -48,6 +48,7 @@ class LungsByHu:
     )
 
     minimum_lesion_ml: float = 0.0
+    minimum_lesion_hu: float | None = None
 
     def reader(self, volume: Volume, box: Box | None = None) -> ReaderOf:
         """Return a reader of the whole volume."""
@@ -96,6 +97,7 @@ class LesionsKnown:
     )
     read: list[int] = field(default_factory=list)
     minimum_lesion_ml: float = 0.1
+    minimum_lesion_hu: float | None = None
 
     def reader(self, volume: Volume, box: Box | None = None) -> ReaderOf:
         """Return a reader of the whole volume."""

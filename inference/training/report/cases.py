@@ -118,7 +118,7 @@ def read_case(case: Case, models: ModelSet) -> Reading:
 
 def method_of(models: ModelSet) -> Method:
     """Return the method of the node as it comes, with the smallest lesion of the manifest."""
-    return Method(minimum_lesion_ml=models.lesions.minimum_lesion_ml)
+    return models.method(Method())
 
 
 def smallest_voxels(volume: Volume, method: Method) -> int:
