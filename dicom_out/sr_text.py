@@ -56,7 +56,8 @@ def _method(findings: Findings) -> str:
         f"volume; high opacity is lesion at or above {method.high_opacity_hu:g} HU; lesions "
         f"below {method.minimum_lesion_ml:g} ml are dropped; {aerated}severity by percent "
         f"involved: mild below {method.mild_percent:g}, moderate below "
-        f"{method.moderate_percent:g}, else severe; the outline and the axes are those of the largest lesion. "
+        f"{method.moderate_percent:g}, else severe; the outline and the axes are those of the "
+        "largest lesion. "
         f"Presence score {presence.score:.3f}, operating point {presence.operating_point:.3f}."
     )
 

@@ -65,13 +65,15 @@ class _Intensities(_Table):
     """From HU to the network's numbers.
 
     HU are clipped to ``window``; its ends become the two ``values``. ``mean`` and ``std``
-    (HU) stand for a z-score instead: (HU - mean) / std.
+    (HU) stand for a z-score instead: (HU - mean) / std. With ``mirror`` the network reads the
+    patient a second time, mirrored, and what it says is averaged: twice the time.
     """
 
     window: tuple[float, float]
     values: tuple[float, float] = (0.0, 1.0)
     mean: float | None = None
     std: PositiveFloat | None = None
+    mirror: bool = False
 
     @field_validator("window")
     @classmethod

@@ -137,8 +137,18 @@ class OnnxModel:
         """Return float32 probabilities (n, classes, ...) for the network's input (n, ...).
 
         The classes are those of the task: channels that make up one are added up (their
-        largest, where each is a decision of its own).
+        largest, where each is a decision of its own). Columns are the last axis.
         """
+        found = self._once(images)
+        if not self.manifest.input.mirror:
+            return found
+        again = self._once(np.ascontiguousarray(images[..., ::-1]))[..., ::-1]
+        if self.manifest.task == "lungs":
+            again = again[:, ::-1]  # right and left have changed places
+        mean: NDArray[np.float32] = (found + again) / np.float32(2)
+        return mean
+
+    def _once(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         image = images.astype(_TYPES[self._session.get_inputs()[0].type], copy=False)
         found = self._session.run(None, {self._session.get_inputs()[0].name: image})[0]
         every = _activated(found.astype(np.float32, copy=False), self.manifest.activation)

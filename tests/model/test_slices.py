@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from linear_models import ModelFolder, contract, linear_network, volume_of
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from chestct.geometry import Vector
 from inference.preprocess import PlaneGrid, to_grid, to_input
@@ -172,3 +173,34 @@ def test_the_lobes_of_a_network_are_two_lungs(folder: ModelFolder) -> None:
     assert model.classes == ("right", "left")
     found = model.run(np.ones((1, 1, 16, 16), np.float32))
     np.testing.assert_allclose(found[0, :, 0, 0], [0.5, 0.5], rtol=1e-6)
+
+
+def _leaning(classes: int) -> bytes:
+    """Return a network whose outputs depend on the neighbours to the left: no symmetry at all."""
+    kernel = np.zeros((classes, 1, 1, 3), dtype=np.float32)
+    kernel[:, 0, 0, 0] = 1 + np.arange(classes)
+    node = helper.make_node("Conv", ["image", "kernel"], ["logits"], pads=[0, 1, 0, 1])
+    graph = helper.make_graph(
+        [node],
+        "leaning",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, 16, 16])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", classes, 16, 16])],
+        [numpy_helper.from_array(kernel, "kernel")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("task", ["lungs", "lesions"])
+def test_a_mirrored_patient_is_read_alike(folder: ModelFolder, task: str) -> None:
+    """With mirror = true nothing depends on the side, but that right and left change places."""
+    classes = 3 if task == "lungs" else 1
+    manifest = folder.write(task, [[0.0]] * classes, content=_leaning(classes))
+    plain = load_model(manifest, provider="CPU", threads=1)
+    manifest.write_text(manifest.read_text().replace("[input]\n", "[input]\nmirror = true\n"))
+    model = load_model(manifest, provider="CPU", threads=1)
+    image = np.random.default_rng(1).random((2, 1, 16, 16), dtype=np.float32)
+    mirrored = np.ascontiguousarray(image[..., ::-1])
+    found, again = model.run(image), model.run(mirrored)[..., ::-1]
+    np.testing.assert_allclose(found, again[:, ::-1], atol=1e-6)
+    assert not np.allclose(plain.run(image), plain.run(mirrored)[..., ::-1][:, ::-1], atol=0.1)

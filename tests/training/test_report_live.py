@@ -109,6 +109,18 @@ def test_the_front_end_changes_one_thing(
     assert measure_change(case, Change(name=AS_SHIPPED), lungs, lesions) == shipped
 
 
+def test_the_density_rule_of_the_manifest_counts(
+    networks: tuple[OnnxModel, OnnxModel], small_thorax: Thorax
+) -> None:
+    lungs, lesions = networks
+    case, any_density = case_of(small_thorax), Change(name="x", output={"minimum_lesion_hu": None})
+    free = measure_change(case, Change(name=AS_SHIPPED), lungs, lesions).lesion_dice
+    output = lesions.manifest.output.model_copy(update={"minimum_lesion_hu": 2000.0})
+    lesions.manifest = lesions.manifest.model_copy(update={"output": output})
+    assert measure_change(case, Change(name=AS_SHIPPED), lungs, lesions).lesion_dice == 0
+    assert measure_change(case, any_density, lungs, lesions).lesion_dice == free > 0
+
+
 def test_what_is_done_to_the_scan_is_what_its_name_says() -> None:
     known = {one.name: one for one in changes((-1000.0, 600.0))}
     hu = np.full((2, 20, 20), -200.0, dtype=np.float32)

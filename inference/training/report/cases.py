@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chestct.errors import SeriesRejected
 from chestct.findings import Method
@@ -15,6 +16,7 @@ from chestct.volume import Volume
 from inference.analysis import Analysis, analyse
 from inference.phantom import PhantomSpec, make_thorax
 from inference.ports import ModelSet, SegmentationModel
+from inference.postprocess import opaque
 from inference.preprocess import Orientation
 from inference.training.metrics import (
     LesionCount,
@@ -117,8 +119,21 @@ def read_case(case: Case, models: ModelSet) -> Reading:
 
 
 def method_of(models: ModelSet) -> Method:
-    """Return the method of the node as it comes, with the smallest lesion of the manifest."""
+    """Return the method of the node as it comes, with what the manifest says of lesions."""
     return models.method(Method())
+
+
+def probability_alone(
+    model: SegmentationModel, volume: Volume, slices: Sequence[int]
+) -> NDArray[np.float32]:
+    """Return what a network says by itself, without presence and cleaning of the lungs.
+
+    Float32 (len(slices), row, column): of either lung, or of a lesion where the scan is dense
+    enough for one.
+    """
+    found = model.reader(volume).probabilities(slices).sum(axis=1)
+    planes = zip(slices, found, strict=True)
+    return np.stack([opaque(one, volume, index, model.minimum_lesion_hu) for index, one in planes])
 
 
 def smallest_voxels(volume: Volume, method: Method) -> int:

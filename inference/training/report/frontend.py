@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chestct.volume import Volume
-from inference.ports import SegmentationModel
 from inference.session import OnnxModel
-from inference.training.metrics import Mask, dice
-from inference.training.report.cases import Case
+from inference.training.metrics import dice
+from inference.training.report.cases import Case, probability_alone
 from inference.training.report.records import FrontEndRecord
 
 MOST_SLICES = 12
@@ -35,11 +34,13 @@ class Change:
 
     Attributes:
         contract: Fields of the manifest's input that are replaced.
+        output: Fields of the manifest's output, likewise.
         planes: What is done to the HU (slice, row, column) of the scan.
     """
 
     name: str
     contract: Mapping[str, Any] = field(default_factory=dict)
+    output: Mapping[str, Any] = field(default_factory=dict)
     planes: HuChange = lambda hu: hu
 
 
@@ -66,6 +67,7 @@ def changes(window: tuple[float, float]) -> tuple[Change, ...]:
     ]
     return (
         Change(name=AS_SHIPPED),
+        Change(name="lesions of any density", output={"minimum_lesion_hu": None}),
         *(Change(name=name, contract={"window": value}) for name, value in windows),
         *(Change(name=name, contract=value) for name, value in clips),
         *(Change(name=name, planes=value) for name, value in scans),
@@ -105,8 +107,8 @@ def measure_change(
     """
     chosen = _slices(case)
     volume = _changed(case.volume, change)
-    inside = marked(_with(lungs, change), volume, chosen)
-    lesion = marked(_with(lesions, change), volume, chosen)
+    inside = probability_alone(_with(lungs, change), volume, chosen) >= lungs.threshold
+    lesion = probability_alone(_with(lesions, change), volume, chosen) >= lesions.threshold
     return FrontEndRecord(
         change=change.name,
         case=case.name,
@@ -114,16 +116,6 @@ def measure_change(
         lesion_dice=dice(lesion & case.lungs[chosen], case.lesion[chosen]),
         lung_dice=dice(inside, case.lungs[chosen]),
     )
-
-
-def marked(model: SegmentationModel, volume: Volume, slices: Sequence[int]) -> Mask:
-    """Return what a network alone marks, bool (len(slices), row, column).
-
-    Either lung of a lung network, the lesions of a lesion network.
-    """
-    found = model.reader(volume).probabilities(slices)
-    mask: Mask = found.sum(axis=1) >= model.threshold
-    return mask
 
 
 def _slices(case: Case) -> Sequence[int]:
@@ -142,8 +134,13 @@ def _changed(volume: Volume, change: Change) -> Volume:
 
 
 def _with(model: OnnxModel, change: Change) -> OnnxModel:
-    """Return the same network behind another input contract."""
+    """Return the same network behind another contract."""
     changed = copy.copy(model)
-    contract = model.manifest.input.model_copy(update=dict(change.contract))
-    changed.manifest = model.manifest.model_copy(update={"input": contract})
+    manifest = model.manifest
+    changed.manifest = manifest.model_copy(
+        update={
+            "input": manifest.input.model_copy(update=dict(change.contract)),
+            "output": manifest.output.model_copy(update=dict(change.output)),
+        }
+    )
     return changed

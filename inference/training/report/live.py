@@ -134,7 +134,8 @@ def front_end_section(evaluation: Evaluation, summary: Summary) -> str:
         "The networks learned from slices whose window and CLAHE live CT meets only by a fixed "
         "setting. One thing at a time is changed before them, on "
         f"{len(cases)} scans ({', '.join(cases)}), up to {MOST_SLICES} slices with lesions of "
-        "each; networks alone, lesions inside the true lungs.",
+        "each; networks alone, lesions inside the true lungs. The second row leaves out the rule "
+        "that what is less dense than the manifest says is no lesion.",
         table(
             ["change", "lesion Dice", "difference", "lung Dice", "difference"],
             [

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.geometry import Geometry
@@ -17,11 +16,11 @@ from chestct.volume import Volume
 from inference.analysis import analyse
 from inference.headers import slice_headers
 from inference.pixels import stored_pixels, to_hu
-from inference.ports import ModelSet, SegmentationModel
+from inference.ports import ModelSet
 from inference.preprocess import Orientation
 from inference.presence import slice_score
 from inference.training.metrics import Mask
-from inference.training.report.cases import method_of
+from inference.training.report.cases import method_of, probability_alone
 from inference.training.report.gallery import Tile, box_of, grey
 from inference.training.report.records import SeriesRecord, SingleRecord
 from inference.training.report.slices import percent
@@ -131,8 +130,8 @@ def read_single(path: Path, models: ModelSet) -> SingleReading:
     volume = single_volume(path)
     rule = models.lesions.presence
     assert rule is not None, "the manifest of a lesion model has a presence rule"
-    lungs = _probability(models.lungs, volume) >= models.lungs.threshold
-    probability = _probability(models.lesions, volume)
+    lungs = probability_alone(models.lungs, volume, [0])[0] >= models.lungs.threshold
+    probability = probability_alone(models.lesions, volume, [0])[0]
     lesion = (probability >= models.lesions.threshold) & lungs
     pixel_mm2 = float(np.prod(volume.geometry.pixel_spacing))
     record = SingleRecord(
@@ -145,12 +144,6 @@ def read_single(path: Path, models: ModelSet) -> SingleReading:
     )
     caption = (path.stem, f"{record.involved_percent:.0f} % of the lung, score {record.score:.2f}")
     return SingleReading(record=record, tile=_tile(volume, lungs, lesion, 0, caption))
-
-
-def _probability(model: SegmentationModel, volume: Volume) -> NDArray[np.float32]:
-    """Return the probability (row, column) of either lung, or of a lesion, in the only slice."""
-    found: NDArray[np.float32] = model.reader(volume).probabilities([0])[0].sum(axis=0)
-    return found
 
 
 def single_volume(path: Path) -> Volume:
