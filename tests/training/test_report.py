@@ -21,8 +21,8 @@ from inference.session import OnnxModel
 from inference.training.data import RIGHT, SliceSet
 from inference.training.metrics import LesionCount, Overlap
 from inference.training.report import report
+from inference.training.report.changes import AS_SHIPPED, changes
 from inference.training.report.document import document
-from inference.training.report.frontend import AS_SHIPPED, changes
 from inference.training.report.gallery import (
     LARGEST_BYTES,
 )
@@ -101,6 +101,7 @@ def evaluation_of(*cases: CaseRecord) -> Evaluation:
         provenance=PROVENANCE,
         patients=(),
         slices=(),
+        mirror=(),
         cases=cases,
         front_end=(),
         series=(),
@@ -146,6 +147,7 @@ def test_the_networks_are_measured_end_to_end(
     numbers = json.loads((path.parent / "report.json").read_text())
     assert numbers["summary"]["patients"]["lesion_dice"]["mean"] == 1.0
     assert len(numbers["cases"]) == 2
+    assert numbers["summary"]["mirror"]["lesion_difference"]["mean"] == 0
     assert "| 2 | 3 | 1.000 |" in text
     assert "None" not in text
     assert "nan" not in text

@@ -14,7 +14,8 @@ from inference.phantom import Thorax, small_spec
 from inference.session import OnnxModel
 from inference.training.metrics import Mask
 from inference.training.report.cases import Reading, phantom_cases, plain_cases, read_case
-from inference.training.report.frontend import AS_SHIPPED, Change, changes, measure_change
+from inference.training.report.changes import AS_SHIPPED, Change, changes
+from inference.training.report.frontend import measure_change
 from inference.training.report.real import read_series, single_volume
 
 

@@ -22,7 +22,9 @@ from inference.training.report.gallery import (
 )
 from inference.training.report.slices import (
     Prediction,
+    Reading,
     false_tiles,
+    measure_mirror,
     measure_patients,
     measure_slices,
     worst_tiles,
@@ -79,6 +81,26 @@ def test_a_slice_with_only_one_mask_is_counted_as_such() -> None:
     assert first.unmatched == 1
     assert first.lesion_distances is not None
     assert first.lesion_distances.average == 0
+
+
+def test_both_ways_of_reading_are_compared_by_patient() -> None:
+    data, found = slices_of_two_patients()
+    lungs = {way: Reading(mask=found.lung, seconds=1.0 + way) for way in (False, True)}
+    lesions = {
+        False: Reading(mask=found.lesion, seconds=2.0),
+        True: Reading(mask=data.lesions | ~found.lung, seconds=4.0),
+    }
+    records = measure_mirror(lungs, lesions, data)
+    assert [(one.mirrored, one.patient) for one in records] == [
+        (False, 0),
+        (False, 1),
+        (True, 0),
+        (True, 1),
+    ]
+    once, twice = records[1], records[3]
+    assert once.lesion_dice == pytest.approx(2 * 2000 / (2025 + 4000))
+    assert twice.lesion_dice == 1.0
+    assert (once.seconds, twice.seconds) == (3.0, 6.0)
 
 
 def test_the_gallery_shows_the_worst_slices_and_no_neighbours() -> None:

@@ -17,7 +17,7 @@ def document(evaluation: Evaluation, summary: Summary, figures: Sequence[str]) -
     parts = [
         _head(evaluation),
         _goals(summary),
-        patients_section(evaluation, summary.patients, figures),
+        patients_section(evaluation, summary, figures),
         cases_section(evaluation, summary, figures),
         front_end_section(evaluation, summary),
         real_section(evaluation, figures),

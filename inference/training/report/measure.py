@@ -22,7 +22,8 @@ from inference.training.report.cases import (
     read_case,
     synthetic_cases,
 )
-from inference.training.report.frontend import changes, measure_change
+from inference.training.report.changes import changes
+from inference.training.report.frontend import measure_change
 from inference.training.report.gallery import Tile
 from inference.training.report.real import (
     SeriesReading,
@@ -32,15 +33,18 @@ from inference.training.report.real import (
 )
 from inference.training.report.records import (
     FrontEndRecord,
+    MirrorRecord,
     PatientRecord,
     SliceRecord,
     Source,
 )
 from inference.training.report.slices import (
+    combine,
     false_tiles,
+    measure_mirror,
     measure_patients,
     measure_slices,
-    predict,
+    read_both_ways,
     worst_tiles,
 )
 
@@ -85,6 +89,7 @@ class Measured:
 
     patients: tuple[PatientRecord, ...]
     slices: tuple[SliceRecord, ...]
+    mirror: tuple[MirrorRecord, ...]
     worst_slices: tuple[Tile, ...]
     false_slices: tuple[Tile, ...]
     cases: tuple[Reading, ...]
@@ -104,7 +109,10 @@ def measure(plan: Plan, lungs: OnnxModel, lesions: OnnxModel, tell: Tell) -> Mea
     seconds: dict[str, float] = {}
     with _clock("slices", seconds):
         tell(f"{len(plan.slices.volumes)} slices")
-        found = predict(lungs, lesions, plan.slices)
+        lung, lesion = (read_both_ways(model, plan.slices) for model in (lungs, lesions))
+        found = combine(
+            lung[lungs.manifest.input.mirror].mask, lesion[lesions.manifest.input.mirror].mask
+        )
         slices = measure_slices(found, plan.slices)
         patients = measure_patients(found, plan.slices, slices)
     with _clock("cases with truth", seconds):
@@ -117,6 +125,7 @@ def measure(plan: Plan, lungs: OnnxModel, lesions: OnnxModel, tell: Tell) -> Mea
     return Measured(
         patients=patients,
         slices=slices,
+        mirror=measure_mirror(lung, lesion, plan.slices),
         worst_slices=worst_tiles(found, plan.slices, slices),
         false_slices=false_tiles(found, plan.slices, slices),
         cases=readings,

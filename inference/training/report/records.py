@@ -64,6 +64,20 @@ class PatientRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorRecord:
+    """What reading a patient's slices once, or mirrored too, is worth.
+
+    ``seconds`` are wall-clock seconds of both networks for all slices of all patients.
+    """
+
+    mirrored: bool
+    patient: int
+    lung_dice: float
+    lesion_dice: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseRecord:
     """One scan with exact truth through the live path.
 
@@ -173,6 +187,7 @@ class Evaluation:
     provenance: Provenance
     patients: tuple[PatientRecord, ...]
     slices: tuple[SliceRecord, ...]
+    mirror: tuple[MirrorRecord, ...]
     cases: tuple[CaseRecord, ...]
     front_end: tuple[FrontEndRecord, ...]
     series: tuple[SeriesRecord, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,8 +22,9 @@ from inference.training.metrics import (
     surface_gaps,
 )
 from inference.training.metrics import LesionCount as Count
+from inference.training.report.changes import Change, changed_model
 from inference.training.report.gallery import Tile, box_of
-from inference.training.report.records import PatientRecord, SliceRecord
+from inference.training.report.records import MirrorRecord, PatientRecord, SliceRecord
 
 SMALLEST_PIXELS = 20
 """Smaller connected lesions are not counted, neither true nor marked ones."""
@@ -39,10 +41,50 @@ class Prediction:
     lesion: Mask
 
 
-def predict(lungs: OnnxModel, lesions: OnnxModel, data: SliceSet) -> Prediction:
-    """Run both networks; as in the product, a lesion counts only inside the lungs found."""
-    lung = predict_slices(lungs, data)
-    return Prediction(lung=lung, lesion=predict_slices(lesions, data) & lung)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Masks (slice, row, column) of one network, lesions anywhere, and the seconds it took."""
+
+    mask: Mask
+    seconds: float
+
+
+def read_both_ways(model: OnnxModel, data: SliceSet) -> dict[bool, Reading]:
+    """Read all slices once (False), and once more mirrored (True)."""
+    found = {}
+    for mirrored in (False, True):
+        start = time.perf_counter()
+        way = changed_model(model, Change(name="", contract={"mirror": mirrored}))
+        mask = predict_slices(way, data)
+        found[mirrored] = Reading(mask=mask, seconds=time.perf_counter() - start)
+    return found
+
+
+def combine(lung: Mask, lesion: Mask) -> Prediction:
+    """Return both; as in the product, a lesion counts only inside the lungs found."""
+    return Prediction(lung=lung, lesion=lesion & lung)
+
+
+def measure_mirror(
+    lungs: dict[bool, Reading], lesions: dict[bool, Reading], data: SliceSet
+) -> tuple[MirrorRecord, ...]:
+    """Compare both ways of reading by patient."""
+    patients = np.array([patient_of(int(volume)) for volume in data.volumes])
+    records = []
+    for mirrored in (False, True):
+        found = combine(lungs[mirrored].mask, lesions[mirrored].mask)
+        for patient in np.unique(patients):
+            own = patients == patient
+            records.append(
+                MirrorRecord(
+                    mirrored=mirrored,
+                    patient=int(patient),
+                    lung_dice=dice(found.lung[own], data.lungs[own] > 0),
+                    lesion_dice=dice(found.lesion[own], data.lesions[own]),
+                    seconds=lungs[mirrored].seconds + lesions[mirrored].seconds,
+                )
+            )
+    return tuple(records)
 
 
 def measure_slices(found: Prediction, data: SliceSet) -> tuple[SliceRecord, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from inference.training.metrics import Distances
-from inference.training.report.frontend import AS_SHIPPED
+from inference.training.report.changes import AS_SHIPPED
 from inference.training.report.records import (
     CaseRecord,
     Evaluation,
@@ -105,6 +105,20 @@ class ChangeSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorSummary:
+    """What reading a second time, mirrored, adds by patient, and how long each takes.
+
+    ``once`` and ``mirrored`` are seconds of both networks for ``slices`` slices.
+    """
+
+    lesion_difference: Estimate
+    lung_difference: Estimate
+    slices: int
+    once: float
+    mirrored: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """Everything that was computed.
 
@@ -115,6 +129,7 @@ class Summary:
     """
 
     patients: PatientsSummary | None
+    mirror: MirrorSummary | None
     cases: tuple[CasesSummary, ...]
     not_trained_on: CasesSummary | None
     front_end: tuple[ChangeSummary, ...]
@@ -128,6 +143,7 @@ def summarise(evaluation: Evaluation) -> Summary:
     ]
     return Summary(
         patients=_patients(evaluation.patients, evaluation.slices) if evaluation.patients else None,
+        mirror=_mirror(evaluation),
         cases=tuple(_cases(str(source), own) for source, own in by_source if own),
         not_trained_on=_cases("all but chests trained on", aside) if aside else None,
         front_end=_front_end(evaluation.front_end),
@@ -194,6 +210,22 @@ def _cases(name: str, cases: Sequence[CaseRecord]) -> CasesSummary:
         auc=auc(scores, truth),
         brier=brier(scores, truth),
         reliability=reliability(scores, truth),
+    )
+
+
+def _mirror(evaluation: Evaluation) -> MirrorSummary | None:
+    once, mirrored = (
+        [one for one in evaluation.mirror if one.mirrored is way] for way in (False, True)
+    )
+    if not once:
+        return None
+    pairs = list(zip(once, mirrored, strict=True))
+    return MirrorSummary(
+        lesion_difference=bootstrap([two.lesion_dice - one.lesion_dice for one, two in pairs]),
+        lung_difference=bootstrap([two.lung_dice - one.lung_dice for one, two in pairs]),
+        slices=len(evaluation.slices),
+        once=once[0].seconds,
+        mirrored=mirrored[0].seconds,
     )
 
 

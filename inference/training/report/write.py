@@ -26,6 +26,7 @@ def evaluation_of(measured: Measured, provenance: Provenance) -> Evaluation:
         provenance=provenance,
         patients=measured.patients,
         slices=measured.slices,
+        mirror=measured.mirror,
         cases=tuple(one.record for one in measured.cases),
         front_end=measured.front_end,
         series=tuple(one.record for one in measured.series),
