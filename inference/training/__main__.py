@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
 from inference.session import OnnxModel, load_model, load_models
+from inference.training.report import report
+from inference.training.sources.command import prepare, split
 
 _MODELS = Path(__file__).parent.parent / "models"
 _SPLIT = "covid-ct-seg"
@@ -64,9 +66,29 @@ def main() -> None:
 @click.argument("task", type=click.Choice(["lungs", "lesions"]))
 @click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
 @_series_option
+@click.option(
+    "--prepared",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="More slices, as `prepare` wrote them; may be repeated. Needs --split.",
+)
+@click.option(
+    "--split",
+    "split_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What `split` wrote of the prepared files.",
+)
 @click.option("--runs", default=Path("runs"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--threads", default=0, help="Threads of torch; 0 takes all cores.")
-def train(task: str, slices: Path, series: tuple[Path, ...], runs: Path, threads: int) -> None:
+def train(
+    task: str,
+    slices: Path,
+    series: tuple[Path, ...],
+    prepared: tuple[Path, ...],
+    split_file: Path | None,
+    runs: Path,
+    threads: int,
+) -> None:
     """Train TASK on the training part of the slices, on phantoms and on synthetic opacities.
 
     Each epoch is a checkpoint: stop it at any time, run the same command again, and it goes
@@ -86,6 +108,13 @@ def train(task: str, slices: Path, series: tuple[Path, ...], runs: Path, threads
     data, split = load_slices(slices), load_split(_SPLIT)
     lungs = load_models(providers=("CPU",)).lungs if series else None
     parts = {"train": [data.select(split["train"])], "watched": [data.select(split["validation"])]}
+    if prepared:
+        if split_file is None:
+            raise click.UsageError("--prepared needs --split: who is trained on, who is watched?")
+        of = json.loads(split_file.read_text())["volumes"]
+        more = [load_slices(file) for file in prepared]
+        parts["train"] += [one.named(of["train"]) for one in more]
+        parts["watched"] += [one.named(of["validation"]) for one in more]
     click.echo("making phantoms, plain chests and opacities")
     for name, phantoms, plain, opacities in (
         ("train", TRAINING_PHANTOMS, TRAINING_PLAIN, TRAINING_OPACITIES),
@@ -268,6 +297,10 @@ def _loaded(models: Path | None) -> tuple[OnnxModel, OnnxModel]:
         for task in ("lungs", "lesions")
     )
     return lungs, lesions
+
+
+for command in (report, prepare, split):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

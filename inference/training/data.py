@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -49,6 +49,10 @@ class SliceSet:
             names=self.names,
         )
 
+    def named(self, names: Collection[str]) -> SliceSet:
+        """Return the slices of the volumes of these names."""
+        return self.select([at for at, name in enumerate(self.names) if name in names])
+
     def neighbour(self, indices: NDArray[np.int64], step: int) -> NDArray[np.int64]:
         """Return the index ``step`` further in the same volume, or the last one there is."""
         last = len(self.volumes) - 1
@@ -76,15 +80,19 @@ def load_slices(path: Path) -> SliceSet:
     """Read a file of the ``slices.npz`` format (see docs/model/data.md).
 
     ``ct`` uint8 (n, 256, 256); ``lung`` and ``lesion`` bit-packed along the last axis, the
-    lesion inside the lung; ``volume`` uint8 (n,).
+    lesion inside the lung; ``volume`` (n,), whole numbers. Optional: ``sides`` uint8 like
+    ``ct``, 0, RIGHT and LEFT, and ``name``, one for each volume; without them sides are told
+    by their place and volumes are named by their number.
     """
     with np.load(path) as file:
         images = file["ct"]
         lung = np.unpackbits(file["lung"], axis=-1, count=images.shape[-1]).astype(bool)
         lesion = np.unpackbits(file["lesion"], axis=-1, count=images.shape[-1]).astype(bool)
         volumes = file["volume"].astype(np.int64)
-    sides = np.zeros(images.shape, dtype=np.uint8)
-    for volume in np.unique(volumes):
+        given = file.get("sides")
+        names = tuple(map(str, file["name"] if "name" in file else range(int(volumes.max()) + 1)))
+    sides = np.zeros(images.shape, dtype=np.uint8) if given is None else given
+    for volume in np.unique(volumes) if given is None else ():
         chosen = volumes == volume
         sides[chosen] = split_sides(lung[chosen] | lesion[chosen])
     return SliceSet(
@@ -92,7 +100,7 @@ def load_slices(path: Path) -> SliceSet:
         lungs=sides,
         lesions=lesion,
         volumes=volumes,
-        names=tuple(str(number) for number in range(int(volumes.max()) + 1)),
+        names=names,
     )
 
 
