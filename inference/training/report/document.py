@@ -105,4 +105,5 @@ _SOURCES = """## Sources of the pictures
   doi:10.7937/TCIA.2020.NNC2-0461 (CC BY 4.0).
 - COVID-19-NY-SBU: Saltz J. et al., Stony Brook University COVID-19 Positive Cases, The Cancer
   Imaging Archive 2021, doi:10.7937/TCIA.BBAG-2923 (CC BY 4.0).
-- Outlines are drawn in; series are shown in the lung window and cut to the lungs."""
+- Outlines are drawn in; series are shown in the lung window and cut to the lungs, their slices
+  numbered from the feet, the patient's right on the left."""
