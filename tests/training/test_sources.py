@@ -51,9 +51,9 @@ def write(
 @pytest.mark.parametrize("codes", WAYS)
 def test_every_orientation_comes_back_the_same(codes: str, tmp_path: Path) -> None:
     voxels = np.arange(2 * 3 * 4).reshape(2, 3, 4)
-    found, spacing = read_canonical(write(tmp_path / "a.nii.gz", voxels, codes))
-    np.testing.assert_array_equal(found, voxels)
-    assert spacing == pytest.approx((5.0, 0.8, 0.7))
+    found = read_canonical(write(tmp_path / "a.nii.gz", voxels, codes))
+    np.testing.assert_array_equal(found.voxels, voxels)
+    assert found.spacing == pytest.approx((5.0, 0.8, 0.7))
 
 
 def scan_of(tmp_path: Path, image: NDArray[np.generic], mask: NDArray[np.generic]) -> Scan:
@@ -64,6 +64,7 @@ def scan_of(tmp_path: Path, image: NDArray[np.generic], mask: NDArray[np.generic
         lungs=write(tmp_path / "lungs.nii.gz", mask),
         lesion=write(tmp_path / "lesion.nii.gz", mask),
         lesion_values=(1, 2),
+        other_values=(3,),
     )
 
 

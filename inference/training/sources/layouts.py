@@ -17,6 +17,7 @@ class Scan:
         lungs: Mask of the lungs; None: the set has none.
         lesion: Mask of the lesions; None: a radiologist found none.
         lesion_values: The values in ``lesion`` that are lesion.
+        other_values: The values in ``lesion`` that are something else. Any further one is refused.
         slices_apart: The file is a pile of single slices of different patients.
     """
 
@@ -26,6 +27,7 @@ class Scan:
     lungs: Path | None
     lesion: Path | None
     lesion_values: tuple[int, ...] = (1,)
+    other_values: tuple[int, ...] = ()
     slices_apart: bool = False
 
 
@@ -73,6 +75,7 @@ def medseg(folder: Path) -> Iterator[Scan]:
         lungs=None,
         lesion=_there(folder / "tr_mask.nii.gz"),
         lesion_values=(1, 2),
+        other_values=(3,),
         slices_apart=True,
     )
     for image in _some(folder / "rp_im", "*.nii.gz"):
@@ -84,6 +87,7 @@ def medseg(folder: Path) -> Iterator[Scan]:
             lungs=_there(folder / "rp_lung_msk" / image.name),
             lesion=_there(folder / "rp_msk" / image.name),
             lesion_values=(1, 2),
+            other_values=(3,),
         )
 
 
