@@ -55,6 +55,7 @@ from chestct.errors import ModelError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Table(BaseModel):
@@ -143,6 +144,13 @@ class OutputContract(_Table):
     minimum_lesion_hu: float | None = None
 
 
+class Variant(_Table):
+    """The same network in other arithmetic, in a file of its own."""
+
+    file: Text
+    sha256: Digest
+
+
 def _kind(value: Any) -> str:
     kind = value.get("kind", "slices") if isinstance(value, dict) else value.kind
     return str(kind)
@@ -157,13 +165,15 @@ class Manifest(_Table):
             ``right`` and ``left`` of lungs, ``lesion`` of lesions. Without it, ``classes``
             hold those names themselves.
         card: Name of the model card beside the manifest.
+        variants: The same network in 16-bit floats (``fp16``), which GPUs take, and in 8-bit
+            integers (``int8``), which CPUs take.
     """
 
     name: Text
     version: Text
     task: Literal["lungs", "lesions"]
     file: Text
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Digest
     licence: Text
     description: str = ""
     card: Text | None = None
@@ -177,6 +187,7 @@ class Manifest(_Table):
     ]
     presence: PresenceContract | None = None
     output: OutputContract = OutputContract()
+    variants: dict[Literal["fp16", "int8"], Variant] = {}
 
     @model_validator(mode="after")
     def _fits_the_task(self) -> Self:
@@ -186,6 +197,10 @@ class Manifest(_Table):
         if self.activation == "softmax" and len(self.classes) == 1:
             raise ValueError("softmax over one class is always 1; activation = 'sigmoid'?")
         return self
+
+    def files(self) -> dict[str, str]:
+        """Return the SHA-256 of every file that the manifest names."""
+        return {self.file: self.sha256} | {one.file: one.sha256 for one in self.variants.values()}
 
     @property
     def channels(self) -> dict[str, tuple[int, ...]]:

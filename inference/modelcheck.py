@@ -150,13 +150,14 @@ def _content(file: Path) -> bytes:
 
 def _check_file(report: ModelReport, file: Path, manifest: Manifest) -> None:
     with report.step("file"):
-        digest = hashlib.sha256(_content(file)).hexdigest()
-        if manifest.file != file.name:
-            raise ModelError(f'the manifest names {manifest.file}; put: file = "{file.name}"')
+        if file.name not in manifest.files():
+            raise ModelError(
+                f'the manifest names {", ".join(manifest.files())}; put: file = "{file.name}"'
+            )
         report.add("file", f"{file.name}, {file.stat().st_size / 1e6:.1f} MB")
     with report.step("digest"):
         digest = hashlib.sha256(_content(file)).hexdigest()
-        if digest != manifest.sha256:
+        if digest != manifest.files().get(file.name, manifest.sha256):
             raise ModelError(
                 "the manifest describes other bytes. If this is the file that you mean, put: "
                 f'sha256 = "{digest}"'

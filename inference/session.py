@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 # ONNX Runtime's builds on PyPI report use to their maker and keep a file for it in the home
 # folder, unless told not to before the import. A hospital's node calls nobody.
@@ -36,6 +36,8 @@ PROVIDERS = {
 }
 """The names that people write, and ONNX Runtime's."""
 
+_VARIANTS: dict[str, Literal["fp16", "int8"]] = {"TensorRT": "fp16", "CUDA": "fp16", "CPU": "int8"}
+
 
 class _ProviderUnusable(ModelError):
     """ONNX Runtime was built with the provider, but it does not start on this machine."""
@@ -62,14 +64,27 @@ def available_providers(wanted: Sequence[str]) -> list[str]:
 class OnnxModel:
     """One network behind its manifest; a :class:`inference.ports.SegmentationModel`."""
 
-    def __init__(self, manifest: Manifest, content: bytes, *, provider: str, threads: int) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        content: bytes,
+        *,
+        provider: str,
+        threads: int,
+        variant: str = "",
+    ) -> None:
         """Load ``content``; ``threads`` 0 lets ONNX Runtime choose.
+
+        ``variant`` says which of the manifest's variants it is, if any.
 
         Raises:
             ModelError: The network does not load on the provider, or its inputs and outputs
                 are not those of the manifest.
         """
         self.manifest = manifest
+        self.variant = variant
+        self.size = len(content)
+        self._digest = hashlib.sha256(content).hexdigest()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -95,8 +110,8 @@ class OnnxModel:
         manifest = self.manifest
         return ModelIdentity(
             name=manifest.name,
-            version=manifest.version,
-            digest=manifest.sha256,
+            version="-".join(part for part in (manifest.version, self.variant) if part),
+            digest=self._digest,
             licence=manifest.licence,
         )
 
@@ -244,7 +259,8 @@ def _load_on_first(folder: Path, providers: Sequence[str], threads: int) -> Mode
 
 def _load(folder: Path, provider: str, threads: int) -> ModelSet:
     lungs, lesions = (_load_task(folder, task, provider, threads) for task in ("lungs", "lesions"))
-    _LOG.info("models %s, %s on %s", lungs.identity.name, lesions.identity.name, provider)
+    named = [f"{one.identity.name} {one.identity.version}" for one in (lungs, lesions)]
+    _LOG.info("models %s on %s", ", ".join(named), provider)
     return ModelSet(lungs=lungs, lesions=lesions, provider=provider)
 
 
@@ -255,18 +271,32 @@ def _load_task(folder: Path, task: str, provider: str, threads: int) -> OnnxMode
     return model
 
 
-def load_model(manifest_path: Path, *, provider: str, threads: int) -> OnnxModel:
+def load_model(
+    manifest_path: Path,
+    *,
+    provider: str,
+    threads: int,
+    variant: Literal["fp16", "int8", ""] | None = None,
+) -> OnnxModel:
     """Load one model and check its digest against the manifest.
+
+    ``variant`` is ``fp16``, ``int8`` or nothing at all (``""``); None takes the one for the
+    provider, where the manifest has it.
 
     Raises:
         ModelError: A file is missing, damaged, or breaks its contract.
     """
     manifest = read_manifest(manifest_path)
-    file = manifest_path.parent / manifest.file
+    wanted = _VARIANTS[provider] if variant is None else variant
+    chosen = manifest.variants.get(wanted) if wanted else None
+    name, digest = (chosen.file, chosen.sha256) if chosen else (manifest.file, manifest.sha256)
+    file = manifest_path.parent / name
     try:
         content = file.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read the model {file}: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != manifest.sha256:
+    if hashlib.sha256(content).hexdigest() != digest:
         raise ModelError(f"{file} is not the file that {manifest_path.name} describes (SHA-256)")
-    return OnnxModel(manifest, content, provider=provider, threads=threads)
+    return OnnxModel(
+        manifest, content, provider=provider, threads=threads, variant=wanted if chosen else ""
+    )

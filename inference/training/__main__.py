@@ -18,6 +18,7 @@ from rich.progress import Progress, TimeElapsedColumn
 from inference.session import OnnxModel, load_model, load_models
 from inference.training.report import report
 from inference.training.sources.command import prepare, split
+from inference.training.variants import variants
 
 _MODELS = Path(__file__).parent.parent / "models"
 _SPLIT = "covid-ct-seg"
@@ -299,7 +300,7 @@ def _loaded(models: Path | None) -> tuple[OnnxModel, OnnxModel]:
     return lungs, lesions
 
 
-for command in (report, prepare, split):
+for command in (report, prepare, split, variants):
     main.add_command(command)
 
 

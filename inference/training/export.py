@@ -18,6 +18,9 @@ from inference.training.phantoms import LIVE_INPUT
 from inference.training.recipes import Recipe
 
 _OPSET = 21
+_READING = {"lungs": (0.5, False), "lesions": (0.4, True)}
+"""Threshold, and whether the patient is read a second time, mirrored: what the validation
+patients gained by it is in docs/model/report.md."""
 _LEAST_HU = -750.0
 """What lies below is aerated lung; see MODEL_CARD.md for how it was chosen."""
 LICENCE = "CC BY-NC-SA 4.0 (inherited from the training data); research use only"
@@ -106,6 +109,7 @@ def _manifest(
 ) -> str:
     classes = {"lungs": '["background", "right", "left"]', "lesions": '["lesion"]'}[recipe.task]
     activation = {"lungs": "softmax", "lesions": "sigmoid"}[recipe.task]
+    threshold, mirror = _READING[recipe.task]
     lines = [
         "# Made by: python -m inference.training export; see MODEL_CARD.md",
         f'name = "rales-{recipe.task}"',
@@ -117,13 +121,14 @@ def _manifest(
         'card = "MODEL_CARD.md"',
         f"classes = {classes}",
         f'activation = "{activation}"',
-        "threshold = 0.5",
+        f"threshold = {threshold}",
         "",
         "[input]",
         f"rows = {contract.rows}",
         f"columns = {contract.columns}",
         f"context = {contract.context}",
         f"context_mm = {contract.context_mm}",
+        *(["mirror = true"] if mirror else []),
         f"window = [{contract.window[0]}, {contract.window[1]}]",
         f"clahe_clip = {contract.clahe_clip}",
         f"clahe_tiles = {contract.clahe_tiles}",

@@ -54,10 +54,12 @@ class KnownScan:
 class RuleOutcome:
     """What a rule does on the known scans; the operating point is the best one for it.
 
-    ``margin`` is the distance from the operating point to the nearest score.
+    ``margin`` is the distance from the operating point to the nearest score, ``wrong`` the
+    number of scans that are called wrongly.
     """
 
     rule: PresenceRule
+    wrong: int
     sensitivity: float
     specificity: float
     margin: float
@@ -157,12 +159,19 @@ def _rule(area: float, slices: int, point: float) -> PresenceRule:
 def outcomes(scans: Sequence[KnownScan]) -> list[RuleOutcome]:
     """Return every rule with its best operating point, the best rule first.
 
-    Balanced accuracy decides, then the margin.
+    Of those that are wrong on at most one scan more than the best, the widest margin decides:
+    of few scans one more is chance, while a point a hair beside a score is wrong on the next
+    scan. The others follow by what they get right.
     """
     found = [
         _best_point(scans, area, count) for area, count in itertools.product(AREAS_MM2, SLICES)
     ]
-    return sorted(found, key=lambda one: (one.balanced_accuracy, one.margin), reverse=True)
+    fewest = min(one.wrong for one in found)
+
+    def order(one: RuleOutcome) -> tuple[int, float]:
+        return (max(fewest + 1, one.wrong), -one.margin)
+
+    return sorted(found, key=order)
 
 
 def _best_point(scans: Sequence[KnownScan], area: float, count: int) -> RuleOutcome:
@@ -177,6 +186,7 @@ def _best_point(scans: Sequence[KnownScan], area: float, count: int) -> RuleOutc
         tried.append(
             RuleOutcome(
                 rule=_rule(area, count, point),
+                wrong=int((positive != truth).sum()),
                 sensitivity=float(positive[truth].mean()),
                 specificity=float((~positive[~truth]).mean()),
                 margin=float(high - low) / 2,

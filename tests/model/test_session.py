@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -150,3 +151,30 @@ def test_goes_on_to_the_next_provider_when_one_does_not_start(
 def test_a_folder_without_models_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"lungs\.toml"):
         load_models(tmp_path, providers=["CPU"], threads=1)
+
+
+def test_each_provider_takes_its_variant(folder: ModelFolder) -> None:
+    """The CPU takes 8 bits; told to take none, or where there is none, it takes the file itself."""
+    other = linear_network([[0.5]], 16, 16)
+    (folder.path / "small.onnx").write_bytes(other)
+    digest = hashlib.sha256(other).hexdigest()
+    table = f'\n[variants.int8]\nfile = "small.onnx"\nsha256 = "{digest}"\n'
+    manifest = folder.write("lesions", [[1.0]], extra=table)
+    image = np.ones((1, 1, 16, 16), np.float32)
+    small = load_model(manifest, provider="CPU", threads=1)
+    assert small.run(image)[0, 0, 0, 0] == 0.5
+    assert (small.identity.version, small.identity.digest) == ("1-int8", digest)
+    whole = load_model(manifest, provider="CPU", threads=1, variant="")
+    assert whole.run(image)[0, 0, 0, 0] == 1
+    assert whole.identity.version == "1"
+    assert whole.identity.digest == whole.manifest.sha256
+    half = load_model(manifest, provider="CPU", threads=1, variant="fp16")
+    assert half.identity.version == "1"
+
+
+def test_a_damaged_variant_is_refused(folder: ModelFolder) -> None:
+    (folder.path / "small.onnx").write_bytes(b"damaged")
+    table = f'\n[variants.int8]\nfile = "small.onnx"\nsha256 = "{"0" * 64}"\n'
+    manifest = folder.write("lesions", [[1.0]], extra=table)
+    with pytest.raises(ModelError, match=r"small\.onnx is not the file"):
+        load_model(manifest, provider="CPU", threads=1)

@@ -40,17 +40,30 @@ def test_the_rule_that_separates_best_stands_first() -> None:
         scan(has_lesions=True, small=0.9, large=0.8),
         scan(has_lesions=True, small=0.95, large=0.7),
         scan(has_lesions=False, small=0.99, large=0.2),
-        scan(has_lesions=False, small=0.1, large=0.1),
+        scan(has_lesions=False, small=0.97, large=0.1),
     ]
     found = outcomes(scans)
     assert len(found) == len(AREAS_MM2) * len(SLICES)
     best, worst = found[0], found[-1]
     assert best.rule.top_area_mm2 > AREAS_MM2[0]
-    assert (best.sensitivity, best.specificity) == (1.0, 1.0)
+    assert (best.sensitivity, best.specificity, best.wrong) == (1.0, 1.0, 0)
     assert best.rule.operating_point == pytest.approx(0.45)
     assert best.margin == pytest.approx(0.25)
     assert worst.rule.top_area_mm2 == AREAS_MM2[0]
-    assert worst.balanced_accuracy == 0.75
+    assert worst.wrong == 2
+
+
+def test_one_more_scan_is_chance_where_the_margin_is_wide() -> None:
+    scans = [
+        scan(has_lesions=True, small=0.98, large=0.9),
+        scan(has_lesions=True, small=0.97, large=0.8),
+        scan(has_lesions=True, small=0.96, large=0.1),
+        scan(has_lesions=False, small=0.95, large=0.2),
+    ]
+    best = outcomes(scans)[0]
+    assert best.rule.top_area_mm2 > AREAS_MM2[0]
+    assert (best.wrong, best.rule.operating_point) == (1, pytest.approx(0.5))
+    assert best.margin == pytest.approx(0.3)
 
 
 def test_scans_are_scored_inside_the_lungs_that_are_found(small_thorax: Thorax) -> None:
