@@ -112,7 +112,7 @@ def send(
     classes = list(dict.fromkeys(item.sop_class_uid for item in objects))
     syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
     contexts = [build_context(UID(uid), syntaxes) for uid in classes]
-    with _associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
+    with associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
         if association is None:
             return (why,) * len(objects)
         return tuple(_store_all(association, objects))
@@ -121,10 +121,10 @@ def send(
 def echo(destination: Destination, *, calling_ae: str, timeout_seconds: float = 10.0) -> Outcome:
     """Send a C-ECHO."""
     contexts = [build_context(_VERIFICATION, [ImplicitVRLittleEndian])]
-    with _associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
+    with associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
         if association is None:
             return why
-        _park_reactor(association)
+        park_reactor(association)
         try:
             response = association.send_c_echo()
         except (RuntimeError, ValueError) as error:
@@ -154,7 +154,7 @@ def _store_all(association: Association, objects: Sequence[ResultObject]) -> Ite
     """
     answered = True
     for item in objects:
-        if answered and _park_reactor(association):
+        if answered and park_reactor(association):
             outcome = _store(association, item)
             answered = outcome is not _NO_ANSWER
             yield outcome
@@ -185,7 +185,7 @@ def _accepts(association: Association, item: ResultObject) -> bool:
     )
 
 
-def _park_reactor(association: Any) -> bool:
+def park_reactor(association: Any) -> bool:
     """Park the reactor before a request; tell whether the association still stands.
 
     See :mod:`dicom_out.gate`. A reactor that is busy for long (a starved machine) is waited
@@ -199,7 +199,7 @@ def _park_reactor(association: Any) -> bool:
 
 
 @contextmanager
-def _associated(
+def associated(
     destination: Destination,
     contexts: list[PresentationContext],
     calling_ae: str,
