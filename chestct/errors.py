@@ -13,7 +13,8 @@
     │   ├── GeometryError             a grid that cannot exist
     │   ├── ModelError                a model or its manifest breaks its contract
     │   ├── ResultInvalid             a result object did not survive its own re-reading
-    │   └── DeliveryRefused           the destination will never take this object
+    │   ├── DeliveryRefused           the destination will never take this object
+    │   └── ReportInvalid             a storage commitment report that cannot be understood
     └── RetryableError                the same call may succeed later
         ├── OutOfResources            no space, no file handle: the object is not stored
         ├── AnalysisCrashed           the analysis process died
@@ -79,6 +80,10 @@ class DeliveryRefused(PermanentError):
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class ReportInvalid(PermanentError):
+    """A storage commitment report that cannot be understood (PS3.4 section J.3.3)."""
 
 
 class OutOfResources(RetryableError):

@@ -46,6 +46,8 @@ class DeliveryState(StrEnum):
     """Where one object stands at one destination."""
 
     PENDING = "pending"
+    STORED = "stored"
+    """Taken by a destination that has yet to commit to keep it (PS3.4 annex J)."""
     DELIVERED = "delivered"
     REFUSED = "refused"
 

@@ -35,6 +35,8 @@ _TITLE_LENGTH = 16
 class Destination:
     """An Application Entity and where it listens.
 
+    With ``commitment``, an object counts as delivered when it has committed to keep it.
+
     Raises:
         ValueError: The AE title, host or port cannot be.
     """
@@ -43,6 +45,7 @@ class Destination:
     ae_title: str
     host: str
     port: int
+    commitment: bool = False
 
     def __post_init__(self) -> None:
         if not self.ae_title.strip() or len(self.ae_title) > _TITLE_LENGTH:
@@ -204,8 +207,12 @@ def associated(
     contexts: list[PresentationContext],
     calling_ae: str,
     timeout_seconds: float,
+    handlers: Sequence[tuple[Any, Any]] = (),
 ) -> Iterator[tuple[Association | None, Outcome]]:
-    """Yield an association, or None and the outcome that says why there is none."""
+    """Yield an association, or None and the outcome that says why there is none.
+
+    ``handlers`` are bound to its events beside our own.
+    """
     ae = AE(ae_title=calling_ae)
     ae.requested_contexts = contexts
     ae.maximum_pdu_size = _MAXIMUM_PDU
@@ -218,7 +225,10 @@ def associated(
             destination.port,
             ae_title=destination.ae_title,
             max_pdu=_MAXIMUM_PDU,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _prepare, [timeout_seconds, connected])],
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, _prepare, [timeout_seconds, connected]),
+                *handlers,
+            ],
         )
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         yield None, _failed(f"no association: {error}")
