@@ -75,6 +75,7 @@ class DestinationConfig(_Section):
     ae_title: AeTitle
     host: str = Field(min_length=1)
     port: Annotated[int, Field(ge=1, le=65535)]
+    commitment: bool = False
 
 
 class SecurityConfig(_Section):
@@ -141,6 +142,7 @@ class DeliveryConfig(_Section):
     longest_retry_seconds: PositiveFloat = 600.0
     give_up_after_hours: PositiveFloat = 72.0
     timeout_seconds: PositiveFloat = 30.0
+    commitment_timeout_seconds: PositiveFloat = 3600.0
 
 
 class Config(_Section):

@@ -94,7 +94,12 @@ class DeliveryWorker:
         objects = [by_role[delivery.role] for delivery in group]
         outcomes = self._sender(objects, destination)
         for delivery, outcome in zip(group, outcomes, strict=True):
-            self._record(delivery, outcome)
+            if destination.commitment and outcome.kind is OutcomeKind.DELIVERED:
+                self._deliveries.stored(
+                    delivery, status=outcome.status, message=outcome.message, at=self._clock()
+                )
+            else:
+                self._record(delivery, outcome)
 
     def _record(self, delivery: Delivery, outcome: Outcome) -> None:
         now = self._clock()

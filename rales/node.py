@@ -15,13 +15,15 @@ from types import TracebackType
 from typing import Self
 
 from chestct.errors import ConfigError
+from dicom_out.commitment import ReportHandler, request_commitment
 from dicom_out.sender import Destination, send
 from rales.assembly import AssemblyWorker
+from rales.commitments import CommitmentWorker
 from rales.config import Config
 from rales.deliveries import BackOff, DeliveryWorker
 from rales.loops import Loop, utc_now
 from rales.pipeline import InferenceFacts, settings_of
-from rales.store import Database, DeliveryStore, InstanceStore, JobStore
+from rales.store import CommitmentStore, Database, DeliveryStore, InstanceStore, JobStore
 from rales.store.facts import NodeFacts
 from rales.worker import AnalysisWorker
 from scp.assembler import CompletionPolicy
@@ -63,7 +65,13 @@ class Layout:
 def destinations_of(config: Config) -> dict[str, Destination]:
     """Return the configured destinations by name."""
     return {
-        one.name: Destination(name=one.name, ae_title=one.ae_title, host=one.host, port=one.port)
+        one.name: Destination(
+            name=one.name,
+            ae_title=one.ae_title,
+            host=one.host,
+            port=one.port,
+            commitment=one.commitment,
+        )
         for one in config.destinations
     }
 
@@ -131,6 +139,7 @@ class Node:
             _LOG.warning("%d analyses were interrupted by the last stop; they go on", interrupted)
         analysis = self._analysis_workers(jobs, instances, stack)
         delivery = self._delivery_worker(jobs, deliveries)
+        commitment = self._commitment_worker(jobs, CommitmentStore(database))
         policy = CompletionPolicy(
             settle_seconds=config.completion.settle_seconds,
             quiet_seconds=config.completion.quiet_seconds,
@@ -142,10 +151,11 @@ class Node:
             Loop("assembly", assembly.step),
             *(Loop(f"analysis-{n}", worker.step) for n, worker in enumerate(analysis)),
             Loop("delivery", delivery.step),
+            Loop("commitment", commitment.step),
         ]
         inference = analysis[0].warm_up()
         _LOG.info("inference on %s", inference.provider)
-        self._scp = stack.enter_context(self._receiver(instances))
+        self._scp = stack.enter_context(self._receiver(instances, commitment.on_report))
         self._write_facts(database, inference)
         stack.callback(self._stop_loops)
         for loop in self._loops:
@@ -183,15 +193,35 @@ class Node:
                 calling_ae=self._config.node.ae_title,
                 timeout_seconds=delivery.timeout_seconds,
             ),
-            back_off=BackOff(
-                first=timedelta(seconds=delivery.first_retry_seconds),
-                longest=timedelta(seconds=delivery.longest_retry_seconds),
-                give_up_after=timedelta(hours=delivery.give_up_after_hours),
-            ),
+            back_off=self._back_off(),
             clock=utc_now,
         )
 
-    def _receiver(self, instances: InstanceStore) -> RunningScp:
+    def _commitment_worker(self, jobs: JobStore, commitments: CommitmentStore) -> CommitmentWorker:
+        delivery = self._config.delivery
+        return CommitmentWorker(
+            jobs=jobs,
+            commitments=commitments,
+            destinations=destinations_of(self._config),
+            requester=partial(
+                request_commitment,
+                calling_ae=self._config.node.ae_title,
+                timeout_seconds=delivery.timeout_seconds,
+            ),
+            back_off=self._back_off(),
+            timeout=timedelta(seconds=delivery.commitment_timeout_seconds),
+            clock=utc_now,
+        )
+
+    def _back_off(self) -> BackOff:
+        delivery = self._config.delivery
+        return BackOff(
+            first=timedelta(seconds=delivery.first_retry_seconds),
+            longest=timedelta(seconds=delivery.longest_retry_seconds),
+            give_up_after=timedelta(hours=delivery.give_up_after_hours),
+        )
+
+    def _receiver(self, instances: InstanceStore, on_report: ReportHandler) -> RunningScp:
         config = self._config
         settings = ScpSettings(
             ae_title=config.node.ae_title,
@@ -202,7 +232,14 @@ class Node:
             maximum_associations=config.network.maximum_associations,
             network_timeout=config.network.timeout_seconds,
         )
-        return start(settings, spool=Spool(self._layout.spool), intake=instances, clock=utc_now)
+        asks = any(one.commitment for one in config.destinations)
+        return start(
+            settings,
+            spool=Spool(self._layout.spool),
+            intake=instances,
+            clock=utc_now,
+            on_commitment_report=on_report if asks else None,
+        )
 
     def _write_facts(self, database: Database, inference: InferenceFacts) -> None:
         models = ", ".join(f"{model.name} {model.version}" for model in inference.models)

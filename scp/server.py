@@ -14,7 +14,7 @@ from typing import Any, Self
 from pynetdicom import evt
 from pynetdicom.events import Event
 
-from scp.contexts import supported_contexts
+from scp.contexts import commitment_context, supported_contexts
 from scp.guard import (
     CountingEntity,
     Limits,
@@ -93,9 +93,17 @@ class RunningScp:
 
 
 def start(
-    settings: ScpSettings, *, spool: Spool, intake: Intake, clock: Callable[[], datetime]
+    settings: ScpSettings,
+    *,
+    spool: Spool,
+    intake: Intake,
+    clock: Callable[[], datetime],
+    on_commitment_report: Callable[[Event], tuple[int, None]] | None = None,
 ) -> RunningScp:
     """Listen in threads of its own and return at once.
+
+    With ``on_commitment_report``, the handler of EVT_N_EVENT_REPORT, a PACS may open
+    associations to report storage commitments.
 
     A wrong called AE title and an unknown calling one are rejected (A-ASSOCIATE-RJ, PS3.8
     section 9.3.4).
@@ -105,6 +113,10 @@ def start(
     """
     ae = CountingEntity(ae_title=settings.ae_title)
     ae.supported_contexts = supported_contexts()
+    reports: list[Any] = []
+    if on_commitment_report is not None:
+        ae.supported_contexts = [*ae.supported_contexts, commitment_context()]
+        reports = [(evt.EVT_N_EVENT_REPORT, on_commitment_report)]
     ae.require_called_aet = True
     ae.require_calling_aet = sorted(settings.allowed_calling_ae)
     ae.maximum_pdu_size = settings.maximum_pdu_size
@@ -132,6 +144,7 @@ def start(
             (evt.EVT_ABORTED, handlers.on_aborted),
             (evt.EVT_CONN_CLOSE, handlers.on_aborted),
             (evt.EVT_REJECTED, _log_rejection),
+            *reports,
         ],
     )
     server.socket.listen(_BACKLOG)

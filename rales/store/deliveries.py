@@ -28,6 +28,8 @@ class Delivery:
     settled_at: datetime | None
     status: int | None
     message: str
+    transaction_uid: Uid | None
+    """While STORED: the storage commitment request that is waited for."""
 
 
 class DeliveryStore:
@@ -75,7 +77,7 @@ class DeliveryStore:
         rows = self._database.rows(
             "SELECT * FROM deliveries WHERE job_id = ? ORDER BY rowid", (job_id,)
         )
-        return [_delivery(row) for row in rows]
+        return [delivery_of(row) for row in rows]
 
     def due(self, *, at: datetime) -> list[Delivery]:
         """Return the pending deliveries whose time has come."""
@@ -85,7 +87,7 @@ class DeliveryStore:
             " ORDER BY deliveries.rowid",
             (DeliveryState.PENDING, to_text(at), JobState.DELIVERING),
         )
-        return [_delivery(row) for row in rows]
+        return [delivery_of(row) for row in rows]
 
     def next_due(self) -> datetime | None:
         """Return when the next pending delivery is due."""
@@ -123,6 +125,25 @@ class DeliveryStore:
                 ),
             )
 
+    def stored(self, delivery: Delivery, *, status: int | None, message: str, at: datetime) -> None:
+        """Record that the destination took an object and is to commit to it now."""
+        with self._database.transaction() as tx:
+            tx.execute(
+                "UPDATE deliveries SET state = ?, attempts = attempts + 1, due_at = ?,"
+                " transaction_uid = NULL, status = ?, message = ?"
+                " WHERE job_id = ? AND role = ? AND destination = ? AND state = ?",
+                (
+                    DeliveryState.STORED,
+                    to_text(at),
+                    status,
+                    message,
+                    delivery.job_id,
+                    delivery.role,
+                    delivery.destination,
+                    DeliveryState.PENDING,
+                ),
+            )
+
     def postpone(
         self, delivery: Delivery, *, due_at: datetime, status: int | None, message: str
     ) -> None:
@@ -143,14 +164,19 @@ class DeliveryStore:
             )
 
     def finish_jobs(self, *, at: datetime) -> list[int]:
-        """Close every delivering job of which nothing is pending; return their numbers."""
+        """Close every delivering job of which nothing is open; return their numbers."""
         now = to_text(at)
         with self._database.transaction() as tx:
             rows = tx.execute(
                 "SELECT id, (SELECT count(*) FROM deliveries WHERE job_id = jobs.id"
                 " AND state = ?) AS refused FROM jobs WHERE state = ? AND NOT EXISTS"
-                " (SELECT 1 FROM deliveries WHERE job_id = jobs.id AND state = ?)",
-                (DeliveryState.REFUSED, JobState.DELIVERING, DeliveryState.PENDING),
+                " (SELECT 1 FROM deliveries WHERE job_id = jobs.id AND state IN (?, ?))",
+                (
+                    DeliveryState.REFUSED,
+                    JobState.DELIVERING,
+                    DeliveryState.PENDING,
+                    DeliveryState.STORED,
+                ),
             ).fetchall()
             for row in rows:
                 _finish(tx, row["id"], row["refused"], now)
@@ -179,7 +205,8 @@ def _finish(tx: sqlite3.Connection, job_id: int, refused: int, at: str) -> None:
     change_state(tx, job_id, JobState.DELIVERING, JobState.DONE, at=at, message=message)
 
 
-def _delivery(row: sqlite3.Row) -> Delivery:
+def delivery_of(row: sqlite3.Row) -> Delivery:
+    """Return one row of ``deliveries`` as a record."""
     return Delivery(
         job_id=row["job_id"],
         role=row["role"],
@@ -192,4 +219,5 @@ def _delivery(row: sqlite3.Row) -> Delivery:
         settled_at=from_text(row["settled_at"]) if row["settled_at"] else None,
         status=row["status"],
         message=row["message"],
+        transaction_uid=Uid(row["transaction_uid"]) if row["transaction_uid"] else None,
     )

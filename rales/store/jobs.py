@@ -233,7 +233,8 @@ class JobStore:
         """Return the newest earlier revision of which something was delivered."""
         rows = self._database.rows(
             "SELECT * FROM jobs WHERE series_uid = ? AND revision < ? AND EXISTS"
-            " (SELECT 1 FROM deliveries WHERE job_id = jobs.id AND state = 'delivered')"
+            " (SELECT 1 FROM deliveries WHERE job_id = jobs.id"
+            " AND state IN ('delivered', 'stored'))"
             " ORDER BY revision DESC LIMIT 1",
             (job.series_uid, job.revision),
         )
