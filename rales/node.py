@@ -18,9 +18,11 @@ from chestct.errors import ConfigError
 from dicom_out.commitment import ReportHandler, request_commitment
 from dicom_out.sender import Destination, send
 from rales.assembly import AssemblyWorker
+from rales.audit.hooks import AuditedSender, AuditHooks
+from rales.audit.opening import audit_trail
 from rales.commitments import CommitmentWorker
 from rales.config import Config
-from rales.deliveries import BackOff, DeliveryWorker
+from rales.deliveries import BackOff, DeliveryWorker, Sender
 from rales.loops import Loop, utc_now
 from rales.pipeline import InferenceFacts, settings_of
 from rales.store import CommitmentStore, Database, DeliveryStore, InstanceStore, JobStore
@@ -91,10 +93,12 @@ class Node:
         self._stack = ExitStack()
         self._loops: list[Loop] = []
         self._scp: RunningScp | None = None
+        self._audit: AuditHooks | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._lock(stack)
+            self._begin_audit(stack)
             database = Database(self._layout.state)
             stack.callback(database.close)
             self._start(database, stack)
@@ -130,6 +134,15 @@ class Node:
         except BlockingIOError as error:
             raise ConfigError(f"another node is using {self._layout.data_dir}") from error
 
+    def _begin_audit(self, stack: ExitStack) -> None:
+        """Open the trail before what it tells of, so that it is closed after all of that."""
+        self._audit = stack.enter_context(
+            audit_trail(self._config.audit, self._config.node.ae_title)
+        )
+        if self._audit:
+            self._audit.started()
+            stack.callback(self._audit.stopped)
+
     def _start(self, database: Database, stack: ExitStack) -> None:
         config = self._config
         jobs, deliveries = JobStore(database), DeliveryStore(database)
@@ -156,6 +169,9 @@ class Node:
         inference = analysis[0].warm_up()
         _LOG.info("inference on %s", inference.provider)
         self._scp = stack.enter_context(self._receiver(instances, commitment.on_report))
+        if self._audit:
+            self._audit.attached()
+            stack.callback(self._audit.detached)
         self._write_facts(database, inference)
         stack.callback(self._stop_loops)
         for loop in self._loops:
@@ -184,15 +200,16 @@ class Node:
 
     def _delivery_worker(self, jobs: JobStore, deliveries: DeliveryStore) -> DeliveryWorker:
         delivery = self._config.delivery
+        sender: Sender = partial(
+            send,
+            calling_ae=self._config.node.ae_title,
+            timeout_seconds=delivery.timeout_seconds,
+        )
         return DeliveryWorker(
             jobs=jobs,
             deliveries=deliveries,
             destinations=destinations_of(self._config),
-            sender=partial(
-                send,
-                calling_ae=self._config.node.ae_title,
-                timeout_seconds=delivery.timeout_seconds,
-            ),
+            sender=AuditedSender(sender, self._audit) if self._audit else sender,
             back_off=self._back_off(),
             clock=utc_now,
         )
@@ -239,6 +256,7 @@ class Node:
             intake=instances,
             clock=utc_now,
             on_commitment_report=on_report if asks else None,
+            witness=self._audit,
         )
 
     def _write_facts(self, database: Database, inference: InferenceFacts) -> None:

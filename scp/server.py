@@ -25,7 +25,7 @@ from scp.guard import (
     silent_connections,
 )
 from scp.handlers import Handlers
-from scp.ports import Intake
+from scp.ports import Intake, Peer, Witness
 from scp.spool import Spool
 
 _LOG = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ _LOG = logging.getLogger(__name__)
 _ACSE_SECONDS = 10.0
 """A connection that has not asked for an association by then is closed."""
 _DRAIN_SECONDS = 20.0
+_REJECTED_PERMANENT = 0x01
+"""Result of an A-ASSOCIATE-RJ (PS3.8 table 9-21): for who asks, not for how busy we are."""
 _BACKLOG = 128
 """Connections that may wait to be accepted; socketserver's 5 makes a burst retry for 1 s."""
 
@@ -99,6 +101,7 @@ def start(
     intake: Intake,
     clock: Callable[[], datetime],
     on_commitment_report: Callable[[Event], tuple[int, None]] | None = None,
+    witness: Witness | None = None,
 ) -> RunningScp:
     """Listen in threads of its own and return at once.
 
@@ -124,7 +127,7 @@ def start(
     ae.acse_timeout = _ACSE_SECONDS
     ae.dimse_timeout = settings.network_timeout
     ae.network_timeout = settings.network_timeout
-    handlers = Handlers(spool=spool, intake=intake, clock=clock)
+    handlers = Handlers(spool=spool, intake=intake, clock=clock, witness=witness)
     limits = Limits(
         maximum_pdu=settings.maximum_pdu_size,
         request_seconds=_ACSE_SECONDS,
@@ -143,7 +146,7 @@ def start(
             (evt.EVT_ACSE_RECV, handlers.on_acse),
             (evt.EVT_ABORTED, handlers.on_aborted),
             (evt.EVT_CONN_CLOSE, handlers.on_aborted),
-            (evt.EVT_REJECTED, _log_rejection),
+            (evt.EVT_REJECTED, _on_rejected, [witness]),
             *reports,
         ],
     )
@@ -151,7 +154,7 @@ def start(
     return RunningScp(ae, server)
 
 
-def _log_rejection(event: Event) -> None:
+def _on_rejected(event: Event, witness: Witness | None) -> None:
     """Say who was rejected and why (EVT_REJECTED)."""
     association = event.assoc
     asked: Any = association.requestor.primitive
@@ -165,6 +168,9 @@ def _log_rejection(event: Event) -> None:
         called,
         reason,
     )
+    if witness is not None and answered is not None and answered.result == _REJECTED_PERMANENT:
+        peer = Peer(ae_title=calling, address=str(association.requestor.address))
+        witness.rejected(peer, f"{calling} asking for {called} was rejected: {reason}")
 
 
 def _printable(title: object) -> str:
