@@ -18,6 +18,8 @@
     └── RetryableError                the same call may succeed later
         ├── OutOfResources            no space, no file handle: the object is not stored
         ├── AnalysisCrashed           the analysis process died
+        ├── AnalysisHung              the analysis process did not answer in time
+        ├── AnalysisStopped           the node stops before the analysis has ended
         └── DeliveryFailed            the destination could not be reached or was busy
 
 A permanent error ends what raised it and is shown to a person with its message; a
@@ -92,6 +94,14 @@ class OutOfResources(RetryableError):
 
 class AnalysisCrashed(RetryableError):
     """The process that analysed a series ended without an answer."""
+
+
+class AnalysisHung(RetryableError):
+    """The process that analysed a series did not answer within the time limit."""
+
+
+class AnalysisStopped(RetryableError):
+    """The analysis was ended because the node stops; no attempt is counted."""
 
 
 class DeliveryFailed(RetryableError):

@@ -79,11 +79,16 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one object; ``status`` is the DIMSE status, if one came."""
+    """What became of one object; ``status`` is the DIMSE status, if one came.
+
+    Attributes:
+        reached: Whether there was an association; where not, no other object fares better.
+    """
 
     kind: OutcomeKind
     status: int | None
     message: str
+    reached: bool = True
 
 
 def outcome_of(status: int, comment: str = "") -> Outcome:
@@ -142,8 +147,8 @@ def echo(destination: Destination, *, calling_ae: str, timeout_seconds: float = 
         return Outcome(kind=OutcomeKind.DELIVERED, status=0, message="answers C-ECHO")
 
 
-def _failed(message: str) -> Outcome:
-    return Outcome(kind=OutcomeKind.FAILED, status=None, message=message)
+def _failed(message: str, *, reached: bool = True) -> Outcome:
+    return Outcome(kind=OutcomeKind.FAILED, status=None, message=message, reached=reached)
 
 
 _NO_ANSWER = _failed("no answer to C-STORE: connection lost or timed out")
@@ -231,7 +236,7 @@ def associated(
             ],
         )
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        yield None, _failed(f"no association: {error}")
+        yield None, _failed(f"no association: {error}", reached=False)
         return
     if not association.is_established:
         yield None, _why_not(association, destination, connected)
@@ -268,6 +273,7 @@ def _why_not(association: Any, destination: Destination, connected: Event) -> Ou
             kind=OutcomeKind.REFUSED if permanent else OutcomeKind.FAILED,
             status=None,
             message=f"{where} rejected the association: {answer.reason_str}",
+            reached=False,
         )
     if association.rejected_contexts:
         kinds = ", ".join(context.abstract_syntax.name for context in association.rejected_contexts)
@@ -275,5 +281,5 @@ def _why_not(association: Any, destination: Destination, connected: Event) -> Ou
             kind=OutcomeKind.REFUSED, status=None, message=f"{where} does not accept {kinds}"
         )
     if not connected.is_set():
-        return _failed(f"{where} cannot be reached")
-    return _failed(f"{where} aborted the association or does not answer")
+        return _failed(f"{where} cannot be reached", reached=False)
+    return _failed(f"{where} aborted the association or does not answer", reached=False)

@@ -128,6 +128,8 @@ class AnalysisConfig(_Section):
     threads: Annotated[int, Field(ge=0)] = 0
     workers: PositiveInt = 1
     attempts: PositiveInt = 3
+    time_limit_seconds: PositiveFloat = 900.0
+    memory_limit_gb: Annotated[float, Field(ge=0)] = 8.0
     high_opacity_hu: float = -300.0
     minimum_lesion_ml: Annotated[float, Field(ge=0)] = 0.1
     mild_percent: PositiveFloat = 5.0

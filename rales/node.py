@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from rales.config import Config
 from rales.deliveries import BackOff, DeliveryWorker, Sender
 from rales.loops import Loop, utc_now
 from rales.pipeline import InferenceFacts, settings_of
+from rales.process import WorkerProcess
 from rales.store import CommitmentStore, Database, DeliveryStore, InstanceStore, JobStore
 from rales.store.facts import NodeFacts
+from rales.systemd import Notifier, Pulse, watchdog_seconds
 from rales.worker import AnalysisWorker
 from scp.assembler import CompletionPolicy
 from scp.server import RunningScp, ScpSettings, start
@@ -34,7 +37,14 @@ from scp.spool import Spool
 
 _LOG = logging.getLogger(__name__)
 
-_STOP_SECONDS = 30.0
+_INTERRUPTIONS = 10
+"""So often may a kill of the node fall into the analysis of one series."""
+_FINISH_SECONDS = 18.0
+"""From the stop on: how long a series or a delivery in hand may take to end by itself."""
+_PARK_SECONDS = 24.0
+"""From the stop on: after it, what is parked is not waited for. systemd is promised 30."""
+_JITTER = 0.25
+_GIGABYTE = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,8 @@ class Node:
         self._loops: list[Loop] = []
         self._scp: RunningScp | None = None
         self._audit: AuditHooks | None = None
+        self._notify = Notifier()
+        self._pulse = Pulse(self._notify, patience=watchdog_seconds())
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -147,7 +159,7 @@ class Node:
         config = self._config
         jobs, deliveries = JobStore(database), DeliveryStore(database)
         instances = InstanceStore(database, on_change=self._wake)
-        interrupted = jobs.recover(attempts=config.analysis.attempts, at=utc_now())
+        interrupted = jobs.recover(interruptions=_INTERRUPTIONS, at=utc_now())
         if interrupted:
             _LOG.warning("%d analyses were interrupted by the last stop; they go on", interrupted)
         analysis = self._analysis_workers(jobs, instances, stack)
@@ -161,9 +173,13 @@ class Node:
             jobs=jobs, instances=instances, policy=policy, listening_since=utc_now()
         )
         self._loops = [
-            Loop("assembly", assembly.step),
-            *(Loop(f"analysis-{n}", worker.step) for n, worker in enumerate(analysis)),
-            Loop("delivery", delivery.step),
+            Loop("assembly", assembly.step, on_beat=self._pulse.expect("assembly")),
+            *(Loop(worker.name, worker.step, on_beat=worker.on_alive) for worker in analysis),
+            Loop("planning", delivery.plan),
+            *(
+                Loop(f"delivery-{name}", partial(delivery.send_due, name))
+                for name in destinations_of(config)
+            ),
             Loop("commitment", commitment.step),
         ]
         inference = analysis[0].warm_up()
@@ -173,9 +189,10 @@ class Node:
             self._audit.attached()
             stack.callback(self._audit.detached)
         self._write_facts(database, inference)
-        stack.callback(self._stop_loops)
+        stack.callback(self._stop, self._scp, analysis, delivery)
         for loop in self._loops:
             loop.start()
+        self._notify("READY=1")
         _LOG.info("%s listens on %s:%d", config.node.ae_title, config.node.host, self.port)
 
     def _analysis_workers(
@@ -184,8 +201,17 @@ class Node:
         analysis = self._config.analysis
         settings = settings_of(self._config)
         workers = []
-        for _ in range(analysis.workers):
+        for number in range(analysis.workers):
+            name = f"analysis-{number}"
+            on_alive = self._pulse.expect(name)
             worker = AnalysisWorker(
+                name=name,
+                on_alive=on_alive,
+                process=WorkerProcess(
+                    time_limit=analysis.time_limit_seconds,
+                    memory_limit=int(analysis.memory_limit_gb * _GIGABYTE),
+                    on_alive=on_alive,
+                ),
                 jobs=jobs,
                 instances=instances,
                 settings=settings,
@@ -236,6 +262,7 @@ class Node:
             first=timedelta(seconds=delivery.first_retry_seconds),
             longest=timedelta(seconds=delivery.longest_retry_seconds),
             give_up_after=timedelta(hours=delivery.give_up_after_hours),
+            jitter=_JITTER,
         )
 
     def _receiver(self, instances: InstanceStore, on_report: ReportHandler) -> RunningScp:
@@ -276,7 +303,22 @@ class Node:
         for loop in self._loops:
             loop.wake()
 
-    def _stop_loops(self) -> None:
+    def _stop(
+        self, scp: RunningScp, analysis: Sequence[AnalysisWorker], delivery: DeliveryWorker
+    ) -> None:
+        """Take nothing new, let finish what soon ends, park the rest; within 30 seconds."""
+        began = time.monotonic()
+        self._notify("STOPPING=1")
+        _LOG.info("stopping")
+        delivery.park()
         for loop in self._loops:
-            if not loop.stop(_STOP_SECONDS):
-                _LOG.warning("a loop is still busy; what it does is taken up at the next start")
+            loop.ask_to_stop()
+        scp.stop()
+        self._join_loops(began + _FINISH_SECONDS)
+        for worker in analysis:
+            worker.park()
+        if not self._join_loops(began + _PARK_SECONDS):
+            _LOG.warning("a loop is still busy; what it does is taken up at the next start")
+
+    def _join_loops(self, end: float) -> bool:
+        return not [loop for loop in self._loops if not loop.join(end - time.monotonic())]

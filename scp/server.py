@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pynetdicom import evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 
 from scp.contexts import commitment_context, supported_contexts
@@ -19,9 +20,11 @@ from scp.guard import (
     CountingEntity,
     Limits,
     hang_up,
+    is_silent,
     on_connection_close,
     on_connection_open,
     on_message,
+    quiet_seconds,
     silent_connections,
 )
 from scp.handlers import Handlers
@@ -32,7 +35,13 @@ _LOG = logging.getLogger(__name__)
 
 _ACSE_SECONDS = 10.0
 """A connection that has not asked for an association by then is closed."""
-_DRAIN_SECONDS = 20.0
+_DRAIN_SECONDS = 12.0
+"""How long a sender in the middle of its images may go on when the node stops."""
+_IDLE_SECONDS = 1.0
+"""An association that brought nothing for so long is not waited for."""
+_LOOK_SECONDS = 0.05
+_GOODBYE_SECONDS = 1.0
+"""How long a peer that was sent an A-ABORT may take to close the connection."""
 _REJECTED_PERMANENT = 0x01
 """Result of an A-ASSOCIATE-RJ (PS3.8 table 9-21): for who asks, not for how busy we are."""
 _BACKLOG = 128
@@ -65,6 +74,7 @@ class RunningScp:
     def __init__(self, ae: CountingEntity, server: Any) -> None:
         self._ae = ae
         self._server = server
+        self._stopped = False
 
     @property
     def port(self) -> int:
@@ -72,14 +82,31 @@ class RunningScp:
         return int(self._server.socket.getsockname()[1])
 
     def stop(self) -> None:
-        """Take no new association, let open ones end for a while, then abort them."""
+        """Take no new association; let senders finish for a while, and abort who is idle."""
+        if self._stopped:
+            return
+        self._stopped = True
         BaseServer.shutdown(self._server)
         self._server.server_close()
         for silent in silent_connections(self._server):
             hang_up(silent)
         deadline = time.monotonic() + _DRAIN_SECONDS
-        for association in self._server.active_associations:
-            association.join(max(0.0, deadline - time.monotonic()))
+        aborted: dict[Association, float] = {}
+        while still_open := self._server.active_associations:
+            now = time.monotonic()
+            for association in still_open:
+                if is_silent(association):
+                    hang_up(association)
+                elif association in aborted:
+                    if now - aborted[association] > _GOODBYE_SECONDS:
+                        hang_up(association)
+                elif now > deadline or quiet_seconds(association) > _IDLE_SECONDS:
+                    association.abort(block=False)
+                    aborted[association] = now
+            if now > deadline + 2 * _GOODBYE_SECONDS:
+                _LOG.warning("%d associations did not end", len(still_open))
+                return
+            time.sleep(_LOOK_SECONDS)
         self._ae.shutdown()
 
     def __enter__(self) -> Self:
