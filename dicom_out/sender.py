@@ -91,13 +91,13 @@ class Outcome:
     reached: bool = True
 
 
-def outcome_of(status: int, comment: str = "") -> Outcome:
+def outcome_of(status: int) -> Outcome:
     """Classify the status of a C-STORE response (PS3.4 table B.2-1).
 
     Success and warnings (0x0001, 0xBxxx) mean that it is stored. Out of resources (0xA7xx)
     and processing failures (0x0110) may pass; everything else is final.
     """
-    said = f"status 0x{status:04X}" + (f" ({comment})" if comment else "")
+    said = f"status 0x{status:04X}"
     if status == 0x0000 or status == 0x0001 or 0xB000 <= status <= 0xBFFF:  # noqa: PLR1714, PLR2004 - PS3.7 annex C
         return Outcome(kind=OutcomeKind.DELIVERED, status=status, message=f"stored, {said}")
     if 0xA700 <= status <= 0xA7FF or status == 0x0110:  # noqa: PLR2004 - PS3.4 B.2.3
@@ -183,7 +183,11 @@ def _store(association: Association, item: ResultObject) -> Outcome:
         return _failed(f"could not be sent: {error}")
     if "Status" not in response:
         return _NO_ANSWER
-    return outcome_of(int(response.Status), str(response.get("ErrorComment", "")))
+    status = int(response.Status)
+    if comment := response.get("ErrorComment"):
+        # It may name the patient, so it is no part of what is logged, recorded and shown.
+        _LOG.debug("the destination answers 0x%04X with the comment %r", status, str(comment))
+    return outcome_of(status)
 
 
 def _accepts(association: Association, item: ResultObject) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import stat
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -74,6 +75,17 @@ class Layout:
         return self.data_dir / "node.lock"
 
 
+def _close_to_others(folder: Path) -> None:
+    """Let nobody but this node's user into the data folder; it holds images and names."""
+    if not stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        return
+    try:
+        folder.chmod(0o700)
+        _LOG.warning("%s was open to other users; its mode is 0700 now", folder)
+    except PermissionError:
+        _LOG.warning("%s is open to other users, and its owner is another: chmod 700 it", folder)
+
+
 def destinations_of(config: Config) -> dict[str, Destination]:
     """Return the configured destinations by name."""
     return {
@@ -136,6 +148,7 @@ class Node:
         """Keep a second node out of the data folder."""
         try:
             self._layout.data_dir.mkdir(parents=True, exist_ok=True)
+            _close_to_others(self._layout.data_dir)
             file = stack.enter_context(self._layout.lock.open("w"))
         except OSError as error:
             raise ConfigError(
