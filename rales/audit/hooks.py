@@ -114,7 +114,7 @@ class AuditHooks:
                     action=m.Action.EXECUTE,
                     at=self._clock(),
                     participants=self._received_from(peer),
-                    study=m.Study(uid=transfer.study_uid, instances={**transfer.instances}),
+                    study=_study_of(transfer),
                 ),
                 transfer.sample,
             )
@@ -132,7 +132,7 @@ class AuditHooks:
                     at=self._clock(),
                     description="the association was aborted; these were stored" * aborted,
                     participants=self._received_from(peer),
-                    study=m.Study(uid=transfer.study_uid, instances={**transfer.instances}),
+                    study=_study_of(transfer),
                 ),
                 transfer.sample,
             )
@@ -189,6 +189,12 @@ class AuditHooks:
                 objects[0].path,
             )
         )
+
+
+def _study_of(transfer: Transfer) -> m.Study:
+    """Copy what a transfer has counted so far: it may count on."""
+    counts = {str(uid): count for uid, count in transfer.instances.items()}
+    return m.Study(uid=transfer.study_uid, instances=counts)
 
 
 def _remote(ae_title: str, address: str) -> m.Participant:
