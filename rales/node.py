@@ -86,6 +86,18 @@ def _close_to_others(folder: Path) -> None:
         _LOG.warning("%s is open to other users, and its owner is another: chmod 700 it", folder)
 
 
+def _warn_of_closed_door(config: Config) -> None:
+    """Name destinations that are asked to commit and may not call back to say so."""
+    allowed = config.security.allowed_calling_ae
+    for one in config.destinations:
+        if one.commitment and allowed and one.ae_title not in allowed:
+            _LOG.warning(
+                "%s is to report commitments, but %s is not in security.allowed_calling_ae",
+                one.name,
+                one.ae_title,
+            )
+
+
 def destinations_of(config: Config) -> dict[str, Destination]:
     """Return the configured destinations by name."""
     return {
@@ -290,6 +302,7 @@ class Node:
             network_timeout=config.network.timeout_seconds,
         )
         asks = any(one.commitment for one in config.destinations)
+        _warn_of_closed_door(config)
         return start(
             settings,
             spool=Spool(self._layout.spool),
