@@ -192,8 +192,9 @@ def silent_connections(server: Any) -> list[Association]:
 def quiet_seconds(association: Association) -> float:
     """Return for how long the peer of an association has sent nothing."""
     receive = getattr(association.dul.socket, "recv", None)
-    known = isinstance(receive, GuardedReceive)
-    return time.monotonic() - receive.last_read if known else math.inf
+    if not isinstance(receive, GuardedReceive):
+        return math.inf
+    return time.monotonic() - receive.last_read
 
 
 def hang_up(association: Association) -> None:
