@@ -215,9 +215,9 @@ class Node:
             stack.callback(self._audit.detached)
         self._write_facts(database, inference)
         stack.callback(self._stop, self._scp, analysis, delivery)
+        self._notify("READY=1")
         for loop in self._loops:
             loop.start()
-        self._notify("READY=1")
         _LOG.info("%s listens on %s:%d", config.node.ae_title, config.node.host, self.port)
 
     def _analysis_workers(

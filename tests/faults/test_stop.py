@@ -76,7 +76,7 @@ def node(thorax: Thorax, systemd: Systemd, tmp_path: Path) -> Iterator[TinyNode]
 
 def test_an_idle_association_does_not_delay_the_stop(node: TinyNode, systemd: Systemd) -> None:
     node.start()
-    assert systemd.listen()[0] == "READY=1"
+    assert wait_for("a word", systemd.listen)[0] == "READY=1"
     ae = AE(ae_title="IDLE")
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     association = ae.associate("127.0.0.1", node.port, ae_title="RALES")
