@@ -30,7 +30,7 @@ class Loop:
         name: str,
         step: Callable[[datetime], datetime | None],
         *,
-        on_beat: Callable[[], None] = lambda: None,
+        on_beat: Callable[[], object] = lambda: None,
     ) -> None:
         """Call ``on_beat`` before each step: about once a second while nothing is to do."""
         self._step = step

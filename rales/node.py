@@ -198,7 +198,7 @@ class Node:
             jobs=jobs, instances=instances, policy=policy, listening_since=utc_now()
         )
         self._loops = [
-            Loop("assembly", assembly.step, on_beat=self._pulse.expect("assembly")),
+            Loop("assembly", assembly.step, on_beat=self._pulse.lead("assembly")),
             *(Loop(worker.name, worker.step, on_beat=worker.on_alive) for worker in analysis),
             Loop("planning", delivery.plan),
             *(

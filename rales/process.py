@@ -58,7 +58,7 @@ class WorkerProcess:
         *,
         time_limit: float,
         memory_limit: int = 0,
-        on_alive: Callable[[], None] = lambda: None,
+        on_alive: Callable[[], object] = lambda: None,
     ) -> None:
         self._time_limit = time_limit
         self._memory_limit = memory_limit

@@ -42,9 +42,9 @@ def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | Non
 class Pulse:
     """Pings the watchdog while every loop that must not stand still gets round.
 
-    The ping is sent by the loop that beats, so that there is none when all hang: on a lock,
-    on the state file, on a disk that does not answer. Deliveries do not count: a slow
-    destination is no fault of the node.
+    The ping is sent by one of these loops, not by a thread that does nothing else: there is
+    none when it hangs on a lock, on the state file, on a disk that does not answer.
+    Deliveries do not count: a slow destination is no fault of the node.
     """
 
     def __init__(
@@ -60,13 +60,21 @@ class Pulse:
         self._last: dict[str, float] = {}
         self._pinged = float("-inf")
 
-    def expect(self, name: str) -> Callable[[], None]:
+    def expect(self, name: str) -> Callable[[], object]:
         """Return what the loop ``name`` calls each time it gets round."""
         self._last[name] = self._clock()
-        return lambda: self._beat(name)
+        return lambda: self._note(name)
 
-    def _beat(self, name: str) -> None:
+    def lead(self, name: str) -> Callable[[], None]:
+        """Return the same for the one loop that sends the ping."""
+        self._last[name] = self._clock()
+        return lambda: self._ping(self._note(name))
+
+    def _note(self, name: str) -> float:
         now = self._last[name] = self._clock()
+        return now
+
+    def _ping(self, now: float) -> None:
         if self._patience is None or now - self._pinged < self._patience / 4:
             return
         late = [one for one, last in self._last.items() if now - last > self._patience]

@@ -49,7 +49,7 @@ class AnalysisWorker:
         self,
         *,
         name: str = "analysis",
-        on_alive: Callable[[], None] = lambda: None,
+        on_alive: Callable[[], object] = lambda: None,
         jobs: JobStore,
         instances: InstanceStore,
         settings: AnalysisSettings,

@@ -115,7 +115,7 @@ def test_no_ping_while_another_loop_stands_still() -> None:
     said: list[str] = []
     now = [0.0]
     pulse = Pulse(said.append, patience=8.0, clock=lambda: now[0])
-    first, second = pulse.expect("assembly"), pulse.expect("analysis")
+    first, second = pulse.lead("assembly"), pulse.expect("analysis")
     for _ in range(5):
         now[0] += 4
         first()
@@ -133,7 +133,7 @@ def test_no_ping_while_another_loop_stands_still() -> None:
 
 def test_nothing_is_sent_where_systemd_did_not_ask() -> None:
     said: list[str] = []
-    Pulse(said.append, patience=None).expect("assembly")()
+    Pulse(said.append, patience=None).lead("assembly")()
     Notifier({})("READY=1")
     assert said == []
     assert watchdog_seconds({}) is None
