@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 import urllib.request
@@ -18,6 +19,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
+from tiny_node import TinyNode, send_files, tiny_thorax, write_models, write_tiny_series
+from tiny_node import wait_for as wait_until
 
 from chestct.errors import ReportInvalid
 from chestct.results import ResultObject
@@ -66,6 +69,7 @@ class CommittingPacs:
     propose_role: bool = True
     held: dict[str, str] = field(default_factory=dict)
     stores: int = 0
+    asked: list[Dataset] = field(default_factory=list)
     replies: list[int | None] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
     port: int = 0
@@ -104,8 +108,9 @@ class CommittingPacs:
     def _action(self, event: Any) -> tuple[int, None]:
         assert event.request.RequestedSOPInstanceUID == PUSH_MODEL_INSTANCE
         assert event.request.ActionTypeID == 1
+        self.asked.append(event.action_information)
         if not self.silent:
-            self._pending[event.assoc] = event.action_information
+            self._pending[event.assoc] = self.asked[-1]
         return 0x0000, None
 
     def _after_answer(self, event: Any) -> None:
@@ -505,6 +510,45 @@ def test_a_stop_between_asking_and_answer_loses_nothing(node: Node, tmp_path: Pa
     report = CommitmentReport(transaction_uid=transaction, committed=uids, failed={})
     assert after_restart.take(report)
     assert node.states() == [DeliveryState.DELIVERED] * 2
+
+
+class AskingNode(TinyNode):
+    """A whole node whose destinations are to commit."""
+
+    def write_config(self) -> Path:
+        path = super().write_config()
+        asks = re.sub(r"(\[\[destinations\]\]\n)", r"\1commitment = true\n", path.read_text())
+        path.write_text(asks)
+        return path
+
+
+def test_a_kill_while_a_whole_node_waits_for_the_report_neither_loses_nor_resends(
+    tmp_path: Path,
+) -> None:
+    thorax = tiny_thorax()
+    sent = write_tiny_series(thorax, tmp_path, "COMMITTED")
+    models = write_models(tmp_path / "models", thorax)
+    with CommittingPacs(silent=True) as pacs:
+        whole = AskingNode(tmp_path, models, [pacs.destination])
+        whole.start()
+        try:
+            assert send_files(whole.port, sent.files, set())
+            wait_until("the request", lambda: pacs.asked)
+            whole.kill()
+            states = whole.rows("SELECT DISTINCT state FROM deliveries")
+            assert states == [("stored",)]
+            assert whole.jobs(sent.uid) == [("delivering", "")]
+            whole.start()
+            pacs.report_to = ("RALES", whole.port)
+            pacs.report_anew(*pacs.report_of(pacs.asked[0]))
+            assert pacs.wait_for_replies(1) == [0x0000]
+            assert whole.ended(sent.uid) == "done"
+            assert whole.terminate() == 0
+        finally:
+            if whole.process is not None and whole.process.poll() is None:
+                whole.kill()
+    assert pacs.stores == 2
+    assert len(pacs.asked) == 1
 
 
 def test_switching_commitment_off_lets_what_was_stored_count(node: Node) -> None:
