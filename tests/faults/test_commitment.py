@@ -34,7 +34,8 @@ from dicom_out.commitment import (
     parse_report,
     request_commitment,
 )
-from dicom_out.sender import Destination, Outcome, OutcomeKind, send
+from dicom_out.gate import Gate
+from dicom_out.sender import Destination, Outcome, OutcomeKind, park_reactor, send
 from rales.commitments import CommitmentWorker
 from rales.config import parse
 from rales.deliveries import BackOff, DeliveryWorker
@@ -82,7 +83,8 @@ class CommittingPacs:
         handlers = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_ACTION, self._action),
-            (evt.EVT_DIMSE_SENT, self._after_answer),
+            (evt.EVT_DATA_SENT, self._after_answer),
+            (evt.EVT_CONN_OPEN, _gate),
         ]
         self._pending: dict[Any, Dataset] = {}
         self._server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
@@ -114,8 +116,9 @@ class CommittingPacs:
         return 0x0000, None
 
     def _after_answer(self, event: Any) -> None:
-        """Report once the N-ACTION was answered; a new association needs a thread of its own."""
-        asked = self._pending.pop(event.assoc, None)
+        """Report once the answer to the N-ACTION is on the wire, from a thread of its own."""
+        is_message = event.data[0] == 0x04
+        asked = self._pending.pop(event.assoc, None) if is_message else None
         if asked is None:
             return
         report = self.report_of(asked)
@@ -149,7 +152,13 @@ class CommittingPacs:
         ae.add_requested_context(PUSH_MODEL, _SYNTAXES)
         roles = [build_role(PUSH_MODEL, scp_role=True)] if self.propose_role else []
         title, port = self.report_to
-        association = ae.associate("127.0.0.1", port, ae_title=title, ext_neg=roles)
+        association = ae.associate(
+            "127.0.0.1",
+            port,
+            ae_title=title,
+            ext_neg=roles,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _gate)],
+        )
         assert association.is_established
         self._send(association, kind, information)
         association.release()
@@ -158,6 +167,7 @@ class CommittingPacs:
         if not self.propose_role:
             # pynetdicom sends as SCP only with the role; others do not look.
             association.accepted_contexts[0]._as_scp = True
+        assert park_reactor(association)
         status, _ = association.send_n_event_report(
             information, kind, PUSH_MODEL, PUSH_MODEL_INSTANCE
         )
@@ -169,6 +179,11 @@ class CommittingPacs:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.replies) >= count, _SECONDS)
         return self.replies
+
+
+def _gate(event: Any) -> None:
+    """Keep pynetdicom from losing the responses that the fake waits for (dicom_out.gate)."""
+    event.assoc._reactor_checkpoint = Gate()
 
 
 class Node:
