@@ -29,7 +29,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test env train lock clean
+.PHONY: help demo test soak env train lock sbom audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ demo: $(VENV)/.run-stamp  ## run the main job end to end: SERIES=/path/to/dicom,
 
 test: $(VENV)/.dev-stamp  ## run every check: ruff, mypy, import-linter, pytest
 	BIN=$(BIN) scripts/check $(TESTS)
+
+soak: $(VENV)/.dev-stamp  ## 1,000 series under kill -9, 500 for memory (hours): SOAK="--series 50"; writes soak.md
+	$(BIN)/python bench/soak.py $(SOAK)
 
 env: $(VENV)/.dev-stamp  ## make .venv with everything that the checks need
 
@@ -57,6 +60,14 @@ lock:  ## pin what the container images install, after a change of dependencies 
 	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade \
 		--output-file deploy/requirements.txt pyproject.toml
+
+sbom: $(VENV)/.dev-stamp  ## list what the container images install as CycloneDX: dist/rales.cdx.json
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements deploy/requirements.txt --pyproject pyproject.toml \
+		--mc-type application --output-reproducible --output-format JSON --output-file dist/rales.cdx.json
+
+audit: $(VENV)/.dev-stamp  ## report known vulnerabilities of the locked dependencies
+	BIN=$(BIN) scripts/audit-dependencies
 
 clean:  ## remove .venv and what tools left behind; never data
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -13,10 +13,13 @@
     │   ├── GeometryError             a grid that cannot exist
     │   ├── ModelError                a model or its manifest breaks its contract
     │   ├── ResultInvalid             a result object did not survive its own re-reading
-    │   └── DeliveryRefused           the destination will never take this object
+    │   ├── DeliveryRefused           the destination will never take this object
+    │   └── ReportInvalid             a storage commitment report that cannot be understood
     └── RetryableError                the same call may succeed later
         ├── OutOfResources            no space, no file handle: the object is not stored
         ├── AnalysisCrashed           the analysis process died
+        ├── AnalysisHung              the analysis process did not answer in time
+        ├── AnalysisStopped           the node stops before the analysis has ended
         └── DeliveryFailed            the destination could not be reached or was busy
 
 A permanent error ends what raised it and is shown to a person with its message; a
@@ -81,12 +84,24 @@ class DeliveryRefused(PermanentError):
         self.status = status
 
 
+class ReportInvalid(PermanentError):
+    """A storage commitment report that cannot be understood (PS3.4 section J.3.3)."""
+
+
 class OutOfResources(RetryableError):
     """The object could not be made durable."""
 
 
 class AnalysisCrashed(RetryableError):
     """The process that analysed a series ended without an answer."""
+
+
+class AnalysisHung(RetryableError):
+    """The process that analysed a series did not answer within the time limit."""
+
+
+class AnalysisStopped(RetryableError):
+    """The analysis was ended because the node stops; no attempt is counted."""
 
 
 class DeliveryFailed(RetryableError):

@@ -32,7 +32,7 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
         }
     ),
     JobState.COMPOSED: frozenset({JobState.DELIVERING, JobState.SUPERSEDED}),
-    JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED}),
+    JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED, JobState.SUPERSEDED}),
     JobState.DONE: frozenset({JobState.DELIVERING}),
     JobState.REJECTED: frozenset({JobState.READY}),
     JobState.FAILED: frozenset({JobState.READY, JobState.DELIVERING}),
@@ -46,8 +46,12 @@ class DeliveryState(StrEnum):
     """Where one object stands at one destination."""
 
     PENDING = "pending"
+    STORED = "stored"
+    """Taken by a destination that has yet to commit to keep it (PS3.4 annex J)."""
     DELIVERED = "delivered"
     REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+    """Never sent: a newer revision took over first."""
 
 
 def may_follow(before: JobState, after: JobState) -> bool:

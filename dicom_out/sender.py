@@ -35,6 +35,8 @@ _TITLE_LENGTH = 16
 class Destination:
     """An Application Entity and where it listens.
 
+    With ``commitment``, an object counts as delivered when it has committed to keep it.
+
     Raises:
         ValueError: The AE title, host or port cannot be.
     """
@@ -43,6 +45,7 @@ class Destination:
     ae_title: str
     host: str
     port: int
+    commitment: bool = False
 
     def __post_init__(self) -> None:
         if not self.ae_title.strip() or len(self.ae_title) > _TITLE_LENGTH:
@@ -76,20 +79,25 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one object; ``status`` is the DIMSE status, if one came."""
+    """What became of one object; ``status`` is the DIMSE status, if one came.
+
+    Attributes:
+        reached: Whether there was an association; where not, no other object fares better.
+    """
 
     kind: OutcomeKind
     status: int | None
     message: str
+    reached: bool = True
 
 
-def outcome_of(status: int, comment: str = "") -> Outcome:
+def outcome_of(status: int) -> Outcome:
     """Classify the status of a C-STORE response (PS3.4 table B.2-1).
 
     Success and warnings (0x0001, 0xBxxx) mean that it is stored. Out of resources (0xA7xx)
     and processing failures (0x0110) may pass; everything else is final.
     """
-    said = f"status 0x{status:04X}" + (f" ({comment})" if comment else "")
+    said = f"status 0x{status:04X}"
     if status == 0x0000 or status == 0x0001 or 0xB000 <= status <= 0xBFFF:  # noqa: PLR1714, PLR2004 - PS3.7 annex C
         return Outcome(kind=OutcomeKind.DELIVERED, status=status, message=f"stored, {said}")
     if 0xA700 <= status <= 0xA7FF or status == 0x0110:  # noqa: PLR2004 - PS3.4 B.2.3
@@ -112,7 +120,7 @@ def send(
     classes = list(dict.fromkeys(item.sop_class_uid for item in objects))
     syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
     contexts = [build_context(UID(uid), syntaxes) for uid in classes]
-    with _associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
+    with associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
         if association is None:
             return (why,) * len(objects)
         return tuple(_store_all(association, objects))
@@ -121,10 +129,10 @@ def send(
 def echo(destination: Destination, *, calling_ae: str, timeout_seconds: float = 10.0) -> Outcome:
     """Send a C-ECHO."""
     contexts = [build_context(_VERIFICATION, [ImplicitVRLittleEndian])]
-    with _associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
+    with associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
         if association is None:
             return why
-        _park_reactor(association)
+        park_reactor(association)
         try:
             response = association.send_c_echo()
         except (RuntimeError, ValueError) as error:
@@ -139,8 +147,8 @@ def echo(destination: Destination, *, calling_ae: str, timeout_seconds: float = 
         return Outcome(kind=OutcomeKind.DELIVERED, status=0, message="answers C-ECHO")
 
 
-def _failed(message: str) -> Outcome:
-    return Outcome(kind=OutcomeKind.FAILED, status=None, message=message)
+def _failed(message: str, *, reached: bool = True) -> Outcome:
+    return Outcome(kind=OutcomeKind.FAILED, status=None, message=message, reached=reached)
 
 
 _NO_ANSWER = _failed("no answer to C-STORE: connection lost or timed out")
@@ -154,7 +162,7 @@ def _store_all(association: Association, objects: Sequence[ResultObject]) -> Ite
     """
     answered = True
     for item in objects:
-        if answered and _park_reactor(association):
+        if answered and park_reactor(association):
             outcome = _store(association, item)
             answered = outcome is not _NO_ANSWER
             yield outcome
@@ -175,7 +183,11 @@ def _store(association: Association, item: ResultObject) -> Outcome:
         return _failed(f"could not be sent: {error}")
     if "Status" not in response:
         return _NO_ANSWER
-    return outcome_of(int(response.Status), str(response.get("ErrorComment", "")))
+    status = int(response.Status)
+    if comment := response.get("ErrorComment"):
+        # It may name the patient, so it is no part of what is logged, recorded and shown.
+        _LOG.debug("the destination answers 0x%04X with the comment %r", status, str(comment))
+    return outcome_of(status)
 
 
 def _accepts(association: Association, item: ResultObject) -> bool:
@@ -185,7 +197,7 @@ def _accepts(association: Association, item: ResultObject) -> bool:
     )
 
 
-def _park_reactor(association: Any) -> bool:
+def park_reactor(association: Any) -> bool:
     """Park the reactor before a request; tell whether the association still stands.
 
     See :mod:`dicom_out.gate`. A reactor that is busy for long (a starved machine) is waited
@@ -199,13 +211,17 @@ def _park_reactor(association: Any) -> bool:
 
 
 @contextmanager
-def _associated(
+def associated(
     destination: Destination,
     contexts: list[PresentationContext],
     calling_ae: str,
     timeout_seconds: float,
+    handlers: Sequence[tuple[Any, Any]] = (),
 ) -> Iterator[tuple[Association | None, Outcome]]:
-    """Yield an association, or None and the outcome that says why there is none."""
+    """Yield an association, or None and the outcome that says why there is none.
+
+    ``handlers`` are bound to its events beside our own.
+    """
     ae = AE(ae_title=calling_ae)
     ae.requested_contexts = contexts
     ae.maximum_pdu_size = _MAXIMUM_PDU
@@ -218,10 +234,13 @@ def _associated(
             destination.port,
             ae_title=destination.ae_title,
             max_pdu=_MAXIMUM_PDU,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _prepare, [timeout_seconds, connected])],
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, _prepare, [timeout_seconds, connected]),
+                *handlers,
+            ],
         )
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        yield None, _failed(f"no association: {error}")
+        yield None, _failed(f"no association: {error}", reached=False)
         return
     if not association.is_established:
         yield None, _why_not(association, destination, connected)
@@ -258,6 +277,7 @@ def _why_not(association: Any, destination: Destination, connected: Event) -> Ou
             kind=OutcomeKind.REFUSED if permanent else OutcomeKind.FAILED,
             status=None,
             message=f"{where} rejected the association: {answer.reason_str}",
+            reached=False,
         )
     if association.rejected_contexts:
         kinds = ", ".join(context.abstract_syntax.name for context in association.rejected_contexts)
@@ -265,5 +285,5 @@ def _why_not(association: Any, destination: Destination, connected: Event) -> Ou
             kind=OutcomeKind.REFUSED, status=None, message=f"{where} does not accept {kinds}"
         )
     if not connected.is_set():
-        return _failed(f"{where} cannot be reached")
-    return _failed(f"{where} aborted the association or does not answer")
+        return _failed(f"{where} cannot be reached", reached=False)
+    return _failed(f"{where} aborted the association or does not answer", reached=False)

@@ -25,6 +25,7 @@ from pydantic import (
 
 from chestct.errors import ConfigError
 from chestct.findings import Method
+from rales.audit.transports import parse_target
 
 _AE_TITLE_LENGTH = 16
 
@@ -48,8 +49,15 @@ def _pattern(value: str) -> str:
     return value
 
 
+def _audit_target(value: str) -> str:
+    """Check that ``value`` says where audit messages go."""
+    parse_target(value)
+    return value
+
+
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
+AuditTarget = Annotated[str, AfterValidator(_audit_target)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -75,6 +83,7 @@ class DestinationConfig(_Section):
     ae_title: AeTitle
     host: str = Field(min_length=1)
     port: Annotated[int, Field(ge=1, le=65535)]
+    commitment: bool = False
 
 
 class SecurityConfig(_Section):
@@ -119,6 +128,8 @@ class AnalysisConfig(_Section):
     threads: Annotated[int, Field(ge=0)] = 0
     workers: PositiveInt = 1
     attempts: PositiveInt = 3
+    time_limit_seconds: PositiveFloat = 900.0
+    memory_limit_gb: Annotated[float, Field(ge=0)] = 8.0
     high_opacity_hu: float = -300.0
     minimum_lesion_ml: Annotated[float, Field(ge=0)] | None = None
     mild_percent: PositiveFloat = 5.0
@@ -143,6 +154,17 @@ class DeliveryConfig(_Section):
     longest_retry_seconds: PositiveFloat = 600.0
     give_up_after_hours: PositiveFloat = 72.0
     timeout_seconds: PositiveFloat = 30.0
+    commitment_timeout_seconds: PositiveFloat = 3600.0
+
+
+class AuditConfig(_Section):
+    """Where the audit trail goes (PS3.15 annex A.5); the TLS files are for tls:// only."""
+
+    to: AuditTarget = "off"
+    site: str = Field(default="", max_length=64)
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
 
 
 class Config(_Section):
@@ -156,6 +178,7 @@ class Config(_Section):
     eligibility: EligibilityConfig = EligibilityConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     delivery: DeliveryConfig = DeliveryConfig()
+    audit: AuditConfig = AuditConfig()
 
 
 def load(path: Path) -> Config:
@@ -206,7 +229,16 @@ def _anchored(config: Config, folder: Path) -> Config:
     analysis = config.analysis.model_copy(
         update={"models_dir": folder / models_dir if models_dir else None}
     )
-    return config.model_copy(update={"node": node, "analysis": analysis})
+    audit = _anchored_audit(config.audit, folder)
+    return config.model_copy(update={"node": node, "analysis": analysis, "audit": audit})
+
+
+def _anchored_audit(audit: AuditConfig, folder: Path) -> AuditConfig:
+    names = ("ca_file", "certificate_file", "key_file")
+    files = {name: folder / value for name in names if (value := getattr(audit, name))}
+    target = parse_target(audit.to)
+    to = f"file:{folder / target}" if isinstance(target, Path) else audit.to
+    return audit.model_copy(update={"to": to} | files)
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
@@ -241,4 +273,5 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "eligibility": EligibilityConfig,
     "analysis": AnalysisConfig,
     "delivery": DeliveryConfig,
+    "audit": AuditConfig,
 }

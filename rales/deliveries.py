@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,20 +32,30 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackOff:
-    """Exponential: first, doubled each time up to longest; given up after a while."""
+    """Exponential: first, doubled each time up to longest; given up after a while.
+
+    ``jitter`` is the part of a pause, 0 to 1, that chance may take away, so that what failed
+    together is not tried again together.
+    """
 
     first: timedelta
     longest: timedelta
     give_up_after: timedelta
+    jitter: float = 0.0
 
     def delay(self, attempts: int) -> timedelta:
         """Return the pause after ``attempts`` failed attempts (1 or more)."""
         factor: float = 2.0 ** min(attempts - 1, 30)
-        return min(self.first * factor, self.longest)
+        pause = min(self.first * factor, self.longest)
+        return pause * (1.0 - self.jitter * random.random())  # noqa: S311 - no secret
 
 
 class DeliveryWorker:
-    """One step of the delivery loop."""
+    """Plans, sends and closes deliveries.
+
+    :meth:`plan` is the step of one loop and :meth:`send_due` that of one loop for each
+    destination, so that a slow one keeps no other waiting.
+    """
 
     def __init__(
         self,
@@ -61,16 +73,53 @@ class DeliveryWorker:
         self._sender = sender
         self._back_off = back_off
         self._clock = clock
+        self._parked = threading.Event()
+
+    def park(self) -> None:
+        """Begin no further sending; what is under way may end."""
+        self._parked.set()
 
     def step(self, now: datetime) -> datetime | None:
-        """Plan new deliveries, send what is due, close what is finished."""
-        for job in self._jobs.in_state(JobState.COMPOSED):
-            self._plan(job, now)
-        due = self._deliveries.due(at=now)
-        for (job_id, name), group in groupby(due, key=lambda one: (one.job_id, one.destination)):
-            self._deliver(self._jobs.get(job_id), name, list(group))
+        """Do everything in one thread: plan, send to each destination in turn, close."""
+        self.plan(now)
+        for name in self._destinations:
+            self.send_due(name, now)
         self._deliveries.finish_jobs(at=self._clock())
         return self._deliveries.next_due()
+
+    def plan(self, now: datetime) -> datetime | None:
+        """Plan the deliveries of new results; withdraw, refuse and close what has ended."""
+        for job in self._jobs.in_state(JobState.COMPOSED):
+            self._plan(job, now)
+        self._deliveries.withdraw_superseded(at=now)
+        for delivery in self._deliveries.due(at=now):
+            if delivery.destination not in self._destinations:
+                message = f"no destination {delivery.destination!r} is configured any more"
+                self._refuse(delivery, None, message)
+        self._deliveries.finish_jobs(at=now)
+        return None
+
+    def send_due(self, name: str, now: datetime) -> datetime | None:
+        """Send what is due at one destination; return when the next is.
+
+        When there is no association to be had, one attempt stands for all that is due: a
+        destination that is down is not asked a hundred times in a row.
+        """
+        due = self._deliveries.due(at=now, destination=name)
+        gone: Outcome | None = None
+        for job_id, items in groupby(due, key=lambda one: one.job_id):
+            group = list(items)
+            if self._parked.is_set():
+                break
+            if gone is not None:
+                for delivery in group:
+                    self._record(delivery, gone)
+            elif self._deliveries.may_send(group, at=self._clock()):
+                outcomes = self._deliver(self._jobs.get(job_id), self._destinations[name], group)
+                gone = next((one for one in outcomes if _is_down(one)), None)
+        if due:
+            self._deliveries.finish_jobs(at=self._clock())
+        return self._deliveries.next_due(destination=name)
 
     def _plan(self, job: Job, now: datetime) -> None:
         if self._jobs.has_newer(job):
@@ -84,17 +133,20 @@ class DeliveryWorker:
         objects = [(item.role, item.sop_instance_uid) for item in load_objects(job)]
         self._deliveries.begin(job, objects=objects, destinations=list(self._destinations), at=now)
 
-    def _deliver(self, job: Job, name: str, group: Sequence[Delivery]) -> None:
-        destination = self._destinations.get(name)
-        if destination is None:
-            for delivery in group:
-                self._refuse(delivery, None, f"no destination {name!r} is configured any more")
-            return
+    def _deliver(
+        self, job: Job, destination: Destination, group: Sequence[Delivery]
+    ) -> Sequence[Outcome]:
         by_role = {item.role: item for item in load_objects(job)}
         objects = [by_role[delivery.role] for delivery in group]
         outcomes = self._sender(objects, destination)
         for delivery, outcome in zip(group, outcomes, strict=True):
-            self._record(delivery, outcome)
+            if destination.commitment and outcome.kind is OutcomeKind.DELIVERED:
+                self._deliveries.stored(
+                    delivery, status=outcome.status, message=outcome.message, at=self._clock()
+                )
+            else:
+                self._record(delivery, outcome)
+        return outcomes
 
     def _record(self, delivery: Delivery, outcome: Outcome) -> None:
         now = self._clock()
@@ -114,7 +166,11 @@ class DeliveryWorker:
             attempts = delivery.attempts + 1
             due_at = now + self._back_off.delay(attempts)
             self._deliveries.postpone(
-                delivery, due_at=due_at, status=outcome.status, message=outcome.message
+                delivery,
+                due_at=due_at,
+                status=outcome.status,
+                message=outcome.message,
+                may_be_there=outcome.reached and outcome.status is None,
             )
             _LOG.warning(
                 "delivery of the %s of job %d to %s failed (attempt %d, again at %s): %s",
@@ -137,3 +193,7 @@ class DeliveryWorker:
         self._deliveries.settle(
             delivery, DeliveryState.REFUSED, status=status, message=message, at=self._clock()
         )
+
+
+def _is_down(outcome: Outcome) -> bool:
+    return outcome.kind is OutcomeKind.FAILED and not outcome.reached

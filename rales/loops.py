@@ -25,8 +25,16 @@ class Loop:
     "when woken". A step that raises is logged and tried again: the node keeps serving.
     """
 
-    def __init__(self, name: str, step: Callable[[datetime], datetime | None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[datetime], datetime | None],
+        *,
+        on_beat: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Call ``on_beat`` before each step: about once a second while nothing is to do."""
         self._step = step
+        self._on_beat = on_beat
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -39,22 +47,27 @@ class Loop:
         """Have the next step done now."""
         self._wake.set()
 
-    def stop(self, timeout: float) -> bool:
-        """Ask the thread to end after its present step; tell whether it did in time."""
+    def ask_to_stop(self) -> None:
+        """Have the thread end after its present step."""
         self._stopping = True
         self._wake.set()
-        self._thread.join(timeout)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread to end; tell whether it has."""
+        self._thread.join(max(0.0, timeout))
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stopping:
             self._wake.clear()
+            self._on_beat()
             due: datetime | None = None
             try:
                 due = self._step(utc_now())
             except Exception:  # noqa: BLE001 - whatever it was, the node goes on serving
                 _LOG.exception("%s: a step failed; it will be tried again", self._thread.name)
-            self._wake.wait(_pause(due))
+            if not self._stopping:
+                self._wake.wait(_pause(due))
 
 
 def _pause(due: datetime | None) -> float:

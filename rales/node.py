@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import stat
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,14 +17,20 @@ from types import TracebackType
 from typing import Self
 
 from chestct.errors import ConfigError
+from dicom_out.commitment import ReportHandler, request_commitment
 from dicom_out.sender import Destination, send
 from rales.assembly import AssemblyWorker
+from rales.audit.hooks import AuditedSender, AuditHooks
+from rales.audit.opening import audit_trail
+from rales.commitments import CommitmentWorker
 from rales.config import Config
-from rales.deliveries import BackOff, DeliveryWorker
+from rales.deliveries import BackOff, DeliveryWorker, Sender
 from rales.loops import Loop, utc_now
 from rales.pipeline import InferenceFacts, settings_of
-from rales.store import Database, DeliveryStore, InstanceStore, JobStore
+from rales.process import WorkerProcess
+from rales.store import CommitmentStore, Database, DeliveryStore, InstanceStore, JobStore
 from rales.store.facts import NodeFacts
+from rales.systemd import Notifier, Pulse, watchdog_seconds
 from rales.worker import AnalysisWorker
 from scp.assembler import CompletionPolicy
 from scp.server import RunningScp, ScpSettings, start
@@ -30,7 +38,14 @@ from scp.spool import Spool
 
 _LOG = logging.getLogger(__name__)
 
-_STOP_SECONDS = 30.0
+_INTERRUPTIONS = 10
+"""So often may a kill of the node fall into the analysis of one series."""
+_FINISH_SECONDS = 18.0
+"""From the stop on: how long a series or a delivery in hand may take to end by itself."""
+_PARK_SECONDS = 24.0
+"""From the stop on: after it, what is parked is not waited for. systemd is promised 30."""
+_JITTER = 0.25
+_GIGABYTE = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +75,39 @@ class Layout:
         return self.data_dir / "node.lock"
 
 
+def _close_to_others(folder: Path) -> None:
+    """Let nobody but this node's user into the data folder; it holds images and names."""
+    if not stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        return
+    try:
+        folder.chmod(0o700)
+        _LOG.warning("%s was open to other users; its mode is 0700 now", folder)
+    except PermissionError:
+        _LOG.warning("%s is open to other users, and its owner is another: chmod 700 it", folder)
+
+
+def _warn_of_closed_door(config: Config) -> None:
+    """Name destinations that are asked to commit and may not call back to say so."""
+    allowed = config.security.allowed_calling_ae
+    for one in config.destinations:
+        if one.commitment and allowed and one.ae_title not in allowed:
+            _LOG.warning(
+                "%s is to report commitments, but %s is not in security.allowed_calling_ae",
+                one.name,
+                one.ae_title,
+            )
+
+
 def destinations_of(config: Config) -> dict[str, Destination]:
     """Return the configured destinations by name."""
     return {
-        one.name: Destination(name=one.name, ae_title=one.ae_title, host=one.host, port=one.port)
+        one.name: Destination(
+            name=one.name,
+            ae_title=one.ae_title,
+            host=one.host,
+            port=one.port,
+            commitment=one.commitment,
+        )
         for one in config.destinations
     }
 
@@ -83,10 +127,14 @@ class Node:
         self._stack = ExitStack()
         self._loops: list[Loop] = []
         self._scp: RunningScp | None = None
+        self._audit: AuditHooks | None = None
+        self._notify = Notifier()
+        self._pulse = Pulse(self._notify, patience=watchdog_seconds())
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._lock(stack)
+            self._begin_audit(stack)
             database = Database(self._layout.state)
             stack.callback(database.close)
             self._start(database, stack)
@@ -112,6 +160,7 @@ class Node:
         """Keep a second node out of the data folder."""
         try:
             self._layout.data_dir.mkdir(parents=True, exist_ok=True)
+            _close_to_others(self._layout.data_dir)
             file = stack.enter_context(self._layout.lock.open("w"))
         except OSError as error:
             raise ConfigError(
@@ -122,15 +171,25 @@ class Node:
         except BlockingIOError as error:
             raise ConfigError(f"another node is using {self._layout.data_dir}") from error
 
+    def _begin_audit(self, stack: ExitStack) -> None:
+        """Open the trail before what it tells of, so that it is closed after all of that."""
+        self._audit = stack.enter_context(
+            audit_trail(self._config.audit, self._config.node.ae_title)
+        )
+        if self._audit:
+            self._audit.started()
+            stack.callback(self._audit.stopped)
+
     def _start(self, database: Database, stack: ExitStack) -> None:
         config = self._config
         jobs, deliveries = JobStore(database), DeliveryStore(database)
         instances = InstanceStore(database, on_change=self._wake)
-        interrupted = jobs.recover(attempts=config.analysis.attempts, at=utc_now())
+        interrupted = jobs.recover(interruptions=_INTERRUPTIONS, at=utc_now())
         if interrupted:
             _LOG.warning("%d analyses were interrupted by the last stop; they go on", interrupted)
         analysis = self._analysis_workers(jobs, instances, stack)
         delivery = self._delivery_worker(jobs, deliveries)
+        commitment = self._commitment_worker(jobs, CommitmentStore(database))
         policy = CompletionPolicy(
             settle_seconds=config.completion.settle_seconds,
             quiet_seconds=config.completion.quiet_seconds,
@@ -139,15 +198,24 @@ class Node:
             jobs=jobs, instances=instances, policy=policy, listening_since=utc_now()
         )
         self._loops = [
-            Loop("assembly", assembly.step),
-            *(Loop(f"analysis-{n}", worker.step) for n, worker in enumerate(analysis)),
-            Loop("delivery", delivery.step),
+            Loop("assembly", assembly.step, on_beat=self._pulse.lead("assembly")),
+            *(Loop(worker.name, worker.step, on_beat=worker.on_alive) for worker in analysis),
+            Loop("planning", delivery.plan),
+            *(
+                Loop(f"delivery-{name}", partial(delivery.send_due, name))
+                for name in destinations_of(config)
+            ),
+            Loop("commitment", commitment.step),
         ]
         inference = analysis[0].warm_up()
         _LOG.info("inference on %s", inference.provider)
-        self._scp = stack.enter_context(self._receiver(instances))
+        self._scp = stack.enter_context(self._receiver(instances, commitment.on_report))
+        if self._audit:
+            self._audit.attached()
+            stack.callback(self._audit.detached)
         self._write_facts(database, inference)
-        stack.callback(self._stop_loops)
+        stack.callback(self._stop, self._scp, analysis, delivery)
+        self._notify("READY=1")
         for loop in self._loops:
             loop.start()
         _LOG.info("%s listens on %s:%d", config.node.ae_title, config.node.host, self.port)
@@ -158,8 +226,17 @@ class Node:
         analysis = self._config.analysis
         settings = settings_of(self._config)
         workers = []
-        for _ in range(analysis.workers):
+        for number in range(analysis.workers):
+            name = f"analysis-{number}"
+            on_alive = self._pulse.expect(name)
             worker = AnalysisWorker(
+                name=name,
+                on_alive=on_alive,
+                process=WorkerProcess(
+                    time_limit=analysis.time_limit_seconds,
+                    memory_limit=int(analysis.memory_limit_gb * _GIGABYTE),
+                    on_alive=on_alive,
+                ),
                 jobs=jobs,
                 instances=instances,
                 settings=settings,
@@ -174,24 +251,46 @@ class Node:
 
     def _delivery_worker(self, jobs: JobStore, deliveries: DeliveryStore) -> DeliveryWorker:
         delivery = self._config.delivery
+        sender: Sender = partial(
+            send,
+            calling_ae=self._config.node.ae_title,
+            timeout_seconds=delivery.timeout_seconds,
+        )
         return DeliveryWorker(
             jobs=jobs,
             deliveries=deliveries,
             destinations=destinations_of(self._config),
-            sender=partial(
-                send,
-                calling_ae=self._config.node.ae_title,
-                timeout_seconds=delivery.timeout_seconds,
-            ),
-            back_off=BackOff(
-                first=timedelta(seconds=delivery.first_retry_seconds),
-                longest=timedelta(seconds=delivery.longest_retry_seconds),
-                give_up_after=timedelta(hours=delivery.give_up_after_hours),
-            ),
+            sender=AuditedSender(sender, self._audit) if self._audit else sender,
+            back_off=self._back_off(),
             clock=utc_now,
         )
 
-    def _receiver(self, instances: InstanceStore) -> RunningScp:
+    def _commitment_worker(self, jobs: JobStore, commitments: CommitmentStore) -> CommitmentWorker:
+        delivery = self._config.delivery
+        return CommitmentWorker(
+            jobs=jobs,
+            commitments=commitments,
+            destinations=destinations_of(self._config),
+            requester=partial(
+                request_commitment,
+                calling_ae=self._config.node.ae_title,
+                timeout_seconds=delivery.timeout_seconds,
+            ),
+            back_off=self._back_off(),
+            timeout=timedelta(seconds=delivery.commitment_timeout_seconds),
+            clock=utc_now,
+        )
+
+    def _back_off(self) -> BackOff:
+        delivery = self._config.delivery
+        return BackOff(
+            first=timedelta(seconds=delivery.first_retry_seconds),
+            longest=timedelta(seconds=delivery.longest_retry_seconds),
+            give_up_after=timedelta(hours=delivery.give_up_after_hours),
+            jitter=_JITTER,
+        )
+
+    def _receiver(self, instances: InstanceStore, on_report: ReportHandler) -> RunningScp:
         config = self._config
         settings = ScpSettings(
             ae_title=config.node.ae_title,
@@ -202,7 +301,16 @@ class Node:
             maximum_associations=config.network.maximum_associations,
             network_timeout=config.network.timeout_seconds,
         )
-        return start(settings, spool=Spool(self._layout.spool), intake=instances, clock=utc_now)
+        asks = any(one.commitment for one in config.destinations)
+        _warn_of_closed_door(config)
+        return start(
+            settings,
+            spool=Spool(self._layout.spool),
+            intake=instances,
+            clock=utc_now,
+            on_commitment_report=on_report if asks else None,
+            witness=self._audit,
+        )
 
     def _write_facts(self, database: Database, inference: InferenceFacts) -> None:
         models = ", ".join(f"{model.name} {model.version}" for model in inference.models)
@@ -221,7 +329,22 @@ class Node:
         for loop in self._loops:
             loop.wake()
 
-    def _stop_loops(self) -> None:
+    def _stop(
+        self, scp: RunningScp, analysis: Sequence[AnalysisWorker], delivery: DeliveryWorker
+    ) -> None:
+        """Take nothing new, let finish what soon ends, park the rest; within 30 seconds."""
+        began = time.monotonic()
+        self._notify("STOPPING=1")
+        _LOG.info("stopping")
+        delivery.park()
         for loop in self._loops:
-            if not loop.stop(_STOP_SECONDS):
-                _LOG.warning("a loop is still busy; what it does is taken up at the next start")
+            loop.ask_to_stop()
+        scp.stop()
+        self._join_loops(began + _FINISH_SECONDS)
+        for worker in analysis:
+            worker.park()
+        if not self._join_loops(began + _PARK_SECONDS):
+            _LOG.warning("a loop is still busy; what it does is taken up at the next start")
+
+    def _join_loops(self, end: float) -> bool:
+        return not [loop for loop in self._loops if not loop.join(end - time.monotonic())]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from chestct.results import ResultObject
 from dicom_out.sender import Destination, Outcome, OutcomeKind
+
+_Answer = TypeVar("_Answer")
 
 
 class ManualClock:
@@ -48,14 +49,15 @@ class FakeSender:
         return [planned.pop(0) if planned else delivered] * len(objects)
 
 
-class InlineExecutor(Executor):
-    """Runs each call at once in the calling thread."""
+class InlineWorker:
+    """A :class:`rales.process.Worker` that runs each call at once in the calling thread."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Return a future that is already done."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - a future carries whatever was raised
-            future.set_exception(error)
-        return future
+    def call(self, function: Callable[..., _Answer], /, *arguments: Any) -> _Answer:
+        """Return what the function returns."""
+        return function(*arguments)
+
+    def stop(self) -> None:
+        """Have nothing to end."""
+
+    def close(self) -> None:
+        """Have nothing to give back."""

@@ -1,25 +1,30 @@
 """Takes ready jobs one by one through the analysis, in a process of its own.
 
-The receiving process never computes. The analysis runs behind the standard library's
-``concurrent.futures.Executor``: a spawned process that keeps the models loaded. When
-native code takes that process down, the job loses one attempt and the node goes on.
+The receiving process never computes. The analysis runs in a spawned process that keeps
+the models loaded (:mod:`rales.process`). When it dies, hangs or runs out of memory, the job
+loses one attempt, waits behind the others, and in the end is set aside: the node goes on.
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from chestct.errors import PermanentError, RetryableError, SeriesRejected
+from chestct.errors import (
+    AnalysisCrashed,
+    AnalysisHung,
+    AnalysisStopped,
+    PermanentError,
+    RetryableError,
+    SeriesRejected,
+)
 from chestct.series import Series
 from chestct.states import JobState
 from rales.pipeline import AnalysisRequest, AnalysisSettings, InferenceFacts, run, warm_up
+from rales.process import Worker
 from rales.results import AnalysisReport, sr_reference
 from rales.store import InstanceStore, JobStore
 from rales.store.jobs import Job, StateConflict
@@ -29,12 +34,12 @@ _LOG = logging.getLogger(__name__)
 _FIRST_RETRY = timedelta(seconds=10)
 
 
-def process_pool() -> Executor:
-    """Return a pool of one spawned process, which loads the models with its first call.
-
-    Spawned, not forked: a fork of a process with network threads is not safe.
-    """
-    return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+_REASONS: dict[type[Exception], str] = {
+    AnalysisCrashed: "analysis-crashed",
+    AnalysisHung: "analysis-hung",
+    MemoryError: "out-of-memory",
+}
+"""What people see beside a series that was set aside; other errors go by their own name."""
 
 
 class AnalysisWorker:
@@ -43,22 +48,25 @@ class AnalysisWorker:
     def __init__(
         self,
         *,
+        name: str = "analysis",
+        on_alive: Callable[[], object] = lambda: None,
         jobs: JobStore,
         instances: InstanceStore,
         settings: AnalysisSettings,
         results_dir: Path,
         attempts: int,
-        executor: Callable[[], Executor] = process_pool,
+        process: Worker,
         clock: Callable[[], datetime],
         on_composed: Callable[[], None],
     ) -> None:
+        self.name = name
+        self.on_alive = on_alive
         self._jobs = jobs
         self._instances = instances
         self._settings = settings
         self._results_dir = results_dir
         self._attempts = attempts
-        self._make_executor = executor
-        self._executor = executor()
+        self._process = process
         self._clock = clock
         self._on_composed = on_composed
         self._unrecorded: Callable[[], None] | None = None
@@ -68,12 +76,17 @@ class AnalysisWorker:
 
         Raises:
             ModelError: The models cannot be used.
+            AnalysisCrashed: The process died over it.
         """
-        return self._executor.submit(warm_up, self._settings).result()
+        return self._process.call(warm_up, self._settings)
+
+    def park(self) -> None:
+        """End the analysis under way, from another thread; the job waits for the next start."""
+        self._process.stop()
 
     def close(self) -> None:
-        """End the analysis process after its present series."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """End the analysis process."""
+        self._process.close()
 
     def step(self, now: datetime) -> datetime | None:
         """Analyse the next ready job; return at once when there is none.
@@ -103,16 +116,15 @@ class AnalysisWorker:
         except SeriesRejected as rejection:
             reason = str(rejection.reason)
             return partial(self._end, job, JobState.REJECTED, reason, str(rejection))
-        except BrokenProcessPool:
-            self._executor = self._make_executor()
-            message = "the analysis process died"
-            return partial(self._fail_or_retry, job, "analysis-crashed", message)
+        except AnalysisStopped:
+            return partial(self._put_back, job)
         except PermanentError as error:
             return partial(self._end, job, JobState.FAILED, type(error).__name__, str(error))
         except Exception as error:  # noqa: BLE001 - an unforeseen error costs an attempt, no more
             if not isinstance(error, RetryableError | OSError | MemoryError):
                 _LOG.exception("job %d: the analysis raised", job.id)
-            return partial(self._fail_or_retry, job, type(error).__name__, str(error))
+            reason = _REASONS.get(type(error), type(error).__name__)
+            return partial(self._fail_or_retry, job, reason, str(error) or reason)
         return partial(self._compose, job, report)
 
     def _supersede(self, job: Job) -> None:
@@ -128,7 +140,7 @@ class AnalysisWorker:
             predecessor=sr_reference(predecessor) if predecessor else None,
             created=self._clock(),
         )
-        return self._executor.submit(run, request).result()
+        return self._process.call(run, request)
 
     def _compose(self, job: Job, report: AnalysisReport) -> None:
         total = report.findings.total
@@ -151,6 +163,9 @@ class AnalysisWorker:
             report.provider,
         )
         self._on_composed()
+
+    def _put_back(self, job: Job) -> None:
+        self._jobs.put_back(job, at=self._clock(), message="the node stops: waits for its start")
 
     def _fail_or_retry(self, job: Job, reason: str, message: str) -> None:
         if job.attempts >= self._attempts:

@@ -35,6 +35,7 @@ from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
 VERIFICATION = UID("1.2.840.10008.1.1")
+STORAGE_COMMITMENT = UID("1.2.840.10008.1.20.1")
 
 STORAGE_SOP_CLASSES = (
     CTImageStorage,
@@ -67,6 +68,18 @@ def supported_contexts() -> list[PresentationContext]:
     verification = build_context(VERIFICATION, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     storage = [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in STORAGE_SOP_CLASSES]
     return [verification, *storage]
+
+
+def commitment_context() -> PresentationContext:
+    """Return the context in which a PACS reports commitments (PS3.4 section J.3.3).
+
+    The PACS opens that association and is still the SCP of the class: it proposes the SCP
+    role for itself (PS3.7 section D.3.3.4). One that proposes no role is taken as well.
+    """
+    context = build_context(STORAGE_COMMITMENT, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    context.scu_role = False
+    context.scp_role = True
+    return context
 
 
 def not_taken(

@@ -7,6 +7,7 @@ connections as associations, and leaves a C-STORE without identifiers unanswered
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import time
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class GuardedReceive:
         self._maximum = max(limits.maximum_pdu + 6, _CONTROL_PDU)
         self._limits = limits
         self._unexplained = False
+        self.last_read = time.monotonic()
 
     def __call__(self, count: int) -> bytearray:
         """Return ``count`` bytes, or fewer when the peer closed the connection.
@@ -122,6 +124,7 @@ class GuardedReceive:
             if read == 0:
                 break
             got += read
+            self.last_read = time.monotonic()
             self._unexplained = True
             _acknowledge_now(self._connection)
         self._connection.settimeout(None)
@@ -184,6 +187,14 @@ def on_connection_close(event: Event) -> None:
 def silent_connections(server: Any) -> list[Association]:
     """Return the connections to ``server`` without an association, oldest first."""
     return [one for one in server.active_associations if is_silent(one)]
+
+
+def quiet_seconds(association: Association) -> float:
+    """Return for how long the peer of an association has sent nothing."""
+    receive = getattr(association.dul.socket, "recv", None)
+    if not isinstance(receive, GuardedReceive):
+        return math.inf
+    return time.monotonic() - receive.last_read
 
 
 def hang_up(association: Association) -> None:

@@ -24,7 +24,7 @@ from chestct.uids import Uid
 from scp import headers
 from scp.contexts import STORAGE_SOP_CLASSES, not_taken
 from scp.guard import EMPTY_UID
-from scp.ports import AssociationEnd, Intake, Recorded
+from scp.ports import AssociationEnd, Intake, Peer, Recorded, Transfer, Witness
 from scp.spool import Spool
 from scp.status import StoreStatus, answer
 
@@ -42,6 +42,7 @@ class _Tally:
     started: float = field(default_factory=time.monotonic)
     series: set[Uid] = field(default_factory=set)
     interrupted: set[Uid] = field(default_factory=set)
+    transfers: dict[tuple[Uid, str, Recorded], Transfer] = field(default_factory=dict)
     stored: int = 0
     refused: int = 0
     size: int = 0
@@ -50,10 +51,18 @@ class _Tally:
 class Handlers:
     """The handlers of the receiver; called from the threads of the associations."""
 
-    def __init__(self, *, spool: Spool, intake: Intake, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        intake: Intake,
+        clock: Callable[[], datetime],
+        witness: Witness | None = None,
+    ) -> None:
         self._spool = spool
         self._intake = intake
         self._clock = clock
+        self._witness = witness
         self._tallies: dict[Association, _Tally] = {}
         self._lock = Lock()
 
@@ -127,13 +136,29 @@ class Handlers:
             slice_position=header.slice_position,
             expected_instances=header.expected_instances,
         )
-        if self._intake.record(instance) is Recorded.REPLACED:
+        recorded = self._intake.record(instance)
+        self._witness_stored(event.assoc, tally, instance, recorded)
+        if recorded is Recorded.REPLACED:
             _LOG.warning(
                 "%s sent other content under SOP Instance UID %s; both are kept, the new counts",
                 _peer(event.assoc),
                 instance.sop_instance_uid,
             )
         return instance
+
+    def _witness_stored(
+        self, association: Association, tally: _Tally, instance: ReceivedInstance, kind: Recorded
+    ) -> None:
+        if self._witness is None:
+            return
+        key = (instance.study_uid, instance.patient_key, kind)
+        transfer = tally.transfers.get(key)
+        if transfer is None:
+            transfer = Transfer(study_uid=key[0], recorded=kind, sample=instance.path)
+            tally.transfers[key] = transfer
+        transfer.instances[instance.sop_class_uid] += 1
+        if transfer.instances.total() == 1:
+            self._witness.transfer_began(peer_of(association), transfer)
 
     def on_acse(self, event: Event) -> None:
         """Note the end of an association by a release request (EVT_ACSE_RECV).
@@ -168,6 +193,9 @@ class Handlers:
         )
         for end, series in ended.items():
             self._tell(association, series, end)
+        if self._witness is not None:
+            for transfer in tally.transfers.values():
+                self._witness.transfer_ended(peer_of(association), transfer, how)
 
     def _ended_series(
         self, tally: _Tally, how: AssociationEnd
@@ -219,6 +247,11 @@ def _calling_ae(association: Association) -> str:
     """Return the calling AE title; it comes from outside, so only what prints."""
     title = str(association.requestor.ae_title)
     return "".join(character for character in title if character.isprintable())[:16].strip()
+
+
+def peer_of(association: Association) -> Peer:
+    """Return who asked for an association."""
+    return Peer(ae_title=_calling_ae(association), address=str(association.requestor.address))
 
 
 def _peer(association: Association) -> str:

@@ -12,27 +12,38 @@ from types import TracebackType
 from typing import Any, Self
 
 from pynetdicom import evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 
-from scp.contexts import supported_contexts
+from scp.contexts import commitment_context, supported_contexts
 from scp.guard import (
     CountingEntity,
     Limits,
     hang_up,
+    is_silent,
     on_connection_close,
     on_connection_open,
     on_message,
+    quiet_seconds,
     silent_connections,
 )
 from scp.handlers import Handlers
-from scp.ports import Intake
+from scp.ports import Intake, Peer, Witness
 from scp.spool import Spool
 
 _LOG = logging.getLogger(__name__)
 
 _ACSE_SECONDS = 10.0
 """A connection that has not asked for an association by then is closed."""
-_DRAIN_SECONDS = 20.0
+_DRAIN_SECONDS = 12.0
+"""How long a sender in the middle of its images may go on when the node stops."""
+_IDLE_SECONDS = 1.0
+"""An association that brought nothing for so long is not waited for."""
+_LOOK_SECONDS = 0.05
+_GOODBYE_SECONDS = 1.0
+"""How long a peer that was sent an A-ABORT may take to close the connection."""
+_REJECTED_PERMANENT = 0x01
+"""Result of an A-ASSOCIATE-RJ (PS3.8 table 9-21): for who asks, not for how busy we are."""
 _BACKLOG = 128
 """Connections that may wait to be accepted; socketserver's 5 makes a burst retry for 1 s."""
 
@@ -63,6 +74,7 @@ class RunningScp:
     def __init__(self, ae: CountingEntity, server: Any) -> None:
         self._ae = ae
         self._server = server
+        self._stopped = False
 
     @property
     def port(self) -> int:
@@ -70,14 +82,31 @@ class RunningScp:
         return int(self._server.socket.getsockname()[1])
 
     def stop(self) -> None:
-        """Take no new association, let open ones end for a while, then abort them."""
+        """Take no new association; let senders finish for a while, and abort who is idle."""
+        if self._stopped:
+            return
+        self._stopped = True
         BaseServer.shutdown(self._server)
         self._server.server_close()
         for silent in silent_connections(self._server):
             hang_up(silent)
         deadline = time.monotonic() + _DRAIN_SECONDS
-        for association in self._server.active_associations:
-            association.join(max(0.0, deadline - time.monotonic()))
+        aborted: dict[Association, float] = {}
+        while still_open := self._server.active_associations:
+            now = time.monotonic()
+            for association in still_open:
+                if is_silent(association):
+                    hang_up(association)
+                elif association in aborted:
+                    if now - aborted[association] > _GOODBYE_SECONDS:
+                        hang_up(association)
+                elif now > deadline or quiet_seconds(association) > _IDLE_SECONDS:
+                    association.abort(block=False)
+                    aborted[association] = now
+            if now > deadline + 2 * _GOODBYE_SECONDS:
+                _LOG.warning("%d associations did not end", len(still_open))
+                return
+            time.sleep(_LOOK_SECONDS)
         self._ae.shutdown()
 
     def __enter__(self) -> Self:
@@ -93,9 +122,18 @@ class RunningScp:
 
 
 def start(
-    settings: ScpSettings, *, spool: Spool, intake: Intake, clock: Callable[[], datetime]
+    settings: ScpSettings,
+    *,
+    spool: Spool,
+    intake: Intake,
+    clock: Callable[[], datetime],
+    on_commitment_report: Callable[[Event], tuple[int, None]] | None = None,
+    witness: Witness | None = None,
 ) -> RunningScp:
     """Listen in threads of its own and return at once.
+
+    With ``on_commitment_report``, the handler of EVT_N_EVENT_REPORT, a PACS may open
+    associations to report storage commitments.
 
     A wrong called AE title and an unknown calling one are rejected (A-ASSOCIATE-RJ, PS3.8
     section 9.3.4).
@@ -105,6 +143,10 @@ def start(
     """
     ae = CountingEntity(ae_title=settings.ae_title)
     ae.supported_contexts = supported_contexts()
+    reports: list[Any] = []
+    if on_commitment_report is not None:
+        ae.supported_contexts = [*ae.supported_contexts, commitment_context()]
+        reports = [(evt.EVT_N_EVENT_REPORT, on_commitment_report)]
     ae.require_called_aet = True
     ae.require_calling_aet = sorted(settings.allowed_calling_ae)
     ae.maximum_pdu_size = settings.maximum_pdu_size
@@ -112,7 +154,7 @@ def start(
     ae.acse_timeout = _ACSE_SECONDS
     ae.dimse_timeout = settings.network_timeout
     ae.network_timeout = settings.network_timeout
-    handlers = Handlers(spool=spool, intake=intake, clock=clock)
+    handlers = Handlers(spool=spool, intake=intake, clock=clock, witness=witness)
     limits = Limits(
         maximum_pdu=settings.maximum_pdu_size,
         request_seconds=_ACSE_SECONDS,
@@ -131,14 +173,15 @@ def start(
             (evt.EVT_ACSE_RECV, handlers.on_acse),
             (evt.EVT_ABORTED, handlers.on_aborted),
             (evt.EVT_CONN_CLOSE, handlers.on_aborted),
-            (evt.EVT_REJECTED, _log_rejection),
+            (evt.EVT_REJECTED, _on_rejected, [witness]),
+            *reports,
         ],
     )
     server.socket.listen(_BACKLOG)
     return RunningScp(ae, server)
 
 
-def _log_rejection(event: Event) -> None:
+def _on_rejected(event: Event, witness: Witness | None) -> None:
     """Say who was rejected and why (EVT_REJECTED)."""
     association = event.assoc
     asked: Any = association.requestor.primitive
@@ -152,6 +195,9 @@ def _log_rejection(event: Event) -> None:
         called,
         reason,
     )
+    if witness is not None and answered is not None and answered.result == _REJECTED_PERMANENT:
+        peer = Peer(ae_title=calling, address=str(association.requestor.address))
+        witness.rejected(peer, f"{calling} asking for {called} was rejected: {reason}")
 
 
 def _printable(title: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -31,6 +32,7 @@ def serve(config_path: Path, log_level: str) -> None:
     from rales.node import Node  # noqa: PLC0415 - a second of imports that --help need not wait for
 
     settings = config.load(config_path)
+    os.umask(0o077)  # what is received and made holds patient data
     logs.configure(log_level)
     refuse_shadowed_packages()
     done = threading.Event()

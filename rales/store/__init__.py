@@ -5,9 +5,18 @@ that two processes (the node and ``rales retry``) cannot both win, and so that t
 are the audit trail.
 """
 
+from rales.store.commitments import CommitmentStore
 from rales.store.database import Database
 from rales.store.deliveries import Delivery, DeliveryStore
 from rales.store.instances import InstanceStore
 from rales.store.jobs import Job, JobStore
 
-__all__ = ["Database", "Delivery", "DeliveryStore", "InstanceStore", "Job", "JobStore"]
+__all__ = [
+    "CommitmentStore",
+    "Database",
+    "Delivery",
+    "DeliveryStore",
+    "InstanceStore",
+    "Job",
+    "JobStore",
+]

@@ -28,6 +28,8 @@ class Delivery:
     settled_at: datetime | None
     status: int | None
     message: str
+    transaction_uid: Uid | None
+    """While STORED: the storage commitment request that is waited for."""
 
 
 class DeliveryStore:
@@ -75,26 +77,50 @@ class DeliveryStore:
         rows = self._database.rows(
             "SELECT * FROM deliveries WHERE job_id = ? ORDER BY rowid", (job_id,)
         )
-        return [_delivery(row) for row in rows]
+        return [delivery_of(row) for row in rows]
 
-    def due(self, *, at: datetime) -> list[Delivery]:
-        """Return the pending deliveries whose time has come."""
+    def due(self, *, at: datetime, destination: str | None = None) -> list[Delivery]:
+        """Return the pending deliveries whose time has come, everywhere or at one place."""
         rows = self._database.rows(
             "SELECT deliveries.* FROM deliveries JOIN jobs ON jobs.id = job_id"
             " WHERE deliveries.state = ? AND deliveries.due_at <= ? AND jobs.state = ?"
-            " ORDER BY deliveries.rowid",
-            (DeliveryState.PENDING, to_text(at), JobState.DELIVERING),
+            " AND destination = coalesce(?, destination) ORDER BY deliveries.rowid",
+            (DeliveryState.PENDING, to_text(at), JobState.DELIVERING, destination),
         )
-        return [_delivery(row) for row in rows]
+        return [delivery_of(row) for row in rows]
 
-    def next_due(self) -> datetime | None:
-        """Return when the next pending delivery is due."""
+    def next_due(self, *, destination: str | None = None) -> datetime | None:
+        """Return when the next pending delivery is due, everywhere or at one place."""
         row = self._database.rows(
             "SELECT min(deliveries.due_at) FROM deliveries JOIN jobs ON jobs.id = job_id"
-            " WHERE deliveries.state = ? AND jobs.state = ?",
-            (DeliveryState.PENDING, JobState.DELIVERING),
+            " WHERE deliveries.state = ? AND jobs.state = ?"
+            " AND destination = coalesce(?, destination)",
+            (DeliveryState.PENDING, JobState.DELIVERING, destination),
         )[0]
         return from_text(row[0]) if row[0] else None
+
+    def may_send(self, group: Sequence[Delivery], *, at: datetime) -> bool:
+        """Note that ``group``, of one job and destination, goes out now; False: it must not.
+
+        It must not when a newer revision has begun of which nothing says that it follows this
+        one: the destination would be left with two results. What was never sent is withdrawn
+        then. Whatever may be at the destination already is completed, and the newer
+        revision names it as its predecessor.
+        """
+        now, first = to_text(at), group[0]
+        with self._database.transaction() as tx:
+            if _withdraw(tx, now, job_id=first.job_id, destination=first.destination):
+                return False
+            tx.executemany(
+                "UPDATE deliveries SET sent = 1 WHERE job_id = ? AND role = ? AND destination = ?",
+                [(one.job_id, one.role, one.destination) for one in group],
+            )
+        return True
+
+    def withdraw_superseded(self, *, at: datetime) -> int:
+        """Withdraw whatever :meth:`may_send` would; return how many objects."""
+        with self._database.transaction() as tx:
+            return _withdraw(tx, to_text(at))
 
     def settle(
         self,
@@ -123,16 +149,16 @@ class DeliveryStore:
                 ),
             )
 
-    def postpone(
-        self, delivery: Delivery, *, due_at: datetime, status: int | None, message: str
-    ) -> None:
-        """Record a failed attempt that will be repeated."""
+    def stored(self, delivery: Delivery, *, status: int | None, message: str, at: datetime) -> None:
+        """Record that the destination took an object and is to commit to it now."""
         with self._database.transaction() as tx:
             tx.execute(
-                "UPDATE deliveries SET attempts = attempts + 1, due_at = ?, status = ?, message = ?"
+                "UPDATE deliveries SET state = ?, attempts = attempts + 1, due_at = ?,"
+                " transaction_uid = NULL, status = ?, message = ?"
                 " WHERE job_id = ? AND role = ? AND destination = ? AND state = ?",
                 (
-                    to_text(due_at),
+                    DeliveryState.STORED,
+                    to_text(at),
                     status,
                     message,
                     delivery.job_id,
@@ -142,28 +168,89 @@ class DeliveryStore:
                 ),
             )
 
+    def postpone(
+        self,
+        delivery: Delivery,
+        *,
+        due_at: datetime,
+        status: int | None,
+        message: str,
+        may_be_there: bool = True,
+    ) -> None:
+        """Record a failed attempt that will be repeated.
+
+        ``may_be_there`` is False when it is known that the object was not stored.
+        """
+        with self._database.transaction() as tx:
+            tx.execute(
+                "UPDATE deliveries SET attempts = attempts + 1, due_at = ?, status = ?,"
+                " message = ?, sent = ?"
+                " WHERE job_id = ? AND role = ? AND destination = ? AND state = ?",
+                (
+                    to_text(due_at),
+                    status,
+                    message,
+                    int(may_be_there),
+                    delivery.job_id,
+                    delivery.role,
+                    delivery.destination,
+                    DeliveryState.PENDING,
+                ),
+            )
+
     def finish_jobs(self, *, at: datetime) -> list[int]:
-        """Close every delivering job of which nothing is pending; return their numbers."""
+        """Close every delivering job of which nothing is open; return their numbers."""
         now = to_text(at)
         with self._database.transaction() as tx:
             rows = tx.execute(
                 "SELECT id, (SELECT count(*) FROM deliveries WHERE job_id = jobs.id"
                 " AND state = ?) AS refused FROM jobs WHERE state = ? AND NOT EXISTS"
-                " (SELECT 1 FROM deliveries WHERE job_id = jobs.id AND state = ?)",
-                (DeliveryState.REFUSED, JobState.DELIVERING, DeliveryState.PENDING),
+                " (SELECT 1 FROM deliveries WHERE job_id = jobs.id AND state IN (?, ?))",
+                (
+                    DeliveryState.REFUSED,
+                    JobState.DELIVERING,
+                    DeliveryState.PENDING,
+                    DeliveryState.STORED,
+                ),
             ).fetchall()
             for row in rows:
                 _finish(tx, row["id"], row["refused"], now)
         return [row["id"] for row in rows]
 
 
+def _withdraw(
+    tx: sqlite3.Connection, at: str, *, job_id: int | None = None, destination: str | None = None
+) -> int:
+    """Withdraw pending objects of superseded jobs where nothing of the job may be yet."""
+    return tx.execute(
+        "UPDATE deliveries SET state = ?, settled_at = ?, message = 'a newer revision took over'"
+        " WHERE state = ? AND job_id = coalesce(?, job_id)"
+        " AND destination = coalesce(?, destination)"
+        " AND EXISTS (SELECT 1 FROM jobs AS mine JOIN jobs AS newer"
+        "  ON newer.series_uid = mine.series_uid AND newer.revision > mine.revision"
+        "  WHERE mine.id = deliveries.job_id AND mine.state = ?)"
+        " AND NOT EXISTS (SELECT 1 FROM deliveries AS other"
+        "  WHERE other.job_id = deliveries.job_id AND other.destination = deliveries.destination"
+        "  AND (other.sent = 1 OR other.state IN (?, ?)))",
+        (
+            DeliveryState.WITHDRAWN,
+            at,
+            DeliveryState.PENDING,
+            job_id,
+            destination,
+            JobState.DELIVERING,
+            DeliveryState.STORED,
+            DeliveryState.DELIVERED,
+        ),
+    ).rowcount
+
+
 def _finish(tx: sqlite3.Connection, job_id: int, refused: int, at: str) -> None:
-    """Close one job: DONE when everything was taken, FAILED when something was refused."""
+    """Close one job: DONE when everything was taken, FAILED when something was refused.
+
+    SUPERSEDED when a newer revision took over before anything was sent.
+    """
     if refused:
-        worst = tx.execute(
-            "SELECT destination, role, message FROM deliveries WHERE job_id = ? AND state = ?",
-            (job_id, DeliveryState.REFUSED),
-        ).fetchone()
         change_state(
             tx,
             job_id,
@@ -171,15 +258,34 @@ def _finish(tx: sqlite3.Connection, job_id: int, refused: int, at: str) -> None:
             JobState.FAILED,
             at=at,
             reason="delivery-refused",
-            message=f"{worst['destination']} refused the {worst['role']}: {worst['message']}",
+            message=_refusals(tx, job_id),
         )
         return
-    planned = tx.execute("SELECT 1 FROM deliveries WHERE job_id = ? LIMIT 1", (job_id,)).fetchone()
-    message = "everything delivered" if planned else "no destination is configured"
-    change_state(tx, job_id, JobState.DELIVERING, JobState.DONE, at=at, message=message)
+    states = {
+        row["state"]
+        for row in tx.execute("SELECT DISTINCT state FROM deliveries WHERE job_id = ?", (job_id,))
+    }
+    after, message = JobState.DONE, "everything delivered"
+    if not states:
+        message = "no destination is configured"
+    elif states == {DeliveryState.WITHDRAWN}:
+        after, message = JobState.SUPERSEDED, "a newer revision took over before anything was sent"
+    elif DeliveryState.WITHDRAWN in states:
+        message = "delivered, but for what a newer revision took over"
+    change_state(tx, job_id, JobState.DELIVERING, after, at=at, message=message)
 
 
-def _delivery(row: sqlite3.Row) -> Delivery:
+def _refusals(tx: sqlite3.Connection, job_id: int) -> str:
+    rows = tx.execute(
+        "SELECT destination, role, message FROM deliveries WHERE job_id = ? AND state = ?"
+        " ORDER BY rowid",
+        (job_id, DeliveryState.REFUSED),
+    ).fetchall()
+    return "; ".join(f"{row[0]} refused the {row[1]}: {row[2]}" for row in rows)
+
+
+def delivery_of(row: sqlite3.Row) -> Delivery:
+    """Return one row of ``deliveries`` as a record."""
     return Delivery(
         job_id=row["job_id"],
         role=row["role"],
@@ -192,4 +298,5 @@ def _delivery(row: sqlite3.Row) -> Delivery:
         settled_at=from_text(row["settled_at"]) if row["settled_at"] else None,
         status=row["status"],
         message=row["message"],
+        transaction_uid=Uid(row["transaction_uid"]) if row["transaction_uid"] else None,
     )

@@ -179,12 +179,16 @@ class JobStore:
             )
 
     def claim(self, *, at: datetime) -> Job | None:
-        """Take the oldest job that is ready and due into ANALYSING, and count the attempt."""
+        """Take the job that has been ready and due longest into ANALYSING; count the attempt.
+
+        One that is tried again stands behind all that were ready before it fell due: no
+        series delays the others by more than one attempt at a time.
+        """
         now = to_text(at)
         with self._database.transaction() as tx:
             row = tx.execute(
                 "SELECT id, attempts FROM jobs WHERE state = ? AND (due_at IS NULL OR due_at <= ?)"
-                " ORDER BY id LIMIT 1",
+                " ORDER BY coalesce(due_at, since), id LIMIT 1",
                 (JobState.READY, now),
             ).fetchone()
             if row is None:
@@ -209,6 +213,14 @@ class JobStore:
             )
             tx.execute("UPDATE jobs SET due_at = ? WHERE id = ?", (to_text(due_at), job.id))
 
+    def put_back(self, job: Job, *, at: datetime, message: str) -> None:
+        """Put an analysing job back to READY as if it had not been claimed."""
+        with self._database.transaction() as tx:
+            change_state(
+                tx, job.id, JobState.ANALYSING, JobState.READY, at=to_text(at), message=message
+            )
+            tx.execute("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", (job.id,))
+
     def composed(
         self, job: Job, *, key: str, result: Mapping[str, Any], at: datetime, message: str
     ) -> None:
@@ -230,10 +242,11 @@ class JobStore:
         return from_text(row[0]) if row[0] else None
 
     def predecessor(self, job: Job) -> Job | None:
-        """Return the newest earlier revision of which something was delivered."""
+        """Return the newest earlier revision of which something is, or may be, somewhere."""
         rows = self._database.rows(
             "SELECT * FROM jobs WHERE series_uid = ? AND revision < ? AND EXISTS"
-            " (SELECT 1 FROM deliveries WHERE job_id = jobs.id AND state = 'delivered')"
+            " (SELECT 1 FROM deliveries WHERE job_id = jobs.id"
+            " AND (sent = 1 OR state IN ('delivered', 'stored')))"
             " ORDER BY revision DESC LIMIT 1",
             (job.series_uid, job.revision),
         )
@@ -247,20 +260,23 @@ class JobStore:
         )
         return bool(rows)
 
-    def recover(self, *, attempts: int, at: datetime) -> int:
+    def recover(self, *, interruptions: int, at: datetime) -> int:
         """Bring jobs that a stop interrupted back to where they can go on; return how many.
 
-        An interrupted analysis has cost one attempt: a series that takes the whole machine
-        down must not do so for ever. A series that was being received stays as it is: its
-        association was cut off by the stop, not released, and its sender will try again.
+        A kill or a power cut is seldom the fault of the series that was in hand, so it does
+        not cost one of its attempts. But a series that takes the whole machine down must not
+        do so for ever: ``interruptions`` of them end it. A series that was being received
+        stays as it is: its association was cut off by the stop, not released, and its sender
+        will try again.
         """
         now = to_text(at)
         with self._database.transaction() as tx:
             rows = tx.execute(
-                "SELECT id, attempts FROM jobs WHERE state = ?", (JobState.ANALYSING,)
+                "SELECT id, interruptions FROM jobs WHERE state = ?", (JobState.ANALYSING,)
             ).fetchall()
             for row in rows:
-                spent = row["attempts"] >= attempts
+                number = row["interruptions"] + 1
+                spent = number >= interruptions
                 change_state(
                     tx,
                     row["id"],
@@ -268,7 +284,11 @@ class JobStore:
                     JobState.FAILED if spent else JobState.READY,
                     at=now,
                     reason="interrupted" if spent else "",
-                    message=f"the node stopped during attempt {row['attempts']}",
+                    message=f"the node was killed during its analysis ({number} times)",
+                )
+                tx.execute(
+                    "UPDATE jobs SET interruptions = ?, attempts = attempts - 1 WHERE id = ?",
+                    (number, row["id"]),
                 )
         return len(rows)
 
@@ -287,7 +307,7 @@ class JobStore:
         after = JobState.DELIVERING if job.result else JobState.READY
         with self._database.transaction() as tx:
             change_state(tx, job.id, job.state, after, at=to_text(at), message="retried by hand")
-            tx.execute("UPDATE jobs SET attempts = 0 WHERE id = ?", (job.id,))
+            tx.execute("UPDATE jobs SET attempts = 0, interruptions = 0 WHERE id = ?", (job.id,))
             tx.execute(
                 "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = ?, created_at = ?,"
                 " settled_at = NULL WHERE job_id = ? AND (state = 'refused' OR ? = 'done')",

@@ -107,15 +107,20 @@ def test_every_status_has_an_outcome_and_only_success_and_warnings_count_as_stor
     assert (outcome_of(status).kind is OutcomeKind.DELIVERED) == stored
 
 
-def test_the_error_comment_is_passed_on(start_scp: Start, make_object: MakeObject) -> None:
+def test_the_error_comment_which_may_name_the_patient_is_told_at_debug_only(
+    start_scp: Start, make_object: MakeObject, caplog: pytest.LogCaptureFixture
+) -> None:
     def store(_: Any) -> Dataset:
         response = Dataset()
         response.Status = 0xA700
-        response.ErrorComment = "disk full"
+        response.ErrorComment = "Doe^Jane is unknown"
         return response
 
+    caplog.set_level(logging.DEBUG, "dicom_out")
     (outcome,) = deliver([make_object()], start_scp(store))
-    assert "disk full" in outcome.message
+    assert "Doe" not in outcome.message
+    told = {record.levelno for record in caplog.records if "Doe" in record.getMessage()}
+    assert told == {logging.DEBUG}
 
 
 def test_one_refused_object_does_not_stop_the_next(

@@ -1,4 +1,5 @@
 import logging
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,7 +48,11 @@ def _logging_as_it_was() -> Iterator[None]:
     """Undo what a command of the command line does to the logging of its process."""
     loggers = [logging.getLogger(name) for name in ("", "pynetdicom", "pydicom")]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    shown = os.environ.get("PYTHONWARNINGS")
     yield
+    os.environ.pop("PYTHONWARNINGS", None)
+    if shown is not None:
+        os.environ["PYTHONWARNINGS"] = shown
     for logger, level, handlers in before:
         logger.setLevel(level)
         logger.handlers[:] = handlers

@@ -163,9 +163,9 @@ def test_a_restart_takes_an_interrupted_analysis_up_until_its_attempts_are_spent
     instances.record(make_instance())
     _ready(jobs, instances)
     jobs.claim(at=NOON)
-    assert jobs.recover(attempts=2, at=NOON) == 1
+    assert jobs.recover(interruptions=2, at=NOON) == 1
     assert jobs.claim(at=NOON) is not None
-    jobs.recover(attempts=2, at=NOON)
+    jobs.recover(interruptions=2, at=NOON)
     (job,) = jobs.all()
     assert (job.state, job.reason) == (JobState.FAILED, "interrupted")
     assert jobs.retry(job, at=NOON) is JobState.READY
@@ -180,7 +180,7 @@ def test_half_a_series_after_an_abort_or_a_restart_does_not_count_as_released(
     for number in (1, 2, 3):
         instances.record(make_instance(number))
     if how is None:
-        jobs.recover(attempts=3, at=NOON)
+        jobs.recover(interruptions=3, at=NOON)
     else:
         instances.association_ended(frozenset({Uid("1.2.3")}), "CT1", how, NOON)
     restarted = NOON + timedelta(seconds=100)

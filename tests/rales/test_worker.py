@@ -1,12 +1,10 @@
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from chestct.errors import OutOfResources, RejectReason, SeriesRejected
+from chestct.errors import AnalysisHung, OutOfResources, RejectReason, SeriesRejected
 from chestct.findings import Method
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
@@ -16,8 +14,8 @@ from rales.inputs import scan
 from rales.pipeline import AnalysisRequest, AnalysisSettings
 from rales.results import AnalysisReport, load_objects
 from rales.store import Database, InstanceStore, Job, JobStore
-from rales.testing import InlineExecutor, ManualClock
-from rales.worker import AnalysisWorker, process_pool
+from rales.testing import InlineWorker, ManualClock
+from rales.worker import AnalysisWorker
 
 from .conftest import NOON
 
@@ -57,14 +55,14 @@ class Rig:
         )
         return self.jobs.get(job.id)
 
-    def worker(self, executor: Callable[[], Executor] = InlineExecutor) -> AnalysisWorker:
+    def worker(self) -> AnalysisWorker:
         return AnalysisWorker(
             jobs=self.jobs,
             instances=self.instances,
             settings=_SETTINGS,
             results_dir=self.folder / "results",
             attempts=2,
-            executor=executor,
+            process=InlineWorker(),
             clock=self.clock,
             on_composed=self._wake,
         )
@@ -83,18 +81,6 @@ def _raise(error: Exception) -> Callable[[AnalysisRequest], AnalysisReport]:
         raise error
 
     return run
-
-
-def _die(request: AnalysisRequest) -> AnalysisReport:
-    os._exit(9)
-
-
-@pytest.fixture
-def pool() -> Iterator[list[Executor]]:
-    made: list[Executor] = []
-    yield made
-    for executor in made:
-        executor.shutdown()
 
 
 def test_a_ready_series_becomes_results(rig: Rig, small_series: Path) -> None:
@@ -126,9 +112,17 @@ def test_a_rejection_ends_with_its_reason(
     assert "at 3.0, 6.0 mm" in ended.message
 
 
-@pytest.mark.parametrize("error", [OutOfResources("disk full"), MemoryError(), KeyError("odd")])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OutOfResources("disk full"), "OutOfResources"),
+        (MemoryError(), "out-of-memory"),
+        (AnalysisHung("no answer"), "analysis-hung"),
+        (KeyError("odd"), "KeyError"),
+    ],
+)
 def test_a_failure_is_tried_again_until_the_attempts_are_spent(
-    rig: Rig, make_instance: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
+    rig: Rig, make_instance: Make, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     job = rig.add(make_instance())
     monkeypatch.setattr(worker_module, "run", _raise(error))
@@ -138,23 +132,7 @@ def test_a_failure_is_tried_again_until_the_attempts_are_spent(
     assert rig.jobs.next_due() == NOON + timedelta(seconds=10)
     worker.step(rig.clock.advance(10))
     ended = rig.jobs.get(job.id)
-    assert (ended.state, ended.reason) == (JobState.FAILED, type(error).__name__)
-
-
-def test_a_dead_process_costs_one_attempt_not_the_worker(
-    rig: Rig, make_instance: Make, monkeypatch: pytest.MonkeyPatch, pool: list[Executor]
-) -> None:
-    def make_pool() -> Executor:
-        pool.append(process_pool())
-        return pool[-1]
-
-    job = rig.add(make_instance())
-    monkeypatch.setattr(worker_module, "run", _die)
-    worker = rig.worker(make_pool)
-    worker.step(NOON)
-    assert rig.jobs.get(job.id).state is JobState.READY
-    assert "process died" in rig.jobs.get(job.id).message
-    assert len(pool) == 2
+    assert (ended.state, ended.reason) == (JobState.FAILED, reason)
 
 
 def test_a_late_instance_takes_the_job_over(rig: Rig, make_instance: Make) -> None:

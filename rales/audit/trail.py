@@ -1,0 +1,161 @@
+"""The queue and the thread between what is audited and where the messages go."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from rales.audit.messages import (
+    RECORDING_STARTED,
+    SECURITY_ALERT,
+    Action,
+    Alert,
+    AuditEvent,
+    AuditSource,
+    Participant,
+    Severity,
+    to_xml,
+)
+from rales.audit.transports import SyslogHeader, Transport
+
+_LOG = logging.getLogger(__name__)
+
+_NOTICE, _WARNING = 5, 4
+"""Syslog severities (RFC 5424 table 2)."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_DRAIN_SECONDS = 5.0
+
+Maker = Callable[[], AuditEvent]
+"""Makes a message in the trail's thread: reading a file's header must not hold up a sender."""
+
+
+class AuditTrail:
+    """Takes events at once and sends them in order; a context manager that drains at the end.
+
+    When the queue is full, events are lost: they are counted, the log says so, and the next
+    message that gets through is a security alert with their number.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        source: AuditSource,
+        reporter: Participant,
+        header: SyslogHeader,
+        capacity: int = 10_000,
+    ) -> None:
+        self._transport = transport
+        self._source = source
+        self._reporter = reporter
+        self._header = header
+        self._queue: queue.Queue[Maker] = queue.Queue(capacity)
+        self._lock = threading.Lock()
+        self._lost = 0
+        self._closing = threading.Event()
+        self._deadline = float("inf")
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._deadline = time.monotonic() + _DRAIN_SECONDS
+        self._closing.set()
+        self._thread.join(2 * _DRAIN_SECONDS)
+        unsent = self._queue.qsize()
+        if unsent:
+            _LOG.warning("%d audit messages could not be sent before the end", unsent)
+
+    @property
+    def lost(self) -> int:
+        """How many events were lost since the last message that said so."""
+        return self._lost
+
+    def submit(self, make: Maker) -> None:
+        """Take an event; never waits and never raises."""
+        try:
+            self._queue.put_nowait(make)
+        except queue.Full:
+            with self._lock:
+                self._lost += 1
+                first = self._lost == 1
+            if first:
+                _LOG.error("the audit queue is full: audit messages are lost from here on")
+
+    def _run(self) -> None:
+        while True:
+            try:
+                make = self._queue.get(timeout=0.1)
+            except queue.Empty:
+                if self._closing.is_set():
+                    break
+                continue
+            try:
+                event = make()
+            except Exception:  # noqa: BLE001 - the trail goes on, whatever one event is like
+                _LOG.exception("an audit message could not be made")
+                continue
+            if not self._deliver(event):
+                break
+            self._say_what_was_lost()
+        self._transport.close()
+
+    def _deliver(self, event: AuditEvent) -> bool:
+        """Send one message, again and again; False when the end came first."""
+        severity = _NOTICE if event.outcome is Severity.SUCCESS else _WARNING
+        text = to_xml(event, self._source)
+        message = self._header.wrap(text, severity=severity, at=event.at)
+        pause = _FIRST_PAUSE
+        failed = False
+        while True:
+            try:
+                self._transport.send(message)
+            except OSError as error:
+                if not failed:
+                    _LOG.warning("audit messages wait, they cannot be sent: %s", error)
+                failed = True
+                if time.monotonic() > self._deadline:
+                    return False
+                if self._closing.is_set():
+                    time.sleep(_FIRST_PAUSE)
+                else:
+                    self._closing.wait(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                if failed:
+                    _LOG.info("audit messages are sent again")
+                return True
+
+    def _say_what_was_lost(self) -> None:
+        with self._lock:
+            lost, self._lost = self._lost, 0
+        if not lost:
+            return
+        _LOG.error("%d audit messages were lost: the queue was full", lost)
+        self._deliver(
+            AuditEvent(
+                event=SECURITY_ALERT,
+                action=Action.EXECUTE,
+                kind=RECORDING_STARTED,
+                outcome=Severity.SERIOUS_FAILURE,
+                at=datetime.now(UTC),
+                participants=(self._reporter,),
+                alert=Alert(
+                    node=self._reporter.address,
+                    description=f"recording goes on after {lost} audit messages were lost",
+                ),
+            )
+        )
