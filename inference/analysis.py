@@ -19,6 +19,7 @@ from chestct.errors import ModelError
 from chestct.findings import Findings, Method, Presence
 from chestct.results import ModelIdentity
 from chestct.volume import Label, LesionMap, Volume
+from inference.attach import attach
 from inference.lungs import delineate
 from inference.ports import ModelSet, PresenceRule, SegmentationModel
 from inference.postprocess import box_of, drop_small, opaque
@@ -64,13 +65,15 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     with _stage(Stage.PRESENCE, seconds, progress):
         reader = _LesionReader(volume, models.lesions, lungs.labels > 0, method)
         presence = reader.look(lambda part: progress(Stage.PRESENCE, part))
-    lesion = np.zeros(volume.geometry.shape, dtype=bool)
+    lesion, sides = np.zeros(volume.geometry.shape, dtype=bool), lungs.labels
     with _stage(Stage.LESIONS, seconds, progress):
         if presence.positive:
-            raw = reader.segment(lambda part: progress(Stage.LESIONS, part))
-            lesion = drop_small(raw, volume.geometry.voxel_ml, method.minimum_lesion_ml)
+            marked = reader.segment(lambda part: progress(Stage.LESIONS, part))
+            sides = attach(marked, sides, volume)
+            inside = marked & (sides > Label.BACKGROUND)
+            lesion = drop_small(inside, volume.geometry.voxel_ml, method.minimum_lesion_ml)
     with _stage(Stage.MEASURE, seconds, progress):
-        lesion_map = _label(volume, lungs.labels, lesion)
+        lesion_map = _label(volume, sides, lesion)
         findings = measure(volume, lesion_map, presence, method, lungs.quality_flags)
     return Analysis(
         lesion_map=lesion_map,
@@ -123,7 +126,10 @@ class _LesionReader:
         return decide(self._scores, self._rule)
 
     def segment(self, progress: Callable[[float], None]) -> NDArray[np.bool_]:
-        """Return the mask of all slices; those that were looked at are not read again."""
+        """Return what is marked in all slices of the lungs, inside them or beside them.
+
+        Slices that were looked at are not read again.
+        """
         self._read([index for index in self._inside if index not in self._masks], progress)
         mask = np.zeros(self._volume.geometry.shape, dtype=bool)
         for index, plane in self._masks.items():
@@ -139,5 +145,5 @@ class _LesionReader:
                 lungs = self._lungs[index]
                 probability = opaque(raw, self._volume, index, self._least_hu)
                 self._scores[index] = slice_score(probability, lungs, rows * columns, self._rule)
-                self._masks[index] = (probability >= self._threshold) & lungs
+                self._masks[index] = probability >= self._threshold
             progress((start + len(chunk)) / len(slices))

@@ -121,9 +121,27 @@ def test_lesions_lie_in_lungs_and_none_is_smaller_than_the_method_says(
     assert not (analysis.lesion_map.lesion() & ~both).any()
 
 
+def test_a_consolidation_that_the_lung_network_lost_comes_back(small_thorax: Thorax) -> None:
+    """Lungs without the outer half of every lesion; the lesion network knows them whole."""
+    lesion = small_thorax.lesion > 0
+    away = ndimage.distance_transform_edt(lesion)
+    lost = lesion & (away < 4) & (small_thorax.hu > -300)
+    assert lost.sum() > 0.1 * lesion.sum()
+    blind = LungsKnown(left=small_thorax.left_lung & ~lost, right=small_thorax.right_lung & ~lost)
+    method = replace(METHOD, minimum_lesion_ml=0.0)
+    found = analyse(
+        volume_of(small_thorax), models(blind, ill(small_thorax)), method, lambda *_: None
+    ).lesion_map
+    assert found.lesion()[lost].mean() > 0.9
+    both = found.left_lung() | found.right_lung()
+    assert both[lost].mean() > 0.9
+    assert not found.left_lung()[small_thorax.right_lung].any()
+    assert not found.right_lung()[small_thorax.left_lung].any()
+
+
 def test_aerated_lung_is_no_lesion_and_makes_no_scan_positive(healthy_thorax: Thorax) -> None:
     """A model that takes every healthy lung for a lesion is held to Hounsfield units."""
-    everything = LesionsKnown(lesion=np.ones(healthy_thorax.hu.shape, dtype=bool))
+    everything = LesionsKnown(lesion=healthy_thorax.left_lung | healthy_thorax.right_lung)
     volume = volume_of(healthy_thorax)
     found = {
         least: analyse(

@@ -1,0 +1,76 @@
+"""Lesions that reach out of the lungs as they were found: lung, or none of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from linear_models import volume_of
+from numpy.typing import NDArray
+
+from chestct.volume import Label, Volume
+from inference.attach import attach
+
+SHAPE = (5, 60, 100)
+
+
+def chest() -> tuple[NDArray[np.uint8], Volume]:
+    """Return two lungs of 20 columns, right and left, in soft tissue; pixels of 0.8 x 0.9 mm."""
+    lungs = np.zeros(SHAPE, dtype=np.uint8)
+    lungs[:, 10:50, 20:40] = Label.RIGHT_LUNG
+    lungs[:, 10:50, 60:80] = Label.LEFT_LUNG
+    return lungs, volume_of(np.where(lungs > 0, -850, 40).astype(np.int16))
+
+
+def box(rows: slice, columns: slice) -> NDArray[np.bool_]:
+    marked = np.zeros(SHAPE, dtype=bool)
+    marked[1:4, rows, columns] = True
+    return marked
+
+
+@pytest.mark.parametrize(
+    ("columns", "side"), [(slice(10, 24), Label.RIGHT_LUNG), (slice(76, 90), Label.LEFT_LUNG)]
+)
+def test_what_hangs_together_with_a_lesion_in_a_lung_is_that_lung(
+    columns: slice, side: Label
+) -> None:
+    lungs, volume = chest()
+    marked = box(slice(30, 45), columns)
+    grown = attach(marked, lungs, volume)
+    assert (grown[marked] == side).all()
+    assert (grown[~marked] == lungs[~marked]).all()
+
+
+def test_what_lies_apart_stays_outside() -> None:
+    lungs, volume = chest()
+    marked = box(slice(30, 45), slice(5, 12)) | box(slice(12, 20), slice(22, 30))
+    np.testing.assert_array_equal(attach(marked, lungs, volume), lungs)
+
+
+def test_bone_is_never_lung_and_holds_what_lies_behind_it() -> None:
+    lungs, volume = chest()
+    volume.hu.setflags(write=True)
+    volume.hu[:, :, 15:18] = 500
+    grown = attach(box(slice(30, 45), slice(5, 24)), lungs, volume)
+    assert not grown[:, :, :18].any()
+    assert (grown[1:4, 30:45, 18:20] == Label.RIGHT_LUNG).all()
+
+
+def test_it_reaches_thirty_millimetres_and_no_further() -> None:
+    lungs, volume = chest()
+    lungs[lungs == Label.RIGHT_LUNG] = Label.BACKGROUND
+    grown = attach(box(slice(30, 45), slice(0, 70)), lungs, volume)
+    reached = np.flatnonzero(grown[2, 35, :60])
+    assert 60 - reached[0] == pytest.approx(30 / 0.9, abs=1.5)
+
+
+def test_a_slice_without_lung_gets_none() -> None:
+    lungs, volume = chest()
+    lungs[3] = Label.BACKGROUND
+    grown = attach(box(slice(30, 45), slice(10, 24)), lungs, volume)
+    assert not grown[3].any()
+    assert (grown[2, 30:45, 10:24] == Label.RIGHT_LUNG).all()
+
+
+def test_without_anything_outside_nothing_is_copied() -> None:
+    lungs, volume = chest()
+    assert attach(box(slice(12, 20), slice(22, 30)), lungs, volume) is lungs
