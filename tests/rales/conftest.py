@@ -1,4 +1,3 @@
-import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,14 +39,3 @@ def make_instance(tmp_path: Path) -> Callable[..., ReceivedInstance]:
         )
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """Undo what a command of the command line does to the logging of its process."""
-    loggers = [logging.getLogger(name) for name in ("", "pynetdicom", "pydicom")]
-    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
-    yield
-    for logger, level, handlers in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
