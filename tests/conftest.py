@@ -1,6 +1,8 @@
 """Series that every test may use. The phantoms are made once a session."""
 
-from collections.abc import Callable
+import logging
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,18 @@ def make_series(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what a command of the command line does to the logging of its process."""
+    loggers = [logging.getLogger(name) for name in ("", "pynetdicom", "pydicom")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    shown = os.environ.get("PYTHONWARNINGS")
+    yield
+    os.environ.pop("PYTHONWARNINGS", None)
+    if shown is not None:
+        os.environ["PYTHONWARNINGS"] = shown
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers

@@ -1,5 +1,3 @@
-import logging
-import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,18 +39,3 @@ def make_instance(tmp_path: Path) -> Callable[..., ReceivedInstance]:
         )
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """Undo what a command of the command line does to the logging of its process."""
-    loggers = [logging.getLogger(name) for name in ("", "pynetdicom", "pydicom")]
-    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
-    shown = os.environ.get("PYTHONWARNINGS")
-    yield
-    os.environ.pop("PYTHONWARNINGS", None)
-    if shown is not None:
-        os.environ["PYTHONWARNINGS"] = shown
-    for logger, level, handlers in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
