@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from pydicom.uid import UID
+from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
 from chestct.errors import ConfigError
 from chestct.series import ReceivedInstance
@@ -19,7 +21,18 @@ from rales.store import Database, InstanceStore
 from scp.spool import Spool
 
 SERIES = Uid("1.2.3")
-META = bytes(128) + b"DICM\x02\x00\x00\x00UL\x04\x00\x04\x00\x00\x00meta"
+CT_IMAGE = UID("1.2.840.10008.5.1.4.1.1.2")
+META = (
+    bytes(128)
+    + b"DICM"
+    + encode_file_meta(
+        create_file_meta(
+            sop_class_uid=CT_IMAGE,
+            sop_instance_uid=UID("1.2.3.0"),
+            transfer_syntax=UID("1.2.840.10008.1.2.1"),
+        )
+    )
+)
 
 
 @pytest.fixture
@@ -34,7 +47,7 @@ def paths(tmp_path: Path) -> list[Path]:
         store.record(
             ReceivedInstance(
                 path=spooled.path,
-                sop_class_uid=Uid("1.2.840.10008.5.1.4.1.1.2"),
+                sop_class_uid=Uid(CT_IMAGE),
                 sop_instance_uid=Uid(f"1.2.3.{number}"),
                 series_uid=SERIES,
                 study_uid=Uid("1.2"),
