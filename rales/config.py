@@ -74,6 +74,7 @@ class NodeConfig(_Section):
     host: str = "0.0.0.0"  # noqa: S104 - a hospital node listens; the firewall and the AE list guard
     port: Port = 11112
     data_dir: Path = Path("var")
+    minimum_free_gb: Annotated[float, Field(ge=0)] = 1.0
 
 
 class DestinationConfig(_Section):

@@ -305,7 +305,7 @@ class Node:
         _warn_of_closed_door(config)
         return start(
             settings,
-            spool=Spool(self._layout.spool),
+            spool=Spool(self._layout.spool, reserve=int(config.node.minimum_free_gb * _GIGABYTE)),
             intake=instances,
             clock=utc_now,
             on_commitment_report=on_report if asks else None,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from chestct.errors import OutOfResources
 from chestct.uids import Uid, digest
+from scp.space import FreeSpace, LowWaterMark, free_space
 
 _PARTIAL = ".partial"
 
@@ -31,13 +32,16 @@ class Spooled:
 class Spool:
     """The folder of received instances; safe to use from many threads."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, reserve: int = 0, free: FreeSpace = free_space) -> None:
         """Use ``root``, making it when missing, and remove what a crash left half-written.
+
+        Nothing is written that would leave fewer than ``reserve`` bytes ``free``.
 
         Raises:
             OutOfResources: The folder cannot be used.
         """
         self._root = root
+        self._mark = LowWaterMark(root, reserve=reserve, free=free)
         self._durable_folders: set[Path] = set()
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -61,6 +65,8 @@ class Spool:
         folder = self._root / digest([series_uid])[:16]
         path = folder / f"{name}.dcm"
         try:
+            if not path.exists():
+                self._mark.check(len(file_meta) + len(content))
             self._make_folder(folder)
             if not path.exists():
                 _write_durably(path, file_meta, content)

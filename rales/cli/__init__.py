@@ -9,6 +9,7 @@ import click
 from chestct.errors import RalesError
 from rales.cli.analyze import analyze
 from rales.cli.demo import demo
+from rales.cli.fsck import fsck
 from rales.cli.model import model_group
 from rales.cli.serve import serve
 from rales.cli.status import retry, status
@@ -35,7 +36,18 @@ def cli() -> None:
     """  # noqa: D301 - click wants the backspace character itself
 
 
-for command in (serve, analyze, status, retry, echo, check, config_group, model_group, demo):
+for command in (
+    serve,
+    analyze,
+    status,
+    retry,
+    fsck,
+    echo,
+    check,
+    config_group,
+    model_group,
+    demo,
+):
     cli.add_command(command)
 
 

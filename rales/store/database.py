@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
 from chestct.errors import ConfigError, OutOfResources
 
+_LOG = logging.getLogger(__name__)
 _BUSY_SECONDS = 30.0
 
 
@@ -95,6 +97,18 @@ class Database:
                     f"{path} was written by a newer Rales (schema {version}); "
                     f"this one knows schema {len(scripts)}"
                 )
+            if 0 < version < len(scripts):
+                self._back_up(path.with_name(f"{path.stem}.schema-{version}{path.suffix}"))
             for number, script in enumerate(scripts[version:], start=version + 1):
                 step = f"{script.read_text()}\nPRAGMA user_version={number};"
                 self._connection.executescript(f"BEGIN IMMEDIATE;\n{step}\nCOMMIT;")
+
+    def _back_up(self, copy: Path) -> None:
+        """Keep the file as it was before a migration: one copy for each schema it had."""
+        partial = copy.with_name(f"{copy.name}.partial")
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        with closing(sqlite3.connect(partial)) as target:
+            self._connection.backup(target)
+        partial.replace(copy)
+        _LOG.warning("the state file is migrated to a newer schema; %s is the old one", copy)
