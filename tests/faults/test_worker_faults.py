@@ -203,6 +203,7 @@ class Rig:
             settings=AnalysisSettings(
                 rules=EligibilityRules(),
                 method=Method(),
+                minimum_lesion_ml=None,
                 models_dir=None,
                 providers=("CPU",),
                 threads=1,

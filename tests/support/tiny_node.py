@@ -6,7 +6,6 @@ state file, analysis process, writers and deliveries are the real ones.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import sqlite3
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pydicom
-from linear_models import MANIFEST, PRESENCE, ModelFolder
+from linear_models import PRESENCE, ModelFolder
 from onnx import TensorProto, helper, numpy_helper
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -76,18 +75,8 @@ def write_models(folder: Path, thorax: Thorax) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     content = model.SerializeToString()
     onnx.checker.check_model(model)
-    (folder / "lungs.onnx").write_bytes(content)
-    (folder / "lungs.toml").write_text(
-        MANIFEST.format(
-            task="lungs",
-            digest=hashlib.sha256(content).hexdigest(),
-            classes='["background", "right", "left"]',
-            activation="softmax",
-            rows=SIZE,
-            columns=SIZE,
-            context=1,
-            context_mm=3.0,
-        )
+    ModelFolder(path=folder).write(
+        "lungs", [[0.0]] * 3, rows=SIZE, columns=SIZE, activation="softmax", content=content
     )
     assert PRESENCE.strip() in (folder / "lesions.toml").read_text()
     return folder
