@@ -30,6 +30,8 @@ from rales.worker import AnalysisWorker
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 _MEGABYTE = 1 << 20
+_LIMIT = 1500 * _MEGABYTE
+"""Well above what the imports of an analysis process take by themselves."""
 
 
 def pid() -> int:
@@ -115,11 +117,11 @@ def test_one_that_hangs_is_ended_at_its_time_limit_and_replaced(
 def test_memory_beyond_the_limit_is_refused_to_it_and_the_process_replaced(
     process: Callable[..., WorkerProcess],
 ) -> None:
-    worker = process(memory_limit=300 * _MEGABYTE)
+    worker = process(memory_limit=_LIMIT)
     before = worker.call(pid)
     assert worker.call(take, 10) == 10 * _MEGABYTE
     with pytest.raises(MemoryError):
-        worker.call(take, 1000)
+        worker.call(take, 4000)
     assert gone(before)
     assert worker.call(pid) != before
 
@@ -270,7 +272,7 @@ class Rig:
 @pytest.fixture
 def rig(process: Callable[..., WorkerProcess], tmp_path: Path) -> Iterator[Rig]:
     database = Database(tmp_path / "state.sqlite")
-    yield Rig(database, process(memory_limit=300 * _MEGABYTE), tmp_path)
+    yield Rig(database, process(memory_limit=_LIMIT), tmp_path)
     database.close()
 
 
@@ -279,7 +281,7 @@ def rig(process: Callable[..., WorkerProcess], tmp_path: Path) -> Iterator[Rig]:
     [
         ((die, signal.SIGKILL), "analysis-crashed"),
         ((hang,), "analysis-hung"),
-        ((take, 1000), "out-of-memory"),
+        ((take, 4000), "out-of-memory"),
     ],
 )
 def test_poison_is_set_aside_with_its_reason_behind_the_others_and_can_be_retried(
