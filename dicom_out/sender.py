@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import socket
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event as ConnectionEvent
 from pynetdicom.presentation import PresentationContext
 
+from chestct.errors import RalesError
 from chestct.results import ResultObject
 from dicom_out.gate import Gate
 
@@ -36,6 +38,7 @@ class Destination:
     """An Application Entity and where it listens.
 
     With ``commitment``, an object counts as delivered when it has committed to keep it.
+    ``tls`` returns the context for a connection over TLS; none: without.
 
     Raises:
         ValueError: The AE title, host or port cannot be.
@@ -46,6 +49,7 @@ class Destination:
     host: str
     port: int
     commitment: bool = False
+    tls: Callable[[], ssl.SSLContext] | None = None
 
     def __post_init__(self) -> None:
         if not self.ae_title.strip() or len(self.ae_title) > _TITLE_LENGTH:
@@ -228,22 +232,25 @@ def associated(
     ae.connection_timeout = min(timeout_seconds, 10.0)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_seconds
     connected = Event()
+    handshake = _Handshake()
     try:
+        tls_args = handshake.arguments(destination)
         association = ae.associate(
             destination.host,
             destination.port,
             ae_title=destination.ae_title,
             max_pdu=_MAXIMUM_PDU,
+            tls_args=tls_args,
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, _prepare, [timeout_seconds, connected]),
                 *handlers,
             ],
         )
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, RalesError) as error:
         yield None, _failed(f"no association: {error}", reached=False)
         return
     if not association.is_established:
-        yield None, _why_not(association, destination, connected)
+        yield None, _why_not(association, destination, connected, handshake)
         return
     try:
         yield association, _failed("")
@@ -268,7 +275,41 @@ def _prepare(event: ConnectionEvent, timeout_seconds: float, connected: Event) -
     connected.set()
 
 
-def _why_not(association: Any, destination: Destination, connected: Event) -> Outcome:
+class _Handshake:
+    """Notes why a TLS handshake failed; pynetdicom only logs it."""
+
+    def __init__(self) -> None:
+        self.error: str | None = None
+
+    def arguments(self, destination: Destination) -> tuple[ssl.SSLContext, str] | None:
+        """Return what :meth:`pynetdicom.AE.associate` takes as ``tls_args``."""
+        if destination.tls is None:
+            return None
+        handshake = self
+
+        class Noting(ssl.SSLSocket):
+            def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - its base
+                try:
+                    super().do_handshake(block)
+                except OSError as error:
+                    handshake.error = str(error)
+                    raise
+
+            def connect(self, address: Any) -> None:
+                try:
+                    super().connect(address)
+                except OSError:
+                    self.close()  # pynetdicom would leave it to the garbage collector
+                    raise
+
+        context = destination.tls()
+        context.sslsocket_class = Noting
+        return context, destination.host
+
+
+def _why_not(
+    association: Any, destination: Destination, connected: Event, handshake: _Handshake
+) -> Outcome:
     where = f"{destination.ae_title}@{destination.host}:{destination.port}"
     if association.is_rejected:
         answer = association.acceptor.primitive
@@ -284,6 +325,8 @@ def _why_not(association: Any, destination: Destination, connected: Event) -> Ou
         return Outcome(
             kind=OutcomeKind.REFUSED, status=None, message=f"{where} does not accept {kinds}"
         )
+    if handshake.error is not None:
+        return _failed(f"{where}: the TLS handshake failed: {handshake.error}", reached=False)
     if not connected.is_set():
         return _failed(f"{where} cannot be reached", reached=False)
     return _failed(f"{where} aborted the association or does not answer", reached=False)

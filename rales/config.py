@@ -7,6 +7,7 @@ and the nearest known one, since a misspelt safety setting must not be ignored.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -55,8 +56,18 @@ def _audit_target(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    """Check that ``value`` is an address or a range of addresses."""
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; write 192.0.2.17, 192.0.2.0/24 or fd00::/8") from error
+    return value
+
+
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
+NetworkRange = Annotated[str, AfterValidator(_network)]
 AuditTarget = Annotated[str, AfterValidator(_audit_target)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -85,12 +96,36 @@ class DestinationConfig(_Section):
     host: str = Field(min_length=1)
     port: Annotated[int, Field(ge=1, le=65535)]
     commitment: bool = False
+    tls: bool = False
+    ca_file: Path | None = None
+    match_host: bool = True
+
+
+class PeerConfig(_Section):
+    """A calling AE title, and the addresses that it may call from."""
+
+    ae_title: AeTitle
+    addresses: tuple[NetworkRange, ...] = Field(min_length=1)
 
 
 class SecurityConfig(_Section):
-    """Who may send. An empty list lets any calling AE title in."""
+    """Who may send. Without titles and peers, any calling AE title from anywhere."""
 
     allowed_calling_ae: tuple[AeTitle, ...] = ()
+    peers: tuple[PeerConfig, ...] = ()
+
+    def callers(self) -> dict[str, tuple[str, ...]]:
+        """Return who may call, each with the networks it may call from (none: any)."""
+        anywhere: dict[str, tuple[str, ...]] = dict.fromkeys(self.allowed_calling_ae, ())
+        return anywhere | {one.ae_title: one.addresses for one in self.peers}
+
+
+class TlsConfig(_Section):
+    """The certificate of this node; with one, its port speaks TLS only."""
+
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    client_ca_file: Path | None = None
 
 
 class CompletionConfig(_Section):
@@ -103,7 +138,9 @@ class CompletionConfig(_Section):
 class NetworkConfig(_Section):
     """Limits of the listening side."""
 
-    maximum_associations: PositiveInt = 32
+    maximum_associations: PositiveInt = 128
+    maximum_associations_per_address: PositiveInt = 96
+    maximum_instance_mb: PositiveInt = 1024
     maximum_pdu_size: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
     timeout_seconds: PositiveFloat = 60.0
 
@@ -174,6 +211,7 @@ class Config(_Section):
     node: NodeConfig = NodeConfig()
     destinations: tuple[DestinationConfig, ...] = ()
     security: SecurityConfig = SecurityConfig()
+    tls: TlsConfig = TlsConfig()
     completion: CompletionConfig = CompletionConfig()
     network: NetworkConfig = NetworkConfig()
     eligibility: EligibilityConfig = EligibilityConfig()
@@ -219,9 +257,29 @@ def parse(raw: Mapping[str, Any]) -> Config:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"  destinations: the name {twice[0]!r} is given twice")
+    _check_tls(config)
     if config.analysis.moderate_percent <= config.analysis.mild_percent:
         raise ConfigError("  analysis.moderate_percent must be above analysis.mild_percent")
     return config
+
+
+def _check_tls(config: Config) -> None:
+    """Refuse a file that looks secure and is not.
+
+    Raises:
+        ConfigError: A key that only means something with TLS stands without it, or a peer is
+            named twice.
+    """
+    tls = config.tls
+    if (tls.key_file or tls.client_ca_file) and not tls.certificate_file:
+        raise ConfigError("  tls.certificate_file is missing: without it nothing is encrypted")
+    for one in config.destinations:
+        if (one.ca_file or not one.match_host) and not one.tls:
+            raise ConfigError(f"  destinations: {one.name!r} has TLS settings, but no tls = true")
+    titles = [*config.security.allowed_calling_ae, *(one.ae_title for one in config.security.peers)]
+    for title in titles:
+        if titles.count(title) > 1:
+            raise ConfigError(f"  security: {title!r} is named twice; name it once")
 
 
 def _anchored(config: Config, folder: Path) -> Config:
@@ -230,16 +288,31 @@ def _anchored(config: Config, folder: Path) -> Config:
     analysis = config.analysis.model_copy(
         update={"models_dir": folder / models_dir if models_dir else None}
     )
-    audit = _anchored_audit(config.audit, folder)
-    return config.model_copy(update={"node": node, "analysis": analysis, "audit": audit})
+    changed = {
+        "node": node,
+        "analysis": analysis,
+        "audit": _anchored_audit(config.audit, folder),
+        "tls": config.tls.model_copy(update=_files(config.tls, folder)),
+        "destinations": tuple(
+            one.model_copy(update=_files(one, folder)) for one in config.destinations
+        ),
+    }
+    return config.model_copy(update=changed)
+
+
+def _files(section: BaseModel, folder: Path) -> dict[str, Path]:
+    """Return the files that a section names, from ``folder``."""
+    return {
+        name: folder / value
+        for name in type(section).model_fields
+        if name.endswith("_file") and (value := getattr(section, name))
+    }
 
 
 def _anchored_audit(audit: AuditConfig, folder: Path) -> AuditConfig:
-    names = ("ca_file", "certificate_file", "key_file")
-    files = {name: folder / value for name in names if (value := getattr(audit, name))}
     target = parse_target(audit.to)
     to = f"file:{folder / target}" if isinstance(target, Path) else audit.to
-    return audit.model_copy(update={"to": to} | files)
+    return audit.model_copy(update={"to": to} | _files(audit, folder))
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
@@ -269,6 +342,8 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "node": NodeConfig,
     "destinations": DestinationConfig,
     "security": SecurityConfig,
+    "peers": PeerConfig,
+    "tls": TlsConfig,
     "completion": CompletionConfig,
     "network": NetworkConfig,
     "eligibility": EligibilityConfig,

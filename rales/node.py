@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import logging
+import ssl
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +25,7 @@ from rales.assembly import AssemblyWorker
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.opening import audit_trail
 from rales.commitments import CommitmentWorker
-from rales.config import Config
+from rales.config import Config, DestinationConfig, TlsConfig
 from rales.deliveries import BackOff, DeliveryWorker, Sender
 from rales.loops import Loop, utc_now
 from rales.pipeline import InferenceFacts, settings_of
@@ -31,7 +33,9 @@ from rales.process import WorkerProcess
 from rales.store import CommitmentStore, Database, DeliveryStore, InstanceStore, JobStore
 from rales.store.facts import NodeFacts
 from rales.systemd import Notifier, Pulse, watchdog_seconds
+from rales.tls import ServerTls, client_context
 from rales.worker import AnalysisWorker
+from scp.admission import Admission
 from scp.assembler import CompletionPolicy
 from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
@@ -46,6 +50,7 @@ _PARK_SECONDS = 24.0
 """From the stop on: after it, what is parked is not waited for. systemd is promised 30."""
 _JITTER = 0.25
 _GIGABYTE = 1e9
+_MEGABYTE = 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +93,11 @@ def _close_to_others(folder: Path) -> None:
 
 def _warn_of_closed_door(config: Config) -> None:
     """Name destinations that are asked to commit and may not call back to say so."""
-    allowed = config.security.allowed_calling_ae
+    allowed = config.security.callers()
     for one in config.destinations:
         if one.commitment and allowed and one.ae_title not in allowed:
             _LOG.warning(
-                "%s is to report commitments, but %s is not in security.allowed_calling_ae",
+                "%s is to report commitments, but %s is not among the callers of [security]",
                 one.name,
                 one.ae_title,
             )
@@ -107,9 +112,46 @@ def destinations_of(config: Config) -> dict[str, Destination]:
             host=one.host,
             port=one.port,
             commitment=one.commitment,
+            tls=_tls_to(one, config.tls) if one.tls else None,
         )
         for one in config.destinations
     }
+
+
+def _tls_to(destination: DestinationConfig, own: TlsConfig) -> Callable[[], ssl.SSLContext]:
+    """Return what makes the context for each call, so that new certificates need no restart.
+
+    The node shows its own certificate where it is asked for one.
+    """
+    return partial(
+        client_context,
+        destination.ca_file,
+        own.certificate_file,
+        own.key_file,
+        match_host=destination.match_host,
+    )
+
+
+def _admission(config: Config) -> Admission:
+    callers = config.security.callers()
+    return Admission(
+        callers={
+            title: tuple(ipaddress.ip_network(one) for one in addresses)
+            for title, addresses in callers.items()
+        },
+        maximum_per_address=config.network.maximum_associations_per_address,
+    )
+
+
+def server_tls(config: TlsConfig) -> ServerTls | None:
+    """Return the receiver's TLS; None where it has no certificate.
+
+    Raises:
+        ConfigError: A file is missing or is not what it should be.
+    """
+    if config.certificate_file is None:
+        return None
+    return ServerTls(config.certificate_file, config.key_file, config.client_ca_file)
 
 
 class Node:
@@ -128,6 +170,7 @@ class Node:
         self._loops: list[Loop] = []
         self._scp: RunningScp | None = None
         self._audit: AuditHooks | None = None
+        self._tls: ServerTls | None = None
         self._notify = Notifier()
         self._pulse = Pulse(self._notify, patience=watchdog_seconds())
 
@@ -155,6 +198,11 @@ class Node:
         """The port that the receiver is bound to."""
         assert self._scp is not None
         return self._scp.port
+
+    def reload(self) -> None:
+        """Read the certificates again. Those for destinations are read for every call."""
+        if self._tls is not None:
+            self._tls.reload()
 
     def _lock(self, stack: ExitStack) -> None:
         """Keep a second node out of the data folder."""
@@ -296,13 +344,15 @@ class Node:
             ae_title=config.node.ae_title,
             host=config.node.host,
             port=config.node.port,
-            allowed_calling_ae=frozenset(config.security.allowed_calling_ae),
+            admission=_admission(config),
             maximum_pdu_size=config.network.maximum_pdu_size,
             maximum_associations=config.network.maximum_associations,
+            maximum_instance=config.network.maximum_instance_mb * _MEGABYTE,
             network_timeout=config.network.timeout_seconds,
         )
         asks = any(one.commitment for one in config.destinations)
         _warn_of_closed_door(config)
+        self._tls = server_tls(config.tls)
         return start(
             settings,
             spool=Spool(self._layout.spool, reserve=int(config.node.minimum_free_gb * _GIGABYTE)),
@@ -310,6 +360,7 @@ class Node:
             clock=utc_now,
             on_commitment_report=on_report if asks else None,
             witness=self._audit,
+            tls=self._tls,
         )
 
     def _write_facts(self, database: Database, inference: InferenceFacts) -> None:

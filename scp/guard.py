@@ -23,11 +23,13 @@ from pynetdicom._handlers import (
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
+from scp.bounded import is_flooding
+
 _LOG = logging.getLogger(__name__)
 
 _CONTROL_PDU = 1 << 20
 """Bytes that any PDU may have beside the negotiated maximum (association requests)."""
-_SILENT_CONNECTIONS = 32
+_SILENT_CONNECTIONS = 80
 """Connections that may wait with their association request; beyond, the oldest goes. Each
 costs a thread of pynetdicom that looks a thousand times a second."""
 _C_STORE_RQ = 0x0001
@@ -221,6 +223,12 @@ def on_message(event: Event) -> None:
         return
     if not command.get("AffectedSOPInstanceUID"):
         command.AffectedSOPInstanceUID = EMPTY_UID
+    if is_flooding(event):
+        _LOG.warning(
+            "%s: aborted: it sends requests without waiting for their answers",
+            event.assoc.requestor.address,
+        )
+        event.assoc.dul.event_queue.put("Evt19")
     unanswerable = [
         keyword
         for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "MessageID", "Priority")

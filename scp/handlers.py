@@ -18,10 +18,17 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_RELEASE
 
-from chestct.errors import NotDicom, RalesError, SopClassMismatch, SopClassNotSupported
+from chestct.errors import (
+    InstanceRefused,
+    NotDicom,
+    RalesError,
+    SopClassMismatch,
+    SopClassNotSupported,
+)
 from chestct.series import ReceivedInstance
 from chestct.uids import Uid
 from scp import headers
+from scp.bounded import is_too_large
 from scp.contexts import STORAGE_SOP_CLASSES, not_taken
 from scp.guard import EMPTY_UID
 from scp.ports import AssociationEnd, Intake, Peer, Recorded, Transfer, Witness
@@ -112,6 +119,9 @@ class Handlers:
             raise SopClassNotSupported(f"{UID(request.AffectedSOPClassUID).name} is not stored")
         if request.AffectedSOPInstanceUID == EMPTY_UID:
             raise NotDicom("Affected SOP Instance UID is missing")
+        if is_too_large(request.DataSet):
+            # Not "out of resources": who hears that sends the same again.
+            raise InstanceRefused("the data set exceeds network.maximum_instance_mb")
         content = request.DataSet.getvalue() if request.DataSet else b""
         header, _ = headers.parse(content, syntax)
         if header.sop_class_uid != request.AffectedSOPClassUID:

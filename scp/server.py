@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from socketserver import BaseServer
 from types import TracebackType
@@ -15,6 +15,8 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
+from scp.admission import Admission, on_requested
+from scp.bounded import on_pdu
 from scp.contexts import commitment_context, supported_contexts
 from scp.guard import (
     CountingEntity,
@@ -28,6 +30,7 @@ from scp.guard import (
     silent_connections,
 )
 from scp.handlers import Handlers
+from scp.listener import TlsContext, listen
 from scp.ports import Intake, Peer, Witness
 from scp.spool import Spool
 
@@ -44,8 +47,6 @@ _GOODBYE_SECONDS = 1.0
 """How long a peer that was sent an A-ABORT may take to close the connection."""
 _REJECTED_PERMANENT = 0x01
 """Result of an A-ASSOCIATE-RJ (PS3.8 table 9-21): for who asks, not for how busy we are."""
-_BACKLOG = 128
-"""Connections that may wait to be accepted; socketserver's 5 makes a burst retry for 1 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,8 @@ class ScpSettings:
     """How the receiver listens.
 
     Attributes:
-        allowed_calling_ae: Who may send; empty lets any calling AE title in.
+        admission: Who may send, and from where.
+        maximum_instance: Bytes that the data set of one C-STORE may have.
         network_timeout: Seconds without traffic after which an association is aborted, and
             the time that one PDU may take.
         port: 0 takes a free one.
@@ -62,9 +64,10 @@ class ScpSettings:
     ae_title: str
     host: str
     port: int
-    allowed_calling_ae: frozenset[str] = frozenset()
+    admission: Admission = field(default_factory=Admission)
     maximum_pdu_size: int = 131072
-    maximum_associations: int = 32
+    maximum_associations: int = 128
+    maximum_instance: int = 1 << 30
     network_timeout: float = 60.0
 
 
@@ -129,6 +132,7 @@ def start(
     clock: Callable[[], datetime],
     on_commitment_report: Callable[[Event], tuple[int, None]] | None = None,
     witness: Witness | None = None,
+    tls: TlsContext | None = None,
 ) -> RunningScp:
     """Listen in threads of its own and return at once.
 
@@ -136,7 +140,7 @@ def start(
     associations to report storage commitments.
 
     A wrong called AE title and an unknown calling one are rejected (A-ASSOCIATE-RJ, PS3.8
-    section 9.3.4).
+    section 9.3.4). With ``tls``, only TLS is spoken.
 
     Raises:
         OSError: The port cannot be bound.
@@ -148,7 +152,6 @@ def start(
         ae.supported_contexts = [*ae.supported_contexts, commitment_context()]
         reports = [(evt.EVT_N_EVENT_REPORT, on_commitment_report)]
     ae.require_called_aet = True
-    ae.require_calling_aet = sorted(settings.allowed_calling_ae)
     ae.maximum_pdu_size = settings.maximum_pdu_size
     ae.maximum_associations = settings.maximum_associations
     ae.acse_timeout = _ACSE_SECONDS
@@ -160,12 +163,15 @@ def start(
         request_seconds=_ACSE_SECONDS,
         pdu_seconds=settings.network_timeout,
     )
-    server: Any = ae.start_server(
+    server = listen(
+        ae,
         (settings.host, settings.port),
-        block=False,
-        evt_handlers=[
+        tls=tls,
+        handlers=[
             (evt.EVT_CONN_OPEN, on_connection_open, [limits]),
             (evt.EVT_CONN_CLOSE, on_connection_close),
+            (evt.EVT_REQUESTED, on_requested, [settings.admission]),
+            (evt.EVT_PDU_RECV, on_pdu, [settings.maximum_instance]),
             (evt.EVT_DIMSE_RECV, on_message),
             (evt.EVT_C_ECHO, handlers.on_echo),
             (evt.EVT_C_STORE, handlers.on_store),
@@ -177,7 +183,6 @@ def start(
             *reports,
         ],
     )
-    server.socket.listen(_BACKLOG)
     return RunningScp(ae, server)
 
 

@@ -27,7 +27,8 @@ def serve(config_path: Path, log_level: str) -> None:
     """Listen for chest CT series, analyse them and deliver the results.
 
     Runs until SIGTERM or SIGINT, then finishes what it is doing. Nothing is lost by a kill:
-    what was received is on disk, and the next start takes it up.
+    what was received is on disk, and the next start takes it up. SIGHUP makes it read its
+    TLS certificate again.
     """
     from rales.node import Node  # noqa: PLC0415 - a second of imports that --help need not wait for
 
@@ -38,9 +39,12 @@ def serve(config_path: Path, log_level: str) -> None:
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Node(settings):
+        with Node(settings) as node:
+            signal.signal(signal.SIGHUP, lambda *_: node.reload())
             done.wait()
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
     except OSError as error:
         where = f"{settings.node.host}:{settings.node.port}"
         raise ConfigError(

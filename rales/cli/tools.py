@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from rales import config
 from rales.cli.options import config_option
 from rales.config import Config
 from rales.environment import free_bytes, refuse_shadowed_packages
+from rales.tls import own_context, server_context
 
 _GIB = 1 << 30
 _LOW_SPACE = 10 * _GIB
@@ -40,8 +42,13 @@ def echo(config_path: Path, address: str | None) -> None:
 def _itself(settings: Config) -> Destination:
     host = settings.node.host
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    own = settings.tls.certificate_file
     return Destination(
-        name="itself", ae_title=settings.node.ae_title, host=reachable, port=settings.node.port
+        name="itself",
+        ae_title=settings.node.ae_title,
+        host=reachable,
+        port=settings.node.port,
+        tls=partial(own_context, own, settings.tls.key_file) if own else None,
     )
 
 
@@ -58,6 +65,7 @@ def check(config_path: Path) -> None:
         ("environment", _check_environment),
         ("data folder", lambda: _check_data_dir(settings)),
         ("models", lambda: _check_models(settings)),
+        ("TLS", lambda: _check_tls(settings)),
         ("port", lambda: _check_port(settings)),
         *(
             (f"destination {one.name}", lambda one=one: _check_destination(one, settings))
@@ -101,6 +109,15 @@ def _check_models(settings: Config) -> str:
     facts = warm_up(settings_of(settings))
     names = ", ".join(f"{model.name} {model.version}" for model in facts.models)
     return f"{names} on {facts.provider}"
+
+
+def _check_tls(settings: Config) -> str:
+    tls = settings.tls
+    if tls.certificate_file is None:
+        return "off: what is sent to this node travels unencrypted"
+    server_context(tls.certificate_file, tls.key_file, tls.client_ca_file)
+    who = f"who has a certificate of {tls.client_ca_file}" if tls.client_ca_file else "anybody"
+    return f"{tls.certificate_file}; {who} may call"
 
 
 def _check_port(settings: Config) -> str:

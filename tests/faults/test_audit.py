@@ -47,6 +47,7 @@ from rales.audit.transports import SyslogHeader, parse_target
 from rales.config import AuditConfig, parse
 from rales.store import Database, InstanceStore
 from rales.testing import FakeSender
+from scp.admission import Admission
 from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
 
@@ -233,7 +234,7 @@ def start_receiver(tmp_path: Path) -> Iterator[Callable[[AuditHooks | None], Rec
                 ae_title="RALES",
                 host="127.0.0.1",
                 port=0,
-                allowed_calling_ae=frozenset({"CT1"}),
+                admission=Admission(callers={"CT1": ()}),
             ),
             spool=Spool(tmp_path / "spool"),
             intake=InstanceStore(database, on_change=lambda: None),

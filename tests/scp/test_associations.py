@@ -22,6 +22,7 @@ from pydicom.uid import (
 from pynetdicom import AE
 
 from scp import guard
+from scp.admission import Admission
 from scp.ports import AssociationEnd
 from scp.server import RunningScp
 
@@ -107,7 +108,7 @@ def test_an_ae_title_that_is_none_ends_the_connection_and_is_logged(
 def test_only_listed_calling_ae_titles_are_let_in(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    node = serve(allowed_calling_ae=frozenset({"CT1", "CT2"}))
+    node = serve(admission=Admission(callers={"CT1": (), "CT2": ()}))
     with caplog.at_level(logging.WARNING, "scp"), pytest.raises(Rejected) as rejected:
         Scu(node.port, calling="CT3")
     assert (rejected.value.result, rejected.value.source, rejected.value.reason) == (1, 1, 3)

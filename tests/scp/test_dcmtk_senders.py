@@ -27,6 +27,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from scp.admission import Admission
 from scp.ports import AssociationEnd
 from scp.server import RunningScp
 
@@ -203,7 +204,7 @@ def test_a_wrong_called_ae_title_is_rejected(
 def test_only_the_calling_ae_titles_of_the_list_are_let_in(
     serve: Callable[..., RunningScp], intake: MemoryIntake, tmp_path: Path
 ) -> None:
-    node = serve(allowed_calling_ae=frozenset({"SCANNER"}))
+    node = serve(admission=Admission(callers={"SCANNER": ()}))
     file = _write(tmp_path / "sent.dcm", make_ct())
     stranger = ["-aet", "STRANGER", "-aec", "RALES", "127.0.0.1", str(node.port)]
     done = _run("storescu", *stranger, file)
