@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from threading import Event
 from typing import Any
 
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -231,68 +230,59 @@ def associated(
     ae.maximum_pdu_size = _MAXIMUM_PDU
     ae.connection_timeout = min(timeout_seconds, 10.0)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_seconds
-    connected = Event()
-    handshake = _Handshake()
+    line = _Line(timeout_seconds)
     try:
-        tls_args = handshake.arguments(destination)
         association = ae.associate(
             destination.host,
             destination.port,
             ae_title=destination.ae_title,
             max_pdu=_MAXIMUM_PDU,
-            tls_args=tls_args,
-            evt_handlers=[
-                (evt.EVT_CONN_OPEN, _prepare, [timeout_seconds, connected]),
-                *handlers,
-            ],
+            tls_args=line.tls_arguments(destination),
+            evt_handlers=[(evt.EVT_CONN_OPEN, line.prepare), *handlers],
         )
     except (OSError, RuntimeError, ValueError, TypeError, RalesError) as error:
         yield None, _failed(f"no association: {error}", reached=False)
         return
-    if not association.is_established:
-        yield None, _why_not(association, destination, connected, handshake)
-        return
     try:
-        yield association, _failed("")
+        if association.is_established:
+            yield association, _failed("")
+        else:
+            yield None, _why_not(association, destination, line)
     finally:
         if association.is_established:
             association.release()
+        line.close()
 
 
-def _prepare(event: ConnectionEvent, timeout_seconds: float, connected: Event) -> None:
-    """Prepare the association and its socket as soon as it is connected (EVT_CONN_OPEN).
+class _Line:
+    """The connection under an association.
 
-    The association gets its gate. The socket gets TCP_NODELAY, and a time limit: pynetdicom
-    has none once connected, so that a peer that stops reading in the middle of an object
-    would hold its thread, and with it the delivery, for ever.
+    Attributes:
+        connected: Whether there ever was one.
+        refusal: Why its TLS handshake failed; pynetdicom only logs that.
     """
-    association: Any = event.assoc
-    association._reactor_checkpoint = Gate()  # noqa: SLF001 - see dicom_out.gate
-    wrapped = association.dul.socket
-    if wrapped is not None and wrapped.socket is not None:
-        wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wrapped.socket.settimeout(timeout_seconds)
-    connected.set()
 
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._socket: socket.socket | None = None
+        self.refusal: str | None = None
 
-class _Handshake:
-    """Notes why a TLS handshake failed; pynetdicom only logs it."""
+    @property
+    def connected(self) -> bool:
+        return self._socket is not None
 
-    def __init__(self) -> None:
-        self.error: str | None = None
-
-    def arguments(self, destination: Destination) -> tuple[ssl.SSLContext, str] | None:
+    def tls_arguments(self, destination: Destination) -> tuple[ssl.SSLContext, str] | None:
         """Return what :meth:`pynetdicom.AE.associate` takes as ``tls_args``."""
         if destination.tls is None:
             return None
-        handshake = self
+        line = self
 
         class Noting(ssl.SSLSocket):
             def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - its base
                 try:
                     super().do_handshake(block)
                 except OSError as error:
-                    handshake.error = str(error)
+                    line.refusal = str(error)
                     raise
 
             def connect(self, address: Any) -> None:
@@ -306,10 +296,28 @@ class _Handshake:
         context.sslsocket_class = Noting
         return context, destination.host
 
+    def prepare(self, event: ConnectionEvent) -> None:
+        """Prepare the association and its socket as soon as it is connected (EVT_CONN_OPEN).
 
-def _why_not(
-    association: Any, destination: Destination, connected: Event, handshake: _Handshake
-) -> Outcome:
+        The association gets its gate. The socket gets TCP_NODELAY, and a time limit: pynetdicom
+        has none once connected, so that a peer that stops reading in the middle of an object
+        would hold its thread, and with it the delivery, for ever.
+        """
+        association: Any = event.assoc
+        association._reactor_checkpoint = Gate()  # noqa: SLF001 - see dicom_out.gate
+        wrapped = association.dul.socket
+        if wrapped is not None and wrapped.socket is not None:
+            self._socket = wrapped.socket
+            wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wrapped.socket.settimeout(self._timeout_seconds)
+
+    def close(self) -> None:
+        """Close the socket; pynetdicom does not when the peer was quicker."""
+        if self._socket is not None:
+            self._socket.close()
+
+
+def _why_not(association: Any, destination: Destination, line: _Line) -> Outcome:
     where = f"{destination.ae_title}@{destination.host}:{destination.port}"
     if association.is_rejected:
         answer = association.acceptor.primitive
@@ -325,8 +333,8 @@ def _why_not(
         return Outcome(
             kind=OutcomeKind.REFUSED, status=None, message=f"{where} does not accept {kinds}"
         )
-    if handshake.error is not None:
-        return _failed(f"{where}: the TLS handshake failed: {handshake.error}", reached=False)
-    if not connected.is_set():
+    if line.refusal is not None:
+        return _failed(f"{where}: the TLS handshake failed: {line.refusal}", reached=False)
+    if not line.connected:
         return _failed(f"{where} cannot be reached", reached=False)
     return _failed(f"{where} aborted the association or does not answer", reached=False)
