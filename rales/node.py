@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 import logging
-import ssl
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,22 +18,22 @@ from typing import Self
 
 from chestct.errors import ConfigError
 from dicom_out.commitment import ReportHandler, request_commitment
-from dicom_out.sender import Destination, send
+from dicom_out.sender import send
 from rales.assembly import AssemblyWorker
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.opening import audit_trail
 from rales.commitments import CommitmentWorker
-from rales.config import Config, DestinationConfig, TlsConfig
+from rales.config import Config
 from rales.deliveries import BackOff, DeliveryWorker, Sender
 from rales.loops import Loop, utc_now
+from rales.peers import admission_of, destinations_of, server_tls, warn_of_closed_door
 from rales.pipeline import InferenceFacts, settings_of
 from rales.process import WorkerProcess
 from rales.store import CommitmentStore, Database, DeliveryStore, InstanceStore, JobStore
 from rales.store.facts import NodeFacts
 from rales.systemd import Notifier, Pulse, watchdog_seconds
-from rales.tls import ServerTls, client_context
+from rales.tls import ServerTls
 from rales.worker import AnalysisWorker
-from scp.admission import Admission
 from scp.assembler import CompletionPolicy
 from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
@@ -89,69 +87,6 @@ def _close_to_others(folder: Path) -> None:
         _LOG.warning("%s was open to other users; its mode is 0700 now", folder)
     except PermissionError:
         _LOG.warning("%s is open to other users, and its owner is another: chmod 700 it", folder)
-
-
-def _warn_of_closed_door(config: Config) -> None:
-    """Name destinations that are asked to commit and may not call back to say so."""
-    allowed = config.security.callers()
-    for one in config.destinations:
-        if one.commitment and allowed and one.ae_title not in allowed:
-            _LOG.warning(
-                "%s is to report commitments, but %s is not among the callers of [security]",
-                one.name,
-                one.ae_title,
-            )
-
-
-def destinations_of(config: Config) -> dict[str, Destination]:
-    """Return the configured destinations by name."""
-    return {
-        one.name: Destination(
-            name=one.name,
-            ae_title=one.ae_title,
-            host=one.host,
-            port=one.port,
-            commitment=one.commitment,
-            tls=_tls_to(one, config.tls) if one.tls else None,
-        )
-        for one in config.destinations
-    }
-
-
-def _tls_to(destination: DestinationConfig, own: TlsConfig) -> Callable[[], ssl.SSLContext]:
-    """Return what makes the context for each call, so that new certificates need no restart.
-
-    The node shows its own certificate where it is asked for one.
-    """
-    return partial(
-        client_context,
-        destination.ca_file,
-        own.certificate_file,
-        own.key_file,
-        match_host=destination.match_host,
-    )
-
-
-def _admission(config: Config) -> Admission:
-    callers = config.security.callers()
-    return Admission(
-        callers={
-            title: tuple(ipaddress.ip_network(one) for one in addresses)
-            for title, addresses in callers.items()
-        },
-        maximum_per_address=config.network.maximum_associations_per_address,
-    )
-
-
-def server_tls(config: TlsConfig) -> ServerTls | None:
-    """Return the receiver's TLS; None where it has no certificate.
-
-    Raises:
-        ConfigError: A file is missing or is not what it should be.
-    """
-    if config.certificate_file is None:
-        return None
-    return ServerTls(config.certificate_file, config.key_file, config.client_ca_file)
 
 
 class Node:
@@ -344,14 +279,14 @@ class Node:
             ae_title=config.node.ae_title,
             host=config.node.host,
             port=config.node.port,
-            admission=_admission(config),
+            admission=admission_of(config),
             maximum_pdu_size=config.network.maximum_pdu_size,
             maximum_associations=config.network.maximum_associations,
             maximum_instance=config.network.maximum_instance_mb * _MEGABYTE,
             network_timeout=config.network.timeout_seconds,
         )
         asks = any(one.commitment for one in config.destinations)
-        _warn_of_closed_door(config)
+        warn_of_closed_door(config)
         self._tls = server_tls(config.tls)
         return start(
             settings,

@@ -16,6 +16,7 @@ from rales import config
 from rales.cli.options import config_option
 from rales.config import Config
 from rales.environment import free_bytes, refuse_shadowed_packages
+from rales.peers import destinations_of
 from rales.tls import own_context, server_context
 
 _GIB = 1 << 30
@@ -136,7 +137,6 @@ def _check_port(settings: Config) -> str:
 
 
 def _destinations(settings: Config) -> Iterator[Destination]:
-    from rales.node import destinations_of  # noqa: PLC0415 - seconds of imports
 
     yield from destinations_of(settings).values()
 

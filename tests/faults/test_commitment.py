@@ -40,7 +40,7 @@ from rales.commitments import CommitmentWorker
 from rales.config import parse
 from rales.deliveries import BackOff, DeliveryWorker
 from rales.demo.pacs import answers, free_port, running, wait_for
-from rales.node import destinations_of
+from rales.peers import destinations_of
 from rales.store import CommitmentStore, Database, DeliveryStore, InstanceStore, Job, JobStore
 from rales.testing import FakeSender, ManualClock
 from scp.server import RunningScp, ScpSettings, start

@@ -1,0 +1,80 @@
+"""From the configuration to the peers: who may call, who is called, and over what."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import ssl
+from collections.abc import Callable
+from functools import partial
+
+from dicom_out.sender import Destination
+from rales.config import Config, DestinationConfig, TlsConfig
+from rales.tls import ServerTls, client_context
+from scp.admission import Admission
+
+_LOG = logging.getLogger(__name__)
+
+
+def warn_of_closed_door(config: Config) -> None:
+    """Name destinations that are asked to commit and may not call back to say so."""
+    allowed = config.security.callers()
+    for one in config.destinations:
+        if one.commitment and allowed and one.ae_title not in allowed:
+            _LOG.warning(
+                "%s is to report commitments, but %s is not among the callers of [security]",
+                one.name,
+                one.ae_title,
+            )
+
+
+def destinations_of(config: Config) -> dict[str, Destination]:
+    """Return the configured destinations by name."""
+    return {
+        one.name: Destination(
+            name=one.name,
+            ae_title=one.ae_title,
+            host=one.host,
+            port=one.port,
+            commitment=one.commitment,
+            tls=_tls_to(one, config.tls) if one.tls else None,
+        )
+        for one in config.destinations
+    }
+
+
+def _tls_to(destination: DestinationConfig, own: TlsConfig) -> Callable[[], ssl.SSLContext]:
+    """Return what makes the context for each call, so that new certificates need no restart.
+
+    The node shows its own certificate where it is asked for one.
+    """
+    return partial(
+        client_context,
+        destination.ca_file,
+        own.certificate_file,
+        own.key_file,
+        match_host=destination.match_host,
+    )
+
+
+def admission_of(config: Config) -> Admission:
+    """Return who may call."""
+    callers = config.security.callers()
+    return Admission(
+        callers={
+            title: tuple(ipaddress.ip_network(one) for one in addresses)
+            for title, addresses in callers.items()
+        },
+        maximum_per_address=config.network.maximum_associations_per_address,
+    )
+
+
+def server_tls(config: TlsConfig) -> ServerTls | None:
+    """Return the receiver's TLS; None where it has no certificate.
+
+    Raises:
+        ConfigError: A file is missing or is not what it should be.
+    """
+    if config.certificate_file is None:
+        return None
+    return ServerTls(config.certificate_file, config.key_file, config.client_ca_file)
