@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def check(config_path: Path) -> None:
         ("port", lambda: _check_port(settings)),
         *(
             (f"destination {one.name}", lambda one=one: _check_destination(one, settings))
-            for one in _destinations(settings)
+            for one in destinations_of(settings).values()
         ),
     )
     results = [_report(name, step) for name, step in steps]
@@ -134,11 +134,6 @@ def _check_port(settings: Config) -> str:
                 return f"{port} is in use by this node, which answers C-ECHO"
             raise ConfigError(f"{host}:{port} cannot be bound: {error.strerror}") from error
     return f"{host}:{port} is free"
-
-
-def _destinations(settings: Config) -> Iterator[Destination]:
-
-    yield from destinations_of(settings).values()
 
 
 def _check_destination(destination: Destination, settings: Config) -> str:
