@@ -48,6 +48,14 @@ class AssemblyWorker:
         decision = decide(self._evidence(job, instances), self._policy, now)
         if not isinstance(decision, Complete):
             return decision.at
+        if missing := self._instances.released(job.series_uid):
+            waits = (
+                f"waits for {missing} of {len(instances)} images that retention released: "
+                "have the whole series sent again"
+            )
+            if self._jobs.note(job, waits):
+                _LOG.warning("series %s %s", job.series_uid, waits)
+            return None
         series = Series.of(instances)
         self._jobs.mark_ready(
             job,

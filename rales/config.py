@@ -195,6 +195,13 @@ class DeliveryConfig(_Section):
     commitment_timeout_seconds: PositiveFloat = 3600.0
 
 
+class RetentionConfig(_Section):
+    """How long, and how much of, what was delivered is kept; 0: no limit."""
+
+    days: Annotated[float, Field(ge=0)] = 0.0
+    gigabytes: Annotated[float, Field(ge=0)] = 0.0
+
+
 class AuditConfig(_Section):
     """Where the audit trail goes (PS3.15 annex A.5); the TLS files are for tls:// only."""
 
@@ -217,6 +224,7 @@ class Config(_Section):
     eligibility: EligibilityConfig = EligibilityConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     delivery: DeliveryConfig = DeliveryConfig()
+    retention: RetentionConfig = RetentionConfig()
     audit: AuditConfig = AuditConfig()
 
 
@@ -349,5 +357,6 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "eligibility": EligibilityConfig,
     "analysis": AnalysisConfig,
     "delivery": DeliveryConfig,
+    "retention": RetentionConfig,
     "audit": AuditConfig,
 }

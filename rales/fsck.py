@@ -38,11 +38,15 @@ class Finding:
 def examine(database: Database, spool: Path, *, deep: bool) -> Iterator[Finding]:
     """Yield every fault; ``deep`` reads every file and compares its digest.
 
+    What retention released is not missing.
+
     Raises:
         OSError: A file cannot be read.
     """
     known = set()
-    for row in database.rows("SELECT path, size, content_digest, series_uid FROM instances"):
+    for row in database.rows(
+        "SELECT path, size, content_digest, series_uid FROM instances WHERE released_at IS NULL"
+    ):
         path = Path(row["path"])
         known.add(path)
         fault = _fault(path, row["size"], row["content_digest"] if deep else None)
@@ -66,6 +70,17 @@ def set_aside(finding: Finding, quarantine: Path) -> bool:
     quarantine.mkdir(mode=0o700, exist_ok=True)
     finding.path.rename(quarantine / finding.path.name)
     return True
+
+
+def repair(database: Database, spool: Path, quarantine: Path) -> Iterator[Fault]:
+    """Set aside what is wrong at first sight, and yield each fault.
+
+    Raises:
+        OSError: A file cannot be looked at or moved.
+    """
+    for finding in list(examine(database, spool, deep=False)):
+        set_aside(finding, quarantine)
+        yield finding.fault
 
 
 def _fault(path: Path, size: int, digest: str | None) -> Fault | None:

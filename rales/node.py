@@ -6,6 +6,7 @@ import fcntl
 import logging
 import stat
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,11 +26,20 @@ from rales.audit.opening import audit_trail
 from rales.commitments import CommitmentWorker
 from rales.config import Config
 from rales.deliveries import BackOff, DeliveryWorker, Sender
+from rales.fsck import repair
 from rales.loops import Loop, utc_now
 from rales.peers import admission_of, destinations_of, server_tls, warn_of_closed_door
 from rales.pipeline import InferenceFacts, settings_of
 from rales.process import WorkerProcess
-from rales.store import CommitmentStore, Database, DeliveryStore, InstanceStore, JobStore
+from rales.retention import RetentionWorker
+from rales.store import (
+    CommitmentStore,
+    Database,
+    DeliveryStore,
+    InstanceStore,
+    JobStore,
+    RetentionStore,
+)
 from rales.store.facts import NodeFacts
 from rales.systemd import Notifier, Pulse, watchdog_seconds
 from rales.tls import ServerTls
@@ -71,6 +81,11 @@ class Layout:
     def results(self) -> Path:
         """One folder per analysed job."""
         return self.data_dir / "results"
+
+    @property
+    def quarantine(self) -> Path:
+        """Files that are not what the state file says."""
+        return self.data_dir / "quarantine"
 
     @property
     def lock(self) -> Path:
@@ -167,6 +182,7 @@ class Node:
         config = self._config
         jobs, deliveries = JobStore(database), DeliveryStore(database)
         instances = InstanceStore(database, on_change=self._wake)
+        self._check_files(database)
         interrupted = jobs.recover(interruptions=_INTERRUPTIONS, at=utc_now())
         if interrupted:
             _LOG.warning("%d analyses were interrupted by the last stop; they go on", interrupted)
@@ -189,6 +205,7 @@ class Node:
                 for name in destinations_of(config)
             ),
             Loop("commitment", commitment.step),
+            Loop("retention", self._retention_worker(database).step),
         ]
         inference = analysis[0].warm_up()
         _LOG.info("inference on %s", inference.provider)
@@ -202,6 +219,16 @@ class Node:
         for loop in self._loops:
             loop.start()
         _LOG.info("%s listens on %s:%d", config.node.ae_title, config.node.host, self.port)
+
+    def _check_files(self, database: Database) -> None:
+        """Set aside what a power cut left and no row knows; name what is missing or damaged."""
+        counts = Counter(repair(database, self._layout.spool, self._layout.quarantine))
+        for fault, count in counts.items():
+            _LOG.error(
+                "%d files of the spool: %s; `rales fsck` names them, docs/operations.md says more",
+                count,
+                fault,
+            )
 
     def _analysis_workers(
         self, jobs: JobStore, instances: InstanceStore, stack: ExitStack
@@ -262,6 +289,15 @@ class Node:
             back_off=self._back_off(),
             timeout=timedelta(seconds=delivery.commitment_timeout_seconds),
             clock=utc_now,
+        )
+
+    def _retention_worker(self, database: Database) -> RetentionWorker:
+        limits = self._config.retention
+        return RetentionWorker(
+            store=RetentionStore(database),
+            results_dir=self._layout.results,
+            longest=timedelta(days=limits.days) if limits.days else None,
+            largest=int(limits.gigabytes * _GIGABYTE) if limits.gigabytes else None,
         )
 
     def _back_off(self) -> BackOff:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import tempfile
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from chestct.errors import OutOfResources
 from chestct.uids import Uid, digest
 from scp.space import FreeSpace, LowWaterMark, free_space
 
+_LOG = logging.getLogger(__name__)
 _PARTIAL = ".partial"
 
 
@@ -45,10 +47,14 @@ class Spool:
         self._durable_folders: set[Path] = set()
         try:
             root.mkdir(parents=True, exist_ok=True)
-            for partial in root.glob(f"*/*{_PARTIAL}"):
+            partials = list(root.glob(f"*/*{_PARTIAL}"))
+            for partial in partials:
                 partial.unlink()
         except OSError as error:
             raise OutOfResources(f"the spool {root} cannot be used: {error.strerror}") from error
+
+        if partials:
+            _LOG.warning("%d half-written files removed; none was acknowledged", len(partials))
 
     def write(self, series_uid: Uid, file_meta: bytes, content: bytes) -> Spooled:
         """Make one instance durable and return where.

@@ -44,7 +44,7 @@ def fsck(
         except BlockingIOError as error:
             raise ConfigError("the node is running: stop it first") from error
         found = list(examine(Database(layout.state), layout.spool, deep=deep))
-        quarantine = layout.data_dir / "quarantine"
+        quarantine = layout.quarantine
         done = [repair and set_aside(finding, quarantine) for finding in found]
     rows = [
         {

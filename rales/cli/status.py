@@ -16,9 +16,10 @@ from chestct.errors import ConfigError
 from chestct.states import DeliveryState, JobState
 from rales import config
 from rales.cli.options import config_option
+from rales.environment import free_bytes
 from rales.loops import utc_now
 from rales.node import Layout
-from rales.store import Database, Delivery, DeliveryStore, Job, JobStore
+from rales.store import Database, Delivery, DeliveryStore, Job, JobStore, RetentionStore
 from rales.store.facts import NodeFacts
 from rales.store.jobs import StateConflict
 
@@ -45,7 +46,7 @@ def status(config_path: Path, as_json: bool, series: str | None) -> None:  # noq
     """Show every series: state, since when, why, results, deliveries."""
     database = _open(config_path)
     jobs, deliveries = JobStore(database), DeliveryStore(database)
-    facts = NodeFacts(database).read()
+    facts = NodeFacts(database).read() | _storage(database, config_path)
     chosen = [job for job in jobs.all() if series is None or _matches(job, series)]
     if as_json:
         content = {
@@ -59,6 +60,16 @@ def status(config_path: Path, as_json: bool, series: str | None) -> None:  # noq
     console.print(_table((job, deliveries.of_job(job.id)) for job in chosen))
     if not chosen:
         console.print("No series yet.")
+
+
+def _storage(database: Database, config_path: Path) -> dict[str, str]:
+    """Return what is kept and what is free, as facts of the node."""
+    kept = RetentionStore(database).kept()
+    free = free_bytes(Layout(config.load(config_path).node.data_dir).data_dir)
+    facts = {"kept": f"{kept.images} images, {kept.size / 1e9:.1f} GB"}
+    if kept.oldest:
+        facts["oldest"] = f"{kept.oldest:%Y-%m-%d}"
+    return facts | {"free": f"{free / 1e9:.0f} GB"}
 
 
 def _matches(job: Job, series: str) -> bool:
@@ -97,6 +108,8 @@ def _why(job: Job) -> str:
             else "no lesion found"
         )
         parts.extend(found["quality_flags"])
+    if job.released_at:
+        parts.append(f"released {job.released_at:%Y-%m-%d}")
     return "; ".join(dict.fromkeys(part for part in parts if part))
 
 
@@ -124,6 +137,7 @@ def _as_dict(job: Job, jobs: JobStore, sent: list[Delivery]) -> dict[str, Any]:
         "message": job.message,
         "attempts": job.attempts,
         "result": job.result,
+        "released_at": job.released_at.isoformat() if job.released_at else None,
         "deliveries": [
             {
                 "role": delivery.role,

@@ -10,6 +10,7 @@ from rales.store.database import Database
 from rales.store.deliveries import Delivery, DeliveryStore
 from rales.store.instances import InstanceStore
 from rales.store.jobs import Job, JobStore
+from rales.store.retention import RetentionStore
 
 __all__ = [
     "CommitmentStore",
@@ -19,4 +20,5 @@ __all__ = [
     "InstanceStore",
     "Job",
     "JobStore",
+    "RetentionStore",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from chestct.errors import OutOfResources
 from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from chestct.uids import Uid
@@ -27,10 +28,12 @@ class InstanceStore:
         """Record an instance whose bytes are durable; open or extend its series' job.
 
         The same bytes again change nothing. Other bytes under the same SOP Instance UID
-        take the place of the old ones, which stay on disk and in the table.
+        take the place of the old ones, which stay on disk and in the table. Bytes that
+        retention had let go of are kept again, and open no new job.
 
         Raises:
-            OutOfResources: The state file cannot be written.
+            OutOfResources: The state file cannot be written, or retention removed the file at
+                this moment: the sender has to send it again.
         """
         with self._database.transaction() as tx:
             recorded = _insert(tx, instance)
@@ -67,6 +70,15 @@ class InstanceStore:
         )
         return [_instance(row) for row in rows]
 
+    def released(self, series_uid: Uid) -> int:
+        """Return how many current instances of a series retention has let go of."""
+        rows = self._database.rows(
+            "SELECT count(*) FROM instances"
+            " WHERE series_uid = ? AND current = 1 AND released_at IS NOT NULL",
+            (series_uid,),
+        )
+        return int(rows[0][0])
+
     def count(self) -> int:
         """Return how many instances were ever recorded."""
         return int(self._database.rows("SELECT count(*) FROM instances")[0][0])
@@ -74,9 +86,18 @@ class InstanceStore:
 
 def _insert(tx: sqlite3.Connection, instance: ReceivedInstance) -> Recorded:
     same = tx.execute(
-        "SELECT current FROM instances WHERE sop_instance_uid = ? AND content_digest = ?",
+        "SELECT current, released_at FROM instances"
+        " WHERE sop_instance_uid = ? AND content_digest = ?",
         (instance.sop_instance_uid, instance.content_digest),
     ).fetchone()
+    if same and same["released_at"]:
+        if not instance.path.exists():
+            raise OutOfResources("retention removed the earlier copy at this moment")
+        tx.execute(
+            "UPDATE instances SET released_at = NULL, gone = 0"
+            " WHERE sop_instance_uid = ? AND content_digest = ?",
+            (instance.sop_instance_uid, instance.content_digest),
+        )
     if same and same["current"]:
         return Recorded.REPEATED
     replaced = tx.execute(

@@ -35,6 +35,7 @@ class Job:
     attempts: int
     due_at: datetime | None
     result: Mapping[str, Any] | None
+    released_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +179,15 @@ class JobStore:
                 (instances_digest, count, job.id),
             )
 
+    def note(self, job: Job, message: str) -> bool:
+        """Say why a job waits; tell whether that is news."""
+        with self._database.transaction() as tx:
+            changed = tx.execute(
+                "UPDATE jobs SET message = ? WHERE id = ? AND state = ? AND message <> ?",
+                (message, job.id, job.state, message),
+            ).rowcount
+        return bool(changed)
+
     def claim(self, *, at: datetime) -> Job | None:
         """Take the job that has been ready and due longest into ANALYSING; count the attempt.
 
@@ -304,6 +314,8 @@ class JobStore:
         """
         if self.has_newer(job):
             raise StateConflict("a newer revision of this series has taken over")
+        if job.released_at is not None:
+            raise StateConflict(f"retention released its images on {job.released_at:%Y-%m-%d}")
         after = JobState.DELIVERING if job.result else JobState.READY
         with self._database.transaction() as tx:
             change_state(tx, job.id, job.state, after, at=to_text(at), message="retried by hand")
@@ -338,4 +350,5 @@ def _job(row: sqlite3.Row) -> Job:
         attempts=row["attempts"],
         due_at=time("due_at"),
         result=json.loads(row["result"]) if row["result"] else None,
+        released_at=time("released_at"),
     )

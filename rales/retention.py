@@ -1,0 +1,87 @@
+"""Lets go of what was delivered: by age, by size, never anything that somebody still waits for."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from rales.store.retention import Delivered, RetentionStore
+
+_LOG = logging.getLogger(__name__)
+_EVERY = timedelta(seconds=10)
+
+
+class RetentionWorker:
+    """One step of the retention loop.
+
+    Args:
+        longest: How long a delivered series is kept; none: its age is no reason.
+        largest: How many bytes of images are kept; the oldest delivered ones go first; none:
+            their size is no reason.
+        results_dir: One folder per job; results go with their images.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: RetentionStore,
+        results_dir: Path,
+        longest: timedelta | None,
+        largest: int | None,
+    ) -> None:
+        self._store = store
+        self._results_dir = results_dir
+        self._longest = longest
+        self._largest = largest
+        self._begun = False
+        self._next: datetime | None = None
+
+    def step(self, now: datetime) -> datetime | None:
+        """Release what is due; return when to look again."""
+        if not self._begun:
+            # What a stop left half done.
+            self._store.purge(_remove)
+            self._begun = True
+        if self._longest is None and self._largest is None:
+            return None
+        if self._next is not None and now < self._next:
+            return self._next  # the loop asks every second
+        self._next = now + _EVERY
+        for series, why in list(self._due(now)):
+            if self._store.release(series.series_uid, at=now):
+                self._remove_results(series.series_uid)
+                images = self._store.purge(_remove)
+                _LOG.info(
+                    "series %s: %d images (%.1f MB) and its results released: %s",
+                    series.series_uid,
+                    images,
+                    series.size / 1e6,
+                    why,
+                )
+        return self._next
+
+    def _due(self, now: datetime) -> Iterator[tuple[Delivered, str]]:
+        size = self._store.kept().size
+        for series in self._store.delivered():
+            if self._longest is not None and now - series.since >= self._longest:
+                why = "retention.days"
+            elif self._largest is not None and size > self._largest:
+                why = "retention.gigabytes"
+            else:
+                continue
+            size -= series.size
+            yield series, why
+
+    def _remove_results(self, series_uid: str) -> None:
+        for job_id in self._store.released_jobs(series_uid):
+            shutil.rmtree(self._results_dir / f"{job_id:08d}", ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.parent.rmdir()  # only when it is empty
