@@ -150,6 +150,7 @@ class TinyNode:
     models: Path
     destinations: list[Destination]
     extra: str = ""
+    low_water: bool = True
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -169,7 +170,7 @@ class TinyNode:
         )
         path.write_text(
             f'[node]\nae_title = "RALES"\nhost = "127.0.0.1"\nport = {self.port}\n'
-            f'data_dir = "data"\n{places}'
+            f'data_dir = "data"\n{"" if self.low_water else "minimum_free_gb = 0"}\n{places}'
             "[completion]\nsettle_seconds = 0.2\nquiet_seconds = 20.0\n"
             "[delivery]\nfirst_retry_seconds = 0.2\nlongest_retry_seconds = 1.0\n"
             f'[analysis]\nmodels_dir = "{self.models}"\nproviders = ["CPU"]\nthreads = 1\n'
@@ -177,11 +178,15 @@ class TinyNode:
         )
         return path
 
+    def command(self) -> list[str]:
+        """Return the command that starts it."""
+        return [sys.executable, "-m", "rales", "serve", "--config", str(self.write_config())]
+
     def launch(self) -> None:
         """Start it and do not wait."""
         with (self.folder / "rales.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "rales", "serve", "--config", str(self.write_config())],
+                self.command(),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -216,6 +221,11 @@ class TinyNode:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
+
+    def end(self) -> None:
+        """Kill what a failed test left running."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Ask the state file, while the node runs or not."""
@@ -265,3 +275,20 @@ def send_files(port: int, files: list[Path], acknowledged: set[str]) -> bool:
     if association.is_established:
         association.release()
     return whole
+
+
+def send_each(port: int, files: list[Path], acknowledged: set[str]) -> list[int]:
+    """Send files over one association, whatever is answered; return the statuses."""
+    ae = AE(ae_title="CT1")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = 60
+    association = ae.associate("127.0.0.1", port, ae_title="RALES")
+    assert association.is_established
+    statuses = []
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        statuses.append(int(association.send_c_store(dataset).Status))
+        if statuses[-1] == 0:
+            acknowledged.add(str(dataset.SOPInstanceUID))
+    association.release()
+    return statuses
