@@ -49,6 +49,19 @@ class AnalysisKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """What the results tell beyond the lungs and all lesions together.
+
+    Attributes:
+        measured_lesions: So many of the largest lesions are measured one by one in the SR.
+        lesion_segments: Whether those are segments too, in a SEG of their own.
+    """
+
+    measured_lesions: int = 5
+    lesion_segments: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultReference:
     """An SR that this result supersedes (Predecessor Documents Sequence, PS3.3 C.17.2)."""
 
@@ -72,7 +85,11 @@ class ResultObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultSet:
-    """The objects of one analysis, SEG before the SR that references it."""
+    """The objects of one analysis, each SEG before the SR that references it.
+
+    Roles: ``seg``, ``seg-lesions`` and ``sr``; ``seg-labelmap`` and ``sr-labelmap`` say the same
+    with a SEG of another kind, for the destinations that take that one.
+    """
 
     key: AnalysisKey
     objects: tuple[ResultObject, ...]
