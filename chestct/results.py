@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from chestct.uids import Uid, derive_uid, digest
@@ -46,6 +47,19 @@ class AnalysisKey:
         return derive_uid(
             self.series_uid, self.instances_digest, self.models_digest, self.config_digest, role
         )
+
+
+class SegKind(StrEnum):
+    """How a SEG holds its segments; each kind is an object of its own."""
+
+    BINARY = "binary"
+    """A frame per segment and slice: what viewers and archives take today."""
+    LABELMAP = "labelmap"
+    """One frame per slice that holds segment numbers (Supplement 243)."""
+
+    def role(self, role: str) -> str:
+        """Return the role of an object that is, or references, a SEG of this kind."""
+        return role if self is SegKind.BINARY else f"{role}-{self}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,18 +23,19 @@ from chestct.results import (
     ResultObject,
     ResultReference,
     ResultSet,
+    SegKind,
 )
 from chestct.series import Series
 from chestct.uids import Uid
 from chestct.volume import LesionMap, Volume
 from dicom_out.identity import SoftwareIdentity
-from dicom_out.seg import LESIONS, TISSUES, SegKind, build_seg, role_of
+from dicom_out.seg import LESIONS, TISSUES, build_seg
 from dicom_out.segments import Segments, lesion_segments, tissue_segments
 from dicom_out.sources import Sources, read_sources, same_patient_and_study
 from dicom_out.sr import build_sr
 from dicom_out.sr_groups import Drawn, Reported
 
-__all__ = ["SegKind", "SoftwareIdentity", "compose", "warm_up"]
+__all__ = ["SoftwareIdentity", "compose", "warm_up"]
 
 
 def compose(
@@ -82,11 +83,10 @@ def compose(
         content = encode(seg)  # before anything reads in it: what was read is encoded anew
         _verify(content, sources, volume)
         _verify_mask(content, segments, sources)
-        encoded.append((role_of(document, kind), content, seg))
+        encoded.append((kind.role(document.role), content, seg))
         drawn.append(Drawn(seg=seg, segments=segments))
-    role = "sr" if kind is SegKind.BINARY else f"sr-{kind}"
     sr = build_sr(
-        role=role,
+        kind=kind,
         sources=sources,
         told=Reported(
             volume=volume,
@@ -105,7 +105,7 @@ def compose(
     )
     content = encode(sr)
     _verify(content, sources, volume)
-    encoded.append((role, content, sr))
+    encoded.append((kind.role("sr"), content, sr))
     return ResultSet(
         key=key,
         objects=tuple(

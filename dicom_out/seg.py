@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from chestct.results import AnalysisKey, ModelIdentity
+from chestct.results import AnalysisKey, ModelIdentity, SegKind
 from dicom_out import codes
 from dicom_out.identity import (
     MANUFACTURER,
@@ -23,15 +22,6 @@ from dicom_out.identity import (
 )
 from dicom_out.segments import SegmentPlan, Segments
 from dicom_out.sources import Sources, take_over
-
-
-class SegKind(StrEnum):
-    """How a SEG holds its segments."""
-
-    BINARY = "binary"
-    """A frame per segment and slice: what viewers and archives take today."""
-    LABELMAP = "labelmap"
-    """One frame per slice that holds segment numbers (Supplement 243)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +80,9 @@ def build_seg(
             else _describe(plan, lesion_model, parameters, key)
             for plan in segments.plans
         ],
-        series_instance_uid=key.uid(f"{role_of(document, kind)}-series"),
+        series_instance_uid=key.uid(kind.role(f"{document.role}-series")),
         series_number=document.series_number,
-        sop_instance_uid=key.uid(role_of(document, kind)),
+        sop_instance_uid=key.uid(kind.role(document.role)),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=software.name,
@@ -103,17 +93,14 @@ def build_seg(
         omit_empty_frames=True,
         contributing_equipment=contributing_equipment(models, software),
     )
+    if kind is SegKind.LABELMAP:
+        _drop_background(seg)
     _name_dimensions(seg, key)
     seg.SeriesDescription = f"{document.series} ({RESEARCH})"
     seg.ContentQualification = "RESEARCH"
     stamp(seg, created, sources.original)
     take_over(sources.original, seg)
     return seg
-
-
-def role_of(document: SegDocument, kind: SegKind) -> str:
-    """Return the role of a SEG; each kind is an object of its own, with UIDs of its own."""
-    return document.role if kind is SegKind.BINARY else f"{document.role}-{kind}"
 
 
 def _in_source_order(numbers: NDArray[np.uint8], sources: Sources) -> NDArray[np.uint8]:
@@ -124,6 +111,14 @@ def _in_source_order(numbers: NDArray[np.uint8], sources: Sources) -> NDArray[np
     planes = np.zeros_like(numbers)
     planes[order] = numbers
     return planes
+
+
+def _drop_background(seg: Dataset) -> None:
+    """Leave out the segment 0 that highdicom adds: OHIF 3.13 shifts the colours by one over it.
+
+    Pixel Padding Value says that 0 is none.
+    """
+    seg.SegmentSequence = [item for item in seg.SegmentSequence if item.SegmentNumber]
 
 
 def _name_dimensions(seg: Dataset, key: AnalysisKey) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 import highdicom as hd
 from pydicom.dataset import Dataset
 
-from chestct.results import ModelIdentity, ResultReference
+from chestct.results import ModelIdentity, ResultReference, SegKind
 from dicom_out import codes
 from dicom_out.identity import (
     MANUFACTURER,
@@ -28,7 +28,7 @@ SERIES_NUMBER = 9702
 
 def build_sr(
     *,
-    role: str,
+    kind: SegKind,
     sources: Sources,
     told: Reported,
     predecessor: ResultReference | None,
@@ -37,7 +37,7 @@ def build_sr(
 ) -> Dataset:
     """Build the SR that references the SEGs: PRELIMINARY, UNVERIFIED, for research.
 
-    ``role`` derives its UIDs.
+    One that references SEGs of another ``kind`` is another document.
     """
     models, key = told.models, told.key
     report = hd.sr.MeasurementReport(
@@ -60,9 +60,9 @@ def build_sr(
     sr = hd.sr.Comprehensive3DSR(
         evidence=[*sources.images, *(one.seg for one in drawn)],
         content=report[0],
-        series_instance_uid=key.uid(f"{role}-series"),
+        series_instance_uid=key.uid(kind.role("sr-series")),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=key.uid(role),
+        sop_instance_uid=key.uid(kind.role("sr")),
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,

@@ -107,6 +107,8 @@ def destinations_of(config: Config) -> dict[str, Destination]:
             host=one.host,
             port=one.port,
             commitment=one.commitment,
+            segmentation=one.segmentation,
+            compress=one.compress,
         )
         for one in config.destinations
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from sr_content import groups, items, name_of, values
 
 from chestct.findings import Findings, Presence
 from chestct.results import ResultReference
@@ -39,42 +40,6 @@ from dicom_out.text import render_text
 def read_sr(case: Case, folder: Path, **changes: Any) -> Dataset:
     """Write the results and read the SR back from its bytes."""
     return pydicom.dcmread(case.compose(folder, **changes).objects[1].path)
-
-
-def items(item: Dataset) -> Iterator[Dataset]:
-    for child in item.get("ContentSequence", ()):
-        yield child
-        yield from items(child)
-
-
-def name_of(item: Dataset) -> str:
-    return str(item.ConceptNameCodeSequence[0].CodeMeaning)
-
-
-def groups(sr: Dataset, tracking: str) -> list[Dataset]:
-    """Return the measurement groups with this tracking identifier."""
-    return [
-        item
-        for item in items(sr)
-        if name_of(item) == "Measurement Group"
-        and any(
-            name_of(child) == "Tracking Identifier" and child.TextValue == tracking
-            for child in item.ContentSequence
-        )
-    ]
-
-
-def values(*of: Dataset) -> dict[str, tuple[float, str]]:
-    """Return measurement name -> (value, UCUM unit)."""
-    return {
-        name_of(child): (
-            float(child.MeasuredValueSequence[0].NumericValue),
-            child.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue,
-        )
-        for group in of
-        for child in group.ContentSequence
-        if child.ValueType == "NUM"
-    }
 
 
 def evaluations(group: Dataset) -> dict[str, str]:
