@@ -67,6 +67,14 @@ class LungMeasurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpacityMeasurement:
+    """One kind of opacity in both lungs; ``mean_hu`` is None where there is none of it."""
+
+    volume_ml: float
+    mean_hu: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diameter:
     """The longest axial diameter of a lesion and the longest one perpendicular to it.
 
@@ -110,7 +118,12 @@ class Presence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Everything that the report says about one series."""
+    """Everything that the report says about one series.
+
+    Attributes:
+        ground_glass, consolidation: Lesion voxels below :attr:`Method.high_opacity_hu`, and
+            those at or above it.
+    """
 
     left: LungMeasurement
     right: LungMeasurement
@@ -119,6 +132,8 @@ class Findings:
     presence: Presence
     severity: Severity
     method: Method
+    ground_glass: OpacityMeasurement
+    consolidation: OpacityMeasurement
     quality_flags: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

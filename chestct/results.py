@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from chestct.uids import Uid, derive_uid, digest
@@ -48,6 +49,32 @@ class AnalysisKey:
         )
 
 
+class SegKind(StrEnum):
+    """How a SEG holds its segments; each kind is an object of its own."""
+
+    BINARY = "binary"
+    """A frame per segment and slice: what viewers and archives take today."""
+    LABELMAP = "labelmap"
+    """One frame per slice that holds segment numbers (Supplement 243)."""
+
+    def role(self, role: str) -> str:
+        """Return the role of an object that is, or references, a SEG of this kind."""
+        return role if self is SegKind.BINARY else f"{role}-{self}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """What the results tell beyond the lungs and all lesions together.
+
+    Attributes:
+        measured_lesions: So many of the largest lesions are measured one by one in the SR.
+        lesion_segments: Whether those are segments too, in a SEG of their own.
+    """
+
+    measured_lesions: int = 5
+    lesion_segments: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultReference:
     """An SR that this result supersedes (Predecessor Documents Sequence, PS3.3 C.17.2)."""
@@ -72,7 +99,11 @@ class ResultObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultSet:
-    """The objects of one analysis, SEG before the SR that references it."""
+    """The objects of one analysis, each SEG before the SR that references it.
+
+    Roles: ``seg``, ``seg-lesions`` and ``sr``; ``seg-labelmap`` and ``sr-labelmap`` say the same
+    with a SEG of another kind, for the destinations that take that one.
+    """
 
     key: AnalysisKey
     objects: tuple[ResultObject, ...]

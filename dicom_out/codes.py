@@ -30,11 +30,15 @@ def _unit(value: str, meaning: str) -> Code:
     return Code(value=value, meaning=meaning, scheme_designator="UCUM")
 
 
-# Document (TID 1500)
+# Document (TID 1500), image library (TID 1600)
 IMAGING_MEASUREMENT_REPORT = _dcm("126000", "Imaging Measurement Report")  # CID 7021
 CT_CHEST = Code(value="24627-2", meaning="CT Chest", scheme_designator="LN")  # CID 100
 COMMENT = _dcm("121106", "Comment")
 DEVICE = _dcm("121007", "Device")  # CID 270
+IMAGE_LIBRARY = _dcm("111028", "Image Library")
+IMAGE_LIBRARY_GROUP = _dcm("126200", "Image Library Group")
+IMAGING_MEASUREMENTS = _dcm("126010", "Imaging Measurements")
+SOURCE = _sct("260753009", "Source")
 PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")  # CID 7005
 ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")  # CID 7162
 
@@ -46,6 +50,8 @@ BOTH = _sct("51440002", "Right and left")  # CID 244
 ANATOMICAL_STRUCTURE = _sct("91723000", "Anatomical Structure")  # CID 7150
 ABNORMAL_STRUCTURE = _sct("49755003", "Morphologically Abnormal Structure")  # CID 7150
 LESION = _sct("52988006", "Lesion")  # CID 7159
+GROUND_GLASS = _dcm("112120", "Ground glass opacity")  # CID 6102
+CONSOLIDATION = _sct("95436008", "Lung consolidation")
 
 # Measurements
 VOLUME = _sct("118565006", "Volume")  # CID 7466
@@ -56,6 +62,8 @@ LONG_AXIS = _sct("103339001", "Long Axis")  # CID 7470
 SHORT_AXIS = _sct("103340004", "Short Axis")  # CID 7470
 COUNT = _sct("246206008", "Number of lesions")
 INVOLVED = _private("PCT_INVOLVED", "Percent of lung involved")
+INVOLVED_LEFT = _private("PCT_LEFT_LUNG", "Percent of left lung involved")
+INVOLVED_RIGHT = _private("PCT_RIGHT_LUNG", "Percent of right lung involved")
 HIGH_OPACITY = _private("PCT_HIGH_OPACITY", "High-opacity share of lesion volume")
 LESION_VOLUME = _private("LESION_VOLUME", "Volume of lesion in lung")
 PRESENCE_SCORE = _private("PRESENCE_SCORE", "Lesion presence score")

@@ -16,14 +16,24 @@ from pydicom.filewriter import correct_ambiguous_vr
 
 from chestct.errors import ResultInvalid
 from chestct.findings import Findings
-from chestct.results import AnalysisKey, ModelIdentity, ResultObject, ResultReference, ResultSet
+from chestct.results import (
+    AnalysisKey,
+    ModelIdentity,
+    ReportOptions,
+    ResultObject,
+    ResultReference,
+    ResultSet,
+    SegKind,
+)
 from chestct.series import Series
 from chestct.uids import Uid
 from chestct.volume import LesionMap, Volume
 from dicom_out.identity import SoftwareIdentity
-from dicom_out.seg import build_seg, planned_segments, segment_numbers
+from dicom_out.seg import LESIONS, TISSUES, build_seg
+from dicom_out.segments import Segments, lesion_segments, tissue_segments
 from dicom_out.sources import Sources, read_sources, same_patient_and_study
 from dicom_out.sr import build_sr
+from dicom_out.sr_groups import Drawn, Reported
 
 __all__ = ["SoftwareIdentity", "compose", "warm_up"]
 
@@ -40,8 +50,10 @@ def compose(
     folder: Path,
     created: datetime,
     software: SoftwareIdentity,
+    options: ReportOptions = ReportOptions(),  # noqa: B008 - frozen
+    kind: SegKind = SegKind.BINARY,
 ) -> ResultSet:
-    """Write ``seg.dcm`` and ``sr.dcm`` into ``folder`` and return them, SEG first.
+    """Write the SEG and the SR into ``folder`` and return them, each SEG before the SR.
 
     ``models`` are the lung and the lesion model. The same arguments give the same objects.
 
@@ -50,37 +62,55 @@ def compose(
         OSError: The files cannot be written.
     """
     sources = read_sources(series, volume)
-    seg = build_seg(
-        sources=sources,
-        lesion_map=lesion_map,
-        models=models,
-        parameters=_parameters(findings),
-        key=key,
-        created=created,
-        software=software,
-    )
-    seg_file = encode(seg)  # before anything reads in it: what was read is encoded anew
+    measured = findings.lesions[: options.measured_lesions]
+    layers = [(TISSUES, tissue_segments(volume, lesion_map, findings.method))]
+    if options.lesion_segments and measured:
+        layers.append((LESIONS, lesion_segments(lesion_map, measured)))
+    drawn: list[Drawn] = []
+    encoded: list[tuple[str, bytes, Dataset]] = []
+    for document, segments in layers:
+        seg = build_seg(
+            document=document,
+            kind=kind,
+            sources=sources,
+            segments=segments,
+            models=models,
+            parameters=parameters_of(findings),
+            key=key,
+            created=created,
+            software=software,
+        )
+        content = encode(seg)  # before anything reads in it: what was read is encoded anew
+        _verify(content, sources, volume)
+        _verify_mask(content, segments, sources)
+        encoded.append((kind.role(document.role), content, seg))
+        drawn.append(Drawn(seg=seg, segments=segments))
     sr = build_sr(
+        kind=kind,
         sources=sources,
-        seg=seg,
-        volume=volume,
-        lesion_map=lesion_map,
-        findings=findings,
-        models=models,
-        key=key,
+        told=Reported(
+            volume=volume,
+            lesion_map=lesion_map,
+            findings=findings,
+            tissues=drawn[0],
+            lesions=drawn[1] if len(drawn) > 1 else None,
+            measured=measured,
+            models=models,
+            parameters=parameters_of(findings),
+            key=key,
+        ),
         predecessor=predecessor,
         created=created,
         software=software,
     )
-    sr_file = encode(sr)
-    _verify(seg_file, sources, volume)
-    _verify(sr_file, sources, volume)
-    _verify_mask(seg_file, lesion_map, sources)
+    content = encode(sr)
+    _verify(content, sources, volume)
+    encoded.append((kind.role("sr"), content, sr))
     return ResultSet(
         key=key,
-        objects=(
-            _write(folder / "seg.dcm", "seg", seg_file, seg),
-            _write(folder / "sr.dcm", "sr", sr_file, sr),
+        objects=tuple(
+            _write(folder / f"{name}.dcm", name, content, dataset)
+            for name, content, dataset in encoded
         ),
     )
 
@@ -113,11 +143,9 @@ def _verify(content: bytes, sources: Sources, volume: Volume) -> None:
         raise ResultInvalid("a result is not in the frame of reference of its series")
 
 
-def _verify_mask(content: bytes, lesion_map: LesionMap, sources: Sources) -> None:
-    """Check voxel by voxel that the SEG holds the label map, slice by source slice."""
+def _verify_mask(content: bytes, segments: Segments, sources: Sources) -> None:
+    """Check voxel by voxel that the SEG holds the segments, slice by source slice."""
     seg = hd.seg.segread(BytesIO(content))
-    plans = planned_segments(lesion_map)
-    wanted = segment_numbers(lesion_map, plans)
     if len(sources.images) > 1:
         found = seg.get_pixels_by_source_instance(
             [image.SOPInstanceUID for image in sources.images],
@@ -133,7 +161,7 @@ def _verify_mask(content: bytes, lesion_map: LesionMap, sources: Sources) -> Non
             ignore_spatial_locations=True,
             assert_missing_frames_are_empty=True,
         )
-    if not np.array_equal(found, wanted):
+    if not np.array_equal(found, segments.numbers):
         raise ResultInvalid("the SEG does not hold the mask that was computed")
 
 
@@ -166,10 +194,15 @@ def warm_up() -> None:
     get_module_attribute_map()
 
 
-def _parameters(findings: Findings) -> dict[str, str]:
-    """Return what the algorithm was told, for Algorithm Parameters (0066,0032)."""
+def parameters_of(findings: Findings) -> dict[str, str]:
+    """Return what the lesion model's results were measured with (Algorithm Parameters)."""
     method = findings.method
-    stated = {"minimum_lesion_ml": f"{method.minimum_lesion_ml:g}"}
-    if method.minimum_lesion_hu is not None:
-        stated["minimum_lesion_hu"] = f"{method.minimum_lesion_hu:g}"
-    return stated | {"operating_point": f"{findings.presence.operating_point:g}"}
+    stated = {
+        "high_opacity_hu": method.high_opacity_hu,
+        "minimum_lesion_ml": method.minimum_lesion_ml,
+        "minimum_lesion_hu": method.minimum_lesion_hu,
+        "mild_percent": method.mild_percent,
+        "moderate_percent": method.moderate_percent,
+        "operating_point": findings.presence.operating_point,
+    }
+    return {name: f"{value:g}" for name, value in stated.items() if value is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import highdicom as hd
@@ -68,7 +68,7 @@ def contributing_equipment(
 
 
 def algorithm(
-    model: ModelIdentity, parameters: dict[str, str] | None = None
+    model: ModelIdentity, parameters: Mapping[str, str]
 ) -> hd.AlgorithmIdentificationSequence:
     """Return the identification of one algorithm (PS3.3 table 10-19)."""
     return hd.AlgorithmIdentificationSequence(
@@ -76,5 +76,23 @@ def algorithm(
         family=codes.ARTIFICIAL_INTELLIGENCE,
         version=_long_string(model.version),
         source=MANUFACTURER,
-        parameters=parameters,
+        parameters=_stated(model, parameters),
     )
+
+
+def reported_algorithm(
+    model: ModelIdentity, parameters: Mapping[str, str]
+) -> hd.sr.AlgorithmIdentification:
+    """Return the identification of one algorithm in a report (TID 4019)."""
+    return hd.sr.AlgorithmIdentification(
+        name=ascii_text(model.name),
+        version=ascii_text(model.version),
+        parameters=[f"{name}={value}" for name, value in _stated(model, parameters).items()],
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        manufacturer=MANUFACTURER,
+    )
+
+
+def _stated(model: ModelIdentity, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters with the digest of the model, which names it beyond its version."""
+    return {**parameters, "model_sha256": model.digest}

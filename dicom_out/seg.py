@@ -1,4 +1,4 @@
-"""The segmentation object (PS3.3 A.51): lungs and lesions on the grid of the CT."""
+"""The segmentation object (PS3.3 A.51): segments on the grid of the CT."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
-from chestct.results import AnalysisKey, ModelIdentity
-from chestct.volume import Label, LesionMap
+from chestct.results import AnalysisKey, ModelIdentity, SegKind
 from dicom_out import codes
 from dicom_out.identity import (
     MANUFACTURER,
@@ -22,133 +20,105 @@ from dicom_out.identity import (
     algorithm,
     contributing_equipment,
 )
+from dicom_out.segments import SegmentPlan, Segments
 from dicom_out.sources import Sources, take_over
-
-SERIES_NUMBER = 9701
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentPlan:
-    """One segment: what it is called, what it is, and which labels it holds.
+class SegDocument:
+    """What a SEG as a whole is called; ``role`` derives its UIDs."""
 
-    ``role`` derives its tracking UID, which the SR repeats.
-    """
-
-    number: int
     role: str
+    series_number: int
+    series: str
     label: str
     description: str
-    members: tuple[Label, ...]
-    laterality: Code | None
-    colour: tuple[int, int, int]
 
 
-LEFT_LUNG = SegmentPlan(
-    number=1,
-    role="left-lung",
-    label="Left lung",
-    description="Left lung without the lesions, which are a segment of their own",
-    members=(Label.LEFT_LUNG,),
-    laterality=codes.LEFT,
-    colour=(80, 170, 255),
+TISSUES = SegDocument(
+    role="seg",
+    series_number=9701,
+    series="Rales lungs and opacities",
+    label="LUNG_OPACITIES",
+    description="Lungs, ground-glass and consolidation",
 )
-RIGHT_LUNG = SegmentPlan(
-    number=2,
-    role="right-lung",
-    label="Right lung",
-    description="Right lung without the lesions, which are a segment of their own",
-    members=(Label.RIGHT_LUNG,),
-    laterality=codes.RIGHT,
-    colour=(70, 220, 160),
+LESIONS = SegDocument(
+    role="seg-lesions",
+    series_number=9703,
+    series="Rales largest lesions one by one",
+    label="LUNG_LESIONS",
+    description="The largest lung lesions, one by one",
 )
-_LESION = SegmentPlan(
-    number=3,
-    role="lesion",
-    label="Lung lesions (opacities)",
-    description="Opacities inside the lungs: ground-glass and consolidation together",
-    members=(Label.LEFT_LESION, Label.RIGHT_LESION),
-    laterality=None,
-    colour=(255, 80, 60),
-)
-
-
-def planned_segments(lesion_map: LesionMap) -> tuple[SegmentPlan, ...]:
-    """Return the segments that the map has voxels for, numbered without gaps.
-
-    Segments do not overlap: viewers compute wrong volumes when they do.
-    """
-    present = set(np.unique(lesion_map.labels).tolist())
-    plans = [plan for plan in (LEFT_LUNG, RIGHT_LUNG, _LESION) if present & set(plan.members)]
-    return tuple(
-        SegmentPlan(
-            number=number,
-            role=plan.role,
-            label=plan.label,
-            description=plan.description,
-            members=plan.members,
-            laterality=plan.laterality,
-            colour=plan.colour,
-        )
-        for number, plan in enumerate(plans, start=1)
-    )
-
-
-def segment_numbers(lesion_map: LesionMap, plans: Sequence[SegmentPlan]) -> NDArray[np.uint8]:
-    """Return the segment number of each voxel, uint8 (slice, row, column), 0 for none."""
-    table = np.zeros(max(Label) + 1, dtype=np.uint8)
-    for plan in plans:
-        table[list(plan.members)] = plan.number
-    numbers: NDArray[np.uint8] = table[lesion_map.labels]
-    return numbers
 
 
 def build_seg(
     *,
+    document: SegDocument,
+    kind: SegKind,
     sources: Sources,
-    lesion_map: LesionMap,
+    segments: Segments,
     models: Sequence[ModelIdentity],
     parameters: dict[str, str],
     key: AnalysisKey,
     created: datetime,
     software: SoftwareIdentity,
 ) -> Dataset:
-    """Build the SEG: BINARY, since that is what viewers and archives take today.
+    """Build a SEG on the grid of the CT, without frames that hold nothing.
 
     Each frame names its source image (DerivationImageSequence) and the series is referenced:
-    without either, viewers show nothing or the wrong slice.
+    without either, viewers show nothing or the wrong slice. ``parameters`` are those of the
+    lesion model, the second of ``models``.
     """
-    plans = planned_segments(lesion_map)
-    numbers = segment_numbers(lesion_map, plans)
-    frames = np.zeros_like(numbers)
-    frames[list(sources.frames)] = numbers
     lungs_model, lesion_model = models
     seg = hd.seg.Segmentation(
         source_images=list(sources.images),
-        pixel_array=frames,
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        pixel_array=_in_source_order(segments.numbers, sources),
+        segmentation_type=hd.seg.SegmentationTypeValues(kind.name),
         segment_descriptions=[
-            _describe(plan, lesion_model if plan.role == "lesion" else lungs_model, parameters, key)
-            for plan in plans
+            _describe(plan, lungs_model, {}, key)
+            if plan.is_lung
+            else _describe(plan, lesion_model, parameters, key)
+            for plan in segments.plans
         ],
-        series_instance_uid=key.uid("seg-series"),
-        series_number=SERIES_NUMBER,
-        sop_instance_uid=key.uid("seg"),
+        series_instance_uid=key.uid(kind.role(f"{document.role}-series")),
+        series_number=document.series_number,
+        sop_instance_uid=key.uid(kind.role(document.role)),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=software.name,
         software_versions=software.version,
         device_serial_number=software.station_name,
-        content_label="LUNG_LESIONS",
-        content_description="Lungs and lung lesions",
+        content_label=document.label,
+        content_description=document.description,
         omit_empty_frames=True,
         contributing_equipment=contributing_equipment(models, software),
     )
+    if kind is SegKind.LABELMAP:
+        _drop_background(seg)
     _name_dimensions(seg, key)
-    seg.SeriesDescription = f"Rales lungs and lesions ({RESEARCH})"
+    seg.SeriesDescription = f"{document.series} ({RESEARCH})"
     seg.ContentQualification = "RESEARCH"
     stamp(seg, created, sources.original)
     take_over(sources.original, seg)
     return seg
+
+
+def _in_source_order(numbers: NDArray[np.uint8], sources: Sources) -> NDArray[np.uint8]:
+    """Return the planes in the order of the source's frames rather than of the volume."""
+    order = list(sources.frames)
+    if order == list(range(len(order))):
+        return numbers
+    planes = np.zeros_like(numbers)
+    planes[order] = numbers
+    return planes
+
+
+def _drop_background(seg: Dataset) -> None:
+    """Leave out the segment 0 that highdicom adds: OHIF 3.13 shifts the colours by one over it.
+
+    Pixel Padding Value says that 0 is none.
+    """
+    seg.SegmentSequence = [item for item in seg.SegmentSequence if item.SegmentNumber]
 
 
 def _name_dimensions(seg: Dataset, key: AnalysisKey) -> None:
@@ -161,26 +131,27 @@ def _name_dimensions(seg: Dataset, key: AnalysisKey) -> None:
 def _describe(
     plan: SegmentPlan, model: ModelIdentity, parameters: dict[str, str], key: AnalysisKey
 ) -> hd.seg.SegmentDescription:
-    lesion = plan.role == "lesion"
     description = hd.seg.SegmentDescription(
         segment_number=plan.number,
         segment_label=plan.label,
         segmented_property_category=(
-            codes.ABNORMAL_STRUCTURE if lesion else codes.ANATOMICAL_STRUCTURE
+            codes.ANATOMICAL_STRUCTURE if plan.is_lung else codes.ABNORMAL_STRUCTURE
         ),
-        segmented_property_type=codes.LESION if lesion else codes.LUNG,
+        segmented_property_type=plan.kind,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm(model, parameters),
         tracking_uid=key.uid(plan.role),
         tracking_id=plan.label,
-        anatomic_regions=[codes.LUNG] if lesion else None,
+        anatomic_regions=None if plan.is_lung else [codes.LUNG],
         display_color=hd.color.CIELabColor.from_rgb(*plan.colour),
     )
     description.SegmentDescription = plan.description
-    if plan.laterality is not None:
+    side = hd.sr.CodedConcept.from_code(plan.laterality)
+    if plan.is_lung:
         kind = description.SegmentedPropertyTypeCodeSequence[0]
-        modifier = hd.sr.CodedConcept.from_code(plan.laterality)
-        kind.SegmentedPropertyTypeModifierCodeSequence = [modifier]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [side]
+    else:
+        description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [side]
     return description
 
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
+from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
@@ -19,8 +21,9 @@ from pynetdicom.events import Event as ConnectionEvent
 from pynetdicom.presentation import PresentationContext
 
 from chestct.errors import RalesError
-from chestct.results import ResultObject
+from chestct.results import ResultObject, SegKind
 from dicom_out.gate import Gate
+from dicom_out.transfer import compressed_syntaxes, read_compressed
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +39,9 @@ _TITLE_LENGTH = 16
 class Destination:
     """An Application Entity and where it listens.
 
-    With ``commitment``, an object counts as delivered when it has committed to keep it.
+    With ``commitment``, an object counts as delivered when it has committed to keep it. With
+    ``compress``, what gets small by it is sent compressed, if it accepts that. It gets the SEG
+    of the kind ``segmentation``.
     ``tls`` returns the context for a connection over TLS; none: without.
 
     Raises:
@@ -49,6 +54,8 @@ class Destination:
     port: int
     commitment: bool = False
     tls: Callable[[], ssl.SSLContext] | None = None
+    segmentation: SegKind = SegKind.BINARY
+    compress: bool = False
 
     def __post_init__(self) -> None:
         if not self.ae_title.strip() or len(self.ae_title) > _TITLE_LENGTH:
@@ -123,6 +130,12 @@ def send(
     classes = list(dict.fromkeys(item.sop_class_uid for item in objects))
     syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
     contexts = [build_context(UID(uid), syntaxes) for uid in classes]
+    if destination.compress:
+        contexts += [
+            build_context(UID(uid), syntax)
+            for uid in classes
+            for syntax in compressed_syntaxes(uid)
+        ]
     with associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
         if association is None:
             return (why,) * len(objects)
@@ -181,7 +194,7 @@ def _store(association: Association, item: ResultObject) -> Outcome:
             message=f"{UID(item.sop_class_uid).name} is not accepted there",
         )
     try:
-        response = association.send_c_store(item.path)
+        response = association.send_c_store(_as_agreed(association, item))
     except (OSError, RuntimeError, ValueError, AttributeError) as error:
         return _failed(f"could not be sent: {error}")
     if "Status" not in response:
@@ -191,6 +204,23 @@ def _store(association: Association, item: ResultObject) -> Outcome:
         # It may name the patient, so it is no part of what is logged, recorded and shown.
         _LOG.debug("the destination answers 0x%04X with the comment %r", status, str(comment))
     return outcome_of(status)
+
+
+def _as_agreed(association: Association, item: ResultObject) -> Path | Dataset:
+    """Return the object as the best accepted context wants it.
+
+    Compressed forms stand in contexts of their own, so that their acceptance is seen: a peer
+    chooses one transfer syntax of each context as it likes.
+    """
+    accepted = {
+        context.transfer_syntax[0]
+        for context in association.accepted_contexts
+        if str(context.abstract_syntax) == str(item.sop_class_uid)
+    }
+    for syntax in compressed_syntaxes(item.sop_class_uid):
+        if syntax in accepted:
+            return read_compressed(item.path, syntax)
+    return item.path
 
 
 def _accepts(association: Association, item: ResultObject) -> bool:

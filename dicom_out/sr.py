@@ -8,9 +8,7 @@ from datetime import datetime
 import highdicom as hd
 from pydicom.dataset import Dataset
 
-from chestct.findings import Findings
-from chestct.results import AnalysisKey, ModelIdentity, ResultReference
-from chestct.volume import LesionMap, Volume
+from chestct.results import ModelIdentity, ResultReference, SegKind
 from dicom_out import codes
 from dicom_out.identity import (
     MANUFACTURER,
@@ -19,9 +17,10 @@ from dicom_out.identity import (
     contributing_equipment,
     observer_uid,
 )
+from dicom_out.image_library import image_library
 from dicom_out.seg import stamp
 from dicom_out.sources import Sources, take_over
-from dicom_out.sr_groups import measurement_groups
+from dicom_out.sr_groups import Reported, measurement_groups
 from dicom_out.sr_text import statements
 
 SERIES_NUMBER = 9702
@@ -29,40 +28,41 @@ SERIES_NUMBER = 9702
 
 def build_sr(
     *,
+    kind: SegKind,
     sources: Sources,
-    seg: Dataset,
-    volume: Volume,
-    lesion_map: LesionMap,
-    findings: Findings,
-    models: Sequence[ModelIdentity],
-    key: AnalysisKey,
+    told: Reported,
     predecessor: ResultReference | None,
     created: datetime,
     software: SoftwareIdentity,
 ) -> Dataset:
-    """Build the SR that references ``seg``: PRELIMINARY, UNVERIFIED, for research."""
+    """Build the SR that references the SEGs: PRELIMINARY, UNVERIFIED, for research.
+
+    One that references SEGs of another ``kind`` is another document.
+    """
+    models, key = told.models, told.key
     report = hd.sr.MeasurementReport(
         observation_context=_observer(models, software),
         procedure_reported=codes.CT_CHEST,
-        imaging_measurements=measurement_groups(
-            volume=volume, lesion_map=lesion_map, findings=findings, seg=seg, models=models, key=key
-        ),
+        imaging_measurements=measurement_groups(told),
         title=codes.IMAGING_MEASUREMENT_REPORT,
     )
-    for text in statements(findings, models, software):
-        report[0].ContentSequence.append(
+    content = report[0].ContentSequence
+    content.insert(_place_of_measurements(content), image_library(sources))
+    for text in statements(told.findings, len(told.measured), models, software):
+        content.append(
             hd.sr.TextContentItem(
                 name=codes.COMMENT,
                 value=text,
                 relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
             )
         )
+    drawn = [told.tissues] if told.lesions is None else [told.tissues, told.lesions]
     sr = hd.sr.Comprehensive3DSR(
-        evidence=[*sources.images, seg],
+        evidence=[*sources.images, *(one.seg for one in drawn)],
         content=report[0],
-        series_instance_uid=key.uid("sr-series"),
+        series_instance_uid=key.uid(kind.role("sr-series")),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=key.uid("sr"),
+        sop_instance_uid=key.uid(kind.role("sr")),
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,
@@ -81,6 +81,12 @@ def build_sr(
     stamp(sr, created, sources.original)
     take_over(sources.original, sr)
     return sr
+
+
+def _place_of_measurements(content: Sequence[Dataset]) -> int:
+    """Return where the measurements stand: the image library goes before them (TID 1500)."""
+    names = [item.ConceptNameCodeSequence[0].CodeValue for item in content]
+    return names.index(codes.IMAGING_MEASUREMENTS.value)
 
 
 def _observer(

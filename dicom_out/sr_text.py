@@ -16,13 +16,20 @@ _NOTICE = (
 
 
 def statements(
-    findings: Findings, models: Sequence[ModelIdentity], software: SoftwareIdentity
+    findings: Findings,
+    measured: int,
+    models: Sequence[ModelIdentity],
+    software: SoftwareIdentity,
 ) -> list[str]:
-    """Return the comments of the report, in plain ASCII for any character set."""
+    """Return the comments of the report, in plain ASCII for any character set.
+
+    ``measured`` of the lesions have groups of their own.
+    """
     sentences = [
         _finding(findings),
         _NOTICE,
         _method(findings),
+        *_selection(findings, measured),
         _origin(models, software),
         *(f"Note: {flag}." for flag in findings.quality_flags),
     ]
@@ -56,10 +63,25 @@ def _method(findings: Findings) -> str:
         f"volume; high opacity is lesion at or above {method.high_opacity_hu:g} HU; lesions "
         f"below {method.minimum_lesion_ml:g} ml are dropped; {aerated}severity by percent "
         f"involved: mild below {method.mild_percent:g}, moderate below "
-        f"{method.moderate_percent:g}, else severe; the outline and the axes are those of the "
-        "largest lesion. "
+        f"{method.moderate_percent:g}, else severe. "
         f"Presence score {presence.score:.3f}, operating point {presence.operating_point:.3f}."
     )
+
+
+def _selection(findings: Findings, measured: int) -> list[str]:
+    """Say which lesions are measured one by one, and that the others are not left out."""
+    if not measured:
+        return []
+    every = measured == len(findings.lesions)
+    which = f"Each of the {measured}" if every else f"The {measured} largest"
+    whole = "" if every else f" of {len(findings.lesions)}"
+    return [
+        (
+            f"{which}{whole} lesions: outlined on the slice of the longest axis; long axis between "
+            "pixel centres in the axial plane, short axis perpendicular to it. Volumes, "
+            "percentages and the count are of all lesions."
+        )
+    ]
 
 
 def _origin(models: Sequence[ModelIdentity], software: SoftwareIdentity) -> str:

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
 
+_UNSAID = {"Image Library", "Algorithm Parameters", "Algorithm Family", "Algorithm Manufacturer"}
 _SPOKEN = {"1": "", "[hnsf'U]": "HU"}
 
 
 def render_text(sr: Dataset) -> str:
     """Return the content tree of an SR as indented text, one content item a line.
 
-    UIDs, outlines and references are left out, and with them the groups that hold nothing
-    else; measurements show value and unit.
+    UIDs, outlines, references and the image library are left out, and with them the groups that
+    hold nothing else; so are the parameters of the algorithm, which the comments explain.
+    Measurements show value and unit.
     """
     title = str(sr.ConceptNameCodeSequence[0].CodeMeaning)
     flags = f"{sr.get('PreliminaryFlag', '')}, {sr.get('VerificationFlag', '')}"
@@ -24,15 +26,19 @@ def render_text(sr: Dataset) -> str:
 def _lines(item: Dataset, depth: int) -> Iterator[str]:
     for child in item.get("ContentSequence", ()):
         line = _line(child)
-        if line is None or _only_located(child):
+        if line is None or _only_located(child) or _name(child) in _UNSAID:
             continue
         yield "  " * depth + line
         yield from _lines(child, depth + 1)
 
 
-def _line(item: Dataset) -> str | None:
+def _name(item: Dataset) -> str:
     named = item.get("ConceptNameCodeSequence")
-    name = str(named[0].CodeMeaning) if named else ""
+    return str(named[0].CodeMeaning) if named else ""
+
+
+def _line(item: Dataset) -> str | None:
+    name = _name(item)
     kind = item.ValueType
     if kind == "CONTAINER":
         return name

@@ -13,6 +13,7 @@ from chestct.findings import (
     Lesion,
     LungMeasurement,
     Method,
+    OpacityMeasurement,
     Presence,
     Severity,
     Side,
@@ -36,6 +37,8 @@ def measure(
     lesion = lesion_map.lesion()
     left, right = lesion_map.left_lung(), lesion_map.right_lung()
     total = _lung(volume, left | right, lesion, voxel_ml, method)
+    hu = volume.hu[lesion]
+    dense = hu >= method.high_opacity_hu
     return Findings(
         left=_lung(volume, left, lesion, voxel_ml, method),
         right=_lung(volume, right, lesion, voxel_ml, method),
@@ -44,6 +47,8 @@ def measure(
         presence=presence,
         severity=severity_of(total.involved_percent, method),
         method=method,
+        ground_glass=_opacity(hu[~dense], voxel_ml),
+        consolidation=_opacity(hu[dense], voxel_ml),
         quality_flags=quality_flags,
     )
 
@@ -73,6 +78,12 @@ def _lung(
         involved_percent=100.0 * inside.size / voxels if voxels else 0.0,
         high_opacity_percent=_high_opacity(inside, method),
         lesion_mean_hu=float(inside.mean()) if inside.size else None,
+    )
+
+
+def _opacity(hu: NDArray[np.int16], voxel_ml: float) -> OpacityMeasurement:
+    return OpacityMeasurement(
+        volume_ml=hu.size * voxel_ml, mean_hu=float(hu.mean()) if hu.size else None
     )
 
 

@@ -26,6 +26,7 @@ from pydantic import (
 
 from chestct.errors import ConfigError
 from chestct.findings import Method
+from chestct.results import ReportOptions, SegKind
 from rales.audit.transports import parse_target
 
 _AE_TITLE_LENGTH = 16
@@ -99,6 +100,8 @@ class DestinationConfig(_Section):
     tls: bool = False
     ca_file: Path | None = None
     match_host: bool = True
+    segmentation: SegKind = SegKind.BINARY
+    compress: bool = False
 
 
 class PeerConfig(_Section):
@@ -172,6 +175,14 @@ class AnalysisConfig(_Section):
     minimum_lesion_ml: Annotated[float, Field(ge=0)] | None = None
     mild_percent: PositiveFloat = 5.0
     moderate_percent: PositiveFloat = 25.0
+    measured_lesions: Annotated[int, Field(ge=0, le=100)] = 5
+    lesion_segments: bool = False
+
+    def options(self) -> ReportOptions:
+        """Return what the results tell of single lesions."""
+        return ReportOptions(
+            measured_lesions=self.measured_lesions, lesion_segments=self.lesion_segments
+        )
 
     def method(self) -> Method:
         """Return the thresholds as the domain knows them.

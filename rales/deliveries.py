@@ -14,7 +14,7 @@ from typing import Protocol
 from chestct.results import ResultObject
 from chestct.states import DeliveryState, JobState
 from dicom_out.sender import Destination, Outcome, OutcomeKind
-from rales.results import load_objects
+from rales.results import load_objects, objects_for
 from rales.store import Delivery, DeliveryStore, JobStore
 from rales.store.jobs import Job
 
@@ -130,8 +130,15 @@ class DeliveryWorker:
                 message="more instances arrived during the analysis: not delivered",
             )
             return
-        objects = [(item.role, item.sop_instance_uid) for item in load_objects(job)]
-        self._deliveries.begin(job, objects=objects, destinations=list(self._destinations), at=now)
+        objects = load_objects(job)
+        planned = {
+            name: [
+                (item.role, item.sop_instance_uid)
+                for item in objects_for(destination.segmentation, objects)
+            ]
+            for name, destination in self._destinations.items()
+        }
+        self._deliveries.begin(job, planned=planned, at=now)
 
     def _deliver(
         self, job: Job, destination: Destination, group: Sequence[Delivery]

@@ -37,6 +37,8 @@ def destinations_of(config: Config) -> dict[str, Destination]:
             host=one.host,
             port=one.port,
             commitment=one.commitment,
+            segmentation=one.segmentation,
+            compress=one.compress,
             tls=_tls_to(one, config.tls) if one.tls else None,
         )
         for one in config.destinations

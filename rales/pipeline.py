@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
@@ -15,7 +15,14 @@ from pathlib import Path
 
 from chestct.errors import OutOfResources
 from chestct.findings import Method
-from chestct.results import AnalysisKey, ModelIdentity, ResultReference
+from chestct.results import (
+    AnalysisKey,
+    ModelIdentity,
+    ReportOptions,
+    ResultReference,
+    ResultSet,
+    SegKind,
+)
 from chestct.series import Series
 from chestct.uids import digest
 from dicom_out.compose import SoftwareIdentity, compose
@@ -38,7 +45,7 @@ class AnalysisSettings:
     """Everything but the series that an analysis depends on; crosses process boundaries.
 
     ``threads`` 0 lets ONNX Runtime choose; ``minimum_lesion_ml`` none: what the manifest of
-    the lesion model says.
+    the lesion model says. Results are written with a SEG of each of ``kinds``.
     """
 
     rules: EligibilityRules
@@ -48,11 +55,17 @@ class AnalysisSettings:
     providers: tuple[str, ...]
     threads: int
     station_name: str
+    options: ReportOptions = field(default_factory=ReportOptions)
+    kinds: tuple[SegKind, ...] = (SegKind.BINARY,)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the settings that change a result."""
-        return digest((repr(self.rules), repr(self.method), repr(self.minimum_lesion_ml)))
+        """SHA-256 over the settings that change a result.
+
+        Not over ``kinds``: an object of one kind is the same whether there is another or not.
+        """
+        deciding = (self.rules, self.method, self.minimum_lesion_ml, self.options)
+        return digest(repr(one) for one in deciding)
 
     def method_with(self, models: ModelSet) -> Method:
         """Return the thresholds that are used, and stated in the report."""
@@ -71,6 +84,7 @@ class AnalysisRequest:
     folder: Path
     predecessor: ResultReference | None
     created: datetime
+    labelmap_predecessor: ResultReference | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +115,15 @@ def settings_of(config: Config) -> AnalysisSettings:
         providers=config.analysis.providers,
         threads=config.analysis.threads,
         station_name=config.node.ae_title,
+        options=config.analysis.options(),
+        kinds=_kinds(config),
     )
+
+
+def _kinds(config: Config) -> tuple[SegKind, ...]:
+    """Return the kinds of SEG that are needed: BINARY always, the node's own tools read it."""
+    wanted = {destination.segmentation for destination in config.destinations}
+    return tuple(kind for kind in SegKind if kind is SegKind.BINARY or kind in wanted)
 
 
 @cache
@@ -158,20 +180,30 @@ def run(
     )
     with _timed(seconds, "write", progress), _disk_errors():
         request.folder.mkdir(parents=True, exist_ok=True)
-        results = compose(
-            series=request.series,
-            volume=volume,
-            lesion_map=analysis.lesion_map,
-            findings=analysis.findings,
-            models=analysis.models,
-            key=key,
-            predecessor=request.predecessor,
-            folder=request.folder,
-            created=request.created,
-            software=SoftwareIdentity(
-                name="Rales", version=version("rales"), station_name=settings.station_name
-            ),
-        )
+        predecessors = {
+            SegKind.BINARY: request.predecessor,
+            SegKind.LABELMAP: request.labelmap_predecessor,
+        }
+        composed = [
+            compose(
+                series=request.series,
+                volume=volume,
+                lesion_map=analysis.lesion_map,
+                findings=analysis.findings,
+                models=analysis.models,
+                key=key,
+                predecessor=predecessors[kind],
+                folder=request.folder,
+                created=request.created,
+                software=SoftwareIdentity(
+                    name="Rales", version=version("rales"), station_name=settings.station_name
+                ),
+                options=settings.options,
+                kind=kind,
+            )
+            for kind in settings.kinds
+        ]
+        results = ResultSet(key=key, objects=tuple(o for one in composed for o in one.objects))
         overlay = request.folder / "overlay.png"
         write_montage(overlay, volume, analysis.lesion_map, analysis.findings)
     report = AnalysisReport(

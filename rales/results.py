@@ -1,18 +1,19 @@
 """What an analysis leaves on disk and how the state file refers to it.
 
-A result folder holds ``seg.dcm``, ``sr.dcm``, ``findings.json`` and ``overlay.png``. The
+A result folder holds ``seg.dcm``, ``sr.dcm``, ``findings.json`` and ``overlay.png``, and, as
+configured, ``seg-lesions.dcm`` and the ``-labelmap.dcm`` of each object. The
 state file keeps the same facts in short, with the UIDs of the objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from chestct.findings import Findings
-from chestct.results import ResultObject, ResultReference, ResultSet
+from chestct.results import ResultObject, ResultReference, ResultSet, SegKind
 from chestct.uids import Uid
 from rales.store.jobs import Job
 
@@ -68,10 +69,22 @@ def load_objects(job: Job) -> list[ResultObject]:
     ]
 
 
-def sr_reference(job: Job) -> ResultReference | None:
+def objects_for(kind: SegKind, objects: Sequence[ResultObject]) -> list[ResultObject]:
+    """Return the objects for a destination that takes SEGs of ``kind``, in their order.
+
+    What there is in one kind only (a result from before the other was configured) goes to all.
+    """
+    labelmap = SegKind.LABELMAP
+    roles = {item.role for item in objects}
+    twins = {role for role in roles if labelmap.role(role) in roles}
+    unwanted = twins if kind is labelmap else {labelmap.role(role) for role in twins}
+    return [item for item in objects if item.role not in unwanted]
+
+
+def sr_reference(job: Job, kind: SegKind = SegKind.BINARY) -> ResultReference | None:
     """Return the reference to the SR of an earlier job, which a new SR supersedes."""
     for item in load_objects(job):
-        if item.role == SR_ROLE:
+        if item.role == kind.role(SR_ROLE):
             return ResultReference(
                 study_uid=item.study_uid,
                 series_uid=item.series_uid,

@@ -21,6 +21,7 @@ from chestct.errors import (
     RetryableError,
     SeriesRejected,
 )
+from chestct.results import SegKind
 from chestct.series import Series
 from chestct.states import JobState
 from rales.pipeline import AnalysisRequest, AnalysisSettings, InferenceFacts, run, warm_up
@@ -139,6 +140,9 @@ class AnalysisWorker:
             folder=self._results_dir / f"{job.id:08d}",
             predecessor=sr_reference(predecessor) if predecessor else None,
             created=self._clock(),
+            labelmap_predecessor=(
+                sr_reference(predecessor, SegKind.LABELMAP) if predecessor else None
+            ),
         )
         return self._process.call(run, request)
 

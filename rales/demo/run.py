@@ -171,7 +171,7 @@ def _collect(job: Job, pacs: Pacs, out: Path) -> None:
 
 
 def _overlap(file: Path, truth: Thorax) -> float:
-    """Return the Dice overlap of the SEG's lesion segment with the phantom's truth.
+    """Return the Dice overlap of the SEG's opacities with the phantom's truth.
 
     Read by way of the positions in the SEG, not of what Rales thinks the grid is.
     """
@@ -179,7 +179,8 @@ def _overlap(file: Path, truth: Thorax) -> float:
     numbers = [
         number
         for number in seg.segment_numbers
-        if seg.get_segment_description(number).segmented_property_type == codes.LESION
+        if seg.get_segment_description(number).segmented_property_category
+        == codes.ABNORMAL_STRUCTURE
     ]
     mine = np.zeros(truth.lesion.shape, dtype=bool)
     planes = seg.pixel_array

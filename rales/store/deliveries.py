@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,16 +42,16 @@ class DeliveryStore:
         self,
         job: Job,
         *,
-        objects: Sequence[tuple[str, Uid]],
-        destinations: Sequence[str],
+        planned: Mapping[str, Sequence[tuple[str, Uid]]],
         at: datetime,
     ) -> None:
-        """Plan the delivery of each (role, SOP Instance UID) to each destination.
+        """Plan the delivery of each (role, SOP Instance UID), by the name of the destination.
 
         Raises:
             StateConflict: The job is not COMPOSED any more.
         """
         now = to_text(at)
+        count = sum(len(objects) for objects in planned.values())
         with self._database.transaction() as tx:
             change_state(
                 tx,
@@ -59,7 +59,7 @@ class DeliveryStore:
                 JobState.COMPOSED,
                 JobState.DELIVERING,
                 at=now,
-                message=f"{len(objects)} objects to {len(destinations)} destinations",
+                message=f"{count} deliveries to {len(planned)} destinations",
             )
             tx.executemany(
                 "INSERT INTO deliveries"
@@ -67,7 +67,7 @@ class DeliveryStore:
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
                     (job.id, role, destination, uid, DeliveryState.PENDING, now, now)
-                    for destination in destinations
+                    for destination, objects in planned.items()
                     for role, uid in objects
                 ],
             )

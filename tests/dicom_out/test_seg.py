@@ -28,8 +28,9 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from chestct.errors import ResultInvalid
 from chestct.results import ModelIdentity
-from chestct.volume import Label, LesionMap
+from chestct.volume import Label
 from dicom_out import compose as writer
+from dicom_out.segments import Segments
 from dicom_out.sr_text import statements
 
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
@@ -40,11 +41,20 @@ ORIENTATIONS = {
     "prone": ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
     "tilted": ((1.0, 0.0, 0.0), (0.0, math.cos(TILT), math.sin(TILT))),
 }
-MEMBERS = {
-    "Left lung": [Label.LEFT_LUNG],
-    "Right lung": [Label.RIGHT_LUNG],
-    "Lung lesions (opacities)": [Label.LEFT_LESION, Label.RIGHT_LESION],
-}
+NAMES = ["Left lung", "Right lung", "Ground-glass opacity", "Consolidation"]
+
+
+def masks(case: Case) -> dict[str, NDArray[np.bool_]]:
+    """Return what each segment should hold, by its name."""
+    labels, dense = case.lesion_map.labels, case.volume.hu >= -300
+    lesion = (labels == Label.LEFT_LESION) | (labels == Label.RIGHT_LESION)
+    wanted = (
+        labels == Label.LEFT_LUNG,
+        labels == Label.RIGHT_LUNG,
+        lesion & ~dense,
+        lesion & dense,
+    )
+    return dict(zip(NAMES, wanted, strict=True))
 
 
 def read_seg(case: Case, folder: Path) -> Dataset:
@@ -84,9 +94,9 @@ def test_every_voxel_is_where_it_was_found(
 ) -> None:
     case = make_case(tmp_path / "series", cosines=ORIENTATIONS[orientation], enhanced=enhanced)
     seg = read_seg(case, tmp_path / "out")
-    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == list(MEMBERS)
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == NAMES
     for segment in seg.SegmentSequence:
-        mask = np.isin(case.lesion_map.labels, MEMBERS[segment.SegmentLabel])
+        mask = masks(case)[segment.SegmentLabel]
         wanted = case.volume.geometry.to_patient(np.argwhere(mask).astype(float))
         found = points_in_patient(seg, segment.SegmentNumber)
         assert in_order(found) == pytest.approx(in_order(wanted), abs=1e-3)
@@ -111,7 +121,7 @@ def test_every_frame_names_the_image_that_lies_in_its_plane(
 
 def test_segments_do_not_overlap(tmp_path: Path) -> None:
     seg = read_seg(make_case(tmp_path / "series"), tmp_path / "out")
-    points = np.concatenate([points_in_patient(seg, number) for number in (1, 2, 3)])
+    points = np.concatenate([points_in_patient(seg, number) for number in (1, 2, 3, 4)])
     assert len(np.unique(points.round(4), axis=0)) == len(points)
 
 
@@ -134,29 +144,54 @@ def test_left_is_left_and_right_is_right(tmp_path: Path) -> None:
         for segment in seg.SegmentSequence[:2]
     ]
     assert sides == ["Left", "Right"]
-    region = seg.SegmentSequence[2].AnatomicRegionSequence[0]
-    assert "SegmentedPropertyTypeModifierCodeSequence" not in region
+    for opacity in seg.SegmentSequence[2:]:
+        region = opacity.AnatomicRegionSequence[0]
+        assert region.CodeMeaning == "Lung"
+        assert region.AnatomicRegionModifierSequence[0].CodeMeaning == "Right and left"
+
+
+def test_opacities_of_one_side_are_not_said_to_be_in_both(tmp_path: Path) -> None:
+    seg = read_seg(make_case(tmp_path / "series", labels=left_lesion()), tmp_path / "out")
+    sides = [
+        opacity.AnatomicRegionSequence[0].AnatomicRegionModifierSequence[0].CodeMeaning
+        for opacity in seg.SegmentSequence[2:]
+    ]
+    assert sides == ["Left", "Left"]
 
 
 def test_segments_say_what_they_are_and_who_found_them(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series")
     seg = read_seg(case, tmp_path / "out")
-    left, right, lesion = seg.SegmentSequence
+    left, right, ground_glass, consolidation = seg.SegmentSequence
     for lung, role in ((left, "left-lung"), (right, "right-lung")):
         assert lung.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "91723000"
         assert lung.SegmentedPropertyTypeCodeSequence[0].CodeValue == "39607008"
-        assert "without the lesions" in lung.SegmentDescription
+        assert "without the opacities" in lung.SegmentDescription
         assert lung.TrackingUID == case.key.uid(role)
-    assert lesion.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "49755003"
-    assert lesion.SegmentedPropertyTypeCodeSequence[0].CodeValue == "52988006"
-    assert lesion.TrackingUID == case.key.uid("lesion")
-    for segment, model in zip((left, right, lesion), (MODELS[0], *MODELS), strict=True):
+    for opacity, role, code, said in (
+        (ground_glass, "ground-glass", "112120", "below -300 HU"),
+        (consolidation, "consolidation", "95436008", "at or above -300 HU"),
+    ):
+        assert opacity.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "49755003"
+        assert opacity.SegmentedPropertyTypeCodeSequence[0].CodeValue == code
+        assert said in opacity.SegmentDescription
+        assert opacity.TrackingUID == case.key.uid(role)
+    thresholds = (
+        "high_opacity_hu=-300,minimum_lesion_ml=0,mild_percent=5,moderate_percent=25,"
+        "operating_point=0.5,"
+    )
+    for segment, model, parameters in (
+        (left, MODELS[0], ""),
+        (right, MODELS[0], ""),
+        (ground_glass, MODELS[1], thresholds),
+        (consolidation, MODELS[1], thresholds),
+    ):
         algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
         assert algorithm.AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
         assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == (model.name, model.version)
-        assert algorithm.AlgorithmParameters == "minimum_lesion_ml=0,operating_point=0.5"
+        assert algorithm.AlgorithmParameters == f"{parameters}model_sha256={model.digest}"
     colours = {tuple(segment.RecommendedDisplayCIELabValue) for segment in seg.SegmentSequence}
-    assert len(colours) == 3
+    assert len(colours) == 4
 
 
 def test_it_says_that_it_is_made_by_ai_for_research(tmp_path: Path) -> None:
@@ -193,7 +228,7 @@ def test_segment_numbers_have_no_gap_when_a_lung_is_missing(tmp_path: Path) -> N
     labels = both_lungs()
     labels[np.isin(labels, (Label.LEFT_LUNG, Label.LEFT_LESION))] = Label.BACKGROUND
     seg = read_seg(make_case(tmp_path / "series", labels=labels), tmp_path / "out")
-    assert [segment.SegmentNumber for segment in seg.SegmentSequence] == [1, 2]
+    assert [segment.SegmentNumber for segment in seg.SegmentSequence] == [1, 2, 3]
     assert seg.SegmentSequence[0].SegmentLabel == "Right lung"
 
 
@@ -204,7 +239,7 @@ def test_a_lesion_in_one_slice_does_not_bring_empty_frames(tmp_path: Path) -> No
         frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         for frame in seg.PerFrameFunctionalGroupsSequence
     ]
-    assert numbers.count(3) == 1
+    assert numbers.count(3) == numbers.count(4) == 1
 
 
 def test_the_same_analysis_makes_the_same_bytes(tmp_path: Path) -> None:
@@ -251,9 +286,9 @@ def test_a_mask_that_is_not_the_computed_one_is_never_returned(
     case = make_case(tmp_path / "series")
     build = writer.build_seg
 
-    def wrong(*, lesion_map: LesionMap, **arguments: object) -> Dataset:
-        moved = LesionMap(labels=change(lesion_map.labels), geometry=lesion_map.geometry)
-        return build(lesion_map=moved, **arguments)  # type: ignore[arg-type]
+    def wrong(*, segments: Segments, **arguments: object) -> Dataset:
+        moved = replace(segments, numbers=change(segments.numbers))
+        return build(segments=moved, **arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(writer, "build_seg", wrong)
     with pytest.raises(ResultInvalid, match="mask"):
@@ -299,6 +334,6 @@ def test_the_parameters_say_below_which_density_nothing_is_a_lesion(tmp_path: Pa
     seg = read_seg(case, tmp_path / "out")
     algorithm = seg.SegmentSequence[2].SegmentationAlgorithmIdentificationSequence[0]
     stated = algorithm.AlgorithmParameters
-    assert stated == "minimum_lesion_ml=0,minimum_lesion_hu=-750,operating_point=0.5"
-    said = " ".join(statements(case.findings, MODELS, SOFTWARE))
+    assert "minimum_lesion_ml=0,minimum_lesion_hu=-750," in stated
+    said = " ".join(statements(case.findings, 2, MODELS, SOFTWARE))
     assert "lung below -750 HU is no lesion" in said

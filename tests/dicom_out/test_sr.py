@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from sr_content import groups, items, name_of, values
 
 from chestct.findings import Findings, Presence
 from chestct.results import ResultReference
@@ -39,42 +40,6 @@ from dicom_out.text import render_text
 def read_sr(case: Case, folder: Path, **changes: Any) -> Dataset:
     """Write the results and read the SR back from its bytes."""
     return pydicom.dcmread(case.compose(folder, **changes).objects[1].path)
-
-
-def items(item: Dataset) -> Iterator[Dataset]:
-    for child in item.get("ContentSequence", ()):
-        yield child
-        yield from items(child)
-
-
-def name_of(item: Dataset) -> str:
-    return str(item.ConceptNameCodeSequence[0].CodeMeaning)
-
-
-def groups(sr: Dataset, tracking: str) -> list[Dataset]:
-    """Return the measurement groups with this tracking identifier."""
-    return [
-        item
-        for item in items(sr)
-        if name_of(item) == "Measurement Group"
-        and any(
-            name_of(child) == "Tracking Identifier" and child.TextValue == tracking
-            for child in item.ContentSequence
-        )
-    ]
-
-
-def values(*of: Dataset) -> dict[str, tuple[float, str]]:
-    """Return measurement name -> (value, UCUM unit)."""
-    return {
-        name_of(child): (
-            float(child.MeasuredValueSequence[0].NumericValue),
-            child.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue,
-        )
-        for group in of
-        for child in group.ContentSequence
-        if child.ValueType == "NUM"
-    }
 
 
 def evaluations(group: Dataset) -> dict[str, str]:
@@ -127,13 +92,14 @@ def test_every_number_is_the_one_that_was_measured(tmp_path: Path) -> None:
         assert found["Percent of lung involved"] == (percent, "%")
     assert values(*groups(sr, "Summary"))["Number of lesions"][0] == 2
     lesion = values(*groups(sr, "Lung lesions (opacities)"))
-    largest = case.findings.lesions[0].diameter
     assert lesion["Volume"] == (pytest.approx(total.lesion_ml, abs=0.01), "ml")
     assert lesion["High-opacity share of lesion volume"][0] == pytest.approx(
         total.high_opacity_percent, abs=0.01
     )
     mean = pytest.approx(total.lesion_mean_hu, abs=0.01)
     assert lesion["Attenuation Coefficient"] == (mean, "[hnsf'U]")
+    largest = case.findings.lesions[0].diameter
+    lesion = values(*groups(sr, "Lesion 1"))
     assert lesion["Long Axis"] == (pytest.approx(largest.long_axis_mm, abs=0.01), "mm")
     assert lesion["Short Axis"] == (pytest.approx(largest.short_axis_mm, abs=0.01), "mm")
 
@@ -141,14 +107,18 @@ def test_every_number_is_the_one_that_was_measured(tmp_path: Path) -> None:
 def test_volumes_are_those_of_the_segments(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series")
     seg, sr = (pydicom.dcmread(item.path) for item in case.compose(tmp_path / "out").objects)
-    counts = np.zeros(4)
+    counts = np.zeros(5)
     for pixels, frame in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
         number = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         counts[number] += pixels.sum()
     measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     ml = np.prod([*measures.PixelSpacing, measures.SpacingBetweenSlices], dtype=float) / 1000
+    for segment in seg.SegmentSequence[2:]:
+        assert values(*groups(sr, segment.SegmentLabel))["Volume"][0] == pytest.approx(
+            counts[segment.SegmentNumber] * ml, abs=0.01
+        )
     assert values(*groups(sr, "Lung lesions (opacities)"))["Volume"][0] == pytest.approx(
-        counts[3] * ml, abs=0.01
+        counts[3:].sum() * ml, abs=0.01
     )
     total = values(*groups(sr, "Summary"))["Volume"][0]
     assert total == pytest.approx(counts.sum() * ml, abs=0.01)
@@ -189,23 +159,24 @@ def test_left_is_left_and_right_is_right(tmp_path: Path) -> None:
     sr = read_sr(make_case(tmp_path / "series"), tmp_path / "out")
     assert [laterality(group) for group in groups(sr, "Left lung")] == ["Left", "Left"]
     assert [laterality(group) for group in groups(sr, "Right lung")] == ["Right", "Right"]
-    volumetric, planar = groups(sr, "Lung lesions (opacities)")
-    assert laterality(volumetric) == "Right and left"
-    assert laterality(planar) == "Right", "the largest lesion, which is outlined, is in the right"
+    for opacity in ("Ground-glass opacity", "Consolidation", "Lung lesions (opacities)"):
+        assert {laterality(group) for group in groups(sr, opacity)} == {"Right and left"}
+    assert [laterality(group) for group in groups(sr, "Lesion 1")] == ["Right"]
+    assert [laterality(group) for group in groups(sr, "Lesion 2")] == ["Left"]
 
 
 def test_a_lesion_of_one_side_is_not_said_to_be_in_both(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series", labels=left_lesion())
     seg, sr = (pydicom.dcmread(item.path) for item in case.compose(tmp_path / "out").objects)
-    both = groups(sr, "Lung lesions (opacities)")
-    assert [laterality(group) for group in both] == ["Left", "Left"]
+    for opacity in ("Ground-glass opacity", "Consolidation", "Lung lesions (opacities)"):
+        assert {laterality(group) for group in groups(sr, opacity)} == {"Left"}
     assert "both lungs" not in seg.SegmentSequence[2].SegmentDescription
     assert values(*groups(sr, "Right lung"))["Percent of lung involved"] == (0.0, "%")
 
 
 def enclosed(sr: Dataset, case: Case, tracking: str) -> tuple[int, NDArray[np.bool_]]:
     """Return the slice of the outline and the pixels whose centre lies inside it."""
-    (region,) = [item for item in items(groups(sr, tracking)[1]) if item.ValueType == "SCOORD"]
+    (region,) = [item for item in items(groups(sr, tracking)[-1]) if item.ValueType == "SCOORD"]
     points = np.array(region.GraphicData, np.float32).reshape(-1, 2)
     assert (points[0] == points[-1]).all(), "a closed polyline"
     reference = region.ContentSequence[0].ReferencedSOPSequence[0]
@@ -232,7 +203,7 @@ def test_outlines_lie_around_what_they_outline(*, enhanced: bool, tmp_path: Path
     labels[2:5, 10:18, 3:7] = Label.RIGHT_LESION
     case = make_case(tmp_path / "series", labels=labels, enhanced=enhanced)
     sr = read_sr(case, tmp_path / "out")
-    index, inside = enclosed(sr, case, "Lung lesions (opacities)")
+    index, inside = enclosed(sr, case, "Lesion 1")
     assert np.array_equal(inside, labels[index] == Label.RIGHT_LESION)
     index, inside = enclosed(sr, case, "Left lung")
     assert np.array_equal(inside, labels[index] == Label.LEFT_LUNG)
@@ -246,7 +217,7 @@ def test_the_outline_is_of_the_lesion_whose_axes_are_given(tmp_path: Path) -> No
     labels[2, 4:17, 3:5] = Label.RIGHT_LESION
     case = make_case(tmp_path / "series", labels=labels)
     sr = read_sr(case, tmp_path / "out")
-    index, inside = enclosed(sr, case, "Lung lesions (opacities)")
+    index, inside = enclosed(sr, case, "Lesion 1")
     assert index == case.findings.lesions[0].diameter.slice_index == 2
     assert np.array_equal(inside, labels[2] == Label.RIGHT_LESION)
 
@@ -281,7 +252,7 @@ def test_severity_and_its_cuts_are_stated(
     sr = read_sr(case, tmp_path / "out")
     assert evaluations(groups(sr, "Summary")[0])["Severity"] == severity
     said = texts(sr)
-    for stated in ("-300 HU", "below 5", "below 25", "operating point 0.5", "largest lesion"):
+    for stated in ("-300 HU", "below 5", "below 25", "operating point 0.5", "lesions: outlined"):
         assert stated in said
 
 

@@ -55,7 +55,11 @@ def test_the_outline_is_of_the_lesion_that_was_measured(tmp_path: Path) -> None:
     largest = case.findings.lesions[0]
     assert largest.side == "right"
     sr = pydicom.dcmread(case.compose(tmp_path / "out").objects[1].path)
-    ((said, points, image),) = [group for group in planar_groups(sr) if "Long Axis" in group[0]]
+    ((said, points, image),) = [
+        group
+        for group in planar_groups(sr)
+        if group[0].get("Tracking Identifier") == "Lesion 1" and "Long Axis" in group[0]
+    ]
     assert float(said["Long Axis"]) == round(largest.diameter.long_axis_mm, 2)
     assert image == case.volume.sources[largest.diameter.slice_index].sop_instance_uid
     ends = np.array(largest.diameter.long_axis)[:, ::-1] + 0.5

@@ -97,12 +97,14 @@ def _check_round_trip(node: NodeProcess, pacs: Pacs, folder: Path) -> tuple[Data
     models = load_models()
     method = models.method(Method())
     analysis = analyse(volume, models, method, lambda _stage, _part: None)
-    labels = analysis.lesion_map.labels
+    labels, lesion = analysis.lesion_map.labels, analysis.lesion_map.lesion()
+    dense = volume.hu >= method.high_opacity_hu
     masks = _segment_masks(files["seg"], folder)
     wanted = {
         "Left lung": labels == Label.LEFT_LUNG,
         "Right lung": labels == Label.RIGHT_LUNG,
-        "Lung lesions (opacities)": analysis.lesion_map.lesion(),
+        "Ground-glass opacity": lesion & ~dense,
+        "Consolidation": lesion & dense,
     }
     for name, mask in wanted.items():
         found = masks.get(name, np.zeros_like(mask))

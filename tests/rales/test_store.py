@@ -205,7 +205,7 @@ def test_deliveries_are_planned_sent_and_closed(
     instances.record(make_instance())
     job = _composed(jobs, instances)
     objects = [("seg", Uid("1.5")), ("sr", Uid("1.6"))]
-    deliveries.begin(job, objects=objects, destinations=["a", "b"], at=NOON)
+    deliveries.begin(job, planned={"a": objects, "b": objects}, at=NOON)
     due = deliveries.due(at=NOON)
     assert [(one.destination, one.role) for one in due] == [
         ("a", "seg"),
@@ -236,7 +236,7 @@ def test_the_predecessor_is_the_last_revision_that_was_delivered(
     deliveries = DeliveryStore(database)
     instances.record(make_instance(1))
     first = _composed(jobs, instances)
-    deliveries.begin(first, objects=[("sr", Uid("1.6"))], destinations=["a"], at=NOON)
+    deliveries.begin(first, planned={"a": [("sr", Uid("1.6"))]}, at=NOON)
     for one in deliveries.due(at=NOON):
         deliveries.settle(one, DeliveryState.DELIVERED, status=0, message="ok", at=NOON)
     instances.record(make_instance(2))

@@ -1,0 +1,67 @@
+"""The numbers of the report as content items (TID 1419), with unit, derivation and method."""
+
+from __future__ import annotations
+
+import highdicom as hd
+from pydicom.sr.coding import Code
+
+from chestct.findings import Diameter, LungMeasurement, OpacityMeasurement
+from dicom_out import codes
+
+
+def number(name: Code, value: float, unit: Code, *, digits: int = 2) -> hd.sr.Measurement:
+    """Return one number, rounded."""
+    return hd.sr.Measurement(name=name, value=round(value, digits), unit=unit)
+
+
+def lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
+    """Return what is measured of a lung, or of both."""
+    return [
+        _volume(codes.VOLUME, lung.volume_ml),
+        _volume(codes.LESION_VOLUME, lung.lesion_ml),
+        number(codes.INVOLVED, lung.involved_percent, codes.PERCENT),
+    ]
+
+
+def opacity_numbers(opacity: OpacityMeasurement) -> list[hd.sr.Measurement]:
+    """Return what is measured of one kind of opacity."""
+    return [_volume(codes.VOLUME, opacity.volume_ml), *_mean(opacity.mean_hu)]
+
+
+def lesion_numbers(
+    volume_ml: float, mean_hu: float | None, high_opacity_percent: float
+) -> list[hd.sr.Measurement]:
+    """Return what is measured of a lesion, or of all together."""
+    return [
+        _volume(codes.VOLUME, volume_ml),
+        *_mean(mean_hu),
+        number(codes.HIGH_OPACITY, high_opacity_percent, codes.PERCENT),
+    ]
+
+
+def diameters(diameter: Diameter) -> list[hd.sr.Measurement]:
+    """Return the two axes of a lesion."""
+    return [
+        number(codes.LONG_AXIS, diameter.long_axis_mm, codes.MILLIMETRE),
+        number(codes.SHORT_AXIS, diameter.short_axis_mm, codes.MILLIMETRE),
+    ]
+
+
+def _volume(name: Code, value: float) -> hd.sr.Measurement:
+    return hd.sr.Measurement(
+        name=name, value=round(value, 2), unit=codes.MILLILITRE, method=codes.VOXEL_SUM
+    )
+
+
+def _mean(hu: float | None) -> list[hd.sr.Measurement]:
+    """Return a mean attenuation, or nothing where there is no voxel to take it of."""
+    if hu is None:
+        return []
+    return [
+        hd.sr.Measurement(
+            name=codes.ATTENUATION,
+            value=round(hu, 2),
+            unit=codes.HOUNSFIELD,
+            derivation=codes.MEAN,
+        )
+    ]
