@@ -68,6 +68,10 @@ HIGH_OPACITY = _private("PCT_HIGH_OPACITY", "High-opacity share of lesion volume
 LESION_VOLUME = _private("LESION_VOLUME", "Volume of lesion in lung")
 PRESENCE_SCORE = _private("PRESENCE_SCORE", "Lesion presence score")
 
+LESION_VOLUME_CHANGE = _private("LESION_ML_CHANGE", "Change of lesion volume since prior")
+INVOLVED_CHANGE = _private("PCT_CHANGE", "Change of percent involved since prior")
+INTERVAL = _private("INTERVAL", "Time since prior acquisition")
+
 # Evaluations
 SEVERITY = _sct("246112005", "Severity")
 MILD = _sct("255604002", "Mild")  # CID 3716
@@ -80,6 +84,7 @@ ABSENT = _private("NOT_FOUND", "Not found by the algorithm")
 # Units, in UCUM
 MILLILITRE = _unit("ml", "milliliter")
 MILLIMETRE = _unit("mm", "millimeter")
+DAYS = _unit("d", "day")
 PERCENT = _unit("%", "percent")
 HOUNSFIELD = _unit("[hnsf'U]", "Hounsfield unit")
 NO_UNITS = _unit("1", "no units")

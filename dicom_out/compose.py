@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
 
 from chestct.errors import ResultInvalid
+from chestct.evolution import Evolution
 from chestct.findings import Findings
 from chestct.results import (
     AnalysisKey,
@@ -52,6 +53,7 @@ def compose(
     software: SoftwareIdentity,
     options: ReportOptions = ReportOptions(),  # noqa: B008 - frozen
     kind: SegKind = SegKind.BINARY,
+    evolution: Evolution | None = None,
 ) -> ResultSet:
     """Write the SEG and the SR into ``folder`` and return them, each SEG before the SR.
 
@@ -98,6 +100,7 @@ def compose(
             models=models,
             parameters=parameters_of(findings),
             key=key,
+            evolution=evolution,
         ),
         predecessor=predecessor,
         created=created,

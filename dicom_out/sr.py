@@ -20,6 +20,7 @@ from dicom_out.identity import (
 from dicom_out.image_library import image_library
 from dicom_out.seg import stamp
 from dicom_out.sources import Sources, take_over
+from dicom_out.sr_evolution import evolution_statement
 from dicom_out.sr_groups import Reported, measurement_groups
 from dicom_out.sr_text import statements
 
@@ -48,7 +49,10 @@ def build_sr(
     )
     content = report[0].ContentSequence
     content.insert(_place_of_measurements(content), image_library(sources))
-    for text in statements(told.findings, len(told.measured), models, software):
+    said = statements(told.findings, len(told.measured), models, software)
+    if since := evolution_statement(told.evolution):
+        said.insert(1, since)
+    for text in said:
         content.append(
             hd.sr.TextContentItem(
                 name=codes.COMMENT,
@@ -78,6 +82,8 @@ def build_sr(
     sr.CodingSchemeIdentificationSequence = [_private_scheme()]
     if predecessor is not None:
         sr.PredecessorDocumentsSequence = [_reference(predecessor)]
+    if told.evolution is not None:
+        sr.PertinentOtherEvidenceSequence = [_reference(told.evolution.prior.report)]
     stamp(sr, created, sources.original)
     take_over(sources.original, sr)
     return sr
@@ -116,7 +122,7 @@ def _private_scheme() -> Dataset:
 
 
 def _reference(predecessor: ResultReference) -> Dataset:
-    """Return an item of Predecessor Documents Sequence (PS3.3 C.17.2)."""
+    """Return a reference to another document (PS3.3 table C.17-3a)."""
     instance = Dataset()
     instance.ReferencedSOPClassUID = predecessor.sop_class_uid
     instance.ReferencedSOPInstanceUID = predecessor.sop_instance_uid

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from chestct.evolution import Evolution
 from chestct.findings import Findings, Lesion, OpacityMeasurement, Severity
 from chestct.results import AnalysisKey, ModelIdentity
 from chestct.volume import Label, LesionMap, Volume
@@ -27,6 +28,7 @@ from dicom_out import codes
 from dicom_out.contours import outline, part_at, surrounded
 from dicom_out.identity import reported_algorithm
 from dicom_out.segments import LUNGS, SegmentPlan, Segments, laterality_of, lesion_role
+from dicom_out.sr_evolution import evolution_numbers
 from dicom_out.sr_numbers import diameters, lesion_numbers, lung_numbers, number, opacity_numbers
 
 Volumetric = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
@@ -58,6 +60,7 @@ class Reported:
         measured: The lesions that are measured one by one, largest first.
         models: The lung and the lesion model.
         parameters: Those of the lesion model.
+        evolution: The change since the prior study, if there is one.
     """
 
     volume: Volume
@@ -69,6 +72,7 @@ class Reported:
     models: Sequence[ModelIdentity]
     parameters: Mapping[str, str]
     key: AnalysisKey
+    evolution: Evolution | None = None
 
     def tracking(self, role: str, label: str) -> hd.sr.TrackingIdentifier:
         """Return the identifier that a group shares with its segment, if it has one."""
@@ -157,6 +161,7 @@ def _summary(told: Reported, taken: set[int]) -> Volumetric:
             number(codes.INVOLVED_RIGHT, findings.right.involved_percent, codes.PERCENT),
             number(codes.COUNT, len(findings.lesions), codes.LESIONS),
             number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS, digits=4),
+            *evolution_numbers(told.evolution),
         ],
         qualitative_evaluations=evaluations,
     )

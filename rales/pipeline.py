@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from chestct.errors import OutOfResources
+from chestct.evolution import PriorResult, compare
 from chestct.findings import Method
 from chestct.results import (
     AnalysisKey,
@@ -34,7 +35,9 @@ from inference.ports import ModelSet
 from inference.session import load_models
 from rales.config import Config
 from rales.overlay import write_montage
+from rales.priors import circumstances_of, remembered, told
 from rales.results import AnalysisReport
+from rales.trend import write_trend
 
 Progress = Callable[[str, float], None]
 """Called with the name of the stage and the part of it that is done, 0 to 1."""
@@ -85,6 +88,7 @@ class AnalysisRequest:
     predecessor: ResultReference | None
     created: datetime
     labelmap_predecessor: ResultReference | None = None
+    priors: tuple[PriorResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +182,13 @@ def run(
         models_digest=models_digest(analysis.models),
         config_digest=settings.digest,
     )
+    made = circumstances_of(
+        request.series,
+        volume,
+        models_digest=key.models_digest,
+        method=analysis.findings.method,
+    )
+    evolution = compare(analysis.findings, made, request.priors) if made else None
     with _timed(seconds, "write", progress), _disk_errors():
         request.folder.mkdir(parents=True, exist_ok=True)
         predecessors = {
@@ -200,18 +211,23 @@ def run(
                 ),
                 options=settings.options,
                 kind=kind,
+                evolution=evolution,
             )
             for kind in settings.kinds
         ]
         results = ResultSet(key=key, objects=tuple(o for one in composed for o in one.objects))
         overlay = request.folder / "overlay.png"
         write_montage(overlay, volume, analysis.lesion_map, analysis.findings)
+        if evolution is not None and evolution.is_comparable:
+            write_trend(request.folder / "trend.png", evolution)
     report = AnalysisReport(
         results=results,
         findings=analysis.findings,
         seconds=seconds,
         provider=models.provider,
         overlay=overlay,
+        circumstances=remembered(made) if made else None,
+        evolution=told(evolution) if evolution else None,
     )
     _write_findings(request, report, analysis.models)
     return report
@@ -230,6 +246,7 @@ def _write_findings(
         "models": [asdict(model) for model in models],
         "provider": report.provider,
         "findings": report.findings.to_dict(),
+        "evolution": report.evolution,
         "seconds": {stage: round(value, 3) for stage, value in report.seconds.items()},
         "objects": {item.role: item.sop_instance_uid for item in report.results.objects},
     }

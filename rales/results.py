@@ -24,7 +24,9 @@ SR_ROLE = "sr"
 class AnalysisReport:
     """Everything that one successful analysis reports.
 
-    ``seconds`` are wall-clock seconds per stage, in the order in which they ran.
+    ``seconds`` are wall-clock seconds per stage, in the order in which they ran;
+    ``circumstances`` is what a later study is compared by, ``evolution`` the change since the
+    one before (:mod:`rales.priors`).
     """
 
     results: ResultSet
@@ -32,6 +34,8 @@ class AnalysisReport:
     seconds: Mapping[str, float]
     provider: str
     overlay: Path
+    circumstances: Mapping[str, Any] | None = None
+    evolution: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, for the state file."""
@@ -50,6 +54,8 @@ class AnalysisReport:
                 "severity": str(self.findings.severity),
                 "quality_flags": list(self.findings.quality_flags),
             },
+            "circumstances": self.circumstances,
+            "evolution": self.evolution,
         }
 
 

@@ -21,10 +21,12 @@ from chestct.errors import (
     RetryableError,
     SeriesRejected,
 )
+from chestct.evolution import PriorResult
 from chestct.results import SegKind
 from chestct.series import Series
 from chestct.states import JobState
 from rales.pipeline import AnalysisRequest, AnalysisSettings, InferenceFacts, run, warm_up
+from rales.priors import prior_of
 from rales.process import Worker
 from rales.results import AnalysisReport, sr_reference
 from rales.store import InstanceStore, JobStore
@@ -143,8 +145,17 @@ class AnalysisWorker:
             labelmap_predecessor=(
                 sr_reference(predecessor, SegKind.LABELMAP) if predecessor else None
             ),
+            priors=self._priors(job, series),
         )
         return self._process.call(run, request)
+
+    def _priors(self, job: Job, series: Series) -> tuple[PriorResult, ...]:
+        """Return the results of other studies of the patient; none of a mixed series."""
+        patients = {instance.patient_key for instance in series.instances}
+        if len(patients) > 1:
+            return ()
+        found = self._jobs.results_of_patient(patients.pop(), but_study=job.study_uid)
+        return tuple(prior for one in found if (prior := prior_of(one)) is not None)
 
     def _compose(self, job: Job, report: AnalysisReport) -> None:
         total = report.findings.total

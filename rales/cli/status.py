@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -108,9 +108,23 @@ def _why(job: Job) -> str:
             else "no lesion found"
         )
         parts.extend(found["quality_flags"])
+        parts.append(_since(job.result.get("evolution")))
     if job.released_at:
         parts.append(f"released {job.released_at:%Y-%m-%d}")
     return "; ".join(dict.fromkeys(part for part in parts if part))
+
+
+def _since(evolution: Mapping[str, Any] | None) -> str:
+    """Say what changed since the prior study; nothing where there is none."""
+    if not evolution:
+        return ""
+    when = f"{evolution['prior_acquired'][:10]} ({evolution['interval_days']} days)"
+    if "involved_percent_change" not in evolution:
+        return f"not compared with {when}: {evolution['comparison']}"
+    return (
+        f"since {when}: {evolution['involved_percent_change']:+.1f} points, "
+        f"{evolution['lesion_ml_change']:+.1f} ml"
+    )
 
 
 def _deliveries(sent: list[Delivery]) -> str:

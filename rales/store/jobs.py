@@ -262,6 +262,19 @@ class JobStore:
         )
         return _job(rows[0]) if rows else None
 
+    def results_of_patient(self, patient_key: str, *, but_study: str) -> list[Job]:
+        """Return the newest result of each series of a patient in other studies."""
+        rows = self._database.rows(
+            "SELECT j.* FROM jobs j WHERE j.result IS NOT NULL AND j.study_uid <> ?"
+            " AND j.state IN ('composed', 'delivering', 'done')"
+            " AND NOT EXISTS (SELECT 1 FROM jobs n WHERE n.series_uid = j.series_uid"
+            " AND n.revision > j.revision AND n.result IS NOT NULL)"
+            " AND j.series_uid IN (SELECT series_uid FROM instances WHERE patient_key = ?)"
+            " ORDER BY j.id",
+            (but_study, patient_key),
+        )
+        return [_job(row) for row in rows]
+
     def has_newer(self, job: Job) -> bool:
         """Tell whether the series has a later revision."""
         rows = self._database.rows(

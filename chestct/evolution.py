@@ -1,0 +1,161 @@
+"""What changed since the prior study of the same patient, where the two may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from chestct.findings import Findings, Severity
+from chestct.results import ResultReference
+from chestct.uids import Uid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What has to be known of a study beside its numbers to compare it with another.
+
+    Attributes:
+        study_uid: Of the study; two series of one study are no evolution.
+        acquired: When the images were taken, in the scanner's local time.
+        patient: A digest of who the patient is; empty when the header does not say it.
+        person: A digest of birth date and sex; empty when the header lacks one of them.
+        models, settings: Digests of what the numbers were made with.
+        kernel: Convolution Kernel, or empty.
+        slice_spacing_mm: Between the centres of neighbouring slices.
+    """
+
+    study_uid: Uid
+    acquired: datetime
+    patient: str
+    person: str
+    models: str
+    settings: str
+    kernel: str
+    slice_spacing_mm: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorResult:
+    """The numbers of an earlier result, and the report that states them."""
+
+    circumstances: Circumstances
+    report: ResultReference
+    lesion_ml: float
+    involved_percent: float
+    severity: Severity
+
+
+class Comparison(StrEnum):
+    """Whether the numbers of two results may be subtracted."""
+
+    COMPARABLE = "comparable"
+    OTHER_MODEL = "made by other models"
+    OTHER_SETTINGS = "made with other settings"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evolution:
+    """The present result beside the one before it.
+
+    Attributes:
+        comparison: Only what is comparable is subtracted.
+        interval_days: Whole days from the prior acquisition to this one.
+        trend: (acquired, percent of the lungs involved) of every comparable study and of this
+            one, in the order of time; this one alone when nothing is comparable.
+    """
+
+    prior: PriorResult
+    comparison: Comparison
+    interval_days: int
+    lesion_ml: float
+    involved_percent: float
+    severity: Severity
+    trend: tuple[tuple[datetime, float], ...]
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the changes below mean anything."""
+        return self.comparison is Comparison.COMPARABLE
+
+    @property
+    def lesion_ml_change(self) -> float:
+        """Change of the lesion volume, ml."""
+        return self.lesion_ml - self.prior.lesion_ml
+
+    @property
+    def involved_change(self) -> float:
+        """Change of the percent involved, in points."""
+        return self.involved_percent - self.prior.involved_percent
+
+
+def compare(
+    findings: Findings, present: Circumstances, results: Iterable[PriorResult]
+) -> Evolution | None:
+    """Return the evolution since the nearest earlier study; None: there is none to speak of.
+
+    A patient without an identifier has no priors, and one whose birth date or sex differs is
+    another. Of several results of the prior study, the one that was made most alike counts.
+    """
+    earlier = [one for one in results if _is_prior(one.circumstances, present)]
+    if not earlier:
+        return None
+    newest = max(one.circumstances.acquired for one in earlier)
+    study = next(
+        one.circumstances.study_uid for one in earlier if one.circumstances.acquired == newest
+    )
+    same_study = [one for one in earlier if one.circumstances.study_uid == study]
+    prior = min(same_study, key=lambda one: _unlikeness(one.circumstances, present))
+    alike = _most_alike_of_each_study(earlier, present)
+    return Evolution(
+        prior=prior,
+        comparison=_comparison(prior.circumstances, present),
+        interval_days=(present.acquired.date() - prior.circumstances.acquired.date()).days,
+        lesion_ml=findings.total.lesion_ml,
+        involved_percent=findings.total.involved_percent,
+        severity=findings.severity,
+        trend=(
+            *sorted((one.circumstances.acquired, one.involved_percent) for one in alike),
+            (present.acquired, findings.total.involved_percent),
+        ),
+    )
+
+
+def _is_prior(one: Circumstances, present: Circumstances) -> bool:
+    return (
+        bool(present.patient)
+        and one.patient == present.patient
+        and not (one.person and present.person and one.person != present.person)
+        and one.study_uid != present.study_uid
+        and one.acquired < present.acquired
+    )
+
+
+def _comparison(one: Circumstances, present: Circumstances) -> Comparison:
+    if one.models != present.models:
+        return Comparison.OTHER_MODEL
+    return Comparison.COMPARABLE if one.settings == present.settings else Comparison.OTHER_SETTINGS
+
+
+def _unlikeness(one: Circumstances, present: Circumstances) -> tuple[bool, bool, float, timedelta]:
+    return (
+        _comparison(one, present) is not Comparison.COMPARABLE,
+        one.kernel != present.kernel,
+        abs(one.slice_spacing_mm - present.slice_spacing_mm),
+        present.acquired - one.acquired,
+    )
+
+
+def _most_alike_of_each_study(
+    results: Iterable[PriorResult], present: Circumstances
+) -> list[PriorResult]:
+    best: dict[Uid, PriorResult] = {}
+    for one in results:
+        made = one.circumstances
+        if _comparison(made, present) is not Comparison.COMPARABLE:
+            continue
+        other = best.get(made.study_uid)
+        if other is None or _unlikeness(made, present) < _unlikeness(other.circumstances, present):
+            best[made.study_uid] = one
+    return list(best.values())

@@ -1,0 +1,107 @@
+"""What the report says of the change since the prior study, read back from its bytes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from chest_cases import Case, both_lungs, healthy_lungs, make_case
+from pydicom.dataset import Dataset
+
+from chestct.evolution import Circumstances, PriorResult, compare
+from chestct.findings import Severity
+from chestct.results import ResultReference
+from chestct.uids import Uid, derive_uid
+
+NOW = datetime.fromisoformat("2026-03-15T10:30")
+REPORT = derive_uid("prior report")
+PRIOR_STUDY = derive_uid("prior study")
+DCIODVFY = Path(sys.executable).with_name("dciodvfy")
+
+
+def _sr(case: Case, folder: Path, **changes: Any) -> tuple[Dataset, Path]:
+    present = Circumstances(
+        study_uid=derive_uid("study"),
+        acquired=NOW,
+        patient="p",
+        person="",
+        models="m",
+        settings="s",
+        kernel="B70f",
+        slice_spacing_mm=3.0,
+    )
+    prior = PriorResult(
+        circumstances=replace(
+            present,
+            **({"study_uid": PRIOR_STUDY, "acquired": NOW - timedelta(days=14)} | changes),
+        ),
+        report=ResultReference(
+            study_uid=PRIOR_STUDY,
+            series_uid=derive_uid("prior series"),
+            sop_class_uid=Uid("1.2.840.10008.5.1.4.1.1.88.34"),
+            sop_instance_uid=REPORT,
+        ),
+        lesion_ml=100.0,
+        involved_percent=10.0,
+        severity=Severity.MODERATE,
+    )
+    evolution = compare(case.findings, present, [prior])
+    path = case.compose(folder, evolution=evolution).objects[-1].path
+    return pydicom.dcmread(path), path
+
+
+def _numbers(item: Dataset) -> dict[str, float]:
+    found = {}
+    if item.get("ValueType") == "NUM":
+        name = item.ConceptNameCodeSequence[0].CodeValue
+        found[name] = float(item.MeasuredValueSequence[0].NumericValue)
+    for child in item.get("ContentSequence", ()):
+        found |= _numbers(child)
+    return found
+
+
+def _sentences(sr: Dataset) -> list[str]:
+    return [one.TextValue for one in sr.ContentSequence if one.ValueType == "TEXT"]
+
+
+@pytest.mark.parametrize("labels", [both_lungs(), healthy_lungs()])
+def test_changes_and_prior_are_stated(tmp_path: Path, labels: Any) -> None:
+    case = make_case(tmp_path / "in", labels=labels)
+    sr, path = _sr(case, tmp_path / "out")
+    total = case.findings.total
+    numbers = _numbers(sr)
+    assert numbers["LESION_ML_CHANGE"] == pytest.approx(total.lesion_ml - 100, abs=0.006)
+    assert numbers["PCT_CHANGE"] == pytest.approx(total.involved_percent - 10, abs=0.006)
+    assert numbers["INTERVAL"] == 14
+    (evidence,) = sr.PertinentOtherEvidenceSequence
+    reference = evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert reference.ReferencedSOPInstanceUID == REPORT
+    assert evidence.StudyInstanceUID == PRIOR_STUDY
+    (said,) = [one for one in _sentences(sr) if "Compared with" in one]
+    assert "2026-03-01, 14 days before" in said
+    assert REPORT in said
+    assert f"severity moderate to {case.findings.severity}" in said
+    if DCIODVFY.exists():
+        checked = subprocess.run([DCIODVFY, path], capture_output=True, text=True, check=False)
+        assert "Error" not in checked.stdout + checked.stderr
+
+
+def test_a_prior_of_other_models_is_named_and_not_subtracted(tmp_path: Path) -> None:
+    sr, _ = _sr(make_case(tmp_path / "in"), tmp_path / "out", models="old")
+    assert not _numbers(sr).keys() & {"LESION_ML_CHANGE", "PCT_CHANGE", "INTERVAL"}
+    (said,) = [one for one in _sentences(sr) if "Not compared with" in one]
+    assert "made by other models" in said
+    assert REPORT in said
+    assert len(sr.PertinentOtherEvidenceSequence) == 1
+
+
+def test_without_a_prior_nothing_is_said(tmp_path: Path) -> None:
+    sr, _ = _sr(make_case(tmp_path / "in"), tmp_path / "out", patient="another")
+    assert "PertinentOtherEvidenceSequence" not in sr
+    assert not any("ompared with" in one for one in _sentences(sr))
