@@ -19,8 +19,9 @@ class Circumstances:
     Attributes:
         study_uid: Of the study; two series of one study are no evolution.
         acquired: When the images were taken, in the scanner's local time.
+        has_time: Whether the header gives a time; without, ``acquired`` is midnight.
         patient: A digest of who the patient is; empty when the header does not say it.
-        person: A digest of birth date and sex; empty when the header lacks one of them.
+        birth_date, sex: Digests; each empty when the header lacks it.
         models, settings: Digests of what the numbers were made with.
         kernel: Convolution Kernel, or empty.
         slice_spacing_mm: Between the centres of neighbouring slices.
@@ -28,8 +29,10 @@ class Circumstances:
 
     study_uid: Uid
     acquired: datetime
+    has_time: bool
     patient: str
-    person: str
+    birth_date: str
+    sex: str
     models: str
     settings: str
     kernel: str
@@ -101,11 +104,10 @@ def compare(
     earlier = [one for one in results if _is_prior(one.circumstances, present)]
     if not earlier:
         return None
-    newest = max(one.circumstances.acquired for one in earlier)
-    study = next(
-        one.circumstances.study_uid for one in earlier if one.circumstances.acquired == newest
-    )
-    same_study = [one for one in earlier if one.circumstances.study_uid == study]
+    # Of two studies at the same time, which no scanner makes, always the same one.
+    study = max(earlier, key=lambda one: (one.circumstances.acquired, one.circumstances.study_uid))
+    study_uid = study.circumstances.study_uid
+    same_study = [one for one in earlier if one.circumstances.study_uid == study_uid]
     prior = min(same_study, key=lambda one: _unlikeness(one.circumstances, present))
     alike = _most_alike_of_each_study(earlier, present)
     return Evolution(
@@ -126,10 +128,22 @@ def _is_prior(one: Circumstances, present: Circumstances) -> bool:
     return (
         bool(present.patient)
         and one.patient == present.patient
-        and not (one.person and present.person and one.person != present.person)
+        and not _contradict(one.birth_date, present.birth_date)
+        and not _contradict(one.sex, present.sex)
         and one.study_uid != present.study_uid
-        and one.acquired < present.acquired
+        and _is_earlier(one, present)
     )
+
+
+def _contradict(one: str, other: str) -> bool:
+    return bool(one and other) and one != other
+
+
+def _is_earlier(one: Circumstances, present: Circumstances) -> bool:
+    """Tell whether one was surely taken before: on an earlier day where a time is missing."""
+    if one.has_time and present.has_time:
+        return one.acquired < present.acquired
+    return one.acquired.date() < present.acquired.date()
 
 
 def _comparison(one: Circumstances, present: Circumstances) -> Comparison:

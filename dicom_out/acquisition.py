@@ -10,7 +10,6 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from chestct.uids import digest
 from dicom_out.sources import raw_value
 
 _PLACES = (
@@ -21,6 +20,7 @@ _PLACES = (
 )
 """Date and time of the images, the nearest to them first (PS3.3 C.7.6.16.2.2, C.7.3.1, C.7.2.1)."""
 _DATE = re.compile(r"\d{8}(\d{2}(\d{2}(\d{2})?)?)?")
+_DAY = 8
 _TAGS = [
     "SpecificCharacterSet",
     "PatientID",
@@ -36,14 +36,16 @@ class Acquisition:
     """What the header of an image says.
 
     Attributes:
-        acquired: Local time of the scanner.
+        acquired: Local time of the scanner; midnight without ``has_time``.
         is_identified: Whether it has a Patient ID.
-        person: A digest of birth date and sex; empty when one of them is missing.
+        birth_date, sex: As they stand there, or empty.
     """
 
     acquired: datetime
+    has_time: bool
     is_identified: bool
-    person: str
+    birth_date: str
+    sex: str
     kernel: str
 
 
@@ -54,28 +56,39 @@ def read_acquisition(path: Path) -> Acquisition | None:
         OSError: The file is gone.
     """
     header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
-    acquired = _acquired(header)
-    if acquired is None:
+    found = _acquired(header)
+    if found is None:
         return None
-    birth, sex = _text(header, "PatientBirthDate"), _text(header, "PatientSex")
+    acquired, has_time = found
     return Acquisition(
         acquired=acquired,
+        has_time=has_time,
         is_identified=bool(_text(header, "PatientID")),
-        person=digest((birth, sex)) if birth and sex else "",
+        birth_date=_text(header, "PatientBirthDate"),
+        sex=_text(header, "PatientSex"),
         kernel=_text(header, "ConvolutionKernel"),
     )
 
 
-def _acquired(header: Dataset) -> datetime | None:
-    for date, time in _PLACES:
-        text = _text(header, date) + (_text(header, time).split(".")[0] if time else "")
-        found = _DATE.match(text.split(".")[0])
-        if found:
-            try:
-                return datetime.strptime(found[0].ljust(14, "0"), "%Y%m%d%H%M%S")  # noqa: DTZ007 - local to the scanner, as the header has it
-            except ValueError:
-                continue
-    return None
+def _acquired(header: Dataset) -> tuple[datetime, bool] | None:
+    """Return the first place with date and time, or else the first with a date."""
+    found = [place for date, time in _PLACES if (place := _read(header, date, time)) is not None]
+    return next((place for place in found if place[1]), found[0] if found else None)
+
+
+def _read(header: Dataset, date: str, time: str) -> tuple[datetime, bool] | None:
+    """Return a date, and whether it has a time; None when it cannot be read."""
+    text = _text(header, date).split(".")[0]
+    if time:
+        text = text[:_DAY] + _text(header, time).split(".")[0]
+    digits = _DATE.match(text)
+    if digits is None:
+        return None
+    try:
+        at = datetime.strptime(digits[0].ljust(14, "0"), "%Y%m%d%H%M%S")  # noqa: DTZ007 - local to the scanner, as the header has it
+    except ValueError:
+        return None
+    return at, len(digits[0]) > _DAY
 
 
 def _text(header: Dataset, keyword: str) -> str:

@@ -32,7 +32,9 @@ def circumstances_of(
         study_uid=first.study_uid,
         acquired=acquisition.acquired,
         patient=first.patient_key if acquisition.is_identified else "",
-        person=acquisition.person,
+        has_time=acquisition.has_time,
+        birth_date=_secret(first.patient_key, acquisition.birth_date),
+        sex=_secret(first.patient_key, acquisition.sex),
         models=models_digest,
         settings=digest([repr(method)]),
         kernel=acquisition.kernel,
@@ -40,12 +42,19 @@ def circumstances_of(
     )
 
 
+def _secret(patient: str, value: str) -> str:
+    """Return a digest that says nothing but whether two values of one patient are equal."""
+    return digest((patient, value)) if value else ""
+
+
 def remembered(circumstances: Circumstances) -> dict[str, Any]:
     """Return plain JSON types, for the state file; no name, no identifier."""
     return {
         "acquired": circumstances.acquired.isoformat(),
         "patient": circumstances.patient,
-        "person": circumstances.person,
+        "has_time": circumstances.has_time,
+        "birth_date": circumstances.birth_date,
+        "sex": circumstances.sex,
         "models": circumstances.models,
         "settings": circumstances.settings,
         "kernel": circumstances.kernel,
@@ -65,7 +74,9 @@ def prior_of(job: Job) -> PriorResult | None:
             study_uid=Uid(job.study_uid),
             acquired=datetime.fromisoformat(made["acquired"]),
             patient=made["patient"],
-            person=made["person"],
+            has_time=made["has_time"],
+            birth_date=made["birth_date"],
+            sex=made["sex"],
             models=made["models"],
             settings=made["settings"],
             kernel=made["kernel"],

@@ -79,6 +79,10 @@ def test_the_second_study_is_compared_with_the_first_and_nobody_else(ward: Ward)
     assert evidence.StudyInstanceUID == first.StudyInstanceUID
     assert "2026-01-02, 14 days before" in _said(second)
     assert "0.0 to 0.0 ml (+0.0)" in _said(second)
+    files = sorted((ward.folder / "2").rglob("*.dcm"))
+    assert files
+    assert send_files(ward.node.port, files, set())
+    assert ward.node.jobs("2.25.22") == [("done", "")]
     for name, changes in (("3", {"patient_id": "P2"}), ("4", {"birth": "19700101"})):
         other = ward.scan(name, "20260120", **changes)
         assert "PertinentOtherEvidenceSequence" not in other

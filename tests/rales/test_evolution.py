@@ -34,7 +34,9 @@ PRESENT = Circumstances(
     study_uid=Uid("1.1"),
     acquired=NOW,
     patient="p",
-    person="m1950",
+    has_time=True,
+    birth_date="1950",
+    sex="m",
     models="m",
     settings="s",
     kernel="B70f",
@@ -106,7 +108,9 @@ def test_the_nearest_earlier_study_is_subtracted(findings: Findings) -> None:
     [
         {"patient": "another"},
         {"patient": ""},
-        {"person": "f1950"},
+        {"birth_date": "1951"},
+        {"sex": "f", "birth_date": ""},
+        {"days": 0.1, "has_time": False},
         {"study": "1.1"},
         {"days": -1},
         {"days": 0},
@@ -124,7 +128,7 @@ def test_a_patient_without_identifier_has_no_prior(findings: Findings) -> None:
 
 
 def test_a_birth_date_that_one_study_lacks_contradicts_nothing(findings: Findings) -> None:
-    assert compare(findings, PRESENT, [prior(person="")]) is not None
+    assert compare(findings, PRESENT, [prior(birth_date="", sex="")]) is not None
 
 
 @pytest.mark.parametrize(
@@ -189,8 +193,20 @@ def test_what_the_images_say_of_their_time_and_patient(tmp_path: Path) -> None:
     assert found is not None
     assert found.acquired == datetime.fromisoformat("2026-01-02T09:31")
     assert found.is_identified
-    assert found.person
+    assert (found.birth_date, found.sex, found.has_time) == ("19500101", "M", True)
     assert found.kernel == "B70f"
+
+
+def test_a_date_with_a_time_goes_before_one_without(tmp_path: Path) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.AcquisitionDate = "20260102"
+        dataset.AcquisitionTime = ""
+        dataset.StudyDate, dataset.StudyTime = "20260102", "080000.25"
+
+    case = make_case(tmp_path, change=change)
+    found = read_acquisition(case.series.instances[0].path)
+    assert found is not None
+    assert (found.acquired, found.has_time) == (datetime.fromisoformat("2026-01-02T08:00"), True)
 
 
 @pytest.mark.parametrize("date", ["", "2026", "20261399", "unknown"])
