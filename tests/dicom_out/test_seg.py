@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -27,9 +28,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from chestct.errors import ResultInvalid
-from chestct.results import ModelIdentity
+from chestct.results import ModelIdentity, ReportOptions, SegKind
 from chestct.volume import Label
 from dicom_out import compose as writer
+from dicom_out.seg import LESIONS, TISSUES, SegDocument
 from dicom_out.segments import Segments
 from dicom_out.sr_text import statements
 
@@ -278,21 +280,29 @@ def _upside_down(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("change", [_shift, _mirror, _upside_down])
+@pytest.mark.parametrize(
+    ("kind", "wrong_one"), [(SegKind.BINARY, 0), (SegKind.BINARY, 1), (SegKind.LABELMAP, 0)]
+)
 def test_a_mask_that_is_not_the_computed_one_is_never_returned(
     change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    kind: SegKind,
+    wrong_one: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     case = make_case(tmp_path / "series")
     build = writer.build_seg
+    roles = [TISSUES.role, LESIONS.role]
 
-    def wrong(*, segments: Segments, **arguments: object) -> Dataset:
-        moved = replace(segments, numbers=change(segments.numbers))
-        return build(segments=moved, **arguments)  # type: ignore[arg-type]
+    def wrong(*, document: SegDocument, segments: Segments, **arguments: Any) -> Dataset:
+        if document.role == roles[wrong_one]:
+            segments = replace(segments, numbers=change(segments.numbers))
+        return build(document=document, segments=segments, **arguments)
 
     monkeypatch.setattr(writer, "build_seg", wrong)
+    options = ReportOptions(lesion_segments=True)
     with pytest.raises(ResultInvalid, match="mask"):
-        case.compose(tmp_path / "out")
+        case.compose(tmp_path / "out", kind=kind, options=options)
     assert list((tmp_path / "out").iterdir()) == []
 
 

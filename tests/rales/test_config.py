@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chestct.errors import ConfigError
+from chestct.results import ReportOptions, SegKind
 from rales.config import Config, load, parse
+from rales.node import destinations_of
 from rales.pipeline import settings_of
 
 _FULL = """
@@ -114,3 +116,44 @@ def test_another_smallest_lesion_is_another_analysis() -> None:
         for said in ("", "minimum_lesion_ml = 0.1", "minimum_lesion_ml = 0.2")
     }
     assert len(digests) == 3
+
+
+def test_what_is_told_of_single_lesions_is_another_analysis_and_the_kind_of_seg_is_not() -> None:
+    label_map = """
+[[destinations]]
+name = "new"
+ae_title = "NEW"
+host = "127.0.0.1"
+port = 104
+segmentation = "labelmap"
+compress = true
+"""
+    plain, two, segmented, other = (
+        settings_of(parse(tomllib.loads(said)))
+        for said in (
+            "",
+            "[analysis]\nmeasured_lesions = 2",
+            "[analysis]\nlesion_segments = true",
+            label_map,
+        )
+    )
+    assert len({plain.digest, two.digest, segmented.digest}) == 3
+    assert two.options == ReportOptions(measured_lesions=2)
+    assert segmented.options == ReportOptions(lesion_segments=True)
+    assert other.digest == plain.digest
+    assert (plain.kinds, other.kinds) == ((SegKind.BINARY,), (SegKind.BINARY, SegKind.LABELMAP))
+    (destination,) = destinations_of(parse(tomllib.loads(label_map))).values()
+    assert (destination.segmentation, destination.compress) == (SegKind.LABELMAP, True)
+
+
+def test_an_unknown_kind_of_seg_is_named() -> None:
+    said = """
+[[destinations]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = 104
+segmentation = "fractional"
+"""
+    with pytest.raises(ConfigError, match=r"segmentation: Input should be 'binary' or 'labelmap'"):
+        parse(tomllib.loads(said))

@@ -1,9 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from chestct.results import SegKind
 from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from dicom_out.sender import Destination, Outcome, OutcomeKind
@@ -23,6 +25,10 @@ _DESTINATIONS = {
 }
 
 
+SHARED = ["sr", "other", "seg-labelmap"]
+HOUR = timedelta(hours=1)
+
+
 class Rig:
     """A delivery worker over a real state file, with a job that has results."""
 
@@ -34,7 +40,7 @@ class Rig:
         self.make = make
         self.job = self.compose(1)
 
-    def compose(self, number: int) -> Job:
+    def compose(self, number: int, roles: Sequence[str] = ("seg", "sr")) -> Job:
         self.instances.record(self.make(number))
         job = self.jobs.latest_of_series("1.2.3")
         assert job is not None
@@ -53,7 +59,7 @@ class Rig:
                 "series_uid": "2.25.7",
                 "study_uid": "1.2",
             }
-            for role, suffix in (("seg", 1), ("sr", 2))
+            for suffix, role in enumerate(roles, start=1)
         ]
         self.jobs.composed(claimed, key="k", result={"objects": objects}, at=NOON, message="ok")
         return self.jobs.get(claimed.id)
@@ -149,3 +155,39 @@ def test_the_pause_never_passes_the_longest() -> None:
         first=timedelta(seconds=5), longest=timedelta(seconds=60), give_up_after=timedelta(1)
     )
     assert [back_off.delay(n).total_seconds() for n in (1, 2, 3, 5, 500)] == [5, 10, 20, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("composed", "near", "far"),
+    [
+        (
+            ("seg", "seg-lesions", "sr", "seg-labelmap", "seg-lesions-labelmap", "sr-labelmap"),
+            ["seg", "seg-lesions", "sr"],
+            ["seg-labelmap", "seg-lesions-labelmap", "sr-labelmap"],
+        ),
+        (("seg", "sr"), ["seg", "sr"], ["seg", "sr"]),
+        (("seg", "sr", "other", "seg-labelmap"), ["seg", "sr", "other"], SHARED),
+    ],
+    ids=["both kinds", "composed before a label map was wanted", "some in both"],
+)
+def test_each_destination_gets_the_kind_of_seg_that_it_takes(
+    composed: tuple[str, ...], near: list[str], far: list[str], rig: Rig
+) -> None:
+    job = rig.compose(2, composed)
+    worker = DeliveryWorker(
+        jobs=rig.jobs,
+        deliveries=rig.deliveries,
+        destinations={
+            "near": _DESTINATIONS["near"],
+            "far": replace(_DESTINATIONS["far"], segmentation=SegKind.LABELMAP),
+        },
+        sender=FakeSender(),
+        back_off=BackOff(first=HOUR, longest=HOUR, give_up_after=HOUR),
+        clock=rig.clock,
+    )
+    worker.step(NOON)
+    got: dict[str, list[str]] = {"near": [], "far": []}
+    for delivery in rig.deliveries.of_job(job.id):
+        assert delivery.state is DeliveryState.DELIVERED
+        got[delivery.destination].append(delivery.role)
+    assert got == {"near": near, "far": far}

@@ -1,0 +1,66 @@
+"""One analysis with every kind of object that destinations ask for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pydicom
+import pytest
+from tiny_node import TinySeries, tiny_thorax, write_models, write_tiny_series
+
+from chestct.results import ResultReference, SegKind
+from chestct.uids import derive_uid
+from rales.config import parse
+from rales.inputs import scan
+from rales.pipeline import AnalysisRequest, AnalysisSettings, run, settings_of
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[TinySeries, AnalysisSettings]:
+    folder = tmp_path_factory.mktemp("tiny")
+    thorax = tiny_thorax()
+    models = write_models(folder / "models", thorax)
+    config = parse({"analysis": {"models_dir": str(models), "providers": ["CPU"], "threads": 1}})
+    return write_tiny_series(thorax, folder, "TINY"), settings_of(config)
+
+
+def earlier(name: str) -> ResultReference:
+    return ResultReference(
+        study_uid=derive_uid("study"),
+        series_uid=derive_uid(name, "series"),
+        sop_class_uid=derive_uid("class"),
+        sop_instance_uid=derive_uid(name),
+    )
+
+
+def test_a_label_map_comes_beside_the_binary_seg_and_changes_nothing_of_it(
+    tiny: tuple[TinySeries, AnalysisSettings], tmp_path: Path
+) -> None:
+    written, settings = tiny
+    (series,) = scan(written.files).series
+    request = AnalysisRequest(
+        series=series,
+        settings=settings,
+        folder=tmp_path / "one",
+        predecessor=earlier("binary"),
+        created=datetime(2026, 1, 2, tzinfo=UTC),
+        labelmap_predecessor=earlier("label map"),
+    )
+    one = run(request).results.objects
+    both = replace(settings, kinds=(SegKind.BINARY, SegKind.LABELMAP))
+    report = run(replace(request, settings=both, folder=tmp_path / "both"))
+    objects = report.results.objects
+    assert [item.role for item in one] == ["seg", "sr"]
+    assert [item.role for item in objects] == ["seg", "sr", "seg-labelmap", "sr-labelmap"]
+    for alone, beside in zip(one, objects[:2], strict=True):
+        assert alone.path.read_bytes() == beside.path.read_bytes()
+    assert len({item.sop_instance_uid for item in objects}) == 4
+    named = json.loads((tmp_path / "both" / "findings.json").read_text())["objects"]
+    assert named == {item.role: item.sop_instance_uid for item in objects}
+    for item, name in ((objects[1], "binary"), (objects[3], "label map")):
+        (study,) = pydicom.dcmread(item.path).PredecessorDocumentsSequence
+        (sop,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+        assert sop.ReferencedSOPInstanceUID == derive_uid(name)
