@@ -121,7 +121,8 @@ def _make_samples(work: Path, say: Callable[[str], None]) -> Iterator[Path]:
 @click.option("--port", default=3000, show_default=True, help="Of this machine; 0 for any.")
 def main(series: tuple[Path, ...], ohif: Path, app_config: Path, port: int) -> None:
     """Show what Rales makes of chest CT series in OHIF, from Orthanc, until Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell ignores the first for its background
+        signal.signal(number, signal.default_int_handler)
     setup = ViewerSetup(series=series, ohif=ohif, config=app_config, port=port)
     try:
         with open_viewer(setup, lambda line: click.echo(f"- {line}")) as links:
