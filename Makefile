@@ -7,6 +7,7 @@ SERIES ?=
 OUT ?= demo/out
 SLICES ?=
 RUNS ?= runs
+PORT ?= 3000
 TRAINING = $(BIN)/python -m inference.training
 
 # The first interpreter that is new enough; PYTHON=/path/to/python chooses another.
@@ -29,13 +30,16 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test soak env train lock sbom audit clean
+.PHONY: help demo viewer test soak env train lock sbom audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run-stamp  ## run the main job end to end: SERIES=/path/to/dicom, OUT=demo/out
 	$(BIN)/rales demo --out $(OUT) $(if $(SERIES),--series "$(SERIES)")
+
+viewer: $(VENV)/.run-stamp  ## look at the results in OHIF, from Orthanc: SERIES=/path/to/dicom, PORT=3000
+	$(BIN)/python -m rales.demo.viewer --port $(PORT) $(if $(SERIES),--series "$(SERIES)")
 
 test: $(VENV)/.dev-stamp  ## run every check: ruff, mypy, import-linter, pytest
 	BIN=$(BIN) scripts/check $(TESTS)

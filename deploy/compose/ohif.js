@@ -4,6 +4,8 @@ window.config = {
   extensions: [],
   modes: [],
   showStudyList: true,
+  // An overlay or a report opens with the double click that asks for it.
+  disableConfirmationPrompts: true,
   defaultDataSourceName: 'orthanc',
   dataSources: [
     {

@@ -20,8 +20,11 @@ from chestct.uids import Uid
 from dicom_out.sender import Destination, OutcomeKind, echo
 
 _START_SECONDS = 60.0
-_DICOMWEB = (Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so"),)
+_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 """Where Debian puts the plug-in; with it the demo's PACS speaks DICOMweb."""
+
+MODALITY = "MODALITY"
+"""The AE title that series are sent with."""
 
 T = TypeVar("T")
 
@@ -90,11 +93,21 @@ def answers(destination: Destination) -> bool | None:
     return True if outcome.kind is OutcomeKind.DELIVERED else None
 
 
+def find_orthanc() -> str | None:
+    """Return the path of Orthanc where it is installed."""
+    return shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+
+
+def has_dicomweb() -> bool:
+    """Tell whether Orthanc is installed with the plug-in that a viewer needs."""
+    return find_orthanc() is not None and _DICOMWEB.exists()
+
+
 @contextmanager
 def start_pacs(folder: Path, rales_ae: str) -> Iterator[Pacs]:
     """Start the PACS with its data and log in ``folder``."""
     folder.mkdir(parents=True)
-    orthanc = shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    orthanc = find_orthanc()
     port = free_port()
     destination = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=port)
     if orthanc:
@@ -118,7 +131,7 @@ def start_pacs(folder: Path, rales_ae: str) -> Iterator[Pacs]:
 
 
 def _orthanc_config(folder: Path, destination: Destination, web_port: int, rales_ae: str) -> Path:
-    """Write a configuration that takes objects from this machine's Rales and nobody else.
+    """Write a configuration that takes objects from this machine's demo and nobody else.
 
     Debian's Orthanc always binds every interface for DICOM, hence the checks of host and AE.
     """
@@ -132,11 +145,14 @@ def _orthanc_config(folder: Path, destination: Destination, web_port: int, rales
         "DicomAlwaysAllowEcho": True,
         "DicomAlwaysAllowStore": False,
         "DicomCheckModalityHost": True,
-        "DicomModalities": {"rales": [rales_ae, "127.0.0.1", 104]},
+        "DicomModalities": {
+            "rales": [rales_ae, "127.0.0.1", 104],
+            "modality": [MODALITY, "127.0.0.1", 104],
+        },
         "HttpPort": web_port,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
-        "Plugins": [str(plugin) for plugin in _DICOMWEB if plugin.exists()],
+        "Plugins": [str(_DICOMWEB)] if _DICOMWEB.exists() else [],
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(config, indent=2))

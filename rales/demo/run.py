@@ -24,6 +24,7 @@ from dicom_out.sender import Destination
 from dicom_out.text import render_text
 from inference.phantom import Thorax, make_thorax, sample_spec, write_series
 from rales.demo.pacs import (
+    MODALITY,
     DemoFailed,
     Pacs,
     answers,
@@ -35,7 +36,7 @@ from rales.demo.pacs import (
 from rales.results import load_objects
 from rales.store import Database, Job, JobStore
 
-_AE_TITLE = "RALES"
+AE_TITLE = "RALES"
 _ENDED = (JobState.DONE, JobState.REJECTED, JobState.FAILED)
 _RESULT_SECONDS = 1800.0
 
@@ -67,17 +68,15 @@ def run_demo(series: Path | None, out: Path, say: Callable[[str], None]) -> Demo
         work = Path(stack.enter_context(TemporaryDirectory(prefix="rales-demo-")))
         sample = None if series else _sample(work / "series", seconds, say)
         source = series or work / "series"
-        pacs = stack.enter_context(start_pacs(work / "pacs", _AE_TITLE))
+        pacs = stack.enter_context(start_pacs(work / "pacs", AE_TITLE))
         say(f"PACS: {pacs.name} at {pacs.destination.port}")
-        node = stack.enter_context(_node(work / "node", pacs, out / "rales.log"))
+        node = stack.enter_context(start_node(work / "node", pacs, out / "rales.log"))
         say(f"Rales listens at port {node.port}")
         with _timed(seconds, "send"):
-            sender = _send(source, node)
+            sender = send_series(source, node)
         say(f"sent {source} with {sender}")
         with _timed(seconds, "wait for the results"):
-            job = _await_end(work / "node")
-        if job.state is not JobState.DONE:
-            raise DemoFailed(f"the series is {job.state} ({job.reason}): {job.message}")
+            (job,) = await_jobs(work / "node", 1)
         _collect(job, pacs, out)
         say(f"{pacs.name} has the SEG and the SR")
     stages = job.result["seconds"] if job.result else {}
@@ -95,18 +94,23 @@ def _sample(folder: Path, seconds: dict[str, float], say: Callable[[str], None])
 
 
 @contextmanager
-def _node(folder: Path, pacs: Pacs, log: Path) -> Iterator[Destination]:
+def start_node(folder: Path, pacs: Pacs, log: Path) -> Iterator[Destination]:
+    """Run ``rales serve`` with its data in ``folder`` and its log in ``log``.
+
+    Raises:
+        DemoFailed: It does not answer.
+    """
     folder.mkdir()
     port = free_port()
     config = folder / "rales.toml"
     config.write_text(
         "[node]\n"
-        f'ae_title = "{_AE_TITLE}"\nhost = "127.0.0.1"\nport = {port}\n'
+        f'ae_title = "{AE_TITLE}"\nhost = "127.0.0.1"\nport = {port}\n'
         "[[destinations]]\n"
         f'name = "pacs"\nae_title = "{pacs.destination.ae_title}"\n'
         f'host = "127.0.0.1"\nport = {pacs.destination.port}\n'
     )
-    node = Destination(name="rales", ae_title=_AE_TITLE, host="127.0.0.1", port=port)
+    node = Destination(name="rales", ae_title=AE_TITLE, host="127.0.0.1", port=port)
     command = [sys.executable, "-m", "rales", "serve", "--config", str(config)]
     with running(command, log) as process:
 
@@ -119,11 +123,15 @@ def _node(folder: Path, pacs: Pacs, log: Path) -> Iterator[Destination]:
         yield node
 
 
-def _send(source: Path, node: Destination) -> str:
-    """Send every file with dcmtk's storescu where it is installed, else with pynetdicom's."""
+def send_series(source: Path, node: Destination) -> str:
+    """Send every file with dcmtk's storescu where it is installed, else with pynetdicom's.
+
+    Raises:
+        DemoFailed: The storage SCU says so.
+    """
     storescu = shutil.which("storescu")
     address = [node.host, str(node.port)]
-    titles = ["-aec", node.ae_title, "-aet", "MODALITY"]
+    titles = ["-aec", node.ae_title, "-aet", MODALITY]
     if storescu:
         tool = "dcmtk's storescu"
         command = [storescu, *titles, "+sd", "+r", *address, str(source)]
@@ -139,18 +147,27 @@ def _send(source: Path, node: Destination) -> str:
     return tool
 
 
-def _await_end(folder: Path) -> Job:
+def await_jobs(folder: Path, count: int) -> list[Job]:
+    """Wait until the node that runs in ``folder`` has delivered the results of ``count`` series.
+
+    Raises:
+        DemoFailed: They took too long, or a series was rejected or failed.
+    """
     database = Database(folder / "var" / "state.sqlite")
     try:
         jobs = JobStore(database)
 
-        def ended() -> Job | None:
-            found = jobs.all()
-            return found[-1] if found and found[-1].state in _ENDED else None
+        def ended() -> list[Job] | None:
+            found = [job for job in jobs.all() if job.state in _ENDED]
+            return found if len(found) >= count else None
 
-        return wait_for("the results", ended, _RESULT_SECONDS)
+        found = wait_for("the results", ended, _RESULT_SECONDS)
     finally:
         database.close()
+    for job in found:
+        if job.state is not JobState.DONE:
+            raise DemoFailed(f"the series is {job.state} ({job.reason}): {job.message}")
+    return found
 
 
 def _collect(job: Job, pacs: Pacs, out: Path) -> None:
