@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from rales.store import Database
+from scp.spool import PARTIAL
 
 _GROUP_LENGTH_AT = 140
 """Preamble, prefix, and tag, VR and length of (0002,0000): PS3.10 section 7.1."""
@@ -75,10 +76,14 @@ def set_aside(finding: Finding, quarantine: Path) -> bool:
 def repair(database: Database, spool: Path, quarantine: Path) -> Iterator[Fault]:
     """Set aside what is wrong at first sight, and yield each fault.
 
+    Half-written files are left to the spool, which removes them.
+
     Raises:
         OSError: A file cannot be looked at or moved.
     """
     for finding in list(examine(database, spool, deep=False)):
+        if finding.path.suffix == PARTIAL:
+            continue
         set_aside(finding, quarantine)
         yield finding.fault
 

@@ -19,7 +19,8 @@ from chestct.uids import Uid, digest
 from scp.space import FreeSpace, LowWaterMark, free_space
 
 _LOG = logging.getLogger(__name__)
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
+"""Suffix of a file that is being written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class Spool:
         self._durable_folders: set[Path] = set()
         try:
             root.mkdir(parents=True, exist_ok=True)
-            partials = list(root.glob(f"*/*{_PARTIAL}"))
+            partials = list(root.glob(f"*/*{PARTIAL}"))
             for partial in partials:
                 partial.unlink()
         except OSError as error:
@@ -94,7 +95,7 @@ class Spool:
 
 def _write_durably(path: Path, *parts: bytes) -> None:
     """Write ``parts`` so that a file of that name is whole; its folder is still to be synced."""
-    handle, name = tempfile.mkstemp(suffix=_PARTIAL, dir=path.parent)
+    handle, name = tempfile.mkstemp(suffix=PARTIAL, dir=path.parent)
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
             for part in parts:

@@ -225,10 +225,10 @@ def test_the_start_sets_aside_what_a_power_cut_left(
     half.write_bytes(b"half")
     gone.path.unlink()
     cut.path.write_bytes(b"cut off")
-    Spool(rig.folder / "spool")
-    assert "1 half-written files removed" in caplog.text
     quarantine = rig.folder / "quarantine"
     faults = sorted(repair(rig.database, rig.folder / "spool", quarantine))
+    Spool(rig.folder / "spool")
+    assert "1 half-written files removed" in caplog.text
     assert faults == ["missing", "orphan", "wrong size"]
     assert list(kept.path.parent.iterdir()) == [kept.path]
     assert sorted(path.name for path in quarantine.iterdir()) == sorted(
