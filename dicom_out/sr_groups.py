@@ -29,7 +29,13 @@ from dicom_out.contours import outline, part_at, surrounded
 from dicom_out.identity import reported_algorithm
 from dicom_out.segments import LUNGS, SegmentPlan, Segments, laterality_of, lesion_role
 from dicom_out.sr_evolution import evolution_numbers
-from dicom_out.sr_numbers import diameters, lesion_numbers, lung_numbers, number, opacity_numbers
+from dicom_out.sr_numbers import (
+    diameters,
+    lesion_numbers,
+    lung_numbers,
+    opacity_numbers,
+    summary_numbers,
+)
 
 Volumetric = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 Planar = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations
@@ -155,14 +161,7 @@ def _summary(told: Reported, taken: set[int]) -> Volumetric:
         finding_type=codes.LUNG,
         algorithm_id=told.lesion_algorithm(),
         finding_sites=[_site(codes.BOTH)],
-        measurements=[
-            *lung_numbers(findings.total),
-            number(codes.INVOLVED_LEFT, findings.left.involved_percent, codes.PERCENT),
-            number(codes.INVOLVED_RIGHT, findings.right.involved_percent, codes.PERCENT),
-            number(codes.COUNT, len(findings.lesions), codes.LESIONS),
-            number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS, digits=4),
-            *evolution_numbers(told.evolution),
-        ],
+        measurements=[*summary_numbers(findings), *evolution_numbers(told.evolution)],
         qualitative_evaluations=evaluations,
     )
 

@@ -5,13 +5,25 @@ from __future__ import annotations
 import highdicom as hd
 from pydicom.sr.coding import Code
 
-from chestct.findings import Diameter, LungMeasurement, OpacityMeasurement
+from chestct.findings import Diameter, Findings, LungMeasurement, OpacityMeasurement
 from dicom_out import codes
 
 
-def number(name: Code, value: float, unit: Code, *, digits: int = 2) -> hd.sr.Measurement:
-    """Return one number, rounded."""
-    return hd.sr.Measurement(name=name, value=round(value, digits), unit=unit)
+def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
+    """Return what is measured of both lungs together.
+
+    OHIF 3.13 prints the first five: the sides stand last, since each lung has its own group.
+    """
+    volume, lesion_volume, involved = lung_numbers(findings.total)
+    return [
+        involved,
+        lesion_volume,
+        _number(codes.COUNT, len(findings.lesions), codes.LESIONS),
+        _number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS, digits=4),
+        volume,
+        _number(codes.INVOLVED_LEFT, findings.left.involved_percent, codes.PERCENT),
+        _number(codes.INVOLVED_RIGHT, findings.right.involved_percent, codes.PERCENT),
+    ]
 
 
 def lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
@@ -19,7 +31,7 @@ def lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
     return [
         _volume(codes.VOLUME, lung.volume_ml),
         _volume(codes.LESION_VOLUME, lung.lesion_ml),
-        number(codes.INVOLVED, lung.involved_percent, codes.PERCENT),
+        _number(codes.INVOLVED, lung.involved_percent, codes.PERCENT),
     ]
 
 
@@ -35,16 +47,20 @@ def lesion_numbers(
     return [
         _volume(codes.VOLUME, volume_ml),
         *_mean(mean_hu),
-        number(codes.HIGH_OPACITY, high_opacity_percent, codes.PERCENT),
+        _number(codes.HIGH_OPACITY, high_opacity_percent, codes.PERCENT),
     ]
 
 
 def diameters(diameter: Diameter) -> list[hd.sr.Measurement]:
     """Return the two axes of a lesion."""
     return [
-        number(codes.LONG_AXIS, diameter.long_axis_mm, codes.MILLIMETRE),
-        number(codes.SHORT_AXIS, diameter.short_axis_mm, codes.MILLIMETRE),
+        _number(codes.LONG_AXIS, diameter.long_axis_mm, codes.MILLIMETRE),
+        _number(codes.SHORT_AXIS, diameter.short_axis_mm, codes.MILLIMETRE),
     ]
+
+
+def _number(name: Code, value: float, unit: Code, *, digits: int = 2) -> hd.sr.Measurement:
+    return hd.sr.Measurement(name=name, value=round(value, digits), unit=unit)
 
 
 def _volume(name: Code, value: float) -> hd.sr.Measurement:

@@ -12,6 +12,7 @@ from chest_cases import SHAPE, both_lungs, healthy_lungs, left_lesion, make_case
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from chestct.results import ReportOptions
 from chestct.volume import Label
 from dicom_out.contours import outline
 
@@ -161,3 +162,33 @@ def test_a_diameter_never_spans_two_parts_of_a_slice(tmp_path: Path) -> None:
     row_spacing, column_spacing = case.volume.geometry.pixel_spacing
     longest = float(np.hypot(5 * row_spacing, column_spacing))
     assert lesion.diameter.long_axis_mm == pytest.approx(longest)
+
+
+OHIF_PRINTS = 5
+"""So many numbers of one tracking UID does OHIF 3.13 print beside its outline."""
+
+
+@pytest.mark.parametrize("segments", [False, True], ids=["outlined", "segmented"])
+def test_a_viewer_that_prints_five_numbers_shows_what_matters(
+    *, segments: bool, tmp_path: Path
+) -> None:
+    case = make_case(tmp_path / "series")
+    options = ReportOptions(lesion_segments=segments)
+    sr = pydicom.dcmread(case.compose(tmp_path / "out", options=options).objects[-1].path)
+    numbers = {
+        uid: [
+            str(item.ConceptNameCodeSequence[0].CodeMeaning)
+            for item in content
+            if item.ValueType == "NUM"
+        ]
+        for uid, content in tracked(sr).items()
+    }
+    summary = numbers.pop(case.key.uid("summary"))
+    assert all(len(named) <= OHIF_PRINTS for named in numbers.values())
+    assert set(summary[:OHIF_PRINTS]) == {
+        "Percent of lung involved",
+        "Volume of lesion in lung",
+        "Number of lesions",
+        "Lesion presence score",
+        "Volume",
+    }
