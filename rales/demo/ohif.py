@@ -53,10 +53,15 @@ def _fetch(npm: str, folder: Path) -> Path:
         raise DemoFailed(
             f"'{' '.join(command)}' failed: is the npm registry within reach?\n{done.stderr}"
         )
-    digest = base64.b64encode(hashlib.sha512(archives[0].read_bytes()).digest()).decode()
+    digest = digest_of(archives[0])
     if digest != _SHA512:
         raise DemoFailed(f"{archives[0].name} has SHA-512 {digest}, not the pinned {_SHA512}")
     return archives[0]
+
+
+def digest_of(archive: Path) -> str:
+    """Return the SHA-512 of a file as npm's registry writes it, without the algorithm's name."""
+    return base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -13,7 +13,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -267,14 +266,14 @@ def _only_instance(series: str) -> Dataset:
     return pydicom.dcmread(io.BytesIO(content))
 
 
-def numbers_of(item: Dataset) -> list[tuple[str, float, str]]:
-    """Return name, value and unit of each number directly in a measurement group."""
-    found: list[Any] = [part for part in item.ContentSequence if part.ValueType == "NUM"]
+def numbers_of(items: Sequence[Dataset]) -> list[tuple[str, float, str]]:
+    """Return name, value and unit of each number among content items."""
     return [
         (
-            str(part.ConceptNameCodeSequence[0].CodeMeaning),
-            float(part.MeasuredValueSequence[0].NumericValue),
-            str(part.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue),
+            str(item.ConceptNameCodeSequence[0].CodeMeaning),
+            float(item.MeasuredValueSequence[0].NumericValue),
+            str(item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue),
         )
-        for part in found
+        for item in items
+        if item.ValueType == "NUM"
     ]

@@ -8,7 +8,7 @@ swapped is found whoever did it.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,15 @@ from pydicom.dataset import Dataset
 
 from inference.phantom import Thorax
 
-pytestmark = pytest.mark.viewer
+# Idle it takes a minute; WebGL in software on a busy machine takes long.
+pytestmark = [pytest.mark.viewer, pytest.mark.timeout(900)]
 
-LESION, LEFT, RIGHT = "52988006", "7771000", "24028007"  # SNOMED CT
+LUNG, LEFT, RIGHT = "39607008", "7771000", "24028007"  # SNOMED CT
+FINDING, IMAGING_MEASUREMENTS = "121071", "126010"  # DCM
+SHORTHAND = {"Long Axis": "L: ", "Short Axis": "W: "}
+"""What OHIF 3.13 prints for some names."""
+SHOWN_AT_ONCE = 5
+"""How many numbers of a group it prints; what comes later has to stand in another group too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,21 +92,26 @@ def _kind(segment: Dataset) -> str:
     return "lesion"
 
 
+@pytest.fixture(scope="module")
+def phantoms(
+    small_series: Path, healthy_series: Path, small_thorax: Thorax, healthy_thorax: Thorax
+) -> dict[str, tuple[int, Path, Thorax]]:
+    """Return the place among the viewer's links, the series and the truth of each phantom."""
+    return {
+        "lesions": (0, small_series, small_thorax),
+        "healthy": (1, healthy_series, healthy_thorax),
+    }
+
+
 @pytest.fixture(scope="module", params=["lesions", "healthy"])
 def study(
     request: pytest.FixtureRequest,
     make_viewer: Any,
     browser: BrowserContext,
-    small_series: Path,
-    healthy_series: Path,
-    small_thorax: Thorax,
-    healthy_thorax: Thorax,
+    phantoms: dict[str, tuple[int, Path, Thorax]],
 ) -> Iterator[Study]:
     """Open the study with lesions, then the one without."""
-    number, folder, truth = {
-        "lesions": (0, small_series, small_thorax),
-        "healthy": (1, healthy_series, healthy_thorax),
-    }[request.param]
+    number, folder, truth = phantoms[request.param]
     viewer = Viewer(page=browser.new_page(), url=make_viewer.links[number])
     viewer.open()
     headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in folder.iterdir()]
@@ -160,7 +171,6 @@ def test_what_is_drawn_is_the_mask_of_the_file_at_the_place_of_the_truth(
         place = (study.corner(index), study.truth.spacing[1], drawn)
         in_file = project_mask(viewer, study.in_file(numbers, index), *place)
         in_truth = project_mask(viewer, truth[index], *place)
-        print(kind, overlap(drawn, in_file), overlap(drawn, in_truth))
         assert overlap(drawn, in_file) > 0.9
         assert overlap(drawn, in_truth) > 0.75
     viewer.show_all(segmentation, [int(s.SegmentNumber) for s in study.seg.SegmentSequence])
@@ -171,7 +181,7 @@ def _groups(sr: Dataset) -> dict[str, list[Dataset]]:
     (measurements,) = [
         item
         for item in sr.ContentSequence
-        if item.ConceptNameCodeSequence[0].CodeValue == "126010"  # Imaging Measurements
+        if item.ConceptNameCodeSequence[0].CodeValue == IMAGING_MEASUREMENTS
     ]
     groups: dict[str, list[Dataset]] = {}
     for group in measurements.ContentSequence:
@@ -182,6 +192,7 @@ def _groups(sr: Dataset) -> dict[str, list[Dataset]]:
 
 def _as_shown(name: str, value: float, unit: str) -> str:
     """Return a number as OHIF 3.13 prints it; of a zero it prints the unit alone."""
+    name = SHORTHAND.get(name, name)
     return f"{name}: {value:.2f} {unit}" if value else f"{name}: {unit}"
 
 
@@ -189,13 +200,19 @@ def test_the_report_shows_every_value_beside_its_outline(study: Study) -> None:
     viewer = study.viewer
     viewer.open_series("SR")
     groups = _groups(study.sr)
+    seen = ""
     for position, (uid, parts) in enumerate(groups.items()):
         if position:
             viewer.next_measurement()
-        lines = [_as_shown(*number) for part in parts for number in numbers_of(part)]
-        assert lines
-        viewer.wait_for_text(lines)
+        numbers = [number for part in parts for number in numbers_of(part.ContentSequence)]
+        assert numbers
+        viewer.wait_for_text([_as_shown(*number) for number in numbers[:SHOWN_AT_ONCE]])
+        seen += viewer.text()
         _check_outline(study, uid, parts)
+    for parts in groups.values():
+        for part in parts:
+            for _, value, unit in numbers_of(part.ContentSequence):
+                assert _as_shown("", value, unit) in seen
     assert not viewer.errors
 
 
@@ -216,46 +233,58 @@ def _check_outline(study: Study, uid: str, parts: list[Dataset]) -> None:
     assert np.abs(shown - world).max() < spacing
     inside = np.zeros(study.truth.lesion.shape[1:], np.uint8)
     cv2.fillPoly(inside, [np.floor(points).astype(np.int32)], 1)
-    truth = _truth_of(study, items, index)
-    print("outline", overlap(inside > 0, truth))
-    assert overlap(inside > 0, truth) > 0.7
-    drawn = _green(viewer)
+    truth = _truth_of(study, items, index, inside > 0)
+    assert truth is None or overlap(inside > 0, truth) > 0.7
+    drawn = _coloured(viewer)
     near = cv2.dilate(drawn.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
     columns, rows = viewer.project(world).astype(int).T
-    print("near", near[rows, columns].mean())
     assert near[rows, columns].mean() > 0.9
 
 
-def _truth_of(study: Study, items: list[Dataset], index: int) -> Mask:
-    """Return what an outline should surround on its slice, holes and all: it is one line."""
+def _truth_of(study: Study, items: list[Dataset], index: int, inside: Mask) -> Mask | None:
+    """Return what an outline should surround on its slice, holes and all: it is one line.
+
+    Of opacities the phantom knows the largest; what else the networks take for one has no truth.
+    """
+    lesions = study.truth.lesion[index]
     sides = {LEFT: study.truth.left_lung[index], RIGHT: study.truth.right_lung[index]}
-    lesion = study.truth.lesion[index] > 0
-    finding = next(i for i in items if i.ConceptNameCodeSequence[0].CodeValue == "121071")
-    if finding.ConceptCodeSequence[0].CodeValue == LESION:
-        return lesion
+    finding = next(i for i in items if i.ConceptNameCodeSequence[0].CodeValue == FINDING)
+    if finding.ConceptCodeSequence[0].CodeValue != LUNG:
+        number = np.bincount(lesions[inside], minlength=1).argmax()
+        return lesions == number if _long_axis(items) == _longest_axis(study.sr) else None
     named = {
         str(modifier.ConceptCodeSequence[0].CodeValue)
         for item in items
         for modifier in item.get("ContentSequence", [])
         if modifier.ValueType == "CODE"
     }
-    one = [mask & ~lesion for code, mask in sides.items() if code in named]
+    one = [mask & (lesions == 0) for code, mask in sides.items() if code in named]
     if len(one) == 1:
         return _filled(
-            *cv2.findContours(one[0].astype(np.uint8), cv2.RETR_EXTERNAL, 1)[0], like=lesion
+            *cv2.findContours(one[0].astype(np.uint8), cv2.RETR_EXTERNAL, 1)[0], like=one[0]
         )
-    both = (sides[LEFT] | sides[RIGHT]).astype(np.uint8)
-    return _filled(cv2.convexHull(np.argwhere(both)[:, ::-1].astype(np.int32)), like=lesion)
+    both = sides[LEFT] | sides[RIGHT]
+    return _filled(cv2.convexHull(np.argwhere(both)[:, ::-1].astype(np.int32)), like=both)
+
+
+def _long_axis(items: Sequence[Dataset]) -> float:
+    """Return the long axis among the numbers of a group, or 0."""
+    return max((value for name, value, _ in numbers_of(items) if name == "Long Axis"), default=0.0)
+
+
+def _longest_axis(sr: Dataset) -> float:
+    parts = [part for group in _groups(sr).values() for part in group]
+    return max(_long_axis(part.ContentSequence) for part in parts)
 
 
 def _filled(*contours: Any, like: Mask) -> Mask:
     return cv2.drawContours(np.zeros(like.shape, np.uint8), contours, -1, 1, cv2.FILLED) > 0
 
 
-def _green(viewer: Viewer) -> Mask:
-    """Return where the viewer draws in the colour of its annotations."""
-    red, green, blue = np.moveaxis(viewer.picture(), -1, 0)
-    mask: Mask = (green > red + 60) & (green > blue + 60)
+def _coloured(viewer: Viewer) -> Mask:
+    """Return where something is drawn over the CT, which is grey."""
+    picture = viewer.picture()
+    mask: Mask = picture.max(axis=-1) - picture.min(axis=-1) > 60
     return mask
 
 
