@@ -23,6 +23,8 @@ from pynetdicom._handlers import (
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
+from scp.sturdy import protect
+
 _LOG = logging.getLogger(__name__)
 
 _CONTROL_PDU = 1 << 20
@@ -160,6 +162,7 @@ def on_connection_open(event: Event, limits: Limits) -> None:
     for chatter, handler in _CHATTER:
         event.assoc.unbind(chatter, handler)
     wrapped.recv = GuardedReceive(connection, event.assoc, limits)
+    protect(event.assoc)
     waiting = silent_connections(event.assoc._server)  # noqa: SLF001 - it has no public name
     if len(waiting) > _SILENT_CONNECTIONS:
         oldest = waiting[0]

@@ -232,9 +232,7 @@ def _nests() -> list[Attack]:
     unknown.extra[0x0009, 0x1001] = element((0x0009, 0x1001), b"UN", content)
     found.append(unknown.attack(Fate.TAKEN))  # bytes, as far as anybody knows
     known = Slice("3000 deep in a sequence that is read")
-    known.extra[0x0008, 0x1140] = element((0x0008, 0x1140), b"SQ", b"")[:8] + nested(
-        3000, defined=True
-    )[8:12] + nested(3000, defined=True)[12:]
+    known.extra[0x0008, 0x1140] = b"\x08\x00\x40\x11" + nested(3000, defined=True)[4:]
     found.append(known.attack(Fate.REFUSED))
     open_ended = Slice("20000 sequences that never end")
     open_ended.extra[0x0009, 0x1001] = nested(20000, defined=False)[: 20000 * 20]
@@ -288,7 +286,7 @@ def _lying_syntaxes() -> list[Attack]:
 def _deflated() -> list[Attack]:
     found = []
     for name, change in {
-        "a bomb of 400 MB": lambda one: _bomb(one, 400 << 20),
+        "a bomb of 100 MB": lambda one: _bomb(one, 100 << 20),
         "cut": lambda one: zlib.compress(one, wbits=-15)[:-20],
         "with a zlib head": lambda one: zlib.compress(one),
         "noise": lambda _: bytes(range(256)) * 8,
@@ -391,8 +389,12 @@ def _fragments() -> list[Attack]:
         ("a table of 4 GB", RLELossless, [fragment(b"", length=0xFFFFFFF0)], b""),
         ("noise for items", RLELossless, [b"noise for items."], _SEQUENCE_END),
         ("an RLE head of 0 segments", RLELossless, [table, fragment(rle(0))], _SEQUENCE_END),
-        ("an RLE head of 16 segments", RLELossless, [table, fragment(b"\x10" + frame[1:])],
-         _SEQUENCE_END),
+        (
+            "an RLE head of 16 segments",
+            RLELossless,
+            [table, fragment(b"\x10" + frame[1:])],
+            _SEQUENCE_END,
+        ),
         ("an RLE head that is cut", RLELossless, [table, fragment(frame[:60])], _SEQUENCE_END),
         ("JPEG 2000 for RLE", RLELossless, [table, fragment(jpeg2000)], _SEQUENCE_END),
         ("RLE for JPEG 2000", JPEG2000Lossless, [table, fragment(frame)], _SEQUENCE_END),
@@ -469,7 +471,6 @@ def _junk() -> list[Attack]:
         found.append(made.attack(Fate.TAKEN))
     for name, value in {
         "unknown": b"ISO_IR 999",
-        "of noise": b"\xff\xfe\x00\x01",
         "of escapes that are none": b"\\ISO 2022 IR 9999",
         "of a path": b"../../../etc",
         "of 60000 bytes": b"ISO_IR 100\\" * 5000,
@@ -477,6 +478,8 @@ def _junk() -> list[Attack]:
         made = Slice(f"junk: a character set {name}", {CHARACTER_SET: (b"CS", value)})
         made.elements[PATIENT_NAME] = (b"PN", b"\x1b$B\xff\xff\x1b(J^\xe4\xf6")
         found.append(made.attack(Fate.TAKEN))
+    noise = Slice("junk: a character set of noise", {CHARACTER_SET: (b"CS", b"\xff\xfe\0\1")})
+    found.append(noise.attack(Fate.REFUSED))
     for name, vr in {"a number": b"US", "a sequence": b"SQ", "bytes": b"OB"}.items():
         made = Slice(f"junk: a character set as {name}", {CHARACTER_SET: (vr, b"")})
         found.append(made.attack(Fate.TAKEN))

@@ -57,9 +57,7 @@ def _within(name: str, payload: bytes, fate: Fate = Fate.ENDED) -> Attack:
 
 def _no_dicom() -> list[Attack]:
     chance = random.Random(4)  # noqa: S311 - the same noise each time
-    noise = [
-        _before(f"noise {number}", b"\x00" + chance.randbytes(60)) for number in range(10)
-    ]
+    noise = [_before(f"noise {number}", b"\x00" + chance.randbytes(60)) for number in range(10)]
     return [
         *noise,
         _before("nothing at all", b"", Fate.SURVIVED),
@@ -84,11 +82,17 @@ def _lying_lengths() -> list[Attack]:
     found = []
     for kind in range(RQ, ABORT + 1):
         for length in (0xFFFFFFFF, 0x80000000, 0x7FFFFFFF, 1 << 24):
-            found.append(_before(f"type {kind} of {length} bytes first", pdu(kind, b"", length=length)))
-            found.append(_within(f"type {kind} of {length} bytes inside", pdu(kind, b"", length=length)))
+            found.append(
+                _before(f"type {kind} of {length} bytes first", pdu(kind, b"", length=length))
+            )
+            found.append(
+                _within(f"type {kind} of {length} bytes inside", pdu(kind, b"", length=length))
+            )
     for length in (0, 1, 4, 67, 68, 69, 74, len(honest) - 1):
         # What follows is then read as the next PDU.
-        found.append(_before(f"request said to have {length} bytes", pdu(RQ, honest, length=length)))
+        found.append(
+            _before(f"request said to have {length} bytes", pdu(RQ, honest, length=length))
+        )
     for kind in (RELEASE_RQ, RELEASE_RP, ABORT, AC, RJ):
         for length in (0, 1, 3):
             body = bytes(length)
@@ -133,7 +137,9 @@ def _lying_items() -> list[Attack]:
             changed = bytearray(honest)
             struct.pack_into(">H", changed, place + 2, lie)
             found.append(
-                _before(f"item {kind:#04x} at {place} of {lie} bytes", bytes(changed), Fate.SURVIVED)
+                _before(
+                    f"item {kind:#04x} at {place} of {lie} bytes", bytes(changed), Fate.SURVIVED
+                )
             )
         changed = bytearray(honest)
         changed[place] = 0xFF
@@ -264,7 +270,9 @@ def _inside(name: str = "inside") -> list[Attack]:
     found = [_within(f"an empty P-DATA {name}", pdu(DATA, b""), Fate.SURVIVED)]
     for length in (0, 1, 2, 3, 50, 0x7FFFFFFF, 0xFFFFFFFF):
         body = struct.pack(">LBB", length, 1, 3) + bytes(20)
-        found.append(_within(f"a value said to have {length} bytes", pdu(DATA, body), Fate.SURVIVED))
+        found.append(
+            _within(f"a value said to have {length} bytes", pdu(DATA, body), Fate.SURVIVED)
+        )
     for cut in range(1, 6):
         found.append(
             _within(f"a value cut at {cut}", pdu(DATA, bytes([0, 0, 0, 9, 1])[:cut]), Fate.SURVIVED)
@@ -284,7 +292,5 @@ def _inside(name: str = "inside") -> list[Attack]:
         )
     values = struct.pack(">LBB", 2, 1, 0) * 5000
     found.append(_within("5000 empty values in one PDU", pdu(DATA, values), Fate.SURVIVED))
-    found.append(
-        _within("500 empty PDUs", p_data(b"", control=0x00) * 500, Fate.SURVIVED)
-    )
+    found.append(_within("500 empty PDUs", p_data(b"", control=0x00) * 500, Fate.SURVIVED))
     return found
