@@ -122,6 +122,7 @@ class RejectReason(StrEnum):
     DERIVED = "derived-image"
     TOO_FEW_SLICES = "too-few-slices"
     TOO_THICK = "slices-too-thick"
+    TOO_LARGE = "too-large"
     EXCLUDED_BY_RULE = "excluded-by-rule"
     MIXED_PATIENTS = "mixed-patients"
     MIXED_STUDIES = "mixed-studies"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
+from pydicom.multival import MultiValue
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.geometry import Vector
@@ -21,9 +23,21 @@ UNPARSABLE = (
     TypeError,
     ArithmeticError,
     LookupError,
+    AttributeError,
     NotImplementedError,
+    RecursionError,
+    struct.error,
 )
 """What pydicom raises when a value is not one of its VR."""
+
+LARGEST_SIDE = 4096
+"""Rows and Columns that are read; scanners make up to 2048."""
+_FARTHEST_MM = 1e5
+"""How far a slice may lie from the origin of its frame of reference."""
+_SPACING_MM = (0.01, 50.0)
+_SLOPES = (1e-6, 1e6)
+_LARGEST_INTERCEPT = 1e6
+"""Rescale values beyond make no 32-bit float of a stored value that means anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +89,13 @@ def slice_headers(datasets: Sequence[Dataset]) -> list[SliceHeader]:
     """Parse every slice of a series.
 
     Raises:
-        SeriesRejected: A slice lacks a position, an orientation, a spacing or a rescale.
+        SeriesRejected: A slice lacks a position, an orientation, a spacing or a rescale, or
+            one of them is no number that an image can have.
     """
     headers: list[SliceHeader] = []
     for index, dataset in enumerate(datasets):
         if "PerFrameFunctionalGroupsSequence" in dataset:
-            frames = _enhanced(dataset)
+            frames = _functional_groups(dataset)
             headers += [
                 _parse(groups, dataset, index, frame=frame) for frame, groups in enumerate(frames)
             ]
@@ -93,7 +108,7 @@ def series_facts(dataset: Dataset, headers: Sequence[SliceHeader]) -> SeriesFact
     """Collect what the rules look at from the first data set and all slices."""
     thicknesses = [one.thickness_mm for one in headers if one.thickness_mm is not None]
     enhanced = "PerFrameFunctionalGroupsSequence" in dataset
-    groups = _enhanced(dataset)[0] if enhanced else dataset
+    groups = _functional_groups(dataset)[0] if enhanced else dataset
     return SeriesFacts(
         modality=_upper(dataset, "Modality"),
         body_part=_upper(dataset, "BodyPartExamined"),
@@ -136,12 +151,21 @@ def _upper(dataset: Dataset, keyword: str) -> str:
     value = value_of(dataset, keyword)
     if value is None:
         return ""
-    parts = [value] if isinstance(value, str) else list(value)
+    parts = list(value) if isinstance(value, list | tuple | MultiValue) else [value]
     return "\\".join(str(part).strip().upper() for part in parts)
 
 
 class _Groups(Dataset):
     """The functional groups of one frame, seen as one flat data set."""
+
+
+def _functional_groups(dataset: Dataset) -> list[Dataset]:
+    try:
+        return _enhanced(dataset)
+    except UNPARSABLE as error:
+        raise SeriesRejected(
+            RejectReason.BAD_GEOMETRY, "the functional groups cannot be read"
+        ) from error
 
 
 def _enhanced(dataset: Dataset) -> list[Dataset]:
@@ -176,13 +200,12 @@ def _parse(groups: Dataset, dataset: Dataset, index: int, *, frame: int | None) 
     cosines = _vector(groups, "ImageOrientationPatient", 6, RejectReason.NO_POSITIONS)
     spacing = _vector(groups, "PixelSpacing", 2, RejectReason.BAD_GEOMETRY)
     slope, intercept = _rescale(groups)
-    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
-    if not rows or not columns:
-        raise SeriesRejected(RejectReason.BAD_PIXELS, "an image has no usable Rows and Columns")
+    _require_plausible(position, cosines, spacing)
+    rows, columns = _sides(dataset)
     return SliceHeader(
         source=SliceSource(
-            sop_class_uid=Uid(dataset.SOPClassUID),
-            sop_instance_uid=Uid(dataset.SOPInstanceUID),
+            sop_class_uid=_uid(dataset, "SOPClassUID"),
+            sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
             frame_number=None if frame is None else frame + 1,
         ),
         instance=index,
@@ -200,6 +223,46 @@ def _parse(groups: Dataset, dataset: Dataset, index: int, *, frame: int | None) 
         gantry_tilt=_number(groups, "GantryDetectorTilt") or 0.0,
         image_type=image_type(groups),
     )
+
+
+def _require_plausible(
+    position: Sequence[float], cosines: Sequence[float], spacing: Sequence[float]
+) -> None:
+    """Refuse numbers whose squares or products would be none any more."""
+    if max(map(abs, position)) > _FARTHEST_MM:
+        raise SeriesRejected(
+            RejectReason.BAD_GEOMETRY, f"a slice lies more than {_FARTHEST_MM:g} mm away"
+        )
+    if max(map(abs, cosines)) > 2:  # noqa: PLR2004 - a unit vector's are at most 1
+        raise SeriesRejected(RejectReason.BAD_GEOMETRY, "the slice directions are no directions")
+    low, high = _SPACING_MM
+    if any(0 < one < low or one > high for one in spacing):  # not positive: see Geometry
+        raise SeriesRejected(
+            RejectReason.BAD_GEOMETRY, f"Pixel Spacing is not between {low:g} and {high:g} mm"
+        )
+
+
+def _sides(dataset: Dataset) -> tuple[int, int]:
+    """Return Rows and Columns."""
+    rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
+    if rows < 1 or columns < 1:
+        raise SeriesRejected(RejectReason.BAD_PIXELS, "an image has no usable Rows and Columns")
+    if max(rows, columns) > LARGEST_SIDE:
+        raise SeriesRejected(
+            RejectReason.TOO_LARGE,
+            f"an image has {rows}x{columns} pixels, at most {LARGEST_SIDE}x{LARGEST_SIDE} are read",
+        )
+    return rows, columns
+
+
+def _uid(dataset: Dataset, keyword: str) -> Uid:
+    value = value_of(dataset, keyword)
+    try:
+        return Uid(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS, f"an image has no usable {keyword}"
+        ) from error
 
 
 def _vector(dataset: Dataset, keyword: str, count: int, reason: RejectReason) -> tuple[float, ...]:
@@ -232,7 +295,13 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
     """Return slope and intercept to HU (PS3.3 C.11.1)."""
     slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
     kind = _upper(dataset, "RescaleType")
-    if slope is None or intercept is None or slope <= 0:
+    low, high = _SLOPES
+    if (
+        slope is None
+        or intercept is None
+        or not low <= slope <= high
+        or abs(intercept) > _LARGEST_INTERCEPT
+    ):
         raise SeriesRejected(
             RejectReason.BAD_RESCALE, "a slice has no usable Rescale Slope and Intercept"
         )
@@ -252,7 +321,7 @@ def _padding(dataset: Dataset) -> tuple[int, int] | None:
     if value is None:
         return None
     limit = integer(dataset, "PixelPaddingRangeLimit")
-    bits = integer(dataset, "BitsAllocated") or 16
+    bits = 8 if integer(dataset, "BitsAllocated") == 8 else 16  # noqa: PLR2004 - others are refused
     signed = integer(dataset, "PixelRepresentation") == 1
     ends = [
         _as_stored(end, bits, signed=signed) for end in (value, value if limit is None else limit)

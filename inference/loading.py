@@ -18,6 +18,7 @@ from chestct.uids import Uid
 from chestct.volume import Volume
 from inference.eligibility import LOCALIZERS, EligibilityRules, require_eligible
 from inference.headers import (
+    UNPARSABLE,
     SliceHeader,
     cosines_of,
     image_type,
@@ -29,6 +30,10 @@ from inference.pixels import stored_pixels, to_hu
 from inference.stacking import stack
 
 _MOST_LOCALIZERS = 3
+
+MOST_VOXELS = 1 << 30
+"""Voxels of a series that is analysed: 1024 slices of 1024 by 1024, 2 GiB of HU. What is larger
+would end the analysis at its memory limit, three times, instead of with a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +84,7 @@ def _require_one_patient(series: Series) -> None:
 def _read(path: object) -> Dataset:
     try:
         return pydicom.dcmread(str(path))
-    except (InvalidDicomError, OSError, ValueError, EOFError) as error:
+    except (InvalidDicomError, OSError, EOFError, *UNPARSABLE) as error:
         raise SeriesRejected(RejectReason.BAD_PIXELS, "a stored image cannot be read") from error
 
 
@@ -126,6 +131,12 @@ def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
 
 def _fill(datasets: Sequence[Dataset], headers: Sequence[SliceHeader]) -> np.ndarray:
     """Decode every slice, in slice order, into one array."""
+    voxels = len(headers) * headers[0].rows * headers[0].columns
+    if voxels > MOST_VOXELS:
+        raise SeriesRejected(
+            RejectReason.TOO_LARGE,
+            f"the series has {voxels} voxels, at most {MOST_VOXELS} are analysed",
+        )
     hu = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.int16)
     places: dict[int, list[int]] = {}
     for place, header in enumerate(headers):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
@@ -20,6 +20,7 @@ from pydicom.uid import (
 )
 
 from chestct.errors import RejectReason, SeriesRejected
+from inference.codestreams import check
 from inference.headers import UNPARSABLE, SliceHeader, integer
 
 AIR_HU = -1024
@@ -36,8 +37,11 @@ _PLUGINS = {
 """The fastest decoder for each transfer syntax, as measured; pylibjpeg for JPEG 2000."""
 
 
-_UNDECODABLE = (*UNPARSABLE, RuntimeError, AttributeError, EOFError, struct.error)
+_UNDECODABLE = (*UNPARSABLE, RuntimeError, EOFError)
 """What pydicom and the codecs raise on pixel data that is not what it claims to be."""
+_PANIC = "PanicException"
+"""A codec written in Rust (RLE) that reaches beyond an array: pyo3 raises it as a BaseException,
+and has no name for it that could be imported."""
 
 
 def stored_pixels(dataset: Dataset) -> NDArray[np.integer[Any]]:
@@ -50,6 +54,7 @@ def stored_pixels(dataset: Dataset) -> NDArray[np.integer[Any]]:
     layout = _layout(dataset)
     try:
         if syntax.is_encapsulated:
+            _check_frames(dataset, syntax, layout)
             content = _decode(dataset, syntax)
         else:
             order = "<" if syntax.is_little_endian else ">"
@@ -57,7 +62,9 @@ def stored_pixels(dataset: Dataset) -> NDArray[np.integer[Any]]:
             count = int(np.prod(layout.shape))
             content = np.frombuffer(dataset.PixelData, dtype=kind, count=count)
         return _used_bits(content, layout.bits_stored).reshape(layout.shape)
-    except _UNDECODABLE as error:
+    except BaseException as error:
+        if not isinstance(error, _UNDECODABLE) and type(error).__name__ != _PANIC:
+            raise
         raise SeriesRejected(
             RejectReason.BAD_PIXELS, f"the pixels cannot be decoded ({syntax.name})"
         ) from error
@@ -96,6 +103,17 @@ def _layout(dataset: Dataset) -> _Layout:
         bits_stored=stored,
         signed=signed == 1,
     )
+
+
+def _check_frames(dataset: Dataset, syntax: UID, layout: _Layout) -> None:
+    """Look at each frame before a decoder makes room for what it says of itself."""
+    frames, rows, columns = layout.shape
+    found = 0
+    for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
+        check(frame, syntax, rows, columns)
+        found += 1
+    if found != frames:
+        raise ValueError(f"{found} of {frames} frames")
 
 
 def _used_bits(content: NDArray[np.integer[Any]], stored: int) -> NDArray[np.integer[Any]]:

@@ -24,6 +24,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 
 from scp.bounded import is_flooding
+from scp.sturdy import protect
 
 _LOG = logging.getLogger(__name__)
 
@@ -162,6 +163,7 @@ def on_connection_open(event: Event, limits: Limits) -> None:
     for chatter, handler in _CHATTER:
         event.assoc.unbind(chatter, handler)
     wrapped.recv = GuardedReceive(connection, event.assoc, limits)
+    protect(event.assoc)
     waiting = silent_connections(event.assoc._server)  # noqa: SLF001 - it has no public name
     if len(waiting) > _SILENT_CONNECTIONS:
         oldest = waiting[0]

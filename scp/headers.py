@@ -29,6 +29,7 @@ from chestct.errors import NotDicom
 from chestct.geometry import cross, dot
 from chestct.series import patient_key
 from chestct.uids import Uid
+from scp.nesting import check_extent
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -42,10 +43,13 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z", re.ASCII)
 _INTEGER = re.compile(r"\+?\d{1,11}\Z", re.ASCII)
 """A positive integer string (IS, PS3.5 section 6.2)."""
 _INTEGER_MAXIMUM = (1 << 31) - 1
-_INFLATED_LEAST = 1 << 28
-_INFLATED_RATIO = 64
-"""A deflated data set may have 256 MiB or 64 times its size when inflated; images stay far
+_INFLATED_LEAST = 1 << 26
+_INFLATED_RATIO = 16
+"""A deflated data set may have 64 MiB or 16 times its size when inflated; images stay far
 below, and a bomb (up to 1032 times) must not take the memory."""
+_UID_ENCODINGS = frozenset({None, "UI", "UN"})
+"""VRs of an element that is read as a UID: none is stated in implicit VR, and UN is what those
+write who do not know the element (PS3.5 section 6.2.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,7 @@ def _read(content: bytes, syntax: UID) -> Dataset:
     if syntax == DeflatedExplicitVRLittleEndian:
         content = _inflate(content)
     _check_encoding(content, syntax)
+    check_extent(content, implicit=syntax.is_implicit_VR)
     stream = BytesIO(content)
     elements: dict[BaseTag, DataElement | RawDataElement] = {}
     end = 0
@@ -162,6 +167,8 @@ def _raw(dataset: Dataset, keyword: str) -> bytes:
     if tag not in dataset:
         return b""
     element: Any = dataset.get_item(tag)
+    if element.VR == "SQ":
+        raise NotDicom(f"{keyword} is a sequence")
     value = element.value if isinstance(element, RawDataElement) else str(element.value).encode()
     return (value or b"").rstrip(b"\0 ")
 
@@ -172,6 +179,8 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 def _uid(dataset: Dataset, keyword: str) -> Uid:
     value = _text(dataset, keyword)
+    if value and dataset.get_item(keyword).VR not in _UID_ENCODINGS:
+        raise NotDicom(f"{keyword} has the VR of something else")
     try:
         return Uid(value)
     except ValueError as error:

@@ -1,0 +1,81 @@
+"""What a compressed frame says of itself, before a decoder believes it.
+
+A codestream has its own width and height. Decoders make room for those, whatever Rows and Columns
+say: 60 bytes can ask for 60 gigabytes.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
+
+_CODESTREAM = b"\xff\x4f\xff\x51"
+"""SOC and SIZ (ISO 15444-1 annex A.5.1)."""
+_BOXES = 4096
+"""Bytes in which a codestream begins that some writers wrap into a JP2 file."""
+_NO_FRAME = frozenset({0xC4, 0xC8, 0xCC})
+"""DHT, JPG and DAC: the markers among those of SOF0 to SOF15 that start no frame."""
+_SOF0, _SOF15, _SOF55 = 0xC0, 0xCF, 0xF7
+_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+"""Markers without a segment (ISO 10918-1 table B.1)."""
+
+
+class CodestreamInvalid(ValueError):
+    """A codestream without a size, or of another than the header says."""
+
+
+def check(stream: bytes, syntax: UID, rows: int, columns: int) -> None:
+    """Refuse a frame whose codestream is not one component of ``rows`` by ``columns``.
+
+    Whether it is whole and makes sense, the decoders say themselves.
+
+    Raises:
+        CodestreamInvalid: With what is wrong.
+    """
+    if syntax == RLELossless:
+        return  # without a size of its own; the decoder writes into Rows times Columns
+    if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
+        found = _jpeg(stream)
+    elif syntax in JPEG2000TransferSyntaxes or "High-Throughput" in syntax.name:
+        found = _jpeg2000(stream)
+    else:
+        return
+    if found != (rows, columns, 1):
+        raise CodestreamInvalid(
+            f"the codestream has {found[0]}x{found[1]} pixels of {found[2]} components, "
+            f"the header {rows}x{columns}"
+        )
+
+
+def _jpeg2000(stream: bytes) -> tuple[int, int, int]:
+    """Return rows, columns and components of SIZ (ISO 15444-1 annex A.5.1)."""
+    place = stream.find(_CODESTREAM, 0, _BOXES)
+    if place < 0 or len(stream) < place + 42:
+        raise CodestreamInvalid("the codestream has no size")
+    right, bottom, left, top = struct.unpack_from(">LLLL", stream, place + 8)
+    (components,) = struct.unpack_from(">H", stream, place + 40)
+    return bottom - top, right - left, components
+
+
+def _jpeg(stream: bytes) -> tuple[int, int, int]:
+    """Return rows, columns and components of the start of frame (ISO 10918-1 annex B.2.2)."""
+    place = 2
+    while place + 10 <= len(stream) and stream[place] == 0xFF:  # noqa: PLR2004 - a marker
+        marker = stream[place + 1]
+        if (_SOF0 <= marker <= _SOF15 and marker not in _NO_FRAME) or marker == _SOF55:
+            rows, columns = struct.unpack_from(">HH", stream, place + 5)
+            return rows, columns, stream[place + 9]
+        if marker == 0xFF:  # noqa: PLR2004 - a fill byte
+            place += 1
+        elif marker in _ALONE:
+            place += 2
+        else:
+            place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
+    raise CodestreamInvalid("the codestream has no size")
