@@ -18,11 +18,11 @@ def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
     return [
         involved,
         lesion_volume,
-        _number(codes.COUNT, len(findings.lesions), codes.LESIONS),
-        _number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS, digits=4),
+        number(codes.COUNT, len(findings.lesions), codes.LESIONS),
+        number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS, digits=4),
         volume,
-        _number(codes.INVOLVED_LEFT, findings.left.involved_percent, codes.PERCENT),
-        _number(codes.INVOLVED_RIGHT, findings.right.involved_percent, codes.PERCENT),
+        number(codes.INVOLVED_LEFT, findings.left.involved_percent, codes.PERCENT),
+        number(codes.INVOLVED_RIGHT, findings.right.involved_percent, codes.PERCENT),
     ]
 
 
@@ -31,7 +31,7 @@ def lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
     return [
         _volume(codes.VOLUME, lung.volume_ml),
         _volume(codes.LESION_VOLUME, lung.lesion_ml),
-        _number(codes.INVOLVED, lung.involved_percent, codes.PERCENT),
+        number(codes.INVOLVED, lung.involved_percent, codes.PERCENT),
     ]
 
 
@@ -47,19 +47,19 @@ def lesion_numbers(
     return [
         _volume(codes.VOLUME, volume_ml),
         *_mean(mean_hu),
-        _number(codes.HIGH_OPACITY, high_opacity_percent, codes.PERCENT),
+        number(codes.HIGH_OPACITY, high_opacity_percent, codes.PERCENT),
     ]
 
 
 def diameters(diameter: Diameter) -> list[hd.sr.Measurement]:
     """Return the two axes of a lesion."""
     return [
-        _number(codes.LONG_AXIS, diameter.long_axis_mm, codes.MILLIMETRE),
-        _number(codes.SHORT_AXIS, diameter.short_axis_mm, codes.MILLIMETRE),
+        number(codes.LONG_AXIS, diameter.long_axis_mm, codes.MILLIMETRE),
+        number(codes.SHORT_AXIS, diameter.short_axis_mm, codes.MILLIMETRE),
     ]
 
 
-def _number(name: Code, value: float, unit: Code, *, digits: int = 2) -> hd.sr.Measurement:
+def number(name: Code, value: float, unit: Code, *, digits: int = 2) -> hd.sr.Measurement:
     return hd.sr.Measurement(name=name, value=round(value, digits), unit=unit)
 
 

@@ -120,7 +120,7 @@ class Siege:
         ended = status is None
         allowed = {
             Fate.TAKEN: status == 0,
-            Fate.REFUSED: not ended and 0xA000 <= (status or 0) or status == 0x0122,
+            Fate.REFUSED: (not ended and (status or 0) >= 0xA000) or status == 0x0122,
             Fate.ENDED_OR_REFUSED: ended or status != 0,
         }
         if not ended:
