@@ -60,6 +60,7 @@ def diameters(diameter: Diameter) -> list[hd.sr.Measurement]:
 
 
 def number(name: Code, value: float, unit: Code, *, digits: int = 2) -> hd.sr.Measurement:
+    """Return one number, rounded."""
     return hd.sr.Measurement(name=name, value=round(value, digits), unit=unit)
 
 
