@@ -74,7 +74,7 @@ audit: $(VENV)/.dev-stamp  ## report known vulnerabilities of the locked depende
 	BIN=$(BIN) scripts/audit-dependencies
 
 clean:  ## remove .venv and what tools left behind; never data
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist build var/viewer .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

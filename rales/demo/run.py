@@ -37,7 +37,7 @@ from rales.results import load_objects
 from rales.store import Database, Job, JobStore
 
 AE_TITLE = "RALES"
-_ENDED = (JobState.DONE, JobState.REJECTED, JobState.FAILED)
+_ENDED = (JobState.DONE, JobState.REJECTED, JobState.FAILED, JobState.SUPERSEDED)
 _RESULT_SECONDS = 1800.0
 
 
@@ -76,7 +76,7 @@ def run_demo(series: Path | None, out: Path, say: Callable[[str], None]) -> Demo
             sender = send_series(source, node)
         say(f"sent {source} with {sender}")
         with _timed(seconds, "wait for the results"):
-            (job,) = await_jobs(work / "node", 1)
+            job = await_jobs(work / "node", 1)[-1]
         _collect(job, pacs, out)
         say(f"{pacs.name} has the SEG and the SR")
     stages = job.result["seconds"] if job.result else {}
@@ -148,26 +148,31 @@ def send_series(source: Path, node: Destination) -> str:
 
 
 def await_jobs(folder: Path, count: int) -> list[Job]:
-    """Wait until the node that runs in ``folder`` has delivered the results of ``count`` series.
+    """Wait until the node that runs in ``folder`` is done with ``count`` series or more.
+
+    Returns:
+        Those whose results it has delivered.
 
     Raises:
-        DemoFailed: They took too long, or a series was rejected or failed.
+        DemoFailed: It took too long, or every series was rejected or failed.
     """
     database = Database(folder / "var" / "state.sqlite")
     try:
         jobs = JobStore(database)
 
         def ended() -> list[Job] | None:
-            found = [job for job in jobs.all() if job.state in _ENDED]
-            return found if len(found) >= count else None
+            found = jobs.all()
+            over = len(found) >= count and all(job.state in _ENDED for job in found)
+            return found if over else None
 
         found = wait_for("the results", ended, _RESULT_SECONDS)
     finally:
         database.close()
-    for job in found:
-        if job.state is not JobState.DONE:
-            raise DemoFailed(f"the series is {job.state} ({job.reason}): {job.message}")
-    return found
+    done = [job for job in found if job.state is JobState.DONE]
+    if not done:
+        last = found[-1]
+        raise DemoFailed(f"the series is {last.state} ({last.reason}): {last.message}")
+    return done
 
 
 def _collect(job: Job, pacs: Pacs, out: Path) -> None:
