@@ -6,7 +6,6 @@ The corpus is in tests/support: hostile_pdus.py, hostile_messages.py, hostile_da
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 import subprocess
 import sys
@@ -36,9 +35,9 @@ from tiny_node import (
 from chestct.errors import RejectReason
 from scp import headers
 
-ECHO_SECONDS = 10.0
+ECHO_SECONDS = 30.0
 """The promise is one second; a busy machine must not make a test fail."""
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS = 60.0
 _PROMISED_PLACES = [
     Path(path)
     for path in ("/tmp/x", "/etc/cron.d/x", "/etc/cron.d/rales", "/etc/cron.d/x.dcm", "/tmp/x.dcm")  # noqa: S108
@@ -71,7 +70,7 @@ class Siege:
 
     def threads(self) -> int:
         """Return how many threads the node has."""
-        return len(os.listdir(f"/proc/{self._pid}/task"))
+        return len(list(Path(f"/proc/{self._pid}/task").iterdir()))
 
     def sockets(self) -> int:
         """Return how many sockets the node has open."""
@@ -79,7 +78,7 @@ class Siege:
         found = 0
         for one in folder.iterdir():
             with suppress(FileNotFoundError):  # closed meanwhile
-                found += "socket:" in os.readlink(one)
+                found += "socket:" in str(one.readlink())
         return found
 
     @property
@@ -120,7 +119,7 @@ class Siege:
         ended = status is None
         allowed = {
             Fate.TAKEN: status == 0,
-            Fate.REFUSED: not ended and 0xA000 <= (status or 0) or status == 0x0122,
+            Fate.REFUSED: status is not None and (status == 0x0122 or status >= 0xA000),
             Fate.ENDED_OR_REFUSED: ended or status != 0,
         }
         if not ended:
