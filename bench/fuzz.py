@@ -1,4 +1,4 @@
-"""Fuzzes a parser for as long as one likes (needs ``rales[fuzz]``: atheris, libFuzzer).
+"""Fuzzes a parser for as long as one likes (needs atheris, which ``rales[dev]`` brings).
 
     .venv/bin/python bench/fuzz.py receiver -max_total_time=3600
 

@@ -66,14 +66,14 @@ def test_a_damaged_file_is_refused_or_read(syntax: int, changes: list[tuple[int,
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_harness_for_long_runs_works(target: str) -> None:
-    pytest.importorskip("atheris", reason="atheris is not installed: pip install rales[fuzz]")
+def test_the_harness_for_long_runs_works(target: str, tmp_path: Path) -> None:
+    pytest.importorskip("atheris", reason="atheris has no wheel for this machine")
     run = subprocess.run(
-        [sys.executable, _ROOT / "bench" / "fuzz.py", target, "-runs=200", "-seed=1"],
+        [sys.executable, _ROOT / "bench" / "fuzz.py", target, "-runs=100", "-seed=1"],
         capture_output=True,
         text=True,
         check=False,
-        cwd=_ROOT,
+        cwd=tmp_path,  # libFuzzer leaves crashers where it runs
     )
     assert run.returncode == 0, run.stderr[-3000:]
-    assert "Done 200 runs" in run.stderr
+    assert "Done 100 runs" in run.stderr
