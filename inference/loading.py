@@ -83,9 +83,14 @@ def _require_one_patient(series: Series) -> None:
 
 def _read(path: object) -> Dataset:
     try:
-        return pydicom.dcmread(str(path))
+        dataset = pydicom.dcmread(str(path))
     except (InvalidDicomError, OSError, EOFError, *UNPARSABLE) as error:
         raise SeriesRejected(RejectReason.BAD_PIXELS, "a stored image cannot be read") from error
+    if not isinstance(value_of(dataset.file_meta, "TransferSyntaxUID"), str):
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS, "a stored image does not say its Transfer Syntax UID"
+        )
+    return dataset
 
 
 def _require_images(datasets: Sequence[Dataset]) -> None:

@@ -288,7 +288,7 @@ def _deflated() -> list[Attack]:
     for name, change in {
         "a bomb of 100 MB": lambda one: _bomb(one, 100 << 20),
         "cut": lambda one: zlib.compress(one, wbits=-15)[:-20],
-        "with a zlib head": lambda one: zlib.compress(one),
+        "with a zlib head": zlib.compress,
         "noise": lambda _: bytes(range(256)) * 8,
         "empty": lambda _: b"",
         "damaged": lambda one: zlib.compress(one, wbits=-15)[:50] + b"\xff" * 60,

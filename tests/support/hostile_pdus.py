@@ -1,5 +1,6 @@
 """Hostile PDUs (PS3.8 section 9.3): before, instead of and inside an association."""
 
+# ruff: noqa: PERF401 - lists are made of loops and of single cases side by side
 from __future__ import annotations
 
 import random

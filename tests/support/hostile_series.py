@@ -231,7 +231,7 @@ def _representations() -> list[Harm]:
     """Every element that is read anywhere, with the VR of something else and bytes of nothing."""
     found = []
     for keyword in _READ:
-        for vr in ("SQ", "OB", "US", "FD", "PN", "UN", "UI"):
+        for vr in ("SQ", "OB", "FD", "PN"):
             for value in (b"\x01\x02\x03\x04\x05\x06\x07\x08", b"abcdefg "):
                 change = _everywhere(keyword, value, vr)
                 name = f"{keyword} as {vr} {value.hex()}"
