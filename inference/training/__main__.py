@@ -30,7 +30,7 @@ TRAINING_OPACITIES = range(1, 43)
 """Seeds of the synthetic opacities in real chests that are trained on."""
 WATCHED = range(1001, 1004)
 """Seeds of what the log shows a score of beside the patients; none is trained on."""
-VALIDATION_SEEDS = range(1001, 1019)
+VALIDATION_SEEDS = range(1001, 1031)
 """Seeds of what the presence rule is chosen on; every third has no lesion."""
 TEST_PHANTOMS = range(2001, 2019)
 """Seeds of the phantoms that are measured on: neither trained on nor chosen on."""
@@ -267,6 +267,7 @@ def choose_presence(
     made = [
         operating.validation_phantoms(VALIDATION_SEEDS),
         *(operating.validation_opacities(one, VALIDATION_SEEDS, loaded.lungs) for one in series),
+        *(operating.validation_breaths(one, VALIDATION_SEEDS, loaded.lungs) for one in series),
     ]
     scans = [
         *operating.known_volumes(lesions, data),
@@ -276,13 +277,13 @@ def choose_presence(
     ]
     sick = sum(scan.has_lesions for scan in scans)
     click.echo(f"{sick} scans with lesions, {len(scans) - sick} without")
-    click.echo("top area  slices  operating point  sensitivity  specificity  margin")
+    click.echo("top area  slices  operating point  sensitivity  specificity  separation")
     found = operating.outcomes(scans)
     for one in found:
         rule = one.rule
         click.echo(
             f"{rule.top_area_mm2:4.0f} mm2  {rule.slices:6}  {rule.operating_point:15.3f}"
-            f"  {one.sensitivity:11.2f}  {one.specificity:11.2f}  {one.margin:6.3f}"
+            f"  {one.sensitivity:11.2f}  {one.specificity:11.2f}  {one.separation:10.2f}"
         )
     click.echo("wrong with the first rule:")
     for name, score in operating.wrong(scans, found[0].rule):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,11 +61,33 @@ def real_cases(
             yield _case(chest, depth, seed)
 
 
+def other_breaths(
+    folder: Path, seeds: Iterable[int], model: SegmentationModel
+) -> Iterator[tuple[str, Volume]]:
+    """Yield name and volume of each lesion-free part, breathed and reconstructed anew per seed.
+
+    Raises:
+        ValueError: The series is not in the committed list of lesion-free parts.
+    """
+    for chest in lesion_free_parts(read_volume(folder), model):
+        for seed in seeds:
+            random = np.random.default_rng((seed, 202))
+            hu = rebreathe(chest.volume.hu.astype(np.float32), chest.inside(), random)
+            yield (
+                f"{chest.name} breath {seed}",
+                replace(chest.volume, hu=_stored(rescan(hu, random))),
+            )
+
+
+def _stored(hu: NDArray[np.float32]) -> NDArray[np.int16]:
+    return np.clip(np.round(hu), -1024, 3071).astype(np.int16)
+
+
 def _case(chest: Chest, depth: NDArray[np.float32], seed: int) -> SyntheticCase:
     hu, truth, kinds = _with_opacities(chest, chest.volume.hu.astype(np.float32), depth, seed)
     return SyntheticCase(
         name=f"{chest.name} seed {seed}",
-        volume=replace(chest.volume, hu=np.clip(np.round(hu), -1024, 3071).astype(np.int16)),
+        volume=replace(chest.volume, hu=_stored(hu)),
         lesion=truth,
         lungs=chest.inside(),
         seed=seed,
