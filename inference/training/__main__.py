@@ -55,7 +55,8 @@ def main() -> None:
     The whole way, from the slices of docs/model/data.md (... is python -m inference.training):
       ... train lungs --slices slices.npz --series chest-ct
       ... train lesions --slices slices.npz --series chest-ct
-      ... export runs/lungs runs/lesions --version dev --out runs/models
+      ... train lesions-refined --slices slices.npz --series chest-ct
+      ... export runs/lungs runs/lesions-refined --version dev --out runs/models
       ... choose-presence --slices slices.npz --series chest-ct --models runs/models --write
       ... evaluate --slices slices.npz --split validation --models runs/models
       ... report --help
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("task", type=click.Choice(["lungs", "lesions"]))
+@click.argument("task", type=click.Choice(["lungs", "lesions", "lesions-refined"]))
 @click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
 @_series_option
 @click.option(
@@ -93,7 +94,8 @@ def train(
     """Train TASK on the training part of the slices, on phantoms and on synthetic opacities.
 
     Each epoch is a checkpoint: stop it at any time, run the same command again, and it goes
-    on where it was. The log is runs/TASK/log.csv.
+    on where it was. The log is runs/TASK/log.csv. lesions-refined goes on from the weights of
+    lesions.
     """
     import torch  # noqa: PLC0415 - only training needs it
 
@@ -124,15 +126,20 @@ def train(
         parts[name] += [phantom_slices(phantoms), plain_slices(plain)]
         if lungs is not None:
             parts[name] += [synthetic_slices(folder, opacities, lungs) for folder in series]
+    recipe = RECIPES[task]
+    start = runs / recipe.after / "last.pt" if recipe.after else None
+    if start is not None and not start.exists():
+        raise click.ClickException(f"{start} does not exist: train {recipe.after} first")
     with _progress() as tick:
         try:
             last = run(
-                RECIPES[task],
+                recipe,
                 join(parts["train"]),
                 join(parts["watched"]),
                 runs / task,
                 click.echo,
                 tick,
+                start,
             )
         except ValueError as error:
             raise click.ClickException(str(error)) from error
