@@ -32,7 +32,7 @@ WATCHED = range(1001, 1004)
 """Seeds of what the log shows a score of beside the patients; none is trained on."""
 VALIDATION_SEEDS = range(1001, 1031)
 """Seeds of what the presence rule is chosen on; every third has no lesion."""
-TEST_PHANTOMS = range(2001, 2019)
+TEST_PHANTOMS = range(5001, 5019)
 """Seeds of the phantoms that are measured on: neither trained on nor chosen on."""
 
 _models_option = click.option(
