@@ -55,7 +55,8 @@ train: $(VENV)/.train-stamp  ## train both networks: SLICES=slices.npz SERIES=fo
 	tells what the file holds and where the data come from"; exit 2; }
 	$(TRAINING) train lungs --slices "$(SLICES)" $(SERIES:%=--series "%") --runs "$(RUNS)"
 	$(TRAINING) train lesions --slices "$(SLICES)" $(SERIES:%=--series "%") --runs "$(RUNS)"
-	$(TRAINING) export "$(RUNS)/lungs" "$(RUNS)/lesions" --version dev --out "$(RUNS)/models"
+	$(TRAINING) train lesions-refined --slices "$(SLICES)" $(SERIES:%=--series "%") --runs "$(RUNS)"
+	$(TRAINING) export "$(RUNS)/lungs" "$(RUNS)/lesions-refined" --version dev --out "$(RUNS)/models"
 	$(TRAINING) choose-presence --slices "$(SLICES)" $(SERIES:%=--series "%") \
 		--models "$(RUNS)/models" --write
 	$(TRAINING) evaluate --slices "$(SLICES)" --split validation --models "$(RUNS)/models"

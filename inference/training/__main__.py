@@ -30,9 +30,9 @@ TRAINING_OPACITIES = range(1, 43)
 """Seeds of the synthetic opacities in real chests that are trained on."""
 WATCHED = range(1001, 1004)
 """Seeds of what the log shows a score of beside the patients; none is trained on."""
-VALIDATION_SEEDS = range(1001, 1019)
+VALIDATION_SEEDS = range(1001, 1031)
 """Seeds of what the presence rule is chosen on; every third has no lesion."""
-TEST_PHANTOMS = range(2001, 2019)
+TEST_PHANTOMS = range(5001, 5019)
 """Seeds of the phantoms that are measured on: neither trained on nor chosen on."""
 
 _models_option = click.option(
@@ -55,7 +55,8 @@ def main() -> None:
     The whole way, from the slices of docs/model/data.md (... is python -m inference.training):
       ... train lungs --slices slices.npz --series chest-ct
       ... train lesions --slices slices.npz --series chest-ct
-      ... export runs/lungs runs/lesions --version dev --out runs/models
+      ... train lesions-refined --slices slices.npz --series chest-ct
+      ... export runs/lungs runs/lesions-refined --version dev --out runs/models
       ... choose-presence --slices slices.npz --series chest-ct --models runs/models --write
       ... evaluate --slices slices.npz --split validation --models runs/models
       ... report --help
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("task", type=click.Choice(["lungs", "lesions"]))
+@click.argument("task", type=click.Choice(["lungs", "lesions", "lesions-refined"]))
 @click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
 @_series_option
 @click.option(
@@ -93,7 +94,8 @@ def train(
     """Train TASK on the training part of the slices, on phantoms and on synthetic opacities.
 
     Each epoch is a checkpoint: stop it at any time, run the same command again, and it goes
-    on where it was. The log is runs/TASK/log.csv.
+    on where it was. The log is runs/TASK/log.csv. lesions-refined goes on from the weights of
+    lesions.
     """
     import torch  # noqa: PLC0415 - only training needs it
 
@@ -124,15 +126,20 @@ def train(
         parts[name] += [phantom_slices(phantoms), plain_slices(plain)]
         if lungs is not None:
             parts[name] += [synthetic_slices(folder, opacities, lungs) for folder in series]
+    recipe = RECIPES[task]
+    start = runs / recipe.after / "last.pt" if recipe.after else None
+    if start is not None and not start.exists():
+        raise click.ClickException(f"{start} does not exist: train {recipe.after} first")
     with _progress() as tick:
         try:
             last = run(
-                RECIPES[task],
+                recipe,
                 join(parts["train"]),
                 join(parts["watched"]),
                 runs / task,
                 click.echo,
                 tick,
+                start,
             )
         except ValueError as error:
             raise click.ClickException(str(error)) from error
@@ -267,6 +274,7 @@ def choose_presence(
     made = [
         operating.validation_phantoms(VALIDATION_SEEDS),
         *(operating.validation_opacities(one, VALIDATION_SEEDS, loaded.lungs) for one in series),
+        *(operating.validation_breaths(one, VALIDATION_SEEDS, loaded.lungs) for one in series),
     ]
     scans = [
         *operating.known_volumes(lesions, data),
@@ -276,13 +284,13 @@ def choose_presence(
     ]
     sick = sum(scan.has_lesions for scan in scans)
     click.echo(f"{sick} scans with lesions, {len(scans) - sick} without")
-    click.echo("top area  slices  operating point  sensitivity  specificity  margin")
+    click.echo("top area  slices  operating point  sensitivity  specificity  separation")
     found = operating.outcomes(scans)
     for one in found:
         rule = one.rule
         click.echo(
             f"{rule.top_area_mm2:4.0f} mm2  {rule.slices:6}  {rule.operating_point:15.3f}"
-            f"  {one.sensitivity:11.2f}  {one.specificity:11.2f}  {one.margin:6.3f}"
+            f"  {one.sensitivity:11.2f}  {one.specificity:11.2f}  {one.separation:10.2f}"
         )
     click.echo("wrong with the first rule:")
     for name, score in operating.wrong(scans, found[0].rule):

@@ -18,11 +18,14 @@ class Batch:
         images: float (n, context, rows, columns), 0..1.
         lungs: long (n, rows, columns): 0, 1 right, 2 left, 255 ignored.
         lesions: float (n, rows, columns), 0 or 1.
+        variation: float (n); how much of the random change of grey values an image gets. What
+            was made from HU has its window and equalisation varied already.
     """
 
     images: Tensor
     lungs: Tensor
     lesions: Tensor
+    variation: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
@@ -30,6 +33,7 @@ class Batch:
             images=self.images.to(device),
             lungs=self.lungs.to(device),
             lesions=self.lesions.to(device),
+            variation=self.variation.to(device),
         )
 
 
@@ -41,7 +45,12 @@ def augment(batch: Batch, random: Generator, crop: int) -> Batch:
     network is convolutional and does not mind.
     """
     images, lungs, lesions = _geometry(batch, random, crop)
-    return Batch(images=_intensity(images, random), lungs=lungs, lesions=lesions)
+    return Batch(
+        images=_intensity(images, batch.variation, random),
+        lungs=lungs,
+        lesions=lesions,
+        variation=batch.variation,
+    )
 
 
 def _uniform(count: int, low: float, high: float, random: Generator) -> Tensor:
@@ -76,19 +85,26 @@ def _geometry(batch: Batch, random: Generator, crop: int) -> tuple[Tensor, Tenso
     return images, lungs, moved[:, 1]
 
 
-def _intensity(images: Tensor, random: Generator) -> Tensor:
-    """Vary contrast, gamma, sharpness and noise as windows, kernels and doses do."""
+def _intensity(images: Tensor, variation: Tensor, random: Generator) -> Tensor:
+    """Vary contrast, gamma, sharpness and noise as windows, kernels and doses do.
+
+    ``variation`` scales what windows do, not what kernels and doses do.
+    """
     count = len(images)
+    amount = variation[:, None, None, None]
 
     def per_image(low: float, high: float) -> Tensor:
         return _uniform(count, low, high, random)[:, None, None, None]
 
+    def factor(low: float, high: float) -> Tensor:
+        return 1 + (per_image(low, high) - 1) * amount
+
     smooth = F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
     images = smooth + (images - smooth) * per_image(0.0, 2.2)
     wide = _surroundings(images)
-    images = wide + (images - wide) * per_image(0.75, 1.3)
-    images = images.clamp(0, 1) ** torch.exp(per_image(-0.45, 0.45))
-    images = (images - 0.5) * per_image(0.75, 1.25) + 0.5 + per_image(-0.12, 0.12)
+    images = wide + (images - wide) * factor(0.75, 1.3)
+    images = images.clamp(0, 1) ** torch.exp(per_image(-0.45, 0.45) * amount)
+    images = (images - 0.5) * factor(0.75, 1.25) + 0.5 + per_image(-0.12, 0.12) * amount
     noise = torch.randn(images.shape, generator=random, device=random.device)
     coarse = F.avg_pool2d(noise, 3, 1, 1) * 2
     mixed = torch.where(per_image(0, 1) < 0.5, noise, coarse)

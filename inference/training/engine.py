@@ -79,12 +79,14 @@ def train(
     folder: Path,
     say: Callable[[str], None],
     tick: Callable[[int, int], None] = lambda _done, _total: None,
+    start: Path | None = None,
 ) -> Path:
     """Train, or go on where ``folder`` was left; return the file with the last weights.
 
     Each epoch appends a line to ``log.csv``, replaces ``last.pt`` and is told to ``say``;
     ``tick`` hears of every batch that is done, and of how many there are in all. The weights
-    that are shipped are an exponential moving average; no epoch is chosen by its score.
+    that are shipped are an exponential moving average; no epoch is chosen by its score. A new
+    run takes the weights of the checkpoint ``start``, if there is one.
 
     Raises:
         ValueError: ``folder`` holds a run of another recipe.
@@ -93,6 +95,9 @@ def train(
     torch.manual_seed(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = recipe.network().to(device, memory_format=torch.channels_last)
+    if start is not None:
+        before = torch.load(start, map_location=device, weights_only=True)
+        network.load_state_dict(before["average"])
     average = recipe.network().to(device)
     average.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-2)
@@ -117,12 +122,12 @@ def train(
         first = state["epoch"]
         say(f"going on after epoch {first}")
     for epoch in range(first, recipe.epochs):
-        start = time.monotonic()
+        began = time.monotonic()
         losses = _epoch(
             recipe, network, average, optimiser, schedule, training, epoch, lambda n: tick(n, steps)
         )
         scores = _score(recipe, average, validation)
-        row = {"epoch": epoch + 1, "loss": np.mean(losses), "seconds": time.monotonic() - start}
+        row = {"epoch": epoch + 1, "loss": np.mean(losses), "seconds": time.monotonic() - began}
         _log(folder / "log.csv", row | {f"dice_{name}": value for name, value in scores.items()})
         _save(last, recipe, network, average, optimiser, schedule, epoch + 1)
         patients = [value for name, value in scores.items() if name.isdigit()]

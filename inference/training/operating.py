@@ -23,11 +23,17 @@ from inference.training.data import SliceSet
 from inference.training.evaluate import probabilities_of_slices
 from inference.training.phantoms import random_spec
 from inference.training.plain import make_plain
-from inference.training.synthetic import real_cases
+from inference.training.synthetic import other_breaths, real_cases
 
 STRIDE = 2
 AREAS_MM2 = (100.0, 200.0, 400.0, 800.0)
-SLICES = (3, 5, 8)
+SLICES = (2, 3, 5, 8)
+_LEAST_SCORE = 0.005
+"""Scores count as no nearer to 0 and 1 than this: a logit has no ends."""
+_LEAST_SPREAD = 0.25
+"""Logits of one kind of scan differ by at least this: a few equal scores prove no certainty."""
+_EDGE = 0.1
+"""The point keeps this share of the gap away from the scores beside it."""
 ASSUMED_PIXEL_MM = 1.4
 """The 8-bit slices do not say how large a pixel is; 256 of these are a common field of view."""
 
@@ -54,15 +60,16 @@ class KnownScan:
 class RuleOutcome:
     """What a rule does on the known scans; the operating point is the best one for it.
 
-    ``margin`` is the distance from the operating point to the nearest score, ``wrong`` the
-    number of scans that are called wrongly.
+    ``separation`` is how many standard deviations (of the logits) the mean scores of both
+    kinds lie away from the point between them, ``wrong`` the number of scans that are called
+    wrongly.
     """
 
     rule: PresenceRule
     wrong: int
     sensitivity: float
     specificity: float
-    margin: float
+    separation: float
 
     @property
     def balanced_accuracy(self) -> float:
@@ -97,6 +104,20 @@ def validation_opacities(
     """
     for case in real_cases(folder, seeds, lungs):
         yield KnownVolume(name=case.name, volume=case.volume, has_lesions=bool(case.kinds))
+
+
+def validation_breaths(
+    folder: Path, seeds: range, lungs: SegmentationModel
+) -> Iterator[KnownVolume]:
+    """Yield the untouched chest of ``folder`` in another breath and reconstruction per seed.
+
+    Every third seed is used. What the chest of one moment says of lesion-free lungs is little.
+
+    Raises:
+        ValueError: The series is not in the committed list of lesion-free parts.
+    """
+    for name, volume in other_breaths(folder, [seed for seed in seeds if seed % 3 == 0], lungs):
+        yield KnownVolume(name=name, volume=volume, has_lesions=False)
 
 
 def known_scans(
@@ -159,9 +180,9 @@ def _rule(area: float, slices: int, point: float) -> PresenceRule:
 def outcomes(scans: Sequence[KnownScan]) -> list[RuleOutcome]:
     """Return every rule with its best operating point, the best rule first.
 
-    Of those that are wrong on at most one scan more than the best, the widest margin decides:
-    of few scans one more is chance, while a point a hair beside a score is wrong on the next
-    scan. The others follow by what they get right.
+    Of those that are wrong on at most one scan more than the best, the widest separation
+    decides: of few scans one more is chance, while kinds that lie close together are wrong on
+    the next scan. The others follow by what they get right.
     """
     found = [
         _best_point(scans, area, count) for area, count in itertools.product(AREAS_MM2, SLICES)
@@ -169,19 +190,28 @@ def outcomes(scans: Sequence[KnownScan]) -> list[RuleOutcome]:
     fewest = min(one.wrong for one in found)
 
     def order(one: RuleOutcome) -> tuple[int, float]:
-        return (max(fewest + 1, one.wrong), -one.margin)
+        return (max(fewest + 1, one.wrong), -one.separation)
 
     return sorted(found, key=order)
 
 
 def _best_point(scans: Sequence[KnownScan], area: float, count: int) -> RuleOutcome:
+    """Return the rule with its operating point.
+
+    In the gap between two scores in which most scans are called rightly, it lies where both
+    kinds are equally many standard deviations off, taken as normal in the logit of the score.
+    The middle of the gap would lie too high: lesion-free scans score alike, near 0, while
+    scans with lesions score anything, so that the next small lesion scores below the ones seen.
+    """
     rule = _rule(area, count, 0.5)
     scores = np.array([decide(scan.scores[area], rule).score for scan in scans])
     truth = np.array([scan.has_lesions for scan in scans])
+    crossing, separation = _crossing(scores[~truth], scores[truth])
     ordered = np.unique(np.concatenate([[0.0], scores, [1.0]]))
     tried = []
     for low, high in itertools.pairwise(ordered):
-        point = round(float(low + high) / 2, 3)
+        edge = _EDGE * (high - low)
+        point = round(float(np.clip(crossing, low + edge, high - edge)), 3)
         positive = scores >= point
         tried.append(
             RuleOutcome(
@@ -189,10 +219,29 @@ def _best_point(scans: Sequence[KnownScan], area: float, count: int) -> RuleOutc
                 wrong=int((positive != truth).sum()),
                 sensitivity=float(positive[truth].mean()),
                 specificity=float((~positive[~truth]).mean()),
-                margin=float(high - low) / 2,
+                separation=separation,
             )
         )
-    return max(tried, key=lambda one: (one.balanced_accuracy, one.margin))
+    return max(
+        tried,
+        key=lambda one: (one.balanced_accuracy, -abs(one.rule.operating_point - crossing)),
+    )
+
+
+def _crossing(
+    without: NDArray[np.float64], with_lesions: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return where both kinds are equally many standard deviations off, and how many."""
+    below, above = (
+        np.log(clipped / (1 - clipped))
+        for clipped in (
+            np.clip(scores, _LEAST_SCORE, 1 - _LEAST_SCORE) for scores in (without, with_lesions)
+        )
+    )
+    narrow, wide = (max(_LEAST_SPREAD, float(logits.std())) for logits in (below, above))
+    at = (below.mean() * wide + above.mean() * narrow) / (narrow + wide)
+    separation = (above.mean() - below.mean()) / (narrow + wide)
+    return float(1 / (1 + np.exp(-at))), float(separation)
 
 
 def wrong(scans: Sequence[KnownScan], rule: PresenceRule) -> list[tuple[str, float]]:

@@ -15,7 +15,8 @@ class Recipe:
     ``size`` is the number of rows and columns that the network serves, ``crop`` those that
     it is trained on; ``phantom_share`` and ``synthetic_share`` are the parts of the drawn
     slices that come from phantoms (plain chests included), and from real chests with
-    synthetic opacities.
+    synthetic opacities. ``hu_variation`` is how much of the random change of grey values
+    slices from these get, and ``after`` the recipe whose weights this one starts from.
     """
 
     task: str
@@ -31,6 +32,8 @@ class Recipe:
     phantom_share: float
     synthetic_share: float
     ema: float = 0.995
+    hu_variation: float = 1.0
+    after: str | None = None
 
     @property
     def outputs(self) -> int:
@@ -49,13 +52,31 @@ RECIPES = {
         context=3,
         size=256,
         crop=192,
-        epochs=40,
+        epochs=30,
         slices_per_epoch=2400,
         batch=12,
         learning_rate=2e-3,
         seed=1,
         phantom_share=0.2,
-        synthetic_share=0.25,
+        synthetic_share=0.3,
+    ),
+    # Grey values that vary at will teach contrast alone, and the middle of a wide even opacity
+    # has none. Live CT is in HU: here density itself may be learnt.
+    "lesions-refined": Recipe(
+        task="lesions",
+        channels=(16, 32, 64, 128, 256),
+        context=3,
+        size=256,
+        crop=192,
+        epochs=10,
+        slices_per_epoch=2400,
+        batch=12,
+        learning_rate=1e-3,
+        seed=2,
+        phantom_share=0.2,
+        synthetic_share=0.4,
+        hu_variation=0.15,
+        after="lesions",
     ),
     "lungs": Recipe(
         task="lungs",

@@ -72,8 +72,16 @@ def take(
         images=images,
         lungs=torch.from_numpy(data.lungs[chosen].astype(np.int64)),
         lesions=torch.from_numpy(data.lesions[chosen].astype(np.float32)),
+        variation=torch.where(
+            torch.from_numpy(_made_from_hu(data)[data.volumes[chosen]]), recipe.hu_variation, 1.0
+        ),
     )
     return batch if images.shape[-1] == recipe.size else _resized(batch, recipe.size)
+
+
+def _made_from_hu(data: SliceSet) -> NDArray[np.bool_]:
+    """Tell of each volume whether it went through the live path from HU."""
+    return np.array([name.startswith((PHANTOM, PLAIN, SYNTHETIC)) for name in data.names])
 
 
 def _resized(batch: Batch, size: int) -> Batch:
@@ -84,4 +92,5 @@ def _resized(batch: Batch, size: int) -> Batch:
         images=F.interpolate(batch.images, size=(size, size), mode="area"),
         lungs=nearest(batch.lungs).long(),
         lesions=nearest(batch.lesions),
+        variation=batch.variation,
     )

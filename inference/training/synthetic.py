@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,11 +61,33 @@ def real_cases(
             yield _case(chest, depth, seed)
 
 
+def other_breaths(
+    folder: Path, seeds: Iterable[int], model: SegmentationModel
+) -> Iterator[tuple[str, Volume]]:
+    """Yield name and volume of each lesion-free part, breathed and reconstructed anew per seed.
+
+    Raises:
+        ValueError: The series is not in the committed list of lesion-free parts.
+    """
+    for chest in lesion_free_parts(read_volume(folder), model):
+        for seed in seeds:
+            random = np.random.default_rng((seed, 202))
+            hu = rebreathe(chest.volume.hu.astype(np.float32), chest.inside(), random)
+            yield (
+                f"{chest.name} breath {seed}",
+                replace(chest.volume, hu=_stored(rescan(hu, random))),
+            )
+
+
+def _stored(hu: NDArray[np.float32]) -> NDArray[np.int16]:
+    return np.clip(np.round(hu), -1024, 3071).astype(np.int16)
+
+
 def _case(chest: Chest, depth: NDArray[np.float32], seed: int) -> SyntheticCase:
-    hu, truth, kinds = _with_opacities(chest, depth, seed)
+    hu, truth, kinds = _with_opacities(chest, chest.volume.hu.astype(np.float32), depth, seed)
     return SyntheticCase(
         name=f"{chest.name} seed {seed}",
-        volume=replace(chest.volume, hu=np.clip(np.round(hu), -1024, 3071).astype(np.int16)),
+        volume=replace(chest.volume, hu=_stored(hu)),
         lesion=truth,
         lungs=chest.inside(),
         seed=seed,
@@ -74,10 +96,10 @@ def _case(chest: Chest, depth: NDArray[np.float32], seed: int) -> SyntheticCase:
 
 
 def _with_opacities(
-    chest: Chest, depth: NDArray[np.float32], seed: int
+    chest: Chest, hu: NDArray[np.float32], depth: NDArray[np.float32], seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[str, ...]]:
+    """Paint into ``hu`` what ``seed`` decides; return it with the truth and the textures."""
     random = np.random.default_rng((seed, 200))
-    hu = chest.volume.hu.astype(np.float32)
     truth = np.zeros(hu.shape, dtype=bool)
     if seed % 3 == 0:
         return hu, truth, ()
@@ -92,8 +114,9 @@ def _with_opacities(
 def synthetic_slices(folder: Path, seeds: range, model: SegmentationModel) -> SliceSet:
     """Return training slices: one scan of the chest in ``folder`` per seed.
 
-    Each is another reconstruction: slice thickness, kernel, noise, window and CLAHE vary,
-    so that the network learns not to care. Neighbouring slices stay neighbours.
+    Each is another breath and another reconstruction: air, slice thickness, kernel, noise,
+    streaks, window and CLAHE vary, so that the network learns not to care. Neighbouring
+    slices stay neighbours.
 
     Raises:
         ValueError: The committed list does not say that the series may be trained on, or it is
@@ -111,9 +134,10 @@ def synthetic_slices(folder: Path, seeds: range, model: SegmentationModel) -> Sl
         sides = np.where(chest.inside(), np.where(chest.left(), LEFT, RIGHT), 0).astype(np.uint8)
         sides = np.stack([_shrink(plane) for plane in sides])
         for seed in seeds:
-            hu, truth, _ = _with_opacities(chest, depth, seed)
             random = np.random.default_rng((seed, 201))
             contract = jitter(LIVE_INPUT, random)
+            breath = rebreathe(chest.volume.hu.astype(np.float32), chest.inside(), random)
+            hu, truth, _ = _with_opacities(chest, breath, depth, seed)
             images += [to_grey(plane, contract) for plane in rescan(hu, random)]
             lungs.append(sides)
             lesions.append(np.stack([_shrink(plane.view(np.uint8)) for plane in truth]) > 0)
@@ -136,15 +160,36 @@ def _shrink(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return small
 
 
+def rebreathe(
+    hu: NDArray[np.float32], lungs: NDArray[np.bool_], random: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return HU (slice, row, column) of the same lungs with more or less air in them.
+
+    How dense a healthy lung is depends on the depth of the breath, and its back is denser
+    than its front in a patient who lies on it (Verschakelen et al., AJR 1993;161:713).
+    Vessels, which hold no air, stay as they are. Rows run to the back.
+    """
+    rows = np.flatnonzero(lungs.any(axis=(0, 2)))
+    back = np.clip((np.arange(hu.shape[1]) - rows[0]) / max(1, len(rows) - 1), 0, 1)
+    change = random.uniform(-40, 60) + random.uniform(0, 70) * back
+    air = np.clip(-hu / 850, 0, 1) * lungs
+    return hu + air * change.astype(np.float32)[None, :, None]
+
+
 def rescan(hu: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
-    """Return HU (slice, row, column) as a thicker, smoother or noisier scan would give them."""
+    """Return HU (slice, row, column) as a thicker, smoother, noisier scan would give them.
+
+    Streaks run from side to side, where the shoulders or the spine let few photons through.
+    """
     if random.random() < 0.4:
         edge = random.uniform(0.1, 1 / 3)
         hu = ndimage.convolve1d(hu, [edge, 1 - 2 * edge, edge], axis=0, mode="nearest")
     blur = random.uniform(0.3, 2.0) if random.random() < 0.6 else 0.0
     noise_hu = random.uniform(0, 45) if random.random() < 0.5 else 0.0
     grain = random.uniform(0.4, 1.2)
-    return np.stack([_rescan_plane(plane, blur, noise_hu, grain, random) for plane in hu])
+    streaks_hu = random.uniform(5, 40) if random.random() < 0.3 else 0.0
+    planes = [_rescan_plane(plane, blur, noise_hu, grain, random) for plane in hu]
+    return np.stack([_noisy(plane, streaks_hu, (12.0, 0.7), random) for plane in planes])
 
 
 def _rescan_plane(
@@ -156,7 +201,19 @@ def _rescan_plane(
 ) -> NDArray[np.float32]:
     if blur:
         plane = np.asarray(cv2.GaussianBlur(plane, (0, 0), blur), dtype=np.float32)
-    if noise_hu:
-        noise = cv2.GaussianBlur(random.normal(size=plane.shape).astype(np.float32), (0, 0), grain)
-        plane = plane + noise * np.float32(noise_hu / float(noise.std()))
-    return plane
+    return _noisy(plane, noise_hu, (grain, grain), random)
+
+
+def _noisy(
+    plane: NDArray[np.float32],
+    noise_hu: float,
+    grain: tuple[float, float],
+    random: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Add noise of a standard deviation; ``grain`` in pixels along columns and along rows."""
+    if not noise_hu:
+        return plane
+    noise = cv2.GaussianBlur(
+        random.normal(size=plane.shape).astype(np.float32), (0, 0), grain[0], sigmaY=grain[1]
+    )
+    return plane + noise * np.float32(noise_hu / float(noise.std()))
