@@ -13,7 +13,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_ECHO
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_RELEASE
@@ -113,6 +113,9 @@ class Handlers:
         return int(StoreStatus.SUCCESS)
 
     def _receive(self, event: Event, tally: _Tally) -> ReceivedInstance:
+        if not isinstance(event.request, C_STORE):
+            # pynetdicom brings any request of a storage class here, an N-CREATE too.
+            raise SopClassNotSupported("only a C-STORE is of a storage class")
         request: Any = event.request
         syntax = event.context.transfer_syntax
         if request.AffectedSOPClassUID not in STORAGE_SOP_CLASSES:
