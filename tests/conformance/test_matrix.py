@@ -1,0 +1,346 @@
+"""Results over a matrix of sources, judged by programs that share no code with the writers.
+
+dicom3tools says whether the objects are what the standard asks for, dcmqi and highdicom read
+them back, dcmtk prints the report. Where a voxel has to lie is read from the source files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from conformance_series import (
+    Variant,
+    analysed,
+    lungs,
+    truth,
+    with_lesion,
+    with_lesions,
+)
+from ct_series import STEP
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+from scipy.spatial import cKDTree
+
+from chestct.volume import Label
+
+TOOLS = Path(sys.executable).parent
+TILT = math.radians(4)
+LUNG_LABELS = {"Left lung": Label.LEFT_LUNG, "Right lung": Label.RIGHT_LUNG}
+LESIONS = (Label.LEFT_LESION, Label.RIGHT_LESION)
+NAMES = {
+    "latin-1": ("ISO_IR 100", "Müller^Jörg"),
+    "japanese": (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+    "gb18030": ("GB18030", "Wang^XiaoDong=王^小东"),
+    "utf-8": ("ISO_IR 192", "Wang^XiaoDong=王^小東"),
+}
+PLAIN = Variant(labels=with_lesion(lungs()))
+MIRRORED = Variant(labels=with_lesion(lungs(mirrored=True)))
+
+
+def elements(**values: Any) -> Any:
+    """Return a change that sets elements; None takes one away."""
+
+    def change(_index: int, dataset: Dataset) -> None:
+        for keyword, value in values.items():
+            if value is None:
+                dataset.pop(keyword, None)
+            else:
+                setattr(dataset, keyword, value)
+
+    return change
+
+
+def private(creator: str, group: int, **values: Any) -> Any:
+    """Return a change that sets elements and adds a private block as the vendor does."""
+    plain = elements(**values)
+
+    def change(index: int, dataset: Dataset) -> None:
+        plain(index, dataset)
+        dataset.private_block(group, creator, create=True).add_new(0x10, "LO", f"slice {index}")
+
+    return change
+
+
+VARIANTS = {
+    "ge": replace(
+        PLAIN,
+        signed=True,
+        change=private(
+            "GEMS_ACQU_01",
+            0x0019,
+            Manufacturer="GE MEDICAL SYSTEMS",
+            BitsStored=16,
+            HighBit=15,
+            PixelPaddingValue=-2000,
+            RescaleType="HU",
+            ConvolutionKernel="LUNG",
+            PatientPosition="HFS",
+        ),
+    ),
+    "siemens": replace(
+        PLAIN,
+        change=private(
+            "SIEMENS CT VA0  COAD",
+            0x0019,
+            Manufacturer="SIEMENS",
+            ImageType=["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"],
+            ConvolutionKernel=["I70f", "3"],
+            PositionReferenceIndicator="",
+            RescaleType=None,
+        ),
+    ),
+    "philips": replace(
+        PLAIN,
+        intercept=-1000,
+        change=private(
+            "ELSCINT1",
+            0x00E1,
+            Manufacturer="Philips",
+            BodyPartExamined=None,
+            PatientBirthDate=None,
+            StudyID="",
+            ConvolutionKernel="L",
+        ),
+        syntax=ImplicitVRLittleEndian,
+    ),
+    "toshiba": replace(
+        PLAIN,
+        intercept=0,
+        signed=True,
+        change=private(
+            "TOSHIBA_MEC_CT3",
+            0x7005,
+            Manufacturer="TOSHIBA",
+            BitsStored=16,
+            HighBit=15,
+            ConvolutionKernel="FC51",
+            AccessionNumber="",
+        ),
+    ),
+    "implicit": replace(PLAIN, syntax=ImplicitVRLittleEndian),
+    "deflated": replace(PLAIN, syntax=DeflatedExplicitVRLittleEndian),
+    "rle": replace(PLAIN, syntax=RLELossless),
+    "jpeg-ls": replace(PLAIN, syntax=JPEGLSLossless),
+    "jpeg-2000": replace(PLAIN, syntax=JPEG2000Lossless),
+    "jpeg-lossless": replace(PLAIN, syntax=JPEGLosslessSV1),
+    **{
+        name: replace(PLAIN, change=elements(SpecificCharacterSet=charset, PatientName=patient))
+        for name, (charset, patient) in NAMES.items()
+    },
+    "prone": replace(MIRRORED, cosines=((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0))),
+    "feet-first": replace(MIRRORED, cosines=((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0))),
+    "feet-first-prone": replace(PLAIN, cosines=((1.0, 0.0, 0.0), (0.0, -1.0, 0.0))),
+    "oblique": replace(PLAIN, cosines=((1.0, 0.0, 0.0), (0.0, math.cos(TILT), math.sin(TILT)))),
+    "descending": replace(PLAIN, steps=tuple(-step for step in PLAIN.steps)),
+    "thin-anisotropic": replace(
+        PLAIN, steps=tuple(0.625 * index for index in range(24)), spacing=(0.9, 0.9)
+    ),
+    "unequal": replace(
+        PLAIN, steps=tuple(STEP * index + 0.04 * (index % 3 - 1) for index in range(24))
+    ),
+    "no-lesion": Variant(labels=lungs()),
+    "hundreds-of-lesions": Variant(labels=with_lesions(lungs())),
+    "enhanced": replace(PLAIN, enhanced=True),
+}
+
+
+def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a tool of the virtual environment or of the machine; skip without it."""
+    own = TOOLS / name
+    found = str(own) if own.exists() else shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return subprocess.run(
+        [found, *map(str, arguments)], capture_output=True, text=True, check=False, errors="replace"
+    )
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_judge_agrees(name: str, tmp_path: Path) -> None:
+    variant = VARIANTS[name]
+    series, files = variant.write(tmp_path / "series")
+    results = analysed(series).compose(tmp_path / "out")
+    seg, sr = results.objects[0].path, results.objects[-1].path
+    points = truth(files, pydicom.dcmread)
+
+    for path in (seg, sr):
+        require_valid(path)
+        require_patient(path, files[0])
+    require_one_study([*(inflated(path) for path in files), seg, sr])
+    tolerance = 0.15 if name == "unequal" else 2e-3  # mm; one grid stands for uneven slices
+    require_voxels(segments_of(seg, tmp_path / "nrrd"), points, tolerance)
+    hd.seg.segread(seg)
+    hd.sr.srread(sr)
+    require_measurements(sr, tmp_path / "sr.json", points, voxel_ml(variant))
+    require_rendered(sr)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_spelled_as_in_the_source(name: str, tmp_path: Path) -> None:
+    series, _files = VARIANTS[name].write(tmp_path / "series")
+    for item in analysed(series).compose(tmp_path / "out").objects:
+        assert str(pydicom.dcmread(item.path).PatientName) == NAMES[name][1]
+
+
+def test_the_judges_see_what_is_wrong(tmp_path: Path) -> None:
+    series, files = PLAIN.write(tmp_path / "series")
+    seg, sr = (item.path for item in (analysed(series).compose(tmp_path / "out").objects))
+    points = truth(files, pydicom.dcmread)
+    found = segments_of(seg, tmp_path / "nrrd")
+    found["Left lung"] = found["Left lung"] + [0.0, 0.0, STEP]
+    with pytest.raises(AssertionError):
+        require_voxels(found, points, 2e-3)
+
+    report = pydicom.dcmread(sr)
+    report.PatientName = "Somebody^Else"
+    report.save_as(sr)
+    with pytest.raises(AssertionError, match="PatientName"):
+        require_one_study([*files, seg, sr])
+
+    segmentation = pydicom.dcmread(seg)
+    del segmentation.SegmentSequence[0].SegmentAlgorithmType
+    segmentation.save_as(seg)
+    with pytest.raises(AssertionError, match="SegmentAlgorithmType"):
+        require_valid(seg)
+
+
+def inflated(path: Path) -> Path:
+    """Return a file that dcentvfy can read: it does not know deflated ones."""
+    dataset = pydicom.dcmread(path)
+    if dataset.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
+        return path
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    copy = path.with_suffix(".inflated")
+    dataset.save_as(copy)
+    return copy
+
+
+def require_valid(path: Path) -> None:
+    """The IOD validator finds no error (Device UID, CP-2231, is newer than its IODs)."""
+    done = run("dciodvfy", path)
+    said = (done.stdout + done.stderr).splitlines()
+    bad = [line for line in said if line.startswith(("Error", "Abort"))]
+    assert not bad, "\n".join(bad)
+    assert {"Segmentation", "Comprehensive3DSR"} & set(said)
+
+
+def require_one_study(paths: list[Path]) -> None:
+    """The validator of entities finds one patient and study, and all that is referenced."""
+    done = run("dcentvfy", *paths)
+    said = (done.stdout + done.stderr).splitlines()
+    bad = [line for line in said if line.startswith(("Error", "Abort"))]
+    assert not bad, "\n".join(bad)
+
+
+def require_patient(path: Path, source: Path) -> None:
+    before, after = pydicom.dcmread(source), pydicom.dcmread(path)
+    for keyword in ("PatientName", "PatientID", "StudyInstanceUID"):
+        assert after[keyword].value == before[keyword].value
+
+
+def require_rendered(sr: Path) -> None:
+    """DCMTK prints the whole tree without a word of complaint."""
+    done = run("dsrdump", sr)
+    assert done.returncode == 0, done.stderr
+    assert "Imaging Measurement Report" in done.stdout
+    assert [line for line in done.stderr.splitlines() if line.startswith(("E:", "F:"))] == []
+
+
+def segments_of(seg: Path, folder: Path) -> dict[str, NDArray[np.float64]]:
+    """Return the voxel centres of each segment, LPS mm (n, 3), as dcmqi reads them."""
+    folder.mkdir()
+    arguments = ("--inputDICOM", seg, "--outputDirectory", folder, "--outputType", "nrrd")
+    done = run("segimage2itkimage", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {}
+    for segment in pydicom.dcmread(seg).SegmentSequence:
+        found[str(segment.SegmentLabel)] = nrrd_points(folder / f"{segment.SegmentNumber}.nrrd")
+    return found
+
+
+def nrrd_points(path: Path) -> NDArray[np.float64]:
+    """Return where the voxels of an NRRD lie that are not 0, (n, 3) in its space."""
+    head, _, body = path.read_bytes().partition(b"\n\n")
+    lines = [line for line in head.decode().splitlines() if ": " in line and line[0] != "#"]
+    fields = dict(line.split(": ", 1) for line in lines)
+    assert fields["space"] == "left-posterior-superior"
+    if fields["encoding"] in {"gzip", "gz"}:
+        body = gzip.decompress(body)
+    kind = {"short": "<i2", "unsigned short": "<u2", "unsigned char": "u1", "uint8": "u1"}
+    sizes = [int(size) for size in fields["sizes"].split()]
+    voxels = np.frombuffer(body, kind[fields["type"]]).reshape(sizes[::-1])
+    axes = np.array([vector(text) for text in fields["space directions"].split()])
+    origin = np.array(vector(fields["space origin"]))
+    return np.argwhere(voxels)[:, ::-1] @ axes + origin
+
+
+def vector(text: str) -> list[float]:
+    return [float(part) for part in text.strip("()").split(",")]
+
+
+def require_voxels(
+    found: dict[str, NDArray[np.float64]], points: dict[Label, NDArray], tolerance: float
+) -> None:
+    """Every voxel of the source is in its segment, at its place in the patient, and no other."""
+    for name, label in LUNG_LABELS.items():
+        require_same_places(found[name], points[label], tolerance)
+    assert found["Left lung"][:, 0].mean() > found["Right lung"][:, 0].mean()
+    opacities = [one for name, one in found.items() if name not in LUNG_LABELS]
+    wanted = np.concatenate([points[label] for label in LESIONS])
+    require_same_places(np.concatenate([np.empty((0, 3)), *opacities]), wanted, tolerance)
+
+
+def require_same_places(found: NDArray, wanted: NDArray, tolerance: float) -> None:
+    """The two sets of points are one: each has its partner within ``tolerance`` mm."""
+    assert len(found) == len(wanted)
+    if len(wanted) == 0:
+        return
+    for points, others in ((found, wanted), (wanted, found)):
+        far, _ = cKDTree(others).query(points)
+        assert far.max() <= tolerance
+
+
+def voxel_ml(variant: Variant) -> float:
+    """Return the volume of a voxel by the mean distance of the slices."""
+    between = abs(variant.steps[-1] - variant.steps[0]) / (len(variant.steps) - 1)
+    return between * math.prod(variant.spacing) / 1000.0
+
+
+def require_measurements(sr: Path, out: Path, points: dict[Label, NDArray], ml: float) -> None:
+    """tid1500reader finds the volume of each lung that the source says."""
+    done = run("tid1500reader", "--inputDICOM", sr, "--outputMetadata", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    read: dict[str, dict[str, float]] = {}
+    for group in json.loads(out.read_text())["Measurements"]:
+        own = read.setdefault(group["TrackingIdentifier"], {})
+        for one in group.get("measurementItems", ()):
+            own[one["quantity"]["CodeMeaning"]] = float(one["value"])
+    for name, lung, lesion in (
+        ("Left lung", Label.LEFT_LUNG, Label.LEFT_LESION),
+        ("Right lung", Label.RIGHT_LUNG, Label.RIGHT_LESION),
+    ):
+        count = len(points[lung]) + len(points[lesion])
+        assert read[name]["Volume"] == pytest.approx(count * ml, abs=0.0051)
+        share = 100.0 * len(points[lesion]) / count
+        assert read[name]["Percent of lung involved"] == pytest.approx(share, abs=0.0051)
