@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from chestct.errors import SeriesRejected
 from chestct.volume import Volume
 from inference.lungs import delineate
 from inference.manifest import read_manifest
@@ -126,11 +127,15 @@ def known_scans(
 ) -> Iterator[KnownScan]:
     """Read scans as the node does: inside the lungs that are found.
 
-    Raises:
-        SeriesRejected: A scan has no lungs.
+    One that the node would reject (no lungs are found in it) is said and left out: nothing is
+    decided of it.
     """
     for scan in scans:
-        lungs = delineate(scan.volume, models.lungs, lambda _part: None).labels > 0
+        try:
+            lungs = delineate(scan.volume, models.lungs, lambda _part: None).labels > 0
+        except SeriesRejected as rejection:
+            say(f"{scan.name} left out: {rejection}")
+            continue
         chosen = np.flatnonzero(lungs.any(axis=(1, 2)))[::STRIDE].tolist()
         found = models.lesions.reader(scan.volume).probabilities(chosen)
         channel = np.stack(
