@@ -48,8 +48,3 @@ def surrounded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     filled = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1)
     region: NDArray[np.bool_] = filled > 0
     return region
-
-
-def fullest_slice(mask: NDArray[np.bool_]) -> int:
-    """Return the slice in which a mask (slice, row, column) has most voxels."""
-    return int(mask.sum(axis=(1, 2)).argmax())

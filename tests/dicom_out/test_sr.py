@@ -29,11 +29,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from sr_content import groups, items, name_of, values
 
-from chestct.findings import Findings, Presence
+from chestct.findings import Findings, Method, Presence
+from chestct.geometry import Geometry
 from chestct.results import ResultReference
 from chestct.uids import derive_uid
-from chestct.volume import Label
-from dicom_out.contours import fullest_slice, outline
+from chestct.volume import Label, LesionMap, SliceSource, Volume
+from dicom_out.contours import outline
+from dicom_out.segments import tissue_segments
 from dicom_out.text import render_text
 
 
@@ -403,11 +405,41 @@ def test_an_empty_mask_has_no_outline() -> None:
         outline(np.zeros((3, 3), bool))
 
 
+masks_of_segments = arrays(np.uint8, (4, 3, 3), elements=st.integers(0, 4))
+
+
 @settings(deadline=None)  # a busy machine is no failure
-@given(arrays(np.bool_, (4, 3, 3)), st.data())
-def test_the_fullest_slice_has_most_voxels(mask: NDArray[np.bool_], data: st.DataObject) -> None:
-    index = data.draw(st.integers(0, 3))
-    assert mask[fullest_slice(mask)].sum() >= mask[index].sum()
+@given(masks_of_segments.filter(lambda labels: bool(labels.any())), st.sets(st.integers(0, 3)))
+def test_a_segment_is_outlined_where_most_of_it_shows(
+    labels: NDArray[np.uint8], taken: set[int]
+) -> None:
+    geometry = Geometry(
+        shape=(4, 3, 3),
+        origin=(0.0, 0.0, 0.0),
+        row_cosines=(1.0, 0.0, 0.0),
+        column_cosines=(0.0, 1.0, 0.0),
+        pixel_spacing=(1.0, 1.0),
+        slice_spacing=1.0,
+    )
+    source = SliceSource(sop_class_uid=derive_uid("class"), sop_instance_uid=derive_uid("image"))
+    hu = np.where(np.arange(36).reshape(4, 3, 3) % 2, -100, -700).astype(np.int16)
+    volume = Volume(
+        hu=hu,
+        geometry=geometry,
+        sources=(source,) * 4,
+        series_uid=derive_uid("series"),
+        frame_of_reference_uid=derive_uid("frame"),
+    )
+    segments = tissue_segments(volume, LesionMap(labels=labels, geometry=geometry), Method())
+    assert [plan.number for plan in segments.plans] == list(range(1, len(segments.plans) + 1))
+    assert np.array_equal(segments.numbers > 0, labels > 0)
+    for plan in segments.plans:
+        counts = (segments.numbers == plan.number).sum(axis=(1, 2))
+        assert counts.sum() > 0
+        index = segments.fullest(plan, taken)
+        free = [count for at, count in enumerate(counts) if at not in taken]
+        assert counts[index] == (max(free) if any(free) else counts.max())
+        assert index not in taken or not any(free)
 
 
 def test_findings_are_not_changed(tmp_path: Path) -> None:
