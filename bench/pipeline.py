@@ -19,9 +19,9 @@ import numpy as np
 
 from inference.phantom import make_thorax, sample_spec, write_series
 from inference.session import OnnxModel
-from rales.config import Config
 from rales.inputs import scan
 from rales.pipeline import AnalysisRequest, models_for, run, settings_of
+from rales.sections import Config
 
 
 def bare_seconds(model: OnnxModel, slices: int) -> float:

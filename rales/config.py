@@ -1,242 +1,23 @@
 """The one configuration file: TOML, every key checked, every mistake named.
 
 Everything but ``[node]`` may be left out. An unknown key is an error that names the key
-and the nearest known one, since a misspelt safety setting must not be ignored.
+and the nearest known one, since a misspelt safety setting must not be ignored. The keys
+themselves are in :mod:`rales.sections`.
 """
 
 from __future__ import annotations
 
 import difflib
-import ipaddress
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-)
+from pydantic import BaseModel, ValidationError
 
 from chestct.errors import ConfigError
-from chestct.findings import Method
-from chestct.results import ReportOptions, SegKind
 from rales.audit.transports import parse_target
-
-_AE_TITLE_LENGTH = 16
-
-
-def _ae_title(value: str) -> str:
-    """Check the AE value representation (PS3.5 table 6.2-1)."""
-    title = value.strip(" ")
-    if not title or len(title) > _AE_TITLE_LENGTH:
-        raise ValueError("an AE title has 1 to 16 characters")
-    if "\\" in title or not title.isascii() or not title.isprintable():
-        raise ValueError("an AE title is printable ASCII without a backslash")
-    return title
-
-
-def _pattern(value: str) -> str:
-    """Check that ``value`` is a regular expression."""
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
-    return value
-
-
-def _audit_target(value: str) -> str:
-    """Check that ``value`` says where audit messages go."""
-    parse_target(value)
-    return value
-
-
-def _network(value: str) -> str:
-    """Check that ``value`` is an address or a range of addresses."""
-    try:
-        ipaddress.ip_network(value)
-    except ValueError as error:
-        raise ValueError(f"{error}; write 192.0.2.17, 192.0.2.0/24 or fd00::/8") from error
-    return value
-
-
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
-Pattern = Annotated[str, AfterValidator(_pattern)]
-NetworkRange = Annotated[str, AfterValidator(_network)]
-AuditTarget = Annotated[str, AfterValidator(_audit_target)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class _Section(BaseModel):
-    """A table of the file: frozen, and nothing unknown in it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NodeConfig(_Section):
-    """Who this node is and where it keeps its data."""
-
-    ae_title: AeTitle = "RALES"
-    host: str = "0.0.0.0"  # noqa: S104 - a hospital node listens; the firewall and the AE list guard
-    port: Port = 11112
-    data_dir: Path = Path("var")
-    minimum_free_gb: Annotated[float, Field(ge=0)] = 1.0
-
-
-class DestinationConfig(_Section):
-    """One Application Entity that gets the results."""
-
-    name: str = Field(min_length=1, max_length=64)
-    ae_title: AeTitle
-    host: str = Field(min_length=1)
-    port: Annotated[int, Field(ge=1, le=65535)]
-    commitment: bool = False
-    tls: bool = False
-    ca_file: Path | None = None
-    match_host: bool = True
-    segmentation: SegKind = SegKind.BINARY
-    compress: bool = False
-
-
-class PeerConfig(_Section):
-    """A calling AE title, and the addresses that it may call from."""
-
-    ae_title: AeTitle
-    addresses: tuple[NetworkRange, ...] = Field(min_length=1)
-
-
-class SecurityConfig(_Section):
-    """Who may send. Without titles and peers, any calling AE title from anywhere."""
-
-    allowed_calling_ae: tuple[AeTitle, ...] = ()
-    peers: tuple[PeerConfig, ...] = ()
-
-    def callers(self) -> dict[str, tuple[str, ...]]:
-        """Return who may call, each with the networks it may call from (none: any)."""
-        anywhere: dict[str, tuple[str, ...]] = dict.fromkeys(self.allowed_calling_ae, ())
-        return anywhere | {one.ae_title: one.addresses for one in self.peers}
-
-
-class TlsConfig(_Section):
-    """The certificate of this node; with one, its port speaks TLS only."""
-
-    certificate_file: Path | None = None
-    key_file: Path | None = None
-    client_ca_file: Path | None = None
-
-
-class CompletionConfig(_Section):
-    """When a series counts as complete (see docs/operations.md)."""
-
-    settle_seconds: PositiveFloat = 2.0
-    quiet_seconds: PositiveFloat = 30.0
-
-
-class NetworkConfig(_Section):
-    """Limits of the listening side."""
-
-    maximum_associations: PositiveInt = 128
-    maximum_associations_per_address: PositiveInt = 96
-    maximum_instance_mb: PositiveInt = 1024
-    maximum_pdu_size: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
-    timeout_seconds: PositiveFloat = 60.0
-
-
-class EligibilityConfig(_Section):
-    """Which series are analysed. Patterns are case-insensitive regular expressions."""
-
-    body_parts: tuple[str, ...] = ("CHEST", "THORAX", "LUNG")
-    allow_missing_body_part: bool = True
-    series_description_include: tuple[Pattern, ...] = ()
-    series_description_exclude: tuple[Pattern, ...] = ()
-    kernel_include: tuple[Pattern, ...] = ()
-    kernel_exclude: tuple[Pattern, ...] = ()
-    maximum_thickness_mm: PositiveFloat = 5.0
-    minimum_slices: PositiveInt = 20
-
-
-class AnalysisConfig(_Section):
-    """How a series is analysed; thresholds and models change results, the rest does not."""
-
-    models_dir: Path | None = None
-    providers: tuple[str, ...] = ("TensorRT", "CUDA", "CPU")
-    threads: Annotated[int, Field(ge=0)] = 0
-    workers: PositiveInt = 1
-    attempts: PositiveInt = 3
-    time_limit_seconds: PositiveFloat = 900.0
-    memory_limit_gb: Annotated[float, Field(ge=0)] = 8.0
-    high_opacity_hu: float = -300.0
-    minimum_lesion_ml: Annotated[float, Field(ge=0)] | None = None
-    mild_percent: PositiveFloat = 5.0
-    moderate_percent: PositiveFloat = 25.0
-    measured_lesions: Annotated[int, Field(ge=0, le=100)] = 5
-    lesion_segments: bool = False
-
-    def options(self) -> ReportOptions:
-        """Return what the results tell of single lesions."""
-        return ReportOptions(
-            measured_lesions=self.measured_lesions, lesion_segments=self.lesion_segments
-        )
-
-    def method(self) -> Method:
-        """Return the thresholds as the domain knows them.
-
-        What the file does not say of the smallest lesion, the lesion model's manifest says.
-        """
-        return Method(
-            high_opacity_hu=self.high_opacity_hu,
-            mild_percent=self.mild_percent,
-            moderate_percent=self.moderate_percent,
-        )
-
-
-class DeliveryConfig(_Section):
-    """How often and how long a destination is tried."""
-
-    first_retry_seconds: PositiveFloat = 5.0
-    longest_retry_seconds: PositiveFloat = 600.0
-    give_up_after_hours: PositiveFloat = 72.0
-    timeout_seconds: PositiveFloat = 30.0
-    commitment_timeout_seconds: PositiveFloat = 3600.0
-
-
-class RetentionConfig(_Section):
-    """How long, and how much of, what was delivered is kept; 0: no limit."""
-
-    days: Annotated[float, Field(ge=0)] = 0.0
-    gigabytes: Annotated[float, Field(ge=0)] = 0.0
-
-
-class AuditConfig(_Section):
-    """Where the audit trail goes (PS3.15 annex A.5); the TLS files are for tls:// only."""
-
-    to: AuditTarget = "off"
-    site: str = Field(default="", max_length=64)
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
-
-
-class Config(_Section):
-    """The whole file."""
-
-    node: NodeConfig = NodeConfig()
-    destinations: tuple[DestinationConfig, ...] = ()
-    security: SecurityConfig = SecurityConfig()
-    tls: TlsConfig = TlsConfig()
-    completion: CompletionConfig = CompletionConfig()
-    network: NetworkConfig = NetworkConfig()
-    eligibility: EligibilityConfig = EligibilityConfig()
-    analysis: AnalysisConfig = AnalysisConfig()
-    delivery: DeliveryConfig = DeliveryConfig()
-    retention: RetentionConfig = RetentionConfig()
-    audit: AuditConfig = AuditConfig()
+from rales.sections import SECTIONS, AuditConfig, Config
 
 
 def load(path: Path) -> Config:
@@ -349,25 +130,9 @@ def _nearest(where: tuple[int | str, ...]) -> str:
     section: type[BaseModel] | None = Config
     for part in where[:-1]:
         if isinstance(part, str) and section is not None:
-            section = _SECTIONS.get(part)
+            section = SECTIONS.get(part)
     known = list(section.model_fields) if section else []
     close = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known here: {', '.join(known)}" if known else ""
-
-
-_SECTIONS: Mapping[str, type[BaseModel]] = {
-    "node": NodeConfig,
-    "destinations": DestinationConfig,
-    "security": SecurityConfig,
-    "peers": PeerConfig,
-    "tls": TlsConfig,
-    "completion": CompletionConfig,
-    "network": NetworkConfig,
-    "eligibility": EligibilityConfig,
-    "analysis": AnalysisConfig,
-    "delivery": DeliveryConfig,
-    "retention": RetentionConfig,
-    "audit": AuditConfig,
-}

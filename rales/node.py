@@ -24,7 +24,6 @@ from rales.assembly import AssemblyWorker
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.opening import audit_trail
 from rales.commitments import CommitmentWorker
-from rales.config import Config
 from rales.deliveries import BackOff, DeliveryWorker, Sender
 from rales.fsck import repair
 from rales.loops import Loop, utc_now
@@ -32,6 +31,7 @@ from rales.peers import admission_of, destinations_of, server_tls, warn_of_close
 from rales.pipeline import InferenceFacts, settings_of
 from rales.process import WorkerProcess
 from rales.retention import RetentionWorker
+from rales.sections import Config
 from rales.store import (
     CommitmentStore,
     Database,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from dicom_out.sender import Destination
-from rales.config import Config, DestinationConfig, TlsConfig
+from rales.sections import Config, DestinationConfig, TlsConfig
 from rales.tls import ServerTls, client_context
 from scp.admission import Admission
 

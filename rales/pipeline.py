@@ -33,10 +33,10 @@ from inference.eligibility import EligibilityRules
 from inference.loading import LoadingPolicy, load
 from inference.ports import ModelSet
 from inference.session import load_models
-from rales.config import Config
 from rales.overlay import write_montage
 from rales.priors import circumstances_of, remembered, told
 from rales.results import AnalysisReport
+from rales.sections import Config
 from rales.trend import write_trend
 
 Progress = Callable[[str, float], None]

@@ -20,8 +20,8 @@ from rales.audit.transports import (
     parse_target,
     tls_context,
 )
-from rales.config import AuditConfig
 from rales.loops import utc_now
+from rales.sections import AuditConfig
 
 
 @contextmanager

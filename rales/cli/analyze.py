@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from chestct.errors import RalesError, SeriesRejected
 from rales import config, logs
 from rales.loops import utc_now
+from rales.sections import Config
 
 if TYPE_CHECKING:
     from chestct.series import Series
@@ -48,7 +49,7 @@ def analyze(inputs: tuple[Path, ...], out: Path, config_path: Path | None) -> No
     from rales.pipeline import settings_of  # noqa: PLC0415
 
     logs.configure("ERROR")
-    settings = settings_of(config.load(config_path) if config_path else config.Config())
+    settings = settings_of(config.load(config_path) if config_path else Config())
     console = Console(stderr=True)
     with gathered(inputs) as files:
         found = scan(files)

@@ -14,9 +14,9 @@ from dicom_out.sender import Destination, OutcomeKind
 from dicom_out.sender import echo as send_echo
 from rales import config
 from rales.cli.options import config_option
-from rales.config import Config
 from rales.environment import free_bytes, refuse_shadowed_packages
 from rales.peers import destinations_of
+from rales.sections import Config
 from rales.tls import own_context, server_context
 
 _GIB = 1 << 30

@@ -44,7 +44,8 @@ from rales.audit.messages import (
 from rales.audit.opening import audit_trail, open_transport
 from rales.audit.trail import AuditTrail
 from rales.audit.transports import SyslogHeader, parse_target
-from rales.config import AuditConfig, parse
+from rales.config import parse
+from rales.sections import AuditConfig
 from rales.store import Database, InstanceStore
 from rales.testing import FakeSender
 from scp.admission import Admission

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from chestct.errors import ConfigError
 from chestct.results import ReportOptions, SegKind
-from rales.config import Config, load, parse
+from rales.config import load, parse
 from rales.node import destinations_of
 from rales.pipeline import settings_of
+from rales.sections import Config
 
 _FULL = """
 [node]
