@@ -211,7 +211,7 @@ class DeliveryWorker:
         )
         self._deliveries.settle(
             delivery,
-            DeliveryState.REFUSED,
+            DeliveryState.REPLACED if instead else DeliveryState.REFUSED,
             status=status,
             message=message,
             at=self._clock(),

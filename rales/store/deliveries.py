@@ -286,6 +286,8 @@ def _finish(tx: sqlite3.Connection, job_id: int, refused: int, at: str) -> None:
         after, message = JobState.SUPERSEDED, "a newer revision took over before anything was sent"
     elif DeliveryState.WITHDRAWN in states:
         message = "delivered, but for what a newer revision took over"
+    elif DeliveryState.REPLACED in states:
+        message = "delivered; where the SEG was refused, what is configured in its place"
     change_state(tx, job_id, JobState.DELIVERING, after, at=at, message=message)
 
 
