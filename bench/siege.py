@@ -26,13 +26,15 @@ import hostile_datasets
 import hostile_messages
 import hostile_pdus
 from hostile import Attack, Wire, echo
+from rich.console import Console
+from rich.progress import track
 from tiny_node import StoringPacs, TinyNode, tiny_thorax, wait_for, write_models
 
 from rales.demo.pacs import free_port
 
 _ATTACKS = [*hostile_pdus.attacks(), *hostile_messages.attacks(), *hostile_datasets.attacks()]
-_ECHO_SECONDS = 10.0
-_ANSWER_SECONDS = 5.0
+_ECHO_SECONDS = 3.0
+_ANSWER_SECONDS = 2.0
 
 
 @dataclass
@@ -52,13 +54,13 @@ class Outcome:
         )
 
 
-def besiege(port: int, alive: Callable[[], bool], revive: Callable[[], None]) -> Outcome:
+def besiege(name: str, port: int, alive: Callable[[], bool], revive: Callable[[], None]) -> Outcome:
     """Send every input to ``port``, each followed by a C-ECHO.
 
     One that hangs up, dies or leaves the C-ECHO unanswered is noted, and revived if it died.
     """
     outcome = Outcome()
-    for attack in _ATTACKS:
+    for attack in track(_ATTACKS, description=name, console=Console(stderr=True)):
         with suppress(OSError, AssertionError):  # what it makes of it is not asked here
             strike(port, attack)
         try:
@@ -131,7 +133,7 @@ def main() -> int:
         node.start()
         process = node.process
         assert process is not None
-        found = besiege(node.port, lambda: process.poll() is None, node.start)
+        found = besiege("Rales", node.port, lambda: process.poll() is None, node.start)
         same = node.process is process and process.poll() is None
         rows.append(found.line("Rales"))
         node.kill()
@@ -140,7 +142,7 @@ def main() -> int:
         if program is not None:
             peer = Storescp(program, folder)
             peer.start()
-            theirs = besiege(peer.port, peer.alive, peer.start)
+            theirs = besiege("storescp", peer.port, peer.alive, peer.start)
             peer.stop()
             rows.append(theirs.line(f"storescp, died {peer.starts - 1} times"))
     print(f"{len(_ATTACKS)} hostile inputs; the same process of Rales at the end: {same}\n")
