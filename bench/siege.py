@@ -138,7 +138,9 @@ def main() -> int:
         rows.append(found.line("Rales"))
         node.kill()
         pacs.stop()
-        program = shutil.which("storescp")
+        program = shutil.which(
+            "storescp", path="/usr/bin:/usr/local/bin"
+        )  # pynetdicom has one, too
         if program is not None:
             peer = Storescp(program, folder)
             peer.start()
