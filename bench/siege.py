@@ -6,8 +6,8 @@ installed: it is started again whenever it has died.
 
     python bench/siege.py [--slowest 10] [--peer-every 10]
 
-storescp serves one association at a time and waits for whoever says nothing, so that it gets only
-every tenth input: with all of them it takes hours.
+storescp gets only every tenth input: it serves one association at a time and waits for those
+who say nothing, which takes long.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import inf
 
 from chestct.findings import Findings, Severity
 from chestct.results import ResultReference
@@ -24,7 +25,7 @@ class Circumstances:
         birth_date, sex: Digests; each empty when the header lacks it.
         models, settings: Digests of what the numbers were made with.
         kernel: Convolution Kernel, or empty.
-        slice_spacing_mm: Between the centres of neighbouring slices.
+        slice_spacing_mm: Between the centres of neighbouring slices; None when it is not known.
     """
 
     study_uid: Uid
@@ -36,7 +37,7 @@ class Circumstances:
     models: str
     settings: str
     kernel: str
-    slice_spacing_mm: float
+    slice_spacing_mm: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +157,13 @@ def _unlikeness(one: Circumstances, present: Circumstances) -> tuple[bool, bool,
     return (
         _comparison(one, present) is not Comparison.COMPARABLE,
         one.kernel != present.kernel,
-        abs(one.slice_spacing_mm - present.slice_spacing_mm),
+        _apart(one.slice_spacing_mm, present.slice_spacing_mm),
         present.acquired - one.acquired,
     )
+
+
+def _apart(one: float | None, other: float | None) -> float:
+    return inf if one is None or other is None else abs(one - other)
 
 
 def _most_alike_of_each_study(

@@ -70,6 +70,14 @@ def read_acquisition(path: Path) -> Acquisition | None:
     )
 
 
+def read_study_time(header: Dataset) -> tuple[datetime, bool] | None:
+    """Return Study Date and Time, and whether there is a time; None without a readable date.
+
+    It is all that a report keeps of when its images were taken.
+    """
+    return _read(header, "StudyDate", "StudyTime")
+
+
 def _acquired(header: Dataset) -> tuple[datetime, bool] | None:
     """Return the first place with date and time, or else the first with a date."""
     found = [place for date, time in _PLACES if (place := _read(header, date, time)) is not None]

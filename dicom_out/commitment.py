@@ -164,7 +164,7 @@ def request_commitment(
     """
     context = build_context(PUSH_MODEL, list(SYNTAXES))
     handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
-    with associated(destination, [context], calling_ae, timeout_seconds, handlers) as (
+    with associated(destination, [context], calling_ae, timeout_seconds, handlers=handlers) as (
         association,
         why,
     ):

@@ -18,6 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event as ConnectionEvent
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from chestct.errors import RalesError
@@ -261,11 +262,13 @@ def associated(
     contexts: list[PresentationContext],
     calling_ae: str,
     timeout_seconds: float,
+    *,
     handlers: Sequence[tuple[Any, Any]] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[tuple[Association | None, Outcome]]:
     """Yield an association, or None and the outcome that says why there is none.
 
-    ``handlers`` are bound to its events beside our own.
+    ``handlers`` are bound to its events beside our own; ``roles`` are proposed.
     """
     ae = AE(ae_title=calling_ae)
     ae.requested_contexts = contexts
@@ -279,6 +282,7 @@ def associated(
             destination.port,
             ae_title=destination.ae_title,
             max_pdu=_MAXIMUM_PDU,
+            ext_neg=list(roles),
             tls_args=line.tls_arguments(destination),
             evt_handlers=[(evt.EVT_CONN_OPEN, line.prepare), *handlers],
         )

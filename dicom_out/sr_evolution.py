@@ -51,6 +51,8 @@ def evolution_statement(evolution: Evolution | None) -> str:
 def _reconstruction(evolution: Evolution) -> str:
     """Say what of a difference may come from the scanner (the present one is in the images)."""
     made = evolution.prior.circumstances
+    if made.slice_spacing_mm is None:
+        return " How the prior images were reconstructed is not known."
     return (
         f" Prior images: slices {made.slice_spacing_mm:.1f} mm apart, "
         f"kernel {made.kernel or 'not stated'}."

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -202,29 +202,42 @@ def _with_client(
 ) -> Outcome:
     """Do something with a client of its own; turn every failure into an outcome."""
     try:
-        with closing(requests.Session()) as session:
-            session.trust_env = False  # no proxy and no password that the file does not name
-            session.max_redirects = 0  # followed, a POST becomes a GET, and looks like success
-            session.auth = destination.credentials.read()
-            session.verify = str(destination.ca_file) if destination.ca_file else True
-            if destination.own is not None:
-                certificate, key = destination.own
-                session.cert = (str(certificate), str(key)) if key else str(certificate)
-            client = DICOMwebClient(
-                destination.url,
-                session=session,
-                chunk_size=_WHOLE,
-                timeout=(min(timeout_seconds, 10.0), timeout_seconds),
-            )
-            client.set_http_retry_params(retry=False)
-            answers: Answers = []
-            session.hooks["response"].append(lambda one, **_: answers.append(one))
+        with client_of(destination, timeout_seconds) as (client, answers):
             return action(client, answers)
     except (OSError, ValueError) as error:  # requests' own are OSErrors
-        return _broken(error, destination)
+        return outcome_of_error(error, destination)
 
 
-def _broken(error: OSError | ValueError, destination: WebDestination) -> Outcome:
+@contextmanager
+def client_of(
+    destination: WebDestination, timeout_seconds: float
+) -> Iterator[tuple[DICOMwebClient, Answers]]:
+    """Yield a client with a session of its own, and the list of what comes over the line.
+
+    Raises:
+        OSError: A file with a secret cannot be read.
+    """
+    with closing(requests.Session()) as session:
+        session.trust_env = False  # no proxy and no password that the file does not name
+        session.max_redirects = 0  # followed, a POST becomes a GET, and looks like success
+        session.auth = destination.credentials.read()
+        session.verify = str(destination.ca_file) if destination.ca_file else True
+        if destination.own is not None:
+            certificate, key = destination.own
+            session.cert = (str(certificate), str(key)) if key else str(certificate)
+        client = DICOMwebClient(
+            destination.url,
+            session=session,
+            chunk_size=_WHOLE,
+            timeout=(min(timeout_seconds, 10.0), timeout_seconds),
+        )
+        client.set_http_retry_params(retry=False)
+        answers: Answers = []
+        session.hooks["response"].append(lambda one, **_: answers.append(one))
+        yield client, answers
+
+
+def outcome_of_error(error: OSError | ValueError, destination: WebDestination) -> Outcome:
     """Return the outcome of a request that was not answered, or not so that it can be read."""
     reached = False
     if isinstance(error, requests.ReadTimeout):

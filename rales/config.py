@@ -62,6 +62,10 @@ def parse(raw: Mapping[str, Any]) -> Config:
         raise ConfigError(f"  destinations: the name {twice[0]!r} is given twice")
     for one in config.destinations:
         _check_destination(one)
+    if config.priors.destination and config.priors.destination not in names:
+        raise ConfigError(
+            f"  priors.destination: {config.priors.destination!r} is no name of [[destinations]]"
+        )
     _check_tls(config)
     if config.analysis.moderate_percent <= config.analysis.mild_percent:
         raise ConfigError("  analysis.moderate_percent must be above analysis.mild_percent")

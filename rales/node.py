@@ -21,6 +21,7 @@ from chestct.errors import ConfigError
 from dicom_out.commitment import ReportHandler, request_commitment
 from dicom_out.recipients import send_to
 from dicom_out.sender import Destination
+from rales.archive import archive_of
 from rales.assembly import AssemblyWorker
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.opening import audit_trail
@@ -255,6 +256,7 @@ class Node:
                 attempts=analysis.attempts,
                 clock=utc_now,
                 on_composed=self._wake,
+                archive=archive_of(self._config),
             )
             stack.callback(worker.close)
             workers.append(worker)

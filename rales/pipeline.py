@@ -46,6 +46,9 @@ Progress = Callable[[str, float], None]
 """Called with the name of the stage and the part of it that is done, 0 to 1."""
 
 
+_NO_PRIORS = "earlier reports could not be looked up in the PACS"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisSettings:
     """Everything but the series that an analysis depends on; crosses process boundaries.
@@ -85,7 +88,10 @@ class AnalysisSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisRequest:
-    """One series to analyse into ``folder``."""
+    """One series to analyse into ``folder``.
+
+    ``priors_trouble`` says why the archive could not be asked for priors, or is empty.
+    """
 
     series: Series
     settings: AnalysisSettings
@@ -94,6 +100,7 @@ class AnalysisRequest:
     created: datetime
     labelmap_predecessor: ResultReference | None = None
     priors: tuple[PriorResult, ...] = ()
+    priors_trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +194,10 @@ def run(
         settings.method_with(models),
         lambda stage, part: progress(_name(stage), part),
     )
+    if request.priors_trouble:
+        findings = analysis.findings
+        flags = (*findings.quality_flags, _NO_PRIORS)
+        analysis = replace(analysis, findings=replace(findings, quality_flags=flags))
     seconds.update({_name(stage): value for stage, value in analysis.seconds.items()})
     key = AnalysisKey(
         series_uid=request.series.series_uid,

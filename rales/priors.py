@@ -33,8 +33,8 @@ def circumstances_of(
         acquired=acquisition.acquired,
         patient=first.patient_key if acquisition.is_identified else "",
         has_time=acquisition.has_time,
-        birth_date=_secret(first.patient_key, acquisition.birth_date),
-        sex=_secret(first.patient_key, acquisition.sex),
+        birth_date=secret(first.patient_key, acquisition.birth_date),
+        sex=secret(first.patient_key, acquisition.sex),
         models=models_digest,
         settings=digest([repr(method)]),
         kernel=acquisition.kernel,
@@ -42,7 +42,7 @@ def circumstances_of(
     )
 
 
-def _secret(patient: str, value: str) -> str:
+def secret(patient: str, value: str) -> str:
     """Return a digest that says nothing but whether two values of one patient are equal."""
     return digest((patient, value)) if value else ""
 

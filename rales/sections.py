@@ -221,6 +221,14 @@ class DeliveryConfig(_Section):
     commitment_timeout_seconds: PositiveFloat = 3600.0
 
 
+class PriorsConfig(_Section):
+    """Where else than here earlier reports of a patient are looked for."""
+
+    destination: str = ""
+    days: PositiveInt = 1095
+    timeout_seconds: PositiveFloat = 10.0
+
+
 class RetentionConfig(_Section):
     """How long, and how much of, what was delivered is kept; 0: no limit."""
 
@@ -250,6 +258,7 @@ class Config(_Section):
     eligibility: EligibilityConfig = EligibilityConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     delivery: DeliveryConfig = DeliveryConfig()
+    priors: PriorsConfig = PriorsConfig()
     retention: RetentionConfig = RetentionConfig()
     audit: AuditConfig = AuditConfig()
 
@@ -266,6 +275,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "eligibility": EligibilityConfig,
     "analysis": AnalysisConfig,
     "delivery": DeliveryConfig,
+    "priors": PriorsConfig,
     "retention": RetentionConfig,
     "audit": AuditConfig,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,10 @@ from chestct.errors import (
     RetryableError,
     SeriesRejected,
 )
-from chestct.evolution import PriorResult
 from chestct.results import SegKind
 from chestct.series import Series
 from chestct.states import JobState
+from rales.archive import Archive, Found
 from rales.pipeline import AnalysisRequest, AnalysisSettings, InferenceFacts, run, warm_up
 from rales.priors import prior_of
 from rales.process import Worker
@@ -61,6 +62,7 @@ class AnalysisWorker:
         process: Worker,
         clock: Callable[[], datetime],
         on_composed: Callable[[], None],
+        archive: Archive | None = None,
     ) -> None:
         self.name = name
         self.on_alive = on_alive
@@ -72,6 +74,7 @@ class AnalysisWorker:
         self._process = process
         self._clock = clock
         self._on_composed = on_composed
+        self._archive = archive
         self._unrecorded: Callable[[], None] | None = None
 
     def warm_up(self) -> InferenceFacts:
@@ -136,6 +139,7 @@ class AnalysisWorker:
 
     def _analyse(self, job: Job, series: Series) -> AnalysisReport:
         predecessor = self._jobs.predecessor(job)
+        found = self._priors(job, series)
         request = AnalysisRequest(
             series=series,
             settings=self._settings,
@@ -145,17 +149,27 @@ class AnalysisWorker:
             labelmap_predecessor=(
                 sr_reference(predecessor, SegKind.LABELMAP) if predecessor else None
             ),
-            priors=self._priors(job, series),
+            priors=found.results,
+            priors_trouble=found.trouble,
         )
         return self._process.call(run, request)
 
-    def _priors(self, job: Job, series: Series) -> tuple[PriorResult, ...]:
-        """Return the results of other studies of the patient; none of a mixed series."""
+    def _priors(self, job: Job, series: Series) -> Found:
+        """Return the results of other studies of the patient; none of a mixed series.
+
+        What this node made itself counts before what the archive has of it.
+        """
         patients = {instance.patient_key for instance in series.instances}
         if len(patients) > 1:
-            return ()
-        found = self._jobs.results_of_patient(patients.pop(), but_study=job.study_uid)
-        return tuple(prior for one in found if (prior := prior_of(one)) is not None)
+            return Found()
+        jobs = self._jobs.results_of_patient(patients.pop(), but_study=job.study_uid)
+        own = [prior for one in jobs if (prior := prior_of(one)) is not None]
+        if self._archive is None:
+            return Found(results=tuple(own))
+        known = {prior.report.sop_instance_uid for prior in own}
+        found = self._archive(series)
+        others = [one for one in found.results if one.report.sop_instance_uid not in known]
+        return replace(found, results=(*own, *others))
 
     def _compose(self, job: Job, report: AnalysisReport) -> None:
         total = report.findings.total

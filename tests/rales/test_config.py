@@ -91,6 +91,7 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
             "given twice",
         ),
         ("[[destinations]]\nname='a'\nae_title='A'", "'a' lacks host and port (or a DICOMweb url)"),
+        ("[priors]\ndestination='pacs'", "'pacs' is no name of [[destinations]]"),
         (f"{_WEB}ae_title='A'", "ae_title goes with"),
         (f"{_WEB}commitment=true", "commitment goes with"),
         (f"{_WEB}user='me'", "user and password_file go together"),

@@ -1,0 +1,118 @@
+"""Earlier reports of the patient that lie in the PACS and not here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from chestct.evolution import Circumstances, PriorResult
+from chestct.series import Series, patient_key
+from chestct.uids import digest
+from dicom_out.acquisition import read_study_time
+from dicom_out.query import ArchiveUnavailable, Wanted, fetch_reports
+from dicom_out.sr_reader import EarlierReport, NotOurReport, read_report
+from rales.peers import destinations_of
+from rales.priors import secret
+from rales.sections import Config
+
+_LOG = logging.getLogger(__name__)
+
+_HEADER = ["SpecificCharacterSet", "PatientID", "StudyDate", "StudyTime"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the archive has; ``trouble`` says why it could not be asked, or is empty."""
+
+    results: tuple[PriorResult, ...] = ()
+    trouble: str = ""
+
+
+Archive = Callable[[Series], Found]
+"""Looks for earlier results of a series' patient; never raises for what the archive does."""
+
+
+def archive_of(config: Config) -> Archive | None:
+    """Return what looks in the configured archive; None where none is configured."""
+    priors = config.priors
+    if not priors.destination:
+        return None
+    return partial(
+        look,
+        fetch=partial(
+            fetch_reports,
+            archive=destinations_of(config)[priors.destination],
+            calling_ae=config.node.ae_title,
+            timeout_seconds=priors.timeout_seconds,
+        ),
+        days=priors.days,
+    )
+
+
+def look(series: Series, *, fetch: Callable[[Wanted], Sequence[Dataset]], days: int) -> Found:
+    """Return the earlier results that are surely of the same patient.
+
+    The archive's word is not taken for it: each report is read, and Patient ID, issuer and name
+    must be those of the series byte for byte.
+    """
+    try:
+        header = pydicom.dcmread(
+            series.instances[0].path, stop_before_pixels=True, specific_tags=list(_HEADER)
+        )
+    except OSError as error:
+        return Found(trouble=str(error.strerror))
+    present = read_study_time(header)
+    if present is None:
+        return Found()
+    try:
+        reports = fetch(Wanted(header=header, until=present[0].date(), days=days))
+    except ArchiveUnavailable as error:
+        _LOG.warning("earlier reports could not be looked up: %s", error)
+        return Found(trouble=str(error))
+    return Found(results=_of_patient(reports, series.instances[0].patient_key))
+
+
+def _of_patient(reports: Sequence[Dataset], key: str) -> tuple[PriorResult, ...]:
+    """Return the reports of one patient, the newest revision of each study first."""
+    found = []
+    for report in reports:
+        try:
+            earlier = read_report(report)
+        except NotOurReport as error:
+            _LOG.info("an SR of the archive is left out: %s", error)
+            continue
+        if patient_key(*earlier.patient) == key:
+            found.append(earlier)
+    found.sort(key=lambda one: one.written, reverse=True)
+    return tuple(_prior(one, key) for one in found)
+
+
+def _prior(earlier: EarlierReport, key: str) -> PriorResult:
+    """Return a report as a prior.
+
+    When its images were taken is known to the day: it keeps Study Date and Time only, which may
+    lie before those of the images.
+    """
+    return PriorResult(
+        circumstances=Circumstances(
+            study_uid=earlier.study_uid,
+            acquired=earlier.acquired,
+            has_time=False,
+            patient=key if earlier.patient[0] else "",
+            birth_date=secret(key, earlier.birth_date),
+            sex=secret(key, earlier.sex),
+            models=digest(earlier.models),
+            settings=digest([repr(earlier.method)]),
+            kernel="",
+            slice_spacing_mm=None,
+        ),
+        report=earlier.reference,
+        lesion_ml=earlier.lesion_ml,
+        involved_percent=earlier.involved_percent,
+        severity=earlier.severity,
+    )

@@ -1,0 +1,119 @@
+"""What an archive offers as earlier results is taken only when it is surely the patient's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pydicom
+import pytest
+from chest_cases import Case, make_case
+from pydicom.dataset import Dataset
+
+from chestct.evolution import Circumstances, Comparison, compare
+from chestct.series import Series
+from chestct.uids import digest
+from dicom_out.query import ArchiveUnavailable, Wanted
+from rales.archive import Found, look
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return make_case(tmp_path / "series")
+
+
+def report_of(case: Case, folder: Path) -> Dataset:
+    return pydicom.dcmread(case.compose(folder).objects[-1].path)
+
+
+def identified(case: Case) -> Series:
+    """Return the series with the patient key that the receiver gives it."""
+    from rales.inputs import scan  # noqa: PLC0415
+
+    return scan([one.path for one in case.series.instances]).series[0]
+
+
+def found_of(case: Case, reports: Sequence[Dataset]) -> Found:
+    return look(identified(case), fetch=lambda _: reports, days=100)
+
+
+def test_a_report_of_the_patient_is_a_prior(case: Case, tmp_path: Path) -> None:
+    (prior,) = found_of(case, [report_of(case, tmp_path / "out")]).results
+    made = prior.circumstances
+    assert prior.lesion_ml == pytest.approx(case.findings.total.lesion_ml, abs=0.005)
+    assert prior.severity is case.findings.severity
+    present = Circumstances(
+        study_uid=replace_last(made.study_uid),
+        acquired=made.acquired + timedelta(days=30),
+        has_time=True,
+        patient=identified(case).instances[0].patient_key,
+        birth_date=made.birth_date,
+        sex=made.sex,
+        models=digest(["ab" * 32, "cd" * 32]),
+        settings=digest([repr(case.findings.method)]),
+        kernel="B",
+        slice_spacing_mm=3.0,
+    )
+    evolution = compare(case.findings, present, [prior])
+    assert evolution is not None
+    assert evolution.comparison is Comparison.COMPARABLE
+    assert evolution.interval_days == 30
+    assert evolution.lesion_ml_change == pytest.approx(0, abs=0.01)
+    other = compare(case.findings, replace(present, models="x"), [prior])
+    assert other is not None
+    assert other.comparison is Comparison.OTHER_MODEL
+    same_day = replace(present, acquired=made.acquired + timedelta(hours=1))
+    assert compare(case.findings, same_day, [prior]) is None, "the report knows the day only"
+
+
+def replace_last(uid: str) -> str:
+    return uid[:-1] + str((int(uid[-1]) + 1) % 10)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("PatientID", "ANOTHER"), ("PatientName", "Somebody^Else"), ("IssuerOfPatientID", "CITY")],
+)
+def test_a_report_of_somebody_else_is_none(
+    case: Case, keyword: str, value: str, tmp_path: Path
+) -> None:
+    report = report_of(case, tmp_path / "out")
+    assert found_of(case, [report]).results
+    setattr(report, keyword, value)
+    assert found_of(case, [report]).results == ()
+
+
+def test_what_is_no_report_of_ours_is_left_out(case: Case, tmp_path: Path) -> None:
+    foreign = report_of(case, tmp_path / "out")
+    foreign.Manufacturer = "Somebody Else"
+    found = found_of(case, [Dataset(), foreign, report_of(case, tmp_path / "again")])
+    assert len(found.results) == 1
+
+
+def test_the_newest_revision_comes_first(case: Case, tmp_path: Path) -> None:
+    old, new = report_of(case, tmp_path / "old"), report_of(case, tmp_path / "new")
+    new.ContentDate, new.SOPInstanceUID = "20990101", "2.25.99"
+    first, second = found_of(case, [old, new]).results
+    assert (first.report.sop_instance_uid, second.report.sop_instance_uid) == (
+        "2.25.99",
+        old.SOPInstanceUID,
+    )
+
+
+def test_an_archive_that_cannot_be_asked_is_said_and_raises_nothing(case: Case) -> None:
+    def fail(_wanted: Wanted) -> Sequence[Dataset]:
+        raise ArchiveUnavailable("it takes too long")
+
+    found = look(identified(case), fetch=fail, days=100)
+    assert found == Found(trouble="it takes too long")
+
+
+@pytest.mark.parametrize("identifier", ["*", "A?", "A\\B", " "])
+def test_an_identifier_that_is_a_pattern_asks_for_nobody(identifier: str) -> None:
+    header = Dataset()
+    header.PatientID = identifier
+    wanted = Wanted(header=header, until=pydicom.valuerep.DA("20260110"), days=9)
+    assert wanted.patient_id == ""
+    assert wanted.dates == "20260101-20260110"
