@@ -15,7 +15,7 @@ from chestct.errors import ResultInvalid
 from chestct.series import Series
 from chestct.volume import SliceSource, Volume
 
-_TAKEN_OVER = (
+TAKEN_OVER = (
     "SpecificCharacterSet",
     # Patient (PS3.3 C.7.1.1)
     "PatientName",
@@ -162,7 +162,7 @@ def take_over(original: Dataset, result: Dataset) -> None:
 
     Raw elements go over undecoded, so that no character set, however odd, can change them.
     """
-    for keyword in _TAKEN_OVER:
+    for keyword in TAKEN_OVER:
         tag = Tag(keyword)
         value = raw_value(original, keyword)
         if value is not None:
@@ -183,7 +183,7 @@ def take_over(original: Dataset, result: Dataset) -> None:
 
 def same_patient_and_study(original: Dataset, result: Dataset) -> bool:
     """Tell whether a result that was read back names the patient and study of the source."""
-    for keyword in _TAKEN_OVER:
+    for keyword in TAKEN_OVER:
         before, after = raw_value(original, keyword), raw_value(result, keyword)
         if (before or b"").rstrip(b"\0 ") != (after or b"").rstrip(b"\0 "):
             return False

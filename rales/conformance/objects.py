@@ -1,0 +1,175 @@
+"""The annex on Information Object Definitions: modules and attributes of what is created."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from highdicom._standard_utils import (
+    get_iod_module_map,
+    get_module_attribute_map,
+    get_sop_class_iod_map,
+)
+from pydicom.datadict import dictionary_description
+from pydicom.tag import BaseTag
+
+from rales.conformance.markdown import table, uid_name
+from rales.conformance.observed import Observed, Origins, is_fixed, observe, shared_path, source_of
+from rales.conformance.samples import Sample, by_class
+
+_LIKE = {"1.2.840.10008.5.1.4.1.1.66.7": "1.2.840.10008.5.1.4.1.1.66.4"}
+"""SOP classes that highdicom's tables lack, with the one whose modules they share."""
+_BEYOND = "beyond"
+_HEADS = ("Tag", "Attribute", "VR", "Type", "Presence", "Source", "Value")
+_WORDS = {"Sop": "SOP", "Sr": "SR", "Icc": "ICC"}
+_MOST_VALUES = 8
+_NOTES = {
+    "DeviceUID": "derived from the digest of the model",
+    "DimensionOrganizationUID": "derived from the analysis",
+    "PixelData": "the mask",
+    "SOPInstanceUID": "derived from the analysis",
+    "SpacingBetweenSlices": "from the positions of the slices",
+    "SeriesInstanceUID": "derived from the analysis",
+    "TrackingUID": "derived from the analysis; the report has the same",
+}
+"""What there is to say of values that are made anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """One module of one kind of object; ``usage`` is M, C or U."""
+
+    key: str
+    usage: str
+    entity: str
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def title(self) -> str:
+        """Its name as PS3.3 writes it."""
+        if self.key == _BEYOND:
+            return "Attributes beyond these modules"
+        words = [_WORDS.get(word, word) for word in self.key.replace("-", " ").title().split()]
+        return " ".join(words).replace("Multi Frame", "Multi-frame").replace(" Of ", " of ")
+
+
+def modules_of(samples: Sequence[Sample]) -> dict[str, tuple[Module, ...]]:
+    """Return the modules of each SOP class that results have."""
+    origins = [Origins.of(sample) for sample in samples]
+    return {
+        uid: _modules(uid, observe(objects), origins) for uid, objects in by_class(samples).items()
+    }
+
+
+def _modules(
+    uid: str, attributes: Sequence[Observed], origins: Sequence[Origins]
+) -> tuple[Module, ...]:
+    definition = get_iod_module_map()[get_sop_class_iod_map()[_LIKE.get(uid, uid)]]
+    left = {one.path: one for one in attributes}
+    modules = []
+    for entry in definition:
+        types = _types(entry["key"])
+        roots = {
+            path[0] for path, one in left.items() if len(path) == 1 and (one.keyword,) in types
+        }
+        mine = [one for path, one in left.items() if path[0] in roots]
+        if not mine:
+            continue
+        for one in mine:
+            del left[one.path]
+        modules.append(
+            Module(
+                key=entry["key"],
+                usage=entry["usage"],
+                entity=entry["ie"],
+                rows=tuple(_row(one, types, origins) for one in mine),
+            )
+        )
+    if left:
+        rows = tuple(_row(one, {}, origins) for one in left.values())
+        modules.append(Module(key=_BEYOND, usage="", entity="", rows=rows))
+    return tuple(modules)
+
+
+def _types(module: str) -> Mapping[tuple[str, ...], str]:
+    """Return the type of each attribute of a module by its keywords from the root."""
+    return {
+        (*entry["path"], entry["keyword"]): entry["type"]
+        for entry in get_module_attribute_map()[module]
+    }
+
+
+def _row(
+    seen: Observed, types: Mapping[tuple[str, ...], str], origins: Sequence[Origins]
+) -> tuple[str, ...]:
+    depth = "&gt;" * (len(seen.path) - 1)
+    source = source_of(seen, origins)
+    return (
+        f"{depth}{_tag(seen.path[-1])}",
+        f"{depth}{_name(seen.path[-1])}",
+        seen.vr,
+        types.get((*shared_path(seen), seen.keyword), "-"),
+        seen.presence,
+        source or "-",
+        _value(seen, source),
+    )
+
+
+def _tag(tag: BaseTag) -> str:
+    return f"({tag.group:04X},{tag.element:04X})"
+
+
+def _name(tag: BaseTag) -> str:
+    return "private" if tag.is_private else dictionary_description(tag)
+
+
+def _value(seen: Observed, source: str) -> str:
+    if source == "FIXED" and is_fixed(seen):
+        values = sorted(set().union(*seen.values.values()))
+        if len(values) <= _MOST_VALUES:
+            return "; ".join(uid_name(one) if seen.vr == "UI" else one for one in values)
+    return _NOTES.get(seen.keyword, "") if "AUTO" in source else ""
+
+
+def information_objects(samples: Sequence[Sample]) -> str:
+    """Return the annex: what several SOP classes share once, then each of them."""
+    modules = modules_of(samples)
+    common = _common(modules)
+    parts = ["### A.1 Modules that several kinds of object have alike", *map(_section, common)]
+    for number, (uid, its) in enumerate(modules.items(), start=2):
+        rows = [
+            (one.entity, one.title, one.usage, "A.1" if one in common else f"A.{number}")
+            for one in its
+            if one.key != _BEYOND
+        ]
+        parts += [
+            f"### A.{number} {uid_name(uid).removesuffix(' Storage')}",
+            f"SOP Class UID {uid}.",
+            table(("IE", "Module", "Usage", "Attributes in"), rows),
+            *(_section(one) for one in its if one not in common),
+        ]
+    return "\n\n".join(parts)
+
+
+def _common(modules: Mapping[str, Sequence[Module]]) -> list[Module]:
+    """Return the modules that several SOP classes have with the same attributes."""
+    times = Counter(one for its in modules.values() for one in its)
+    return [one for one, count in times.items() if count > 1]
+
+
+def _section(module: Module) -> str:
+    return f"**{module.title}**\n\n{table(_HEADS, module.rows)}"
+
+
+def private_attributes(samples: Sequence[Sample]) -> str:
+    """Return the data dictionary of the private attributes that results have."""
+    found = sorted(
+        {
+            (_tag(path.path[-1]), path.vr)
+            for objects in by_class(samples).values()
+            for path in observe(objects)
+            if path.path[-1].is_private
+        }
+    )
+    return table(("Tag", "VR"), found) if found else "None: no object has a private attribute."
