@@ -59,6 +59,9 @@ _NEEDED = (
     "FrameOfReferenceUID",
     "PositionReferenceIndicator",
     "Modality",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
     "Rows",
     "Columns",
     "PixelSpacing",
@@ -136,6 +139,8 @@ def _completed(header: Dataset, volume: Volume) -> Dataset:
     header.PatientName = ""
     if not header.get("SliceThickness") and "PixelSpacing" in header:
         header.SliceThickness = f"{volume.geometry.slice_spacing:.6g}"
+    if not header.get("LossyImageCompression"):  # highdicom would hand on that it is empty
+        header.pop("LossyImageCompression", None)
     if "PositionReferenceIndicator" not in header:
         header.PositionReferenceIndicator = ""
     return header

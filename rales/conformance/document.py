@@ -36,7 +36,7 @@ PARTS: Mapping[str, Callable[[Sequence[Sample]], str]] = MappingProxyType(
         "configuration": lambda _: settings.configuration(),
         "information_objects": objects.information_objects,
         "private_attributes": objects.private_attributes,
-        "content_tree": reports.content_tree,
+        "content_trees": reports.content_trees,
         "standard_codes": coding.standard_codes,
         "private_codes": lambda _: coding.private_codes(),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from highdicom._standard_utils import (
@@ -20,6 +20,9 @@ from rales.conformance.samples import Sample, by_class
 
 _LIKE = {"1.2.840.10008.5.1.4.1.1.66.7": "1.2.840.10008.5.1.4.1.1.66.4"}
 """SOP classes that highdicom's tables lack, with the one whose modules they share."""
+Types = Mapping[tuple[str, ...], str]
+"""The type of each attribute by its keywords from the root."""
+
 _BEYOND = "beyond"
 _HEADS = ("Tag", "Attribute", "VR", "Type", "Presence", "Source", "Value")
 _WORDS = {"Sop": "SOP", "Sr": "SR", "Icc": "ICC"}
@@ -66,24 +69,25 @@ def _modules(
     uid: str, attributes: Sequence[Observed], origins: Sequence[Origins]
 ) -> tuple[Module, ...]:
     definition = get_iod_module_map()[get_sop_class_iod_map()[_LIKE.get(uid, uid)]]
+    mandatory = [_types(entry["key"]) for entry in definition if entry["usage"] == "M"]
     left = {one.path: one for one in attributes}
+    there = {one.keyword for one in attributes if len(one.path) == 1}
     modules = []
     for entry in definition:
         types = _types(entry["key"])
         roots = {
             path[0] for path, one in left.items() if len(path) == 1 and (one.keyword,) in types
         }
-        mine = [one for path, one in left.items() if path[0] in roots]
-        if not mine:
+        mine = [left.pop(path) for path in list(left) if path[0] in roots]
+        if not mine and (entry["usage"] != "M" or not _is_there(types, there)):
             continue
-        for one in mine:
-            del left[one.path]
+        strict = _strictest([types, *mandatory])
         modules.append(
             Module(
                 key=entry["key"],
                 usage=entry["usage"],
                 entity=entry["ie"],
-                rows=tuple(_row(one, types, origins) for one in mine),
+                rows=tuple(_row(one, strict, origins) for one in mine),
             )
         )
     if left:
@@ -92,17 +96,29 @@ def _modules(
     return tuple(modules)
 
 
-def _types(module: str) -> Mapping[tuple[str, ...], str]:
-    """Return the type of each attribute of a module by its keywords from the root."""
+def _is_there(types: Types, keywords: Collection[str]) -> bool:
+    """Tell whether everything is there that a module demands, in whatever module it is listed."""
+    return all(len(path) > 1 or path[0] in keywords for path, kind in types.items() if kind in "12")
+
+
+def _strictest(modules: Sequence[Types]) -> Types:
+    """Return the strictest type that any of the modules gives an attribute."""
+    strictest: dict[tuple[str, ...], str] = {}
+    for types in modules:
+        for path, kind in types.items():
+            strictest[path] = min(kind, strictest.get(path, kind))  # 1, 1C, 2, 2C, 3
+    return strictest
+
+
+def _types(module: str) -> Types:
+    """Return the types of the attributes of a module."""
     return {
         (*entry["path"], entry["keyword"]): entry["type"]
         for entry in get_module_attribute_map()[module]
     }
 
 
-def _row(
-    seen: Observed, types: Mapping[tuple[str, ...], str], origins: Sequence[Origins]
-) -> tuple[str, ...]:
+def _row(seen: Observed, types: Types, origins: Sequence[Origins]) -> tuple[str, ...]:
     depth = "&gt;" * (len(seen.path) - 1)
     source = source_of(seen, origins)
     return (
@@ -139,7 +155,7 @@ def information_objects(samples: Sequence[Sample]) -> str:
     parts = ["### A.1 Modules that several kinds of object have alike", *map(_section, common)]
     for number, (uid, its) in enumerate(modules.items(), start=2):
         rows = [
-            (one.entity, one.title, one.usage, "A.1" if one in common else f"A.{number}")
+            (one.entity, one.title, one.usage, _place(one, common, number))
             for one in its
             if one.key != _BEYOND
         ]
@@ -147,7 +163,7 @@ def information_objects(samples: Sequence[Sample]) -> str:
             f"### A.{number} {uid_name(uid).removesuffix(' Storage')}",
             f"SOP Class UID {uid}.",
             table(("IE", "Module", "Usage", "Attributes in"), rows),
-            *(_section(one) for one in its if one not in common),
+            *(_section(one) for one in its if one.rows and one not in common),
         ]
     return "\n\n".join(parts)
 
@@ -155,7 +171,14 @@ def information_objects(samples: Sequence[Sample]) -> str:
 def _common(modules: Mapping[str, Sequence[Module]]) -> list[Module]:
     """Return the modules that several SOP classes have with the same attributes."""
     times = Counter(one for its in modules.values() for one in its)
-    return [one for one, count in times.items() if count > 1]
+    return [one for one, count in times.items() if one.rows and count > 1]
+
+
+def _place(module: Module, common: Sequence[Module], number: int) -> str:
+    """Tell where the attributes of a module are listed."""
+    if not module.rows:
+        return "other modules"
+    return "A.1" if module in common else f"A.{number}"
 
 
 def _section(module: Module) -> str:

@@ -9,12 +9,12 @@ from pydicom.dataset import Dataset
 
 from rales.conformance.markdown import table, uid_name
 from rales.conformance.observed import code_text
-from rales.conformance.samples import Sample
+from rales.conformance.samples import Sample, by_class
 
 _HEADS = ("NL", "Relationship", "VT", "Concept name", "VM", "Value")
 _MOST_VALUES = 6
 _FINDING = "121071"
-_IS_SR = "SR"
+_CONTENT = "ContentSequence"
 
 Key = tuple[str, ...]
 
@@ -47,16 +47,28 @@ class Node:
         return f"{min(least, 1)}-{most if most == 1 else 'n'}"
 
 
-def content_tree(samples: Sequence[Sample]) -> str:
-    """Return the content tree of the reports, all samples in one table."""
-    root = Node(relationship="", value_type="CONTAINER", name="", template="")
-    for sample in samples:
-        for one in sample.results:
-            if one.Modality == _IS_SR:
-                root.name, root.template = _name(one), _template(one)
-                root.parents += 1
-                root.counts.append(1)
-                _merge(root, [one])
+def content_trees(samples: Sequence[Sample]) -> str:
+    """Return the content tree of each kind of document, all samples in one table."""
+    parts = []
+    for uid, objects in by_class(samples).items():
+        documents = [one for its in objects for one in its if _CONTENT in one]
+        if documents:
+            name = uid_name(uid).removesuffix(" Storage")
+            parts.append(f"### B.{len(parts) + 1} {name}\n\n{_tree(documents)}")
+    return "\n\n".join(parts)
+
+
+def _tree(documents: Sequence[Dataset]) -> str:
+    first = documents[0]
+    root = Node(
+        relationship="",
+        value_type=str(first.ValueType),
+        name=_name(first),
+        template=_template(first),
+        parents=len(documents),
+        counts=[1] * len(documents),
+    )
+    _merge(root, documents)
     return table(_HEADS, _rows(root, 0))
 
 
@@ -64,7 +76,7 @@ def _merge(node: Node, items: Sequence[Dataset]) -> None:
     """Add the children of ``items``, which are of one kind, to ``node``."""
     for item in items:
         groups: dict[Key, list[Dataset]] = {}
-        for child in item.get("ContentSequence", ()):
+        for child in item.get(_CONTENT, ()):
             groups.setdefault(_key(child), []).append(child)
         for key, its in groups.items():
             below = node.children.get(key)
@@ -86,7 +98,7 @@ def _key(item: Dataset) -> Key:
     """Tell what is merged: the same concept, in a group the same finding as well."""
     findings = tuple(
         _value(child)
-        for child in item.get("ContentSequence", ())
+        for child in item.get(_CONTENT, ())
         if child.get("ConceptNameCodeSequence")
         and child.ConceptNameCodeSequence[0].CodeValue == _FINDING
     )

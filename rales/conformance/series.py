@@ -79,7 +79,10 @@ def _fill(header: Dataset, number: int) -> None:
             setattr(header, keyword, values[dictionary_VR(keyword)])
     header.TimezoneOffsetFromUTC = f"+0{number}00"
     header.PositionReferenceIndicator = f"Mark {number}"
+    header.LossyImageCompression = f"0{number % 2}"
     if number % 2:
+        header.LossyImageCompressionRatio = "12.5"
+        header.LossyImageCompressionMethod = "ISO_15444_1"
         header.ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
 
 
