@@ -49,7 +49,7 @@ class Node:
 
 def content_trees(samples: Sequence[Sample]) -> str:
     """Return the content tree of each kind of document, all samples in one table."""
-    parts = []
+    parts: list[str] = []
     for uid, objects in by_class(samples).items():
         documents = [one for its in objects for one in its if _CONTENT in one]
         if documents:
