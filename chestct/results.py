@@ -62,6 +62,21 @@ class SegKind(StrEnum):
         return role if self is SegKind.BINARY else f"{role}-{self}"
 
 
+class Extra(StrEnum):
+    """What else can be made for viewers that show no SEG; the value is its role."""
+
+    SECONDARY_CAPTURE = "secondary-capture"
+    """One page in colour: pictures, the table, the change."""
+    COLOUR_OVERLAY = "colour-overlay"
+    """Every slice of the lungs with the outlines drawn in (multi-frame, true colour)."""
+    PRESENTATION_STATE = "presentation-state"
+    """The outlines of the lesions as graphics on the source images (GSPS)."""
+    ENCAPSULATED_PDF = "encapsulated-pdf"
+    """The page as a PDF."""
+    KEY_OBJECTS = "key-objects"
+    """The source images that show most lesion."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportOptions:
     """What the results tell beyond the lungs and all lesions together.
@@ -102,7 +117,8 @@ class ResultSet:
     """The objects of one analysis, each SEG before the SR that references it.
 
     Roles: ``seg``, ``seg-lesions`` and ``sr``; ``seg-labelmap`` and ``sr-labelmap`` say the same
-    with a SEG of another kind, for the destinations that take that one.
+    with a SEG of another kind, for the destinations that take that one. Behind them whatever
+    :class:`Extra` was asked for.
     """
 
     key: AnalysisKey

@@ -50,6 +50,8 @@ class DeliveryState(StrEnum):
     """Taken by a destination that has yet to commit to keep it (PS3.4 annex J)."""
     DELIVERED = "delivered"
     REFUSED = "refused"
+    REPLACED = "replaced"
+    """Refused, and what the configuration names in its place was planned."""
     WITHDRAWN = "withdrawn"
     """Never sent: a newer revision took over first."""
 

@@ -39,6 +39,8 @@ IMAGE_LIBRARY = _dcm("111028", "Image Library")
 IMAGE_LIBRARY_GROUP = _dcm("126200", "Image Library Group")
 IMAGING_MEASUREMENTS = _dcm("126010", "Imaging Measurements")
 SOURCE = _sct("260753009", "Source")
+SOURCE_IMAGE = _dcm("121322", "Source image for image processing operation")  # CID 7202
+OF_INTEREST = _dcm("113000", "Of Interest")  # CID 7010
 PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")  # CID 7005
 ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")  # CID 7162
 

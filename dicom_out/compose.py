@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
 import highdicom as hd
 import numpy as np
-import pydicom
 from highdicom._standard_utils import get_iod_module_map, get_module_attribute_map
 from pydicom.dataset import Dataset
-from pydicom.filewriter import correct_ambiguous_vr
 
 from chestct.errors import ResultInvalid
 from chestct.evolution import Evolution
@@ -21,20 +18,19 @@ from chestct.results import (
     AnalysisKey,
     ModelIdentity,
     ReportOptions,
-    ResultObject,
     ResultReference,
     ResultSet,
     SegKind,
 )
 from chestct.series import Series
-from chestct.uids import Uid
 from chestct.volume import LesionMap, Volume
 from dicom_out.identity import SoftwareIdentity
 from dicom_out.seg import LESIONS, TISSUES, build_seg
 from dicom_out.segments import Segments, lesion_segments, tissue_segments
-from dicom_out.sources import Sources, read_sources, same_patient_and_study
+from dicom_out.sources import Sources, read_sources
 from dicom_out.sr import build_sr
 from dicom_out.sr_groups import Drawn, Reported
+from dicom_out.written import encode, verify, write
 
 __all__ = ["SoftwareIdentity", "compose", "warm_up"]
 
@@ -83,7 +79,7 @@ def compose(
             software=software,
         )
         content = encode(seg)  # before anything reads in it: what was read is encoded anew
-        _verify(content, sources, volume)
+        verify(content, sources, volume)
         _verify_mask(content, segments, sources)
         encoded.append((kind.role(document.role), content, seg))
         drawn.append(Drawn(seg=seg, segments=segments))
@@ -107,43 +103,15 @@ def compose(
         software=software,
     )
     content = encode(sr)
-    _verify(content, sources, volume)
+    verify(content, sources, volume)
     encoded.append((kind.role("sr"), content, sr))
     return ResultSet(
         key=key,
         objects=tuple(
-            _write(folder / f"{name}.dcm", name, content, dataset)
+            write(folder / f"{name}.dcm", name, content, dataset)
             for name, content, dataset in encoded
         ),
     )
-
-
-def encode(dataset: Dataset) -> bytes:
-    """Return the Part 10 file of a data set, explicit VR little endian.
-
-    What was taken over from the source undecoded stays so: pydicom decodes raw elements when
-    it writes, unless the data set claims to have been read in the encoding that is written.
-    """
-    correct_ambiguous_vr(dataset, is_little_endian=True)
-    dataset.set_original_encoding(
-        is_implicit_vr=False,
-        is_little_endian=True,
-        character_encoding=dataset._character_set,  # noqa: SLF001 - what the claim is compared with
-    )
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def _verify(content: bytes, sources: Sources, volume: Volume) -> None:
-    """Check that a file names the patient, study and frame of reference of its source."""
-    result = pydicom.dcmread(BytesIO(content))
-    if not same_patient_and_study(sources.original, result):
-        raise ResultInvalid("a result does not carry the patient and study of its series")
-    if result.get("FrameOfReferenceUID", volume.frame_of_reference_uid) != (
-        volume.frame_of_reference_uid
-    ):
-        raise ResultInvalid("a result is not in the frame of reference of its series")
 
 
 def _verify_mask(content: bytes, segments: Segments, sources: Sources) -> None:
@@ -166,29 +134,6 @@ def _verify_mask(content: bytes, segments: Segments, sources: Sources) -> None:
         )
     if not np.array_equal(found, segments.numbers):
         raise ResultInvalid("the SEG does not hold the mask that was computed")
-
-
-def _write(path: Path, role: str, content: bytes, dataset: Dataset) -> ResultObject:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return ResultObject(
-        role=role,
-        path=path,
-        sop_class_uid=Uid(dataset.SOPClassUID),
-        sop_instance_uid=Uid(dataset.SOPInstanceUID),
-        series_uid=Uid(dataset.SeriesInstanceUID),
-        study_uid=Uid(dataset.StudyInstanceUID),
-    )
 
 
 def warm_up() -> None:

@@ -21,7 +21,7 @@ from pynetdicom.events import Event as ConnectionEvent
 from pynetdicom.presentation import PresentationContext
 
 from chestct.errors import RalesError
-from chestct.results import ResultObject, SegKind
+from chestct.results import Extra, ResultObject, SegKind
 from dicom_out.gate import Gate
 from dicom_out.transfer import compressed_syntaxes, read_compressed
 
@@ -41,7 +41,7 @@ class Destination:
 
     With ``commitment``, an object counts as delivered when it has committed to keep it. With
     ``compress``, what gets small by it is sent compressed, if it accepts that. It gets the SEG
-    of the kind ``segmentation``.
+    of the kind ``segmentation`` and all ``extras``; when it refuses the SEG, the ``fallback``.
     ``tls`` returns the context for a connection over TLS; none: without.
 
     Raises:
@@ -56,6 +56,8 @@ class Destination:
     tls: Callable[[], ssl.SSLContext] | None = None
     segmentation: SegKind = SegKind.BINARY
     compress: bool = False
+    extras: tuple[Extra, ...] = ()
+    fallback: tuple[Extra, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.ae_title.strip() or len(self.ae_title) > _TITLE_LENGTH:

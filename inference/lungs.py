@@ -27,6 +27,8 @@ _GAS_HU = -920.0
 _LEAST_GAS_ML = 3.0
 _SMALL_LUNG_ML = 300.0
 _CUT_MM2 = 800.0
+_VESSEL_MM2 = 400.0
+"""A hole as small as this is a vessel or a nodule, whatever it is joined to."""
 _SIDES = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
 
 
@@ -87,7 +89,8 @@ def _cleaned(
     kept = np.where(airways | gas, np.uint8(Label.BACKGROUND), sides)
     kept = _without_islands(kept, core)
     planes = zip(kept, core, strict=True)
-    return np.stack([_slice_of_lung(plane, air, geometry.pixel_spacing) for plane, air in planes])
+    lungs = np.stack([_slice_of_lung(plane, air, geometry.pixel_spacing) for plane, air in planes])
+    return _filled(lungs, geometry)
 
 
 def _predict(
@@ -165,7 +168,7 @@ def _without_islands(sides: NDArray[np.uint8], core: NDArray[np.bool_]) -> NDArr
 def _slice_of_lung(
     sides: NDArray[np.uint8], core: NDArray[np.bool_], pixel_spacing: tuple[float, float]
 ) -> NDArray[np.uint8]:
-    """Return one plane: aerated lung, the dense parts that belong to it, holes filled."""
+    """Return one plane: aerated lung and the dense parts that belong to it."""
     out = np.zeros_like(sides)
     for label in _SIDES:
         aerated = core & (sides == label)
@@ -173,9 +176,40 @@ def _slice_of_lung(
             continue
         away = ndimage.distance_transform_edt(~aerated, sampling=pixel_spacing)
         dense = (sides == label) & _hull(aerated) & (away <= _DENSE_REACH_MM)
-        filled = ndimage.binary_fill_holes(ndimage.binary_opening(dense) | aerated)
-        out[filled & (out == Label.BACKGROUND)] = label
+        out[(ndimage.binary_opening(dense) | aerated) & (out == Label.BACKGROUND)] = label
     return out
+
+
+def _filled(sides: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """Fill the holes of each plane, but not the domes of the diaphragm.
+
+    A dome is ringed by lung, too, where it is cut near its top; slice by slice it goes over
+    into what lies outside of the lungs, while a vessel is small and a nodule ends. A mass that
+    touches the wall of the chest in another slice goes over into it as well: of it only what
+    the network marks is lung.
+    """
+    rows, columns = geometry.pixel_spacing
+    holes = np.zeros_like(sides)
+    large = np.zeros(sides.shape, dtype=bool)
+    for index, plane in enumerate(sides):
+        for label in _SIDES:
+            own = plane == label
+            inside = ndimage.binary_fill_holes(own) & (plane == Label.BACKGROUND)
+            parts, _ = ndimage.label(inside)
+            area = np.bincount(parts.ravel()) * rows * columns
+            area[0] = 0.0
+            large[index] |= (area > _VESSEL_MM2)[parts]
+            holes[index][inside] = label
+    if not large.any():
+        return np.maximum(sides, holes)
+    parts, count = ndimage.label(large)
+    outside = (sides == Label.BACKGROUND) & (holes == Label.BACKGROUND)
+    ends = np.ones_like(outside[:1])  # what is cut by the end of the volume goes on there
+    beside = np.concatenate([outside[1:], ends]) | np.concatenate([ends, outside[:-1]])
+    goes_on = np.zeros(count + 1, dtype=bool)
+    goes_on[parts[large & beside]] = True
+    goes_on[0] = False
+    return np.where(goes_on[parts], sides, np.maximum(sides, holes))
 
 
 def _hull(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from typing import Protocol
 from chestct.results import ResultObject
 from chestct.states import DeliveryState, JobState
 from dicom_out.sender import Destination, Outcome, OutcomeKind
-from rales.results import load_objects, objects_for
+from rales.results import is_seg, load_objects, objects_for
 from rales.store import Delivery, DeliveryStore, JobStore
 from rales.store.jobs import Job
 
@@ -134,7 +134,7 @@ class DeliveryWorker:
         planned = {
             name: [
                 (item.role, item.sop_instance_uid)
-                for item in objects_for(destination.segmentation, objects)
+                for item in objects_for(destination.segmentation, destination.extras, objects)
             ]
             for name, destination in self._destinations.items()
         }
@@ -151,6 +151,9 @@ class DeliveryWorker:
                 self._deliveries.stored(
                     delivery, status=outcome.status, message=outcome.message, at=self._clock()
                 )
+            elif _refuses_seg(delivery, outcome):
+                instead = [by_role[extra] for extra in destination.fallback if extra in by_role]
+                self._refuse(delivery, outcome.status, outcome.message, instead=instead)
             else:
                 self._record(delivery, outcome)
         return outcomes
@@ -189,17 +192,36 @@ class DeliveryWorker:
                 outcome.message,
             )
 
-    def _refuse(self, delivery: Delivery, status: int | None, message: str) -> None:
+    def _refuse(
+        self,
+        delivery: Delivery,
+        status: int | None,
+        message: str,
+        *,
+        instead: Sequence[ResultObject] = (),
+    ) -> None:
+        """Record that an object will not be delivered; plan what is sent instead."""
         _LOG.error(
-            "the %s of job %d will not be delivered to %s: %s",
+            "the %s of job %d will not be delivered to %s: %s%s",
             delivery.role,
             delivery.job_id,
             delivery.destination,
             message,
+            "".join(f"; it gets the {item.role} instead" for item in instead),
         )
         self._deliveries.settle(
-            delivery, DeliveryState.REFUSED, status=status, message=message, at=self._clock()
+            delivery,
+            DeliveryState.REPLACED if instead else DeliveryState.REFUSED,
+            status=status,
+            message=message,
+            at=self._clock(),
+            instead=[(item.role, item.sop_instance_uid) for item in instead],
         )
+
+
+def _refuses_seg(delivery: Delivery, outcome: Outcome) -> bool:
+    """Tell whether the destination itself will not have a SEG, so that nothing shows there."""
+    return is_seg(delivery.role) and outcome.kind is OutcomeKind.REFUSED and outcome.reached
 
 
 def _is_down(outcome: Outcome) -> bool:

@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from chestct.findings import Findings
-from chestct.geometry import Geometry
 from chestct.volume import Label, LesionMap, Volume
 
 Picture = NDArray[np.uint8]
 
 _WINDOW = (-1350.0, 150.0)
 """Lung window: centre -600, width 1500 HU."""
-_TILE = 320
+TILE = 320
 _COLUMNS, _ROWS = 5, 2
 _BAR = 64
-_COLOURS: dict[str, tuple[int, int, int]] = {
+COLOURS: dict[str, tuple[int, int, int]] = {
     "left": (80, 170, 255),
     "right": (70, 220, 160),
     "lesion": (255, 80, 60),
@@ -30,7 +29,7 @@ _FILL = 0.35
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Canonical:
+class Canonical:
     """HU and labels with rows front to back, columns right to left, slices feet to head."""
 
     hu: NDArray[np.int16]
@@ -44,22 +43,22 @@ def write_montage(path: Path, volume: Volume, lesion_map: LesionMap, findings: F
     The patient's right is on the left of the picture (radiological convention), whatever
     the orientation of the source. The picture names no patient.
     """
-    canonical = _canonical(volume, lesion_map)
+    upright = canonical(volume, lesion_map)
     tiles = [
-        _axial_tile(canonical, index, number=_shown_number(volume.geometry, index))
-        for index in _choose_slices(canonical.labels, _COLUMNS * _ROWS - 1)
+        axial_tile(upright, index) for index in choose_slices(upright.labels, _COLUMNS * _ROWS - 1)
     ]
-    tiles.append(_coronal_tile(canonical))
-    width, height = _COLUMNS * _TILE, _ROWS * _TILE + _BAR
+    tiles.append(_coronal_tile(upright))
+    width, height = _COLUMNS * TILE, _ROWS * TILE + _BAR
     sheet = Image.new("RGB", (width, height))
     for position, tile in enumerate(tiles):
         row, column = divmod(position, _COLUMNS)
-        sheet.paste(Image.fromarray(tile), (column * _TILE, row * _TILE + _BAR))
+        sheet.paste(Image.fromarray(tile), (column * TILE, row * TILE + _BAR))
     _write_header(sheet, findings)
     sheet.save(path, format="PNG")
 
 
-def _canonical(volume: Volume, lesion_map: LesionMap) -> _Canonical:
+def canonical(volume: Volume, lesion_map: LesionMap) -> Canonical:
+    """Turn a volume the way that pictures show it, whatever the orientation of the source."""
     geometry = volume.geometry
     flips = tuple(
         slice(None, None, -1 if component < 0 else 1)
@@ -69,18 +68,11 @@ def _canonical(volume: Volume, lesion_map: LesionMap) -> _Canonical:
             geometry.row_cosines[0],
         )
     )
-    return _Canonical(
-        hu=volume.hu[flips], labels=lesion_map.labels[flips], spacing=geometry.spacing
-    )
+    return Canonical(hu=volume.hu[flips], labels=lesion_map.labels[flips], spacing=geometry.spacing)
 
 
-def _shown_number(geometry: Geometry, canonical_index: int) -> int:
-    """Return the slice number from the head, counted from 1, as viewers show it."""
-    return geometry.shape[0] - canonical_index
-
-
-def _choose_slices(labels: NDArray[np.uint8], wanted: int) -> list[int]:
-    """Spread over the lungs from head to foot; where there is lesion, over the lesion."""
+def choose_slices(labels: NDArray[np.uint8], wanted: int) -> list[int]:
+    """Return slices from head to foot: over the lesion where there is one, else over the lungs."""
     per_slice = (labels >= Label.LEFT_LESION).sum(axis=(1, 2))
     if not per_slice.any():
         per_slice = (labels > Label.BACKGROUND).sum(axis=(1, 2))
@@ -88,33 +80,33 @@ def _choose_slices(labels: NDArray[np.uint8], wanted: int) -> list[int]:
     if inside.size == 0:
         inside = np.arange(labels.shape[0])
     places = np.linspace(inside[-1], inside[0], wanted + 2)[1:-1]
-    return [round(float(place)) for place in places]
+    return list(dict.fromkeys(round(float(place)) for place in places))
 
 
-def _axial_tile(canonical: _Canonical, index: int, *, number: int) -> Picture:
-    rows, columns = canonical.spacing[1:]
-    tile = _draw(canonical.hu[index], canonical.labels[index], (rows, columns))
-    return _caption(tile, f"slice {number}")
+def axial_tile(shown: Canonical, index: int) -> Picture:
+    """Draw one slice; its number counts from the head and from 1, as viewers show it."""
+    plane = draw_plane(shown.hu[index], shown.labels[index], shown.spacing[1:], TILE)
+    return caption(plane, f"slice {shown.hu.shape[0] - index}")
 
 
-def _coronal_tile(canonical: _Canonical) -> Picture:
+def _coronal_tile(shown: Canonical) -> Picture:
     """Draw the coronal plane with most lesion, or with most lung where there is none."""
-    weight = (canonical.labels >= Label.LEFT_LESION).sum(axis=(0, 2))
+    weight = (shown.labels >= Label.LEFT_LESION).sum(axis=(0, 2))
     if not weight.any():
-        weight = (canonical.labels > Label.BACKGROUND).sum(axis=(0, 2))
+        weight = (shown.labels > Label.BACKGROUND).sum(axis=(0, 2))
     row = int(weight.argmax())
-    slices, _, columns = canonical.spacing
+    slices, _, columns = shown.spacing
     upright = slice(None, None, -1)
-    tile = _draw(canonical.hu[upright, row], canonical.labels[upright, row], (slices, columns))
-    return _caption(tile, "coronal")
+    plane = draw_plane(shown.hu[upright, row], shown.labels[upright, row], (slices, columns), TILE)
+    return caption(plane, "coronal")
 
 
-def _draw(
-    hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing: tuple[float, float]
+def draw_plane(
+    hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing: tuple[float, float], side: int
 ) -> Picture:
-    """Draw one plane, scaled to fit a tile with square millimetres."""
+    """Draw one plane, scaled to fit a square of ``side`` pixels with square millimetres."""
     height, width = hu.shape[0] * spacing[0], hu.shape[1] * spacing[1]
-    scale = _TILE / max(height, width)
+    scale = side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     low, high = _WINDOW
     grey = np.clip((hu.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
@@ -128,24 +120,26 @@ def _draw(
     ):
         mask = np.isin(labels, members).astype(np.float32)
         shown = (cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR) >= 0.5).astype(np.uint8)  # noqa: PLR2004
-        colour = _COLOURS[name]
+        colour = COLOURS[name]
         if name == "lesion":
             plane[shown > 0] = (1 - _FILL) * plane[shown > 0] + _FILL * np.array(colour)
         contours, _ = cv2.findContours(shown, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(plane, contours, -1, colour, 1)
-    tile = np.zeros((_TILE, _TILE, 3), dtype=np.uint8)
-    top, left = (_TILE - size[1]) // 2, (_TILE - size[0]) // 2
+    tile = np.zeros((side, side, 3), dtype=np.uint8)
+    top, left = (side - size[1]) // 2, (side - size[0]) // 2
     tile[top : top + size[1], left : left + size[0]] = plane.astype(np.uint8)
     return tile
 
 
-def _caption(tile: Picture, text: str) -> Picture:
+def caption(tile: Picture, text: str) -> Picture:
+    """Write what a square picture shows, and where the patient's right and left are."""
+    side = tile.shape[0]
     picture = Image.fromarray(tile)
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(13)
     draw.text((6, 4), text, fill=(230, 230, 230), font=font)
-    draw.text((6, _TILE // 2 - 8), "R", fill=(255, 220, 120), font=font)
-    draw.text((_TILE - 16, _TILE // 2 - 8), "L", fill=(255, 220, 120), font=font)
+    draw.text((6, side // 2 - 8), "R", fill=(255, 220, 120), font=font)
+    draw.text((side - 16, side // 2 - 8), "L", fill=(255, 220, 120), font=font)
     return np.asarray(picture)
 
 
@@ -170,7 +164,7 @@ def _write_header(sheet: Image.Image, findings: Findings) -> None:
     note = "Rales: AI-made, research use only, not verified by a radiologist."
     draw.text((10, 36), note, fill=(255, 200, 90), font=ImageFont.load_default(15))
     position = sheet.width - 330
-    for name, colour in _COLOURS.items():
+    for name, colour in COLOURS.items():
         draw.rectangle((position, 40, position + 14, 54), fill=colour)
         label = name if name == "lesion" else f"{name} lung"
         draw.text((position + 20, 37), label, fill=(230, 230, 230), font=ImageFont.load_default(15))

@@ -39,6 +39,8 @@ def destinations_of(config: Config) -> dict[str, Destination]:
             commitment=one.commitment,
             segmentation=one.segmentation,
             compress=one.compress,
+            extras=one.extras,
+            fallback=one.fallback,
             tls=_tls_to(one, config.tls) if one.tls else None,
         )
         for one in config.destinations

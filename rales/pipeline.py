@@ -18,6 +18,7 @@ from chestct.evolution import PriorResult, compare
 from chestct.findings import Method
 from chestct.results import (
     AnalysisKey,
+    Extra,
     ModelIdentity,
     ReportOptions,
     ResultReference,
@@ -28,12 +29,14 @@ from chestct.series import Series
 from chestct.uids import digest
 from dicom_out.compose import SoftwareIdentity, compose
 from dicom_out.compose import warm_up as warm_up_writer
+from dicom_out.extras import compose_extras
 from inference.analysis import Stage, analyse
 from inference.eligibility import EligibilityRules
 from inference.loading import LoadingPolicy, load
 from inference.ports import ModelSet
 from inference.session import load_models
 from rales.overlay import write_montage
+from rales.page import Reading, drawings_of
 from rales.priors import circumstances_of, remembered, told
 from rales.results import AnalysisReport
 from rales.sections import Config
@@ -48,7 +51,7 @@ class AnalysisSettings:
     """Everything but the series that an analysis depends on; crosses process boundaries.
 
     ``threads`` 0 lets ONNX Runtime choose; ``minimum_lesion_ml`` none: what the manifest of
-    the lesion model says. Results are written with a SEG of each of ``kinds``.
+    the lesion model says. Results are written with a SEG of each of ``kinds``, and ``extras``.
     """
 
     rules: EligibilityRules
@@ -60,12 +63,14 @@ class AnalysisSettings:
     station_name: str
     options: ReportOptions = field(default_factory=ReportOptions)
     kinds: tuple[SegKind, ...] = (SegKind.BINARY,)
+    extras: tuple[Extra, ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 over the settings that change a result.
 
-        Not over ``kinds``: an object of one kind is the same whether there is another or not.
+        Not over ``kinds`` and ``extras``: an object of one kind is the same whether there is
+        another or not.
         """
         deciding = (self.rules, self.method, self.minimum_lesion_ml, self.options)
         return digest(repr(one) for one in deciding)
@@ -121,6 +126,7 @@ def settings_of(config: Config) -> AnalysisSettings:
         station_name=config.node.ae_title,
         options=config.analysis.options(),
         kinds=_kinds(config),
+        extras=_extras(config),
     )
 
 
@@ -128,6 +134,12 @@ def _kinds(config: Config) -> tuple[SegKind, ...]:
     """Return the kinds of SEG that are needed: BINARY always, the node's own tools read it."""
     wanted = {destination.segmentation for destination in config.destinations}
     return tuple(kind for kind in SegKind if kind is SegKind.BINARY or kind in wanted)
+
+
+def _extras(config: Config) -> tuple[Extra, ...]:
+    """Return what any destination asks for, or may be sent in place of a SEG."""
+    wanted = {extra for one in config.destinations for extra in (*one.extras, *one.fallback)}
+    return tuple(extra for extra in Extra if extra in wanted)
 
 
 @cache
@@ -195,6 +207,9 @@ def run(
             SegKind.BINARY: request.predecessor,
             SegKind.LABELMAP: request.labelmap_predecessor,
         }
+        software = SoftwareIdentity(
+            name="Rales", version=version("rales"), station_name=settings.station_name
+        )
         composed = [
             compose(
                 series=request.series,
@@ -206,16 +221,38 @@ def run(
                 predecessor=predecessors[kind],
                 folder=request.folder,
                 created=request.created,
-                software=SoftwareIdentity(
-                    name="Rales", version=version("rales"), station_name=settings.station_name
-                ),
+                software=software,
                 options=settings.options,
                 kind=kind,
                 evolution=evolution,
             )
             for kind in settings.kinds
         ]
-        results = ResultSet(key=key, objects=tuple(o for one in composed for o in one.objects))
+        extras = compose_extras(
+            settings.extras,
+            drawings_of(
+                Reading(
+                    volume=volume,
+                    lesion_map=analysis.lesion_map,
+                    findings=analysis.findings,
+                    measured=analysis.findings.lesions[: settings.options.measured_lesions],
+                    models=analysis.models,
+                    software=f"{software.name} {software.version}",
+                    evolution=evolution,
+                )
+            ),
+            series=request.series,
+            volume=volume,
+            lesion_map=analysis.lesion_map,
+            models=analysis.models,
+            key=key,
+            folder=request.folder,
+            created=request.created,
+            software=software,
+        )
+        results = ResultSet(
+            key=key, objects=(*(item for one in composed for item in one.objects), *extras)
+        )
         overlay = request.folder / "overlay.png"
         write_montage(overlay, volume, analysis.lesion_map, analysis.findings)
         if evolution is not None and evolution.is_comparable:

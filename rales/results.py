@@ -1,19 +1,20 @@
 """What an analysis leaves on disk and how the state file refers to it.
 
 A result folder holds ``seg.dcm``, ``sr.dcm``, ``findings.json`` and ``overlay.png``, and, as
-configured, ``seg-lesions.dcm`` and the ``-labelmap.dcm`` of each object. The
+configured, ``seg-lesions.dcm``, the ``-labelmap.dcm`` of each object and a file of each
+:class:`chestct.results.Extra`. The
 state file keeps the same facts in short, with the UIDs of the objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from chestct.findings import Findings
-from chestct.results import ResultObject, ResultReference, ResultSet, SegKind
+from chestct.results import Extra, ResultObject, ResultReference, ResultSet, SegKind
 from chestct.uids import Uid
 from rales.store.jobs import Job
 
@@ -75,16 +76,25 @@ def load_objects(job: Job) -> list[ResultObject]:
     ]
 
 
-def objects_for(kind: SegKind, objects: Sequence[ResultObject]) -> list[ResultObject]:
+def objects_for(
+    kind: SegKind, extras: Collection[Extra], objects: Sequence[ResultObject]
+) -> list[ResultObject]:
     """Return the objects for a destination that takes SEGs of ``kind``, in their order.
 
-    What there is in one kind only (a result from before the other was configured) goes to all.
+    What there is in one kind only (a result from before the other was configured) goes to all;
+    of the extras only those it asks for.
     """
     labelmap = SegKind.LABELMAP
     roles = {item.role for item in objects}
     twins = {role for role in roles if labelmap.role(role) in roles}
     unwanted = twins if kind is labelmap else {labelmap.role(role) for role in twins}
+    unwanted |= {str(extra) for extra in Extra if extra not in extras}
     return [item for item in objects if item.role not in unwanted]
+
+
+def is_seg(role: str) -> bool:
+    """Tell whether the object of a role is a segmentation, of whatever kind."""
+    return role == "seg" or role.startswith("seg-")
 
 
 def sr_reference(job: Job, kind: SegKind = SegKind.BINARY) -> ResultReference | None:

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from chestct.findings import Method
-from chestct.results import ReportOptions, SegKind
+from chestct.results import Extra, ReportOptions, SegKind
 from rales.audit.transports import parse_target
 
 _AE_TITLE_LENGTH = 16
@@ -97,6 +97,8 @@ class DestinationConfig(_Section):
     match_host: bool = True
     segmentation: SegKind = SegKind.BINARY
     compress: bool = False
+    extras: tuple[Extra, ...] = ()
+    fallback: tuple[Extra, ...] = ()
 
 
 class PeerConfig(_Section):

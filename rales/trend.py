@@ -20,6 +20,11 @@ def write_trend(path: Path, evolution: Evolution) -> None:
     Raises:
         OSError: It cannot be written.
     """
+    draw_trend(evolution).save(path, format="PNG")
+
+
+def draw_trend(evolution: Evolution) -> Image.Image:
+    """Return the picture of what is comparable."""
     sheet = Image.new("RGB", _SIZE)
     draw = ImageDraw.Draw(sheet)
     top = _scale(max(percent for _, percent in evolution.trend))
@@ -41,7 +46,7 @@ def write_trend(path: Path, evolution: Evolution) -> None:
     draw.text((12, 8), "Lungs involved, percent", fill=_INK, font=ImageFont.load_default(18))
     note = "Rales: AI-made, research use only, not verified by a radiologist."
     draw.text((12, _SIZE[1] - 24), note, fill=_WARNING, font=ImageFont.load_default(13))
-    sheet.save(path, format="PNG")
+    return sheet
 
 
 def _scale(largest: float) -> float:

@@ -61,16 +61,25 @@ class DeliveryStore:
                 at=now,
                 message=f"{count} deliveries to {len(planned)} destinations",
             )
-            tx.executemany(
-                "INSERT INTO deliveries"
-                " (job_id, role, destination, sop_instance_uid, state, created_at, due_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (job.id, role, destination, uid, DeliveryState.PENDING, now, now)
-                    for destination, objects in planned.items()
-                    for role, uid in objects
-                ],
-            )
+            self._plan(tx, job.id, planned, now)
+
+    @staticmethod
+    def _plan(
+        tx: sqlite3.Connection,
+        job_id: int,
+        planned: Mapping[str, Sequence[tuple[str, Uid]]],
+        now: str,
+    ) -> None:
+        tx.executemany(
+            "INSERT OR IGNORE INTO deliveries"
+            " (job_id, role, destination, sop_instance_uid, state, created_at, due_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (job_id, role, destination, uid, DeliveryState.PENDING, now, now)
+                for destination, objects in planned.items()
+                for role, uid in objects
+            ],
+        )
 
     def of_job(self, job_id: int) -> list[Delivery]:
         """Return the deliveries of a job, in the order in which they are sent."""
@@ -130,9 +139,14 @@ class DeliveryStore:
         status: int | None,
         message: str,
         at: datetime,
+        instead: Sequence[tuple[str, Uid]] = (),
     ) -> None:
-        """Record a final outcome."""
+        """Record a final outcome; plan each (role, SOP Instance UID) of ``instead`` with it.
+
+        What is planned there already stays as it is.
+        """
         with self._database.transaction() as tx:
+            self._plan(tx, delivery.job_id, {delivery.destination: instead}, to_text(at))
             tx.execute(
                 "UPDATE deliveries SET state = ?, attempts = attempts + 1, settled_at = ?,"
                 " status = ?, message = ?"
@@ -272,6 +286,8 @@ def _finish(tx: sqlite3.Connection, job_id: int, refused: int, at: str) -> None:
         after, message = JobState.SUPERSEDED, "a newer revision took over before anything was sent"
     elif DeliveryState.WITHDRAWN in states:
         message = "delivered, but for what a newer revision took over"
+    elif DeliveryState.REPLACED in states:
+        message = "delivered; where the SEG was refused, what is configured in its place"
     change_state(tx, job_id, JobState.DELIVERING, after, at=at, message=message)
 
 

@@ -15,7 +15,7 @@ from chestct.errors import ModelError, RejectReason, SeriesRejected
 from chestct.findings import Method, Severity
 from chestct.geometry import Geometry
 from chestct.uids import derive_uid
-from chestct.volume import SliceSource, Volume
+from chestct.volume import Label, SliceSource, Volume
 from inference.analysis import Stage, analyse
 from inference.lungs import Lungs, delineate
 from inference.phantom import Thorax
@@ -259,3 +259,37 @@ def test_a_missing_lung_is_flagged(small_thorax: Thorax) -> None:
     only = LungsKnown(left=nothing, right=small_thorax.right_lung)
     flags = lungs_of(volume_of(small_thorax), only).quality_flags
     assert any("left lung is small or missing" in flag for flag in flags)
+
+
+def test_the_domes_of_the_diaphragm_stay_outside_though_lung_rings_them(
+    healthy_thorax: Thorax,
+) -> None:
+    lungs = healthy_thorax.left_lung | healthy_thorax.right_lung
+    found = lungs_of(volume_of(healthy_thorax), known(healthy_thorax)).labels > 0
+    pixel = healthy_thorax.spacing[1] * healthy_thorax.spacing[2]
+    ringed = [float((ndimage.binary_fill_holes(plane) & ~plane).sum() * pixel) for plane in lungs]
+    assert max(ringed) > 2000, "the phantom has a dome that lung rings"
+    for truth, plane in zip(lungs, found, strict=True):
+        parts, _ = ndimage.label(ndimage.binary_opening(plane & ~truth))
+        assert np.bincount(parts.ravel())[1:].max(initial=0) * pixel < 450
+
+
+@pytest.mark.parametrize("radius_mm", [7.0, 22.0], ids=["nodule", "mass"])
+def test_what_lung_surrounds_on_all_sides_is_lung(radius_mm: float, healthy_thorax: Thorax) -> None:
+    right = healthy_thorax.right_lung
+    depth = ndimage.distance_transform_edt(right, sampling=healthy_thorax.spacing)
+    centre = np.unravel_index(int(depth.argmax()), right.shape)
+    assert depth[centre] > radius_mm
+    away = np.sqrt(
+        sum(
+            ((axis - at) * step) ** 2
+            for axis, at, step in zip(
+                np.indices(right.shape), centre, healthy_thorax.spacing, strict=True
+            )
+        )
+    )
+    ball = away < radius_mm
+    hu = np.where(ball, np.int16(40), healthy_thorax.hu)
+    lost = LungsKnown(left=healthy_thorax.left_lung, right=right & ~ball)
+    labels = lungs_of(volume_of(healthy_thorax, hu), lost).labels
+    assert (labels[ball] == Label.RIGHT_LUNG).all()

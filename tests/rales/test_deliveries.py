@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chestct.results import SegKind
+from chestct.results import Extra, ResultObject, SegKind
 from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from dicom_out.sender import Destination, Outcome, OutcomeKind
@@ -191,3 +191,89 @@ def test_each_destination_gets_the_kind_of_seg_that_it_takes(
         assert delivery.state is DeliveryState.DELIVERED
         got[delivery.destination].append(delivery.role)
     assert got == {"near": near, "far": far}
+
+
+_CAPTURE = replace(_DESTINATIONS["near"], fallback=(Extra.SECONDARY_CAPTURE,))
+_ALL = ("seg", "sr", "secondary-capture", "encapsulated-pdf")
+
+
+def with_extras(rig: Rig, sender: FakeSender, near: Destination) -> DeliveryWorker:
+    """Return a worker with two destinations, of which ``near`` asks for more than SEG and SR."""
+    return DeliveryWorker(
+        jobs=rig.jobs,
+        deliveries=rig.deliveries,
+        destinations={"near": near, "far": _DESTINATIONS["far"]},
+        sender=sender,
+        back_off=BackOff(first=HOUR, longest=HOUR, give_up_after=HOUR),
+        clock=rig.clock,
+    )
+
+
+def states_of(rig: Rig, job: Job, destination: str) -> dict[str, DeliveryState]:
+    rows = rig.deliveries.of_job(job.id)
+    return {one.role: one.state for one in rows if one.destination == destination}
+
+
+def test_an_extra_goes_where_it_is_asked_for_only(rig: Rig) -> None:
+    job = rig.compose(2, _ALL)
+    near = replace(_DESTINATIONS["near"], extras=(Extra.ENCAPSULATED_PDF, Extra.KEY_OBJECTS))
+    with_extras(rig, FakeSender(), near).step(NOON)
+    assert list(states_of(rig, job, "near")) == ["seg", "sr", "encapsulated-pdf"]
+    assert list(states_of(rig, job, "far")) == ["seg", "sr"]
+
+
+def test_a_refused_seg_is_replaced_once_and_the_job_is_done(rig: Rig) -> None:
+    job = rig.compose(2, _ALL)
+    taken = Outcome(kind=OutcomeKind.DELIVERED, status=0, message="stored")
+
+    class Refuses(FakeSender):
+        """Refuses every SEG of one destination."""
+
+        def __call__(
+            self, objects: Sequence[ResultObject], destination: Destination
+        ) -> Sequence[Outcome]:
+            super().__call__(objects, destination)
+            seg = destination.name == "near"
+            return [_NO if seg and item.role == "seg" else taken for item in objects]
+
+    sender = Refuses()
+    worker = with_extras(rig, sender, _CAPTURE)
+    worker.step(NOON)
+    assert rig.jobs.get(job.id).state is JobState.DELIVERING
+    # Another process goes on after a restart.
+    with_extras(rig, sender, _CAPTURE).step(rig.clock.advance(1))
+    assert states_of(rig, job, "near") == {
+        "seg": DeliveryState.REPLACED,
+        "sr": DeliveryState.DELIVERED,
+        "secondary-capture": DeliveryState.DELIVERED,
+    }
+    assert set(states_of(rig, job, "far")) == {"seg", "sr"}
+    ended = rig.jobs.get(job.id)
+    assert (ended.state, ended.message) == (
+        JobState.DONE,
+        "delivered; where the SEG was refused, what is configured in its place",
+    )
+    assert sender.sent.count(("near", "secondary-capture")) == 1
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        replace(_NO, status=None, message="wrong title", reached=False),
+        Outcome(kind=OutcomeKind.FAILED, status=0xA700, message="full"),
+    ],
+    ids=["no association", "busy"],
+)
+def test_nothing_replaces_a_seg_that_the_destination_did_not_refuse(
+    rig: Rig, outcome: Outcome
+) -> None:
+    job = rig.compose(2, _ALL)
+    with_extras(rig, FakeSender({"near": [outcome] * 2}), _CAPTURE).step(NOON)
+    assert set(states_of(rig, job, "near")) == {"seg", "sr"}
+
+
+def test_where_there_is_nothing_in_its_place_the_refusal_stands(rig: Rig) -> None:
+    job = rig.compose(2)  # composed before a fallback was configured
+    with_extras(rig, FakeSender({"near": [_NO]}), _CAPTURE).step(NOON)
+    assert states_of(rig, job, "near")["seg"] is DeliveryState.REFUSED
+    assert rig.jobs.get(job.id).state is JobState.FAILED

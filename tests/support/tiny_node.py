@@ -102,6 +102,7 @@ def write_tiny_series(thorax: Thorax, folder: Path, name: str) -> TinySeries:
 class StoringPacs:
     """A storage SCP that keeps every object it was sent, and how often it came."""
 
+    kinds: tuple[str, ...] = _RESULTS
     datasets: dict[str, Dataset] = field(default_factory=dict)
     times: Counter[str] = field(default_factory=Counter)
     changed: list[str] = field(default_factory=list)
@@ -111,7 +112,7 @@ class StoringPacs:
     def start(self, port: int = 0) -> Destination:
         """Listen; return the address."""
         ae = AE(ae_title="PACS")
-        for kind in _RESULTS:
+        for kind in self.kinds:
             ae.add_supported_context(kind, ExplicitVRLittleEndian)
         ae.maximum_pdu_size = 131072
         self._server = ae.start_server(

@@ -115,7 +115,12 @@ def test_a_neighbour_stays_in_its_volume(slices: SliceSet) -> None:
 def test_a_mirrored_patient_swaps_sides() -> None:
     lungs = torch.zeros(64, 32, 32, dtype=torch.long)
     lungs[:, 8:24, 4:14], lungs[:, 8:24, 18:28] = RIGHT, LEFT
-    batch = Batch(images=torch.rand(64, 1, 32, 32), lungs=lungs, lesions=torch.zeros(64, 32, 32))
+    batch = Batch(
+        images=torch.rand(64, 1, 32, 32),
+        lungs=lungs,
+        lesions=torch.zeros(64, 32, 32),
+        variation=torch.ones(64),
+    )
     out = augment(batch, torch.Generator().manual_seed(0), 32)
     assert 0 <= float(out.images.min()) <= float(out.images.max()) <= 1
     for labels in out.lungs:
@@ -125,7 +130,9 @@ def test_a_mirrored_patient_swaps_sides() -> None:
 
 def test_a_crop_is_as_large_as_asked_and_shows_image_and_labels_alike() -> None:
     lesions = (torch.rand(16, 8, 8) > 0.7).float().repeat_interleave(8, 1).repeat_interleave(8, 2)
-    batch = Batch(images=lesions[:, None], lungs=lesions.long(), lesions=lesions)
+    batch = Batch(
+        images=lesions[:, None], lungs=lesions.long(), lesions=lesions, variation=torch.ones(16)
+    )
     images, lungs, moved = _geometry(batch, torch.Generator().manual_seed(0), 48)
     assert images.shape == (16, 1, 48, 48)
     assert lungs.shape == moved.shape == (16, 48, 48)

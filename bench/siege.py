@@ -1,0 +1,162 @@
+"""How soon is a C-ECHO answered right after each hostile input, and does a peer survive them?
+
+Every input of the corpus (tests/support/hostile_*.py) goes to a real node; the C-ECHO that
+follows it is timed. dcmtk's storescp takes the same inputs in the same run, where it is
+installed: it is started again whenever it has died.
+
+    python bench/siege.py [--slowest 10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+import hostile_datasets
+import hostile_messages
+import hostile_pdus
+from hostile import Attack, Wire, echo
+from rich.console import Console
+from rich.progress import track
+from tiny_node import StoringPacs, TinyNode, tiny_thorax, wait_for, write_models
+
+from rales.demo.pacs import free_port
+
+_ATTACKS = [*hostile_pdus.attacks(), *hostile_messages.attacks(), *hostile_datasets.attacks()]
+_ECHO_SECONDS = 3.0
+_ANSWER_SECONDS = 2.0
+
+
+@dataclass
+class Outcome:
+    """What one receiver made of all inputs: seconds of each C-ECHO, and who went without one."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    unanswered: list[str] = field(default_factory=list)
+
+    def line(self, name: str) -> str:
+        """Return a row of the table."""
+        taken = sorted(self.seconds.values())
+        middle, late = statistics.median(taken), taken[int(0.99 * len(taken))]
+        return (
+            f"| {name} | {len(taken)} | {middle * 1e3:.1f} | {late * 1e3:.1f} | "
+            f"{taken[-1] * 1e3:.1f} | {sum(one > 1 for one in taken)} | {len(self.unanswered)} |"
+        )
+
+
+def besiege(name: str, port: int, alive: Callable[[], bool], revive: Callable[[], None]) -> Outcome:
+    """Send every input to ``port``, each followed by a C-ECHO.
+
+    One that hangs up, dies or leaves the C-ECHO unanswered is noted, and revived if it died.
+    """
+    outcome = Outcome()
+    for attack in track(_ATTACKS, description=name, console=Console(stderr=True)):
+        with suppress(OSError, AssertionError):  # what it makes of it is not asked here
+            strike(port, attack)
+        try:
+            outcome.seconds[attack.name] = echo(port, seconds=_ECHO_SECONDS)
+        except (OSError, AssertionError):
+            outcome.unanswered.append(attack.name)
+        if not alive():
+            revive()
+    return outcome
+
+
+def strike(port: int, attack: Attack) -> None:
+    """Send one input and look whether an answer comes; hang up."""
+    with Wire(port, seconds=_ANSWER_SECONDS) as wire:
+        if attack.established:
+            wire.establish()
+        wire.send(attack.payload)
+        wire.hurry()
+        wire.read()
+
+
+class Storescp:
+    """dcmtk's storage SCP, one process for all associations (its default)."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.port = 0
+        self.starts = 0
+        self._command = [program, "-od", str(folder), "--accept-all"]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.starts += 1
+        self.port = self.port or free_port()
+        self._process = subprocess.Popen(
+            [*self._command, str(self.port)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        wait_for("storescp to answer", self._answers)
+
+    def alive(self) -> bool:
+        """Tell whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if not self.alive():
+            raise RuntimeError(f"storescp ended: {self._process.communicate()[1]!r}")
+        with suppress(OSError, AssertionError):
+            return echo(self.port, seconds=_ECHO_SECONDS) > 0
+        return False
+
+
+def main() -> int:
+    """Run all and print; the exit status tells whether the node kept the promise."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slowest", type=int, default=5, help="so many inputs are named")
+    asked = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder, pacs = Path(name), StoringPacs()
+        (folder / "node").mkdir()
+        models = write_models(folder / "models", tiny_thorax())
+        node = TinyNode(folder / "node", models, [pacs.start()])
+        node.start()
+        process = node.process
+        assert process is not None
+        found = besiege("Rales", node.port, lambda: process.poll() is None, node.start)
+        same = node.process is process and process.poll() is None
+        rows.append(found.line("Rales"))
+        node.kill()
+        pacs.stop()
+        program = shutil.which(
+            "storescp", path="/usr/bin:/usr/local/bin"
+        )  # pynetdicom has one, too
+        if program is not None:
+            peer = Storescp(program, folder)
+            peer.start()
+            theirs = besiege("storescp", peer.port, peer.alive, peer.start)
+            peer.stop()
+            rows.append(theirs.line(f"storescp, died {peer.starts - 1} times"))
+    print(f"{len(_ATTACKS)} hostile inputs; the same process of Rales at the end: {same}\n")
+    print("| Receiver | C-ECHO answered | median ms | 99 % ms | longest ms | above 1 s | not |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    print("\n".join(rows))
+    print("\nThe slowest after:")
+    slowest = sorted(found.seconds.items(), key=lambda one: -one[1])[: asked.slowest]
+    print("\n".join(f"  {seconds * 1e3:7.1f} ms  {name}" for name, seconds in slowest))
+    late = max(found.seconds.values()) > 1
+    return int(bool(found.unanswered or late or not same))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

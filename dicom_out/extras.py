@@ -1,0 +1,100 @@
+"""Writes what was asked for beside SEG and SR: pictures and pointers for simpler viewers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from chestct.errors import ResultInvalid
+from chestct.results import AnalysisKey, Extra, ModelIdentity, ResultObject
+from chestct.series import Series
+from chestct.volume import LesionMap, Volume
+from dicom_out.captures import (
+    Picture,
+    Provenance,
+    colour_overlay,
+    encapsulated_pdf,
+    secondary_capture,
+)
+from dicom_out.identity import SoftwareIdentity
+from dicom_out.pointers import key_objects, presentation_state
+from dicom_out.sources import read_sources
+from dicom_out.written import encode, verify, write
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawings:
+    """What the pictures show; each is drawn when it is needed.
+
+    Attributes:
+        page: The summary (row, column, 3).
+        pdf: The same as a PDF file.
+        frames: Every slice of the lungs with its outlines (frame, row, column, 3), and the place
+            of each along the axis of the patient in mm.
+    """
+
+    page: Callable[[], Picture]
+    pdf: Callable[[], bytes]
+    frames: Callable[[], tuple[NDArray[np.uint8], Sequence[float]]]
+
+
+def compose_extras(
+    extras: Sequence[Extra],
+    drawings: Drawings,
+    *,
+    series: Series,
+    volume: Volume,
+    lesion_map: LesionMap,
+    models: tuple[ModelIdentity, ...],
+    key: AnalysisKey,
+    folder: Path,
+    created: datetime,
+    software: SoftwareIdentity,
+) -> tuple[ResultObject, ...]:
+    """Write each of ``extras`` that has something to show; the same arguments give the same.
+
+    Raises:
+        ResultInvalid: An object does not read back as what was drawn.
+        OSError: The files cannot be written.
+    """
+    if not extras:
+        return ()
+    made = Provenance(
+        sources=read_sources(series, volume),
+        models=models,
+        key=key,
+        created=created,
+        software=software,
+    )
+    builders: Mapping[Extra, Callable[[], Dataset | None]] = {
+        Extra.SECONDARY_CAPTURE: lambda: secondary_capture(drawings.page(), made),
+        Extra.COLOUR_OVERLAY: lambda: colour_overlay(*drawings.frames(), made),
+        Extra.PRESENTATION_STATE: lambda: presentation_state(lesion_map, made),
+        Extra.ENCAPSULATED_PDF: lambda: encapsulated_pdf(drawings.pdf(), made),
+        Extra.KEY_OBJECTS: lambda: key_objects(lesion_map, made),
+    }
+    written = []
+    for extra in extras:
+        dataset = builders[extra]()
+        if dataset is not None:
+            content = encode(dataset)
+            verify(content, made.sources, volume)
+            _verify_same(content, dataset)
+            written.append(write(folder / f"{extra}.dcm", str(extra), content, dataset))
+    return tuple(written)
+
+
+def _verify_same(content: bytes, dataset: Dataset) -> None:
+    """Check that what was drawn or outlined reads back."""
+    result = pydicom.dcmread(BytesIO(content))
+    for keyword in ("PixelData", "EncapsulatedDocument", "GraphicAnnotationSequence"):
+        if dataset.get(keyword) != result.get(keyword):
+            raise ResultInvalid(f"the {keyword} of a result does not read back as it was made")

@@ -1,0 +1,215 @@
+"""What is made for viewers without SEG: pictures, pages and pointers, each read back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from chest_cases import (
+    CREATED,
+    MODELS,
+    SOFTWARE,
+    Case,
+    both_lungs,
+    healthy_lungs,
+    make_case,
+)
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from chestct.results import Extra, ResultObject
+from dicom_out.contours import outlines
+from dicom_out.extras import compose_extras
+from dicom_out.pointers import most_affected
+from rales.page import Reading, draw_page, draw_slices, drawings_of, page_as_pdf
+
+DCIODVFY = Path(sys.executable).with_name("dciodvfy")
+EVERY = tuple(Extra)
+
+
+def reading_of(case: Case) -> Reading:
+    return Reading(
+        volume=case.volume,
+        lesion_map=case.lesion_map,
+        findings=case.findings,
+        measured=case.findings.lesions,
+        models=MODELS,
+        software="Rales 0.1.0",
+        evolution=None,
+    )
+
+
+def write(case: Case, folder: Path, extras: tuple[Extra, ...] = EVERY) -> dict[str, ResultObject]:
+    folder.mkdir(parents=True, exist_ok=True)
+    objects = compose_extras(
+        extras,
+        drawings_of(reading_of(case)),
+        series=case.series,
+        volume=case.volume,
+        lesion_map=case.lesion_map,
+        models=MODELS,
+        key=case.key,
+        folder=folder,
+        created=CREATED,
+        software=SOFTWARE,
+    )
+    return {item.role: item for item in objects}
+
+
+def read(item: ResultObject) -> Dataset:
+    return pydicom.dcmread(item.path)
+
+
+@pytest.mark.parametrize("enhanced", [False, True], ids=["slices", "multi-frame"])
+def test_each_names_its_patient_and_repeats_itself(*, enhanced: bool, tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series", enhanced=enhanced)
+    objects = write(case, tmp_path / "one")
+    assert set(objects) == {str(extra) for extra in Extra}
+    again = write(case, tmp_path / "two")
+    source = pydicom.dcmread(case.series.instances[0].path)
+    for role, item in objects.items():
+        dataset = read(item)
+        assert item.path.read_bytes() == again[role].path.read_bytes(), role
+        for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "AccessionNumber"):
+            assert dataset.get(keyword) == source.get(keyword), (role, keyword)
+        assert "research" in dataset.SeriesDescription
+        assert len(dataset.ContributingEquipmentSequence) >= len(MODELS)  # and highdicom itself
+    uids = {item.sop_instance_uid for item in objects.values()}
+    series = {item.series_uid for item in objects.values()}
+    assert len(uids) == len(series) == len(Extra)
+
+
+@pytest.mark.parametrize("enhanced", [False, True], ids=["slices", "multi-frame"])
+@pytest.mark.parametrize("labels", [both_lungs, healthy_lungs])
+def test_the_validator_finds_no_error(
+    labels: Callable[[], NDArray[np.uint8]], *, enhanced: bool, tmp_path: Path
+) -> None:
+    if not DCIODVFY.exists():
+        pytest.skip("dciodvfy (dicom3tools) is not installed")
+    case = make_case(tmp_path / "series", labels=labels(), enhanced=enhanced)
+    for role, item in write(case, tmp_path).items():
+        done = subprocess.run([DCIODVFY, item.path], capture_output=True, text=True, check=False)
+        errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
+        assert errors == [], role
+
+
+def test_without_a_lesion_there_is_nothing_to_point_at(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series", labels=healthy_lungs())
+    objects = write(case, tmp_path)
+    assert set(objects) == {"secondary-capture", "colour-overlay", "encapsulated-pdf"}
+
+
+def test_the_page_is_in_the_capture_and_the_pdf(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    objects = write(case, tmp_path)
+    capture = read(objects["secondary-capture"])
+    assert np.array_equal(capture.pixel_array, draw_page(reading_of(case)))
+    assert capture.BurnedInAnnotation == "NO"
+    assert "PixelSpacing" not in capture
+    document = read(objects["encapsulated-pdf"])
+    content = document.EncapsulatedDocument[: document.EncapsulatedDocumentLength]
+    assert content == page_as_pdf(reading_of(case))
+    assert content.startswith(b"%PDF-")
+    sources = {item.ReferencedSOPInstanceUID for item in capture.SourceImageSequence}
+    assert sources == {one.sop_instance_uid for one in case.series.instances}
+
+
+def test_a_page_changes_with_what_it_tells(tmp_path: Path) -> None:
+    sick = draw_page(reading_of(make_case(tmp_path / "sick")))
+    well = draw_page(reading_of(make_case(tmp_path / "well", labels=healthy_lungs())))
+    assert sick.shape == well.shape
+    banner = slice(0, 58)
+    assert np.array_equal(sick[banner], well[banner]), "the warning is on every page"
+    assert (sick != well).any()
+
+
+def test_the_overlay_shows_each_slice_of_the_lungs_from_head_to_feet(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    overlay = read(write(case, tmp_path)["colour-overlay"])
+    frames, places = draw_slices(reading_of(case))
+    assert overlay.NumberOfFrames == len(frames) == 5  # the first slice of six is empty
+    assert np.array_equal(overlay.pixel_array, frames)
+    assert [float(place) for place in overlay.SliceLocationVector] == places == [0, 4, 8, 12, 16]
+    # The lesion lies in slices 2 to 4 of the volume, which runs from the feet to the head.
+    red = (frames.astype(int)[..., 0] - frames.astype(int)[..., 2] > 60).sum(axis=(1, 2))
+    assert (red[1:4] > red[0]).all()
+    assert (red[1:4] > red[4]).all()
+
+
+@pytest.mark.parametrize("enhanced", [False, True], ids=["slices", "multi-frame"])
+def test_the_outlines_lie_around_the_lesion_on_its_own_image(
+    *, enhanced: bool, tmp_path: Path
+) -> None:
+    case = make_case(tmp_path / "series", enhanced=enhanced)
+    state = read(write(case, tmp_path)["presentation-state"])
+    lesion = case.lesion_map.lesion()
+    drawn = np.zeros_like(lesion)
+    places = [(one.sop_instance_uid, one.frame_number) for one in case.volume.sources]
+    for annotation in state.GraphicAnnotationSequence:
+        (image,) = annotation.ReferencedImageSequence
+        index = places.index((image.ReferencedSOPInstanceUID, image.get("ReferencedFrameNumber")))
+        for graphic in annotation.GraphicObjectSequence:
+            assert (graphic.GraphicType, graphic.GraphicAnnotationUnits) == ("POLYLINE", "PIXEL")
+            points = np.array(graphic.GraphicData).reshape(-1, 2)
+            assert np.array_equal(points[0], points[-1]), "closed"
+            drawn[index] |= filled(points, lesion.shape[1:])
+    assert np.array_equal(drawn, lesion)
+    (window,) = state.SoftcopyVOILUTSequence
+    assert (float(window.WindowCenter), float(window.WindowWidth)) == (-600, 1500)
+
+
+def filled(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the pixels whose centre lies inside a polygon of (column, row)."""
+    polygon = points.astype(np.float32).reshape(-1, 1, 2)
+    return np.array(
+        [
+            [
+                cv2.pointPolygonTest(polygon, (column + 0.5, row + 0.5), measureDist=False) >= 0
+                for column in range(shape[1])
+            ]
+            for row in range(shape[0])
+        ]
+    )
+
+
+def test_images_without_one_rescale_in_common_get_no_presentation_state(tmp_path: Path) -> None:
+    def vary(dataset: Dataset) -> None:
+        dataset.RescaleIntercept = str(-1000 - int(dataset.InstanceNumber))
+
+    case = make_case(tmp_path / "series", change=vary)
+    assert "presentation-state" not in write(case, tmp_path)
+
+
+def test_the_key_objects_are_the_images_with_most_lesion(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    item = write(case, tmp_path)["key-objects"]
+    document = hd.ko.KeyObjectSelectionDocument.from_dataset(read(item))
+    (study,) = document.CurrentRequestedProcedureEvidenceSequence
+    (series,) = study.ReferencedSeriesSequence
+    named = [one.ReferencedSOPInstanceUID for one in series.ReferencedSOPSequence]
+    chosen = most_affected(case.lesion_map, 5)
+    assert named == [case.volume.sources[index].sop_instance_uid for index in chosen]
+    area = case.lesion_map.lesion().sum(axis=(1, 2))
+    assert int(area.argmax()) in chosen
+
+
+def test_key_slices_are_some_way_apart(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")  # slices 4 mm apart: 15 mm are four of them
+    chosen = most_affected(case.lesion_map, 5)
+    assert len(chosen) == 1
+    assert most_affected(case.lesion_map, 0) == []
+
+
+def test_a_ring_has_two_outlines_and_nothing_none() -> None:
+    ring = np.zeros((9, 9), bool)
+    ring[1:8, 1:8] = True
+    ring[3:6, 3:6] = False
+    assert len(outlines(ring)) == 2
+    assert outlines(np.zeros((4, 4), bool)) == []
