@@ -58,9 +58,9 @@ def presentation_state(lesion_map: LesionMap, made: Provenance) -> Dataset | Non
         graphic_annotations=[_annotation(lesion[index], index, layer, made) for index in slices],
         voi_lut_transformations=[
             hd.pr.SoftcopyVOILUTTransformation(
-                window_center=_LUNG_WINDOW[0],
-                window_width=_LUNG_WINDOW[1],
-                window_explanation="LUNG",
+                window_center=[_LUNG_WINDOW[0]],
+                window_width=[_LUNG_WINDOW[1]],
+                window_explanation=["LUNG"],  # highdicom makes a list of the letters of a str
             )
         ],
         contributing_equipment=contributing_equipment(made.models, made.software),
@@ -168,6 +168,7 @@ def _annotation(
 
 
 def _end(dataset: Dataset, made: Provenance) -> Dataset:
+    dataset.ContentQualification = "RESEARCH"
     stamp(dataset, made.created, made.sources.original)
     take_over(made.sources.original, dataset)
     return dataset

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,14 +22,18 @@ _LIKE = {"1.2.840.10008.5.1.4.1.1.66.7": "1.2.840.10008.5.1.4.1.1.66.4"}
 Types = Mapping[tuple[str, ...], str]
 """The type of each attribute by its keywords from the root."""
 
+Content = tuple[str, tuple[tuple[str, ...], ...]]
+"""A module with its rows."""
+
 _BEYOND = "beyond"
 _HEADS = ("Tag", "Attribute", "VR", "Type", "Presence", "Source", "Value")
-_WORDS = {"Sop": "SOP", "Sr": "SR", "Icc": "ICC"}
+_WORDS = {"Icc": "ICC", "Lut": "LUT", "Sc": "SC", "Sop": "SOP", "Sr": "SR", "Voi": "VOI"}
 _MOST_VALUES = 8
 _NOTES = {
     "DeviceUID": "derived from the digest of the model",
     "DimensionOrganizationUID": "derived from the analysis",
-    "PixelData": "the mask",
+    "EncapsulatedDocument": "the page",
+    "PixelData": "the mask or picture",
     "SOPInstanceUID": "derived from the analysis",
     "SpacingBetweenSlices": "from the positions of the slices",
     "SeriesInstanceUID": "derived from the analysis",
@@ -41,12 +44,21 @@ _NOTES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """One module of one kind of object; ``usage`` is M, C or U."""
+    """One module of one kind of object; ``usage`` is M, C or U.
+
+    Without rows, what it has is listed with other modules, if ``is_elsewhere``.
+    """
 
     key: str
     usage: str
     entity: str
     rows: tuple[tuple[str, ...], ...]
+    is_elsewhere: bool = False
+
+    @property
+    def content(self) -> Content:
+        """What it is and has, whatever its usage."""
+        return self.key, self.rows
 
     @property
     def title(self) -> str:
@@ -88,6 +100,7 @@ def _modules(
                 usage=entry["usage"],
                 entity=entry["ie"],
                 rows=tuple(_row(one, strict, origins) for one in mine),
+                is_elsewhere=any((keyword,) in types for keyword in there),
             )
         )
     if left:
@@ -141,6 +154,8 @@ def _name(tag: BaseTag) -> str:
 
 
 def _value(seen: Observed, source: str) -> str:
+    if seen.keyword == "SOPClassUID":
+        return "that of the object"
     if source == "FIXED" and is_fixed(seen):
         values = sorted(set().union(*seen.values.values()))
         if len(values) <= _MOST_VALUES:
@@ -152,7 +167,11 @@ def information_objects(samples: Sequence[Sample]) -> str:
     """Return the annex: what several SOP classes share once, then each of them."""
     modules = modules_of(samples)
     common = _common(modules)
-    parts = ["### A.1 Modules that several kinds of object have alike", *map(_section, common)]
+    parts = ["### A.1 Modules that several kinds of object have alike"]
+    parts += [
+        f"**{module.title}** of {', '.join(map(_kind, uids))}\n\n{table(_HEADS, module.rows)}"
+        for module, uids in common.values()
+    ]
     for number, (uid, its) in enumerate(modules.items(), start=2):
         rows = [
             (one.entity, one.title, one.usage, _place(one, common, number))
@@ -160,29 +179,37 @@ def information_objects(samples: Sequence[Sample]) -> str:
             if one.key != _BEYOND
         ]
         parts += [
-            f"### A.{number} {uid_name(uid).removesuffix(' Storage')}",
+            f"### A.{number} {_kind(uid)}",
             f"SOP Class UID {uid}.",
             table(("IE", "Module", "Usage", "Attributes in"), rows),
-            *(_section(one) for one in its if one.rows and one not in common),
+            *(
+                f"**{one.title}**\n\n{table(_HEADS, one.rows)}"
+                for one in its
+                if one.rows and one.content not in common
+            ),
         ]
     return "\n\n".join(parts)
 
 
-def _common(modules: Mapping[str, Sequence[Module]]) -> list[Module]:
-    """Return the modules that several SOP classes have with the same attributes."""
-    times = Counter(one for its in modules.values() for one in its)
-    return [one for one, count in times.items() if one.rows and count > 1]
+def _kind(uid: str) -> str:
+    return uid_name(uid).removesuffix(" Storage").removesuffix(" Image")
 
 
-def _place(module: Module, common: Sequence[Module], number: int) -> str:
+def _common(modules: Mapping[str, Sequence[Module]]) -> dict[Content, tuple[Module, list[str]]]:
+    """Return the modules that several SOP classes have alike, with these."""
+    found: dict[Content, tuple[Module, list[str]]] = {}
+    for uid, its in modules.items():
+        for one in its:
+            if one.rows:
+                found.setdefault(one.content, (one, []))[1].append(uid)
+    return {content: its for content, its in found.items() if len(its[1]) > 1}
+
+
+def _place(module: Module, common: Collection[Content], number: int) -> str:
     """Tell where the attributes of a module are listed."""
     if not module.rows:
-        return "other modules"
-    return "A.1" if module in common else f"A.{number}"
-
-
-def _section(module: Module) -> str:
-    return f"**{module.title}**\n\n{table(_HEADS, module.rows)}"
+        return "other modules" if module.is_elsewhere else "none present"
+    return "A.1" if module.content in common else f"A.{number}"
 
 
 def private_attributes(samples: Sequence[Sample]) -> str:

@@ -17,15 +17,26 @@ from pydicom.dataset import Dataset
 
 from chestct.evolution import Circumstances, Evolution, PriorResult, compare
 from chestct.findings import Findings, Method, Presence, Severity
-from chestct.results import AnalysisKey, ModelIdentity, ReportOptions, ResultReference, SegKind
+from chestct.results import (
+    AnalysisKey,
+    Extra,
+    ModelIdentity,
+    ReportOptions,
+    ResultObject,
+    ResultReference,
+    SegKind,
+)
+from chestct.series import Series
 from chestct.uids import Uid, derive_uid, digest
-from chestct.volume import LesionMap
+from chestct.volume import LesionMap, Volume
 from dicom_out.compose import compose
+from dicom_out.extras import compose_extras
 from dicom_out.identity import SoftwareIdentity
 from inference.loading import LoadingPolicy, load
 from inference.quantify import measure
 from rales.conformance.series import PLANS, Plan, labels_of
 from rales.inputs import scan
+from rales.page import Reading, drawings_of
 
 _COMPREHENSIVE_3D_SR = Uid("1.2.840.10008.5.1.4.1.1.88.34")
 
@@ -48,7 +59,7 @@ class Sample:
 
 
 def make_samples() -> tuple[Sample, ...]:
-    """Return two samples of full headers with lesions, and one that lacks what may be lacking.
+    """Return samples of two full headers, one without lesions, and of one that lacks a lot.
 
     The objects are the real writers' and the series are really read; only the label map is
     the phantom's own truth rather than a network's.
@@ -62,51 +73,104 @@ def _sample(plan: Plan, folder: Path) -> Sample:
     files = plan.write(thorax, folder / "in")
     series = scan(files).series[0]
     volume = load(series, LoadingPolicy())
-    lesion_map = LesionMap(labels=labels_of(thorax), geometry=volume.geometry)
-    method = Method(high_opacity_hu=-300.0 - plan.number, minimum_lesion_ml=0.1 * plan.number)
-    presence = Presence(score=0.9 if plan.has_lesions else 0.1, operating_point=0.5)
-    methods = {
-        SegKind.BINARY: method,
-        SegKind.LABELMAP: replace(method, mild_percent=0.01, moderate_percent=0.02),
-    }
-    models = _models(plan.number)
-    software = SoftwareIdentity(
-        name="Rales", version=f"0.0.{plan.number}", station_name=f"NODE{plan.number}"
+    analysis = _Analysis(
+        plan=plan,
+        series=series,
+        volume=volume,
+        lesion_map=LesionMap(labels=labels_of(thorax), geometry=volume.geometry),
+        models=_models(plan.number),
+        software=SoftwareIdentity(
+            name="Rales", version=f"0.0.{plan.number}", station_name=f"NODE{plan.number}"
+        ),
     )
-    key = AnalysisKey(
-        series_uid=series.series_uid,
-        instances_digest=series.digest,
-        models_digest=digest(model.digest for model in models),
-        config_digest=str(plan.number),
-    )
-    history = _reference("predecessor") if plan.has_history else None
-    results: list[Dataset] = []
-    for kind in SegKind:
-        findings = measure(volume, lesion_map, presence, methods[kind])
-        out = folder / kind
-        out.mkdir()
-        composed = compose(
-            series=series,
-            volume=volume,
-            lesion_map=lesion_map,
-            findings=findings,
-            models=models,
-            key=key,
-            predecessor=history,
-            folder=out,
-            created=datetime(2026, 2, plan.number, 4, 5, plan.number, tzinfo=UTC),
-            software=software,
-            options=ReportOptions(measured_lesions=2, lesion_segments=True),
-            kind=kind,
-            evolution=_evolution(findings) if plan.has_history else None,
-        )
-        results += [pydicom.dcmread(item.path) for item in composed.objects]
+    written = [*(one for kind in SegKind for one in analysis.results(kind, folder / kind))]
+    written += analysis.extras(folder / "extras")
     return Sample(
         sources=tuple(pydicom.dcmread(path, stop_before_pixels=True) for path in files),
-        results=tuple(results),
-        configured=frozenset({software.station_name}),
-        stated=frozenset(text for model in models for text in (model.name, model.version)),
+        results=tuple(pydicom.dcmread(item.path) for item in written),
+        configured=frozenset({analysis.software.station_name}),
+        stated=frozenset(text for one in analysis.models for text in (one.name, one.version)),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Analysis:
+    """What an analysis would have said, and the writers with it."""
+
+    plan: Plan
+    series: Series
+    volume: Volume
+    lesion_map: LesionMap
+    models: tuple[ModelIdentity, ModelIdentity]
+    software: SoftwareIdentity
+
+    @property
+    def key(self) -> AnalysisKey:
+        return AnalysisKey(
+            series_uid=self.series.series_uid,
+            instances_digest=self.series.digest,
+            models_digest=digest(model.digest for model in self.models),
+            config_digest=str(self.plan.number),
+        )
+
+    @property
+    def created(self) -> datetime:
+        return datetime(2026, 2, self.plan.number, 4, 5, self.plan.number, tzinfo=UTC)
+
+    def findings(self, kind: SegKind) -> Findings:
+        """Return the measurements; for one kind with cuts so low that any lesion is severe."""
+        number, has_lesions = self.plan.number, self.plan.has_lesions
+        method = Method(high_opacity_hu=-300.0 - number, minimum_lesion_ml=0.1 * number)
+        if kind is SegKind.LABELMAP:
+            method = replace(method, mild_percent=0.01, moderate_percent=0.02)
+        presence = Presence(score=0.9 if has_lesions else 0.1, operating_point=0.5)
+        return measure(self.volume, self.lesion_map, presence, method)
+
+    def results(self, kind: SegKind, folder: Path) -> tuple[ResultObject, ...]:
+        """Write SEG and SR."""
+        folder.mkdir()
+        findings = self.findings(kind)
+        return compose(
+            series=self.series,
+            volume=self.volume,
+            lesion_map=self.lesion_map,
+            findings=findings,
+            models=self.models,
+            key=self.key,
+            predecessor=_reference("predecessor") if self.plan.has_history else None,
+            folder=folder,
+            created=self.created,
+            software=self.software,
+            options=ReportOptions(measured_lesions=2, lesion_segments=True),
+            kind=kind,
+            evolution=_evolution(findings) if self.plan.has_history else None,
+        ).objects
+
+    def extras(self, folder: Path) -> tuple[ResultObject, ...]:
+        """Write everything that a destination may ask for beside them."""
+        folder.mkdir()
+        findings = self.findings(SegKind.BINARY)
+        reading = Reading(
+            volume=self.volume,
+            lesion_map=self.lesion_map,
+            findings=findings,
+            measured=findings.lesions[:2],
+            models=self.models,
+            software=f"{self.software.name} {self.software.version}",
+            evolution=None,
+        )
+        return compose_extras(
+            tuple(Extra),
+            drawings_of(reading),
+            series=self.series,
+            volume=self.volume,
+            lesion_map=self.lesion_map,
+            models=self.models,
+            key=self.key,
+            folder=folder,
+            created=self.created,
+            software=self.software,
+        )
 
 
 def _models(number: int) -> tuple[ModelIdentity, ModelIdentity]:

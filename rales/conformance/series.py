@@ -56,6 +56,8 @@ class Plan:
         files = write_series(thorax, folder, identity)
         for path in files:
             header = pydicom.dcmread(path)
+            header.RescaleSlope = f"1.00{self.number}"
+            header.RescaleIntercept = f"{-1024 + self.number}"
             self.edit(header, self.number)
             header.save_as(path)
         return files
@@ -91,6 +93,7 @@ def _strip(header: Dataset, _number: int) -> None:
     for keyword in TAKEN_OVER:
         if keyword not in ("SpecificCharacterSet", "StudyInstanceUID") and keyword in header:
             del header[keyword]
+    del header.RescaleType
 
 
 PLANS = (
@@ -102,7 +105,7 @@ PLANS = (
         slice_mm=4.4,
         rows=76,
         edit=_fill,
-        has_history=True,
+        has_lesions=False,
     ),
     Plan(
         number=3,
@@ -111,7 +114,7 @@ PLANS = (
         slice_mm=4.7,
         rows=80,
         edit=_strip,
-        has_lesions=False,
+        has_history=True,
     ),
 )
 
