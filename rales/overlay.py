@@ -79,8 +79,8 @@ def choose_slices(labels: NDArray[np.uint8], wanted: int) -> list[int]:
     inside = np.flatnonzero(per_slice)
     if inside.size == 0:
         inside = np.arange(labels.shape[0])
-    places = np.linspace(inside[-1], inside[0], wanted + 2)[1:-1]
-    return list(dict.fromkeys(round(float(place)) for place in places))
+    places = np.linspace(inside.size - 1, 0, wanted + 2)[1:-1]
+    return list(dict.fromkeys(int(inside[round(float(place))]) for place in places))
 
 
 def axial_tile(shown: Canonical, index: int) -> Picture:

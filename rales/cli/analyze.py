@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from chestct.errors import RalesError, SeriesRejected
+from chestct.results import Extra
 from rales import config, logs
 from rales.loops import utc_now
 from rales.sections import Config
@@ -36,7 +38,16 @@ _STAGES = ("load", "lungs", "presence", "lesions", "measure", "write")
     type=click.Path(dir_okay=False, path_type=Path),
     help="Take eligibility and analysis settings from this file.",
 )
-def analyze(inputs: tuple[Path, ...], out: Path, config_path: Path | None) -> None:
+@click.option(
+    "--extra",
+    "extras",
+    multiple=True,
+    type=click.Choice([str(extra) for extra in Extra]),
+    help="Also make this one, for viewers that show no SEG; may be given several times.",
+)
+def analyze(
+    inputs: tuple[Path, ...], out: Path, config_path: Path | None, extras: tuple[str, ...]
+) -> None:
     """Analyse the chest CT series in INPUTS and write the results to OUT.
 
     INPUTS are folders, DICOM files, ZIP archives or text files that list paths. Each series
@@ -50,6 +61,8 @@ def analyze(inputs: tuple[Path, ...], out: Path, config_path: Path | None) -> No
 
     logs.configure("ERROR")
     settings = settings_of(config.load(config_path) if config_path else Config())
+    wanted = {*settings.extras, *map(Extra, extras)}
+    settings = replace(settings, extras=tuple(extra for extra in Extra if extra in wanted))
     console = Console(stderr=True)
     with gathered(inputs) as files:
         found = scan(files)
