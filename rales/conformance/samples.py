@@ -118,11 +118,13 @@ class _Analysis:
         return datetime(2026, 2, self.plan.number, 4, 5, self.plan.number, tzinfo=UTC)
 
     def findings(self, kind: SegKind) -> Findings:
-        """Return the measurements; for one kind with cuts so low that any lesion is severe."""
+        """Return the measurements, with cuts by which every severity comes up somewhere."""
         number, has_lesions = self.plan.number, self.plan.has_lesions
         method = Method(high_opacity_hu=-300.0 - number, minimum_lesion_ml=0.1 * number)
         if kind is SegKind.LABELMAP:
             method = replace(method, mild_percent=0.01, moderate_percent=0.02)
+        elif self.plan.has_history:
+            method = replace(method, mild_percent=90.0, moderate_percent=95.0)
         presence = Presence(score=0.9 if has_lesions else 0.1, operating_point=0.5)
         return measure(self.volume, self.lesion_map, presence, method)
 

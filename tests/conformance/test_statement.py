@@ -140,6 +140,12 @@ def test_private_codes_are_all_defined() -> None:
     assert own == set(re.findall(r"^\| `([A-Z_]+)` \| ([^|]+) \|", text, re.MULTILINE))
 
 
+def test_the_series_of_the_statement_bring_out_every_code(written: str) -> None:
+    every = [one for one in vars(codes).values() if isinstance(one, Code)]
+    assert len(every) > 50
+    assert not [one.value for one in every if f"| {one.meaning} |" not in written]
+
+
 def sample(number: int, **source: str) -> Sample:
     """Return a sample of one source image."""
     header = Dataset()
