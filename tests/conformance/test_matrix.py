@@ -29,6 +29,7 @@ from conformance_series import (
     with_lesions,
 )
 from ct_series import STEP
+from enhanced_ct import Layout
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -162,6 +163,23 @@ VARIANTS = {
     "no-lesion": Variant(labels=lungs()),
     "hundreds-of-lesions": Variant(labels=with_lesions(lungs())),
     "enhanced": replace(PLAIN, enhanced=True),
+    "enhanced-in-parts": replace(
+        PLAIN, layout=Layout(sizes=(10, 9, 5), seed=7, own_groups=True, rescales=True)
+    ),
+    "enhanced-concatenation": replace(
+        PLAIN,
+        layout=Layout(sizes=(13, 11), concatenated=True, rescales=True, fragments=3),
+        syntax=JPEGLSLossless,
+    ),
+    "enhanced-prone": replace(
+        MIRRORED,
+        cosines=((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
+        layout=Layout(seed=1, own_groups=True, extended=True),
+        syntax=JPEG2000Lossless,
+    ),
+    "enhanced-rle": replace(PLAIN, layout=Layout(rescales=True), syntax=RLELossless),
+    "enhanced-jpeg-lossless": replace(PLAIN, layout=Layout(seed=2), syntax=JPEGLosslessSV1),
+    "enhanced-legacy": replace(PLAIN, layout=Layout(legacy=True)),
 }
 
 
@@ -246,10 +264,19 @@ def require_valid(path: Path) -> None:
 
 
 def require_one_study(paths: list[Path]) -> None:
-    """The validator of entities finds one patient and study, and all that is referenced."""
+    """The validator of entities finds one patient and study, and all that is referenced.
+
+    What the sources reference themselves (a converted image those that it was made of) need not
+    be there.
+    """
     done = run("dcentvfy", *paths)
     said = (done.stdout + done.stderr).splitlines()
-    bad = [line for line in said if line.startswith(("Error", "Abort"))]
+    own = [
+        line
+        for line in said
+        if not ("Missing SOPInstanceUID that was referenced" in line and "/series/" in line)
+    ]
+    bad = [line for line in own if line.startswith(("Error", "Abort"))]
     assert not bad, "\n".join(bad)
 
 
