@@ -125,5 +125,4 @@ def _fill(datasets: Sequence[Dataset], headers: Sequence[SliceHeader]) -> np.nda
     for instance, members in places.items():
         for frame, stored in stored_frames(datasets[instance], members.keys()):
             to_hu(stored, headers[members[frame]], hu[members[frame]])
-        del datasets[instance].PixelData  # else both are in memory whole
     return hu

@@ -39,8 +39,8 @@ def require_whole_concatenations(datasets: Sequence[Dataset]) -> None:
 
 def _require_whole(members: Sequence[Dataset]) -> None:
     numbers = sorted(integer(one, "InConcatenationNumber") or 0 for one in members)
-    stated = max(integer(one, "InConcatenationTotalNumber") or 0 for one in members)
-    total = max(stated, *numbers, len(members))
+    total = max(integer(one, "InConcatenationTotalNumber") or 0 for one in members)
+    total = max(total, *numbers, 1)
     missing = sorted(set(range(1, total + 1)) - set(numbers))
     if missing:
         raise SeriesRejected(
@@ -51,7 +51,7 @@ def _require_whole(members: Sequence[Dataset]) -> None:
     if len(numbers) > total:
         raise SeriesRejected(
             RejectReason.INCOMPLETE_CONCATENATION,
-            f"{len(numbers)} parts of a multi-frame image of {total}",
+            f"{len(numbers)} instances are the {total} parts of a multi-frame image",
         )
     place = 0
     for one in sorted(members, key=lambda one: integer(one, "InConcatenationNumber") or 0):
@@ -112,13 +112,16 @@ def _without_derived_stacks(images: list[Frame]) -> list[Frame]:
 def _require_one(
     frames: Sequence[Frame], what: Callable[[Frame], Hashable | None], spoken: str
 ) -> None:
-    """Refuse frames that differ in what only volumes differ in; not stated is no difference."""
+    """Refuse frames that differ in what only volumes differ in; not stated is no difference.
+
+    Nor is it one when every frame has its own: a scan takes time, and some writers say so.
+    """
     sizes: dict[Hashable, int] = {}
     for frame in frames:
         value = what(frame)
         if value is not None:
             sizes[value] = sizes.get(value, 0) + 1
-    if len(sizes) > 1:
+    if len(sizes) > 1 and max(sizes.values()) > 1:
         raise SeriesRejected(
             RejectReason.SEVERAL_VOLUMES,
             f"{len(sizes)} {spoken}, of {min(sizes.values())} to {max(sizes.values())} frames: "

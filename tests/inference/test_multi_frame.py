@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -278,6 +279,11 @@ def test_derived_of_two_energies_is_analysed(make_ct: SeriesMaker) -> None:
     require_plain(load(written(make_ct, Layout(frames=weighted)), LoadingPolicy()))
 
 
+def test_a_scan_whose_every_frame_has_its_own_time_is_one_volume(make_ct: SeriesMaker) -> None:
+    ticking = every(lambda index, frame: said(TemporalPositionIndex=index + 1)(frame))
+    require_plain(load(written(make_ct, Layout(frames=ticking, seed=9)), LoadingPolicy()))
+
+
 def test_stack_ids_of_images_that_share_no_dimensions_are_not_compared(
     make_ct: SeriesMaker,
 ) -> None:
@@ -313,6 +319,13 @@ def without(images: list[Dataset], number: int) -> None:
     del images[number - 1]
 
 
+def other_part(image: Dataset) -> Dataset:
+    """Return the same part as another instance."""
+    other = deepcopy(image)
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = derive_uid("other part")
+    return other
+
+
 PARTS: dict[str, tuple[Callable[[list[Dataset]], object], str]] = {
     "first": (lambda images: without(images, 1), "the first is part 1"),
     "middle": (lambda images: without(images, 2), "the first is part 2"),
@@ -325,6 +338,10 @@ PARTS: dict[str, tuple[Callable[[list[Dataset]], object], str]] = {
     "without a number": (
         lambda images: images[0].__delattr__("InConcatenationNumber"),
         "the first is part 1",
+    ),
+    "one more": (
+        lambda images: images.append(other_part(images[1])),
+        "4 instances are the 3 parts",
     ),
     "frames left out": (
         lambda images: setattr(images[2], "ConcatenationFrameOffsetNumber", 20),
