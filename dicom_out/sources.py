@@ -190,9 +190,8 @@ def _positioned(image: Dataset, frame: int) -> Dataset:
 def functional_group(image: Dataset, frame: int, keyword: str) -> Dataset:
     """Return the item of a functional group of a frame (from 0), shared or its own."""
     own = image.PerFrameFunctionalGroupsSequence[frame]
-    if keyword not in own:
-        own = image.SharedFunctionalGroupsSequence[0]
-    item: Dataset = own[keyword].value[0]
+    groups = own if own.get(keyword) else image.SharedFunctionalGroupsSequence[0]
+    item: Dataset = groups[keyword].value[0]
     return item
 
 

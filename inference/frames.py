@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from chestct.errors import RejectReason, SeriesRejected
@@ -19,6 +20,18 @@ _UNASSIGNED = frozenset(
         "UnassignedPerFrameConvertedAttributesSequence",
     }
 )
+_HOMES = {
+    tag_for_keyword(keyword): group
+    for group, keywords in {
+        "PlanePositionSequence": ("ImagePositionPatient",),
+        "PlaneOrientationSequence": ("ImageOrientationPatient",),
+        "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
+        "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
+        "CTImageFrameTypeSequence": ("FrameType",),
+    }.items()
+    for keyword in keywords
+}
+"""The one functional group in which an element counts."""
 _CHEST_CODES = frozenset(
     {
         "816094009",  # chest; 51185008 and T-D3000 in older editions
@@ -163,23 +176,27 @@ def _functional_groups(dataset: Dataset) -> list[Dataset]:
             raise SeriesRejected(
                 RejectReason.BAD_GEOMETRY, f"{stated} frames, but {len(per_frame)} are described"
             )
-        common = _flat(Dataset(), shared[0])
-        return [_flat(common, own) for own in per_frame]
+        common = _items(shared[0])
+        return [_flat(common | _items(own)) for own in per_frame]
     except UNPARSABLE as error:
         raise SeriesRejected(
             RejectReason.BAD_GEOMETRY, "the functional groups cannot be read"
         ) from error
 
 
-def _flat(below: Dataset, groups: Dataset) -> Dataset:
-    """Lay the elements of every functional group over ``below``.
+def _items(groups: Dataset) -> dict[str, Dataset]:
+    """Return the item of every functional group by the keyword of its sequence."""
+    return {one.keyword: one.value[0] for one in groups if one.VR == "SQ" and one.value}
 
-    Of a legacy conversion's unassigned attributes only those count that no group gives.
+
+def _flat(items: dict[str, Dataset]) -> Dataset:
+    """Lay the elements of functional groups over each other.
+
+    What decides over the place and the value of a pixel counts in its own group alone. Of a
+    legacy conversion's unassigned attributes only those count that no group gives.
     """
-    sequences = [one for one in groups if one.VR == "SQ" and one.value]
-    unassigned = [one.value[0] for one in sequences if one.keyword in _UNASSIGNED]
-    assigned = [one.value[0] for one in sequences if one.keyword not in _UNASSIGNED]
     flat = Dataset()
-    for layer in (*unassigned, below, *assigned):
-        flat.update(dict(layer.items()))
+    for group, item in sorted(items.items(), key=lambda one: one[0] not in _UNASSIGNED):
+        own = {tag: one for tag, one in item.items() if _HOMES.get(tag, group) == group}
+        flat.update(own)
     return flat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -13,8 +14,11 @@ from ct_series import SLICES, SeriesMaker, ct_slice, item, stored_values
 from enhanced_ct import FrameOf, Layout
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
@@ -315,6 +319,27 @@ def test_pixels_of_another_unit_are_refused(make_ct: SeriesMaker) -> None:
     )
 
 
+def test_a_position_counts_in_its_own_group_alone(make_ct: SeriesMaker) -> None:
+    def change(images: list[Dataset]) -> None:
+        for groups in images[0].PerFrameFunctionalGroupsSequence:
+            elsewhere = item(ImagePositionPatient=[1, 2, 3], RescaleSlope="7")
+            groups.UnassignedPerFrameConvertedAttributesSequence = [elsewhere]
+            groups.RealWorldValueMappingSequence = [elsewhere]
+
+    require_plain(load(written(make_ct, Layout(), change), LoadingPolicy()))
+
+
+def test_a_group_of_the_frame_takes_the_place_of_the_shared_one(make_ct: SeriesMaker) -> None:
+    def change(images: list[Dataset]) -> None:
+        for groups in images[0].PerFrameFunctionalGroupsSequence:
+            groups.PixelMeasuresSequence = [item(SliceThickness="2.5")]
+
+    assert refusal(written(make_ct, Layout(), change)) == (
+        RejectReason.BAD_GEOMETRY,
+        "a slice has no usable Pixel Spacing",
+    )
+
+
 def without(images: list[Dataset], number: int) -> None:
     del images[number - 1]
 
@@ -476,3 +501,67 @@ def test_one_frame_that_claims_to_be_huge_is_refused(make_ct: SeriesMaker) -> No
         RejectReason.BAD_PIXELS,
         "the pixels cannot be decoded (JPEG-LS Lossless Image Compression)",
     )
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    compressed=st.booleans(),
+    splices=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=4)),
+        min_size=1,
+        max_size=6,
+    ),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_multi_frame_files_are_read_or_refused(
+    make_ct: SeriesMaker, splices: list[tuple[float, bytes]], *, compressed: bool
+) -> None:
+    """Bytes overwritten in the functional groups or the tables raise nothing else."""
+    syntax = RLELossless if compressed else ExplicitVRLittleEndian
+    layout = Layout(sizes=(2, 2), own_groups=True, concatenated=True)
+    images = layout.apply(slices(4))
+    series = make_ct.write(images, syntax, layout.compress)
+    path = make_ct.folder / "0.dcm"
+    content = bytearray(path.read_bytes())
+    header = content.rindex(b"\xe0\x7f\x10\x00") if not compressed else len(content)
+    for place, value in splices:
+        start = 400 + int(place * (header - 400))
+        content[start : start + len(value)] = value
+    path.write_bytes(bytes(content))
+    with suppress(SeriesRejected):
+        load(series, LoadingPolicy(rules=EligibilityRules(minimum_slices=2)))
+
+
+GROUPS = {
+    "PixelMeasuresSequence": "PixelSpacing",
+    "PlaneOrientationSequence": "ImageOrientationPatient",
+    "PlanePositionSequence": "ImagePositionPatient",
+    "PixelValueTransformationSequence": "RescaleSlope",
+    "CTImageFrameTypeSequence": "FrameType",
+    "FrameContentSequence": "StackID",
+    "CTXRayDetailsSequence": "KVP",
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("vr", ["SQ", "OB", "FD", "PN", "US"])
+@pytest.mark.parametrize("group", GROUPS)
+def test_groups_of_another_representation_are_read_or_refused(
+    make_ct: SeriesMaker, group: str, vr: str
+) -> None:
+    """A group, or the element in it, has the VR of something else and bytes of nothing."""
+    tag, inner = (Tag(tag_for_keyword(keyword) or 0) for keyword in (group, GROUPS[group]))
+    for value in (b"\x01\x02\x03\x04\x05\x06\x07\x08", b"abcdefg ", b""):
+        for whole in (True, False):
+            (image,) = Layout(own_groups=True).apply(slices())
+            groups = image.PerFrameFunctionalGroupsSequence[3]
+            if not whole:
+                groups[tag] = DataElement(tag, "SQ", [Dataset()])
+            into, place = (groups, tag) if whole else (groups[tag].value[0], inner)
+            into._dict[place] = RawDataElement(
+                place, vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=True
+            )
+            with suppress(SeriesRejected):
+                load(make_ct.write([image]), LoadingPolicy())
