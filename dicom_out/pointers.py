@@ -133,8 +133,8 @@ def most_affected(lesion_map: LesionMap, wanted: int) -> list[int]:
 
 def _images_of(slices: list[int], made: Provenance) -> list[Dataset]:
     """Return the source instances of some slices, each once."""
-    images = made.sources.images
-    return [images[index] for index in slices] if len(images) > 1 else list(images)
+    wanted = {made.sources.slices[index].sop_instance_uid for index in slices}
+    return [image for image in made.sources.images if image.SOPInstanceUID in wanted]
 
 
 def _have_one_rescale(images: list[Dataset]) -> bool:
@@ -150,10 +150,9 @@ def _have_one_rescale(images: list[Dataset]) -> bool:
 def _annotation(
     lesion: NDArray[np.bool_], index: int, layer: hd.pr.GraphicLayer, made: Provenance
 ) -> hd.pr.GraphicAnnotation:
-    single = len(made.sources.images) > 1
     return hd.pr.GraphicAnnotation(
         referenced_images=_images_of([index], made),
-        referenced_frame_number=None if single else made.sources.frames[index] + 1,
+        referenced_frame_number=made.sources.slices[index].frame_number,
         graphic_layer=layer,
         graphic_objects=[
             hd.pr.GraphicObject(
