@@ -29,12 +29,13 @@ def presentation_state(lesion_map: LesionMap, made: Provenance) -> Dataset | Non
     """Build a GSPS with the outlines of the lesions on the source images, in a lung window.
 
     None where there is nothing to outline, or where the images have not one rescale in common,
-    which a GSPS needs (PS3.3 C.11.1).
+    which a GSPS needs (PS3.3 C.11.1); of several multi-frame images highdicom (0.28) sees none.
     """
     lesion = lesion_map.lesion()
     slices = [int(index) for index in np.flatnonzero(lesion.any(axis=(1, 2)))]
     images = _images_of(slices, made)
-    if not slices or not _have_one_rescale(images):
+    several = made.sources.multi_frame and len(images) > 1
+    if not slices or several or not _have_one_rescale(images):
         return None
     layer = hd.pr.GraphicLayer(
         "RALES_LESIONS",

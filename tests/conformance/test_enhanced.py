@@ -10,6 +10,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from chest_cases import CREATED, MODELS, SOFTWARE
 from conformance_series import SHAPE, Variant, analysed, lungs, with_lesion
 from enhanced_ct import FrameOf, Layout
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from chestct.results import Extra
 from chestct.volume import Label
+from dicom_out.extras import Drawings, compose_extras
 
 FRONTAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 Places = dict[tuple[str, int], NDArray[np.float64]]
@@ -225,3 +228,87 @@ def test_order_and_split_give_the_same_mask(
     found = volume_of(seg)
     np.testing.assert_allclose(found.affine, classic.affine)
     np.testing.assert_array_equal(found.array, classic.array)
+
+
+def pointers(layout: Layout | None, folder: Path) -> tuple[Places, dict[str, Dataset]]:
+    """Return the positions in the sources, and presentation state and key objects by role."""
+    variant = Variant(labels=with_lesion(lungs()), layout=layout)
+    series, files = variant.write(folder / "series")
+    if layout:
+        for path in files:
+            share_rescale(path)
+    case = analysed(series)
+    objects = compose_extras(
+        (Extra.PRESENTATION_STATE, Extra.KEY_OBJECTS),
+        Drawings(page=unwanted, pdf=unwanted, frames=unwanted),
+        series=series,
+        volume=case.volume,
+        lesion_map=case.lesion_map,
+        models=MODELS,
+        key=case.key,
+        folder=folder,
+        created=CREATED,
+        software=SOFTWARE,
+    )
+    images = [pydicom.dcmread(path) for path in files]
+    places = (
+        places_of(images)
+        if layout
+        else {(one.SOPInstanceUID, 0): np.array(one.ImagePositionPatient, float) for one in images}
+    )
+    return places, {item.role: pydicom.dcmread(item.path) for item in objects}
+
+
+def share_rescale(path: Path) -> None:
+    """Put the rescale of the first frame where it counts for all: a GSPS needs it there."""
+    image = pydicom.dcmread(path)
+    frames = image.PerFrameFunctionalGroupsSequence
+    image.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = frames[
+        0
+    ].PixelValueTransformationSequence
+    for frame in frames:
+        del frame.PixelValueTransformationSequence
+    image.save_as(path)
+
+
+def unwanted() -> Any:
+    raise AssertionError("no picture was asked for")
+
+
+def drawn(state: Dataset, places: Places) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Return every outline of a presentation state with the position of its image."""
+    found = []
+    for annotation in state.GraphicAnnotationSequence:
+        (image,) = annotation.ReferencedImageSequence
+        number = int(image.get("ReferencedFrameNumber", 0))
+        place = tuple(places[image.ReferencedSOPInstanceUID, number])
+        found += [(tuple(one.GraphicData), place) for one in annotation.GraphicObjectSequence]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("name", ["one image", "concatenation"])
+def test_a_presentation_state_draws_on_the_frames_of_the_lesion(name: str, tmp_path: Path) -> None:
+    places, found = pointers(LAYOUTS[name], tmp_path / "multi-frame")
+    positions, wanted = pointers(None, tmp_path / "classic")
+    state = found[Extra.PRESENTATION_STATE]
+    assert drawn(state, places) == drawn(wanted[Extra.PRESENTATION_STATE], positions)
+
+
+def test_a_lesion_over_several_multi_frame_images_gets_key_objects_alone(tmp_path: Path) -> None:
+    places, found = pointers(LAYOUTS["frame by frame"], tmp_path / "multi-frame")
+    positions, wanted = pointers(None, tmp_path / "classic")
+    assert set(found) == {Extra.KEY_OBJECTS}
+    assert pointed_at(found[Extra.KEY_OBJECTS], places, 1) == pointed_at(
+        wanted[Extra.KEY_OBJECTS], positions, 0
+    )
+
+
+def pointed_at(keys: Dataset, places: Places, frame: int) -> set[tuple[float, ...]]:
+    """Return the positions of the images of one frame each that key objects name."""
+    named = [
+        one.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for one in items(keys)
+        if one.ValueType == "IMAGE"
+    ]
+    assert named
+    return {tuple(places[uid, frame]) for uid in named}
