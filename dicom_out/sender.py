@@ -65,6 +65,16 @@ class Destination:
         if not self.host or not 0 < self.port <= _LAST_PORT:
             raise ValueError(f"{self.host}:{self.port} is no address")
 
+    @property
+    def title(self) -> str:
+        """Who it is, in an audit trail."""
+        return self.ae_title
+
+    @property
+    def place(self) -> str:
+        """Where it is, for a person."""
+        return f"{self.ae_title}@{self.host}:{self.port}"
+
     @classmethod
     def parse(cls, text: str) -> Destination:
         """Parse ``AE@host:port``; an IPv6 host stands in brackets.
@@ -363,7 +373,7 @@ class _Line:
 
 
 def _why_not(association: Any, destination: Destination, line: _Line) -> Outcome:
-    where = f"{destination.ae_title}@{destination.host}:{destination.port}"
+    where = destination.place
     if association.is_rejected:
         answer = association.acceptor.primitive
         permanent = answer.result == 0x01

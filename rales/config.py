@@ -12,12 +12,15 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
 from chestct.errors import ConfigError
 from rales.audit.transports import parse_target
-from rales.sections import SECTIONS, AuditConfig, Config
+from rales.sections import SECTIONS, AuditConfig, Config, DestinationConfig
+
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def load(path: Path) -> Config:
@@ -57,10 +60,43 @@ def parse(raw: Mapping[str, Any]) -> Config:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"  destinations: the name {twice[0]!r} is given twice")
+    for one in config.destinations:
+        _check_destination(one)
     _check_tls(config)
     if config.analysis.moderate_percent <= config.analysis.mild_percent:
         raise ConfigError("  analysis.moderate_percent must be above analysis.mild_percent")
     return config
+
+
+def _check_destination(one: DestinationConfig) -> None:
+    """Refuse a destination that is neither an Application Entity nor a DICOMweb service, or both.
+
+    Raises:
+        ConfigError: With what is to be changed.
+    """
+    where = f"  destinations: {one.name!r}"
+    dimse = {"ae_title": one.ae_title, "host": one.host, "port": one.port}
+    named = [key for key, value in dimse.items() if value is not None]
+    secrets = [key for key in ("token_file", "user", "password_file") if getattr(one, key)]
+    if one.url is None:
+        missing = [key for key in dimse if key not in named]
+        if missing:
+            raise ConfigError(f"{where} lacks {' and '.join(missing)} (or a DICOMweb url)")
+        if secrets:
+            raise ConfigError(f"{where} has {secrets[0]}, which goes with url only")
+        return
+    unfit = [*named, *(key for key in ("commitment", "compress", "tls") if getattr(one, key))]
+    if unfit:
+        raise ConfigError(f"{where} has a url: {unfit[0]} goes with ae_title, host and port only")
+    if one.token_file and (one.user or one.password_file):
+        raise ConfigError(f"{where} has a token and a password; give one")
+    if bool(one.user) != bool(one.password_file):
+        raise ConfigError(f"{where}: user and password_file go together")
+    plain = one.url.startswith("http://")
+    if plain and one.ca_file:
+        raise ConfigError(f"{where} has a ca_file, but its url is not https")
+    if plain and secrets and urlsplit(one.url).hostname not in _THIS_MACHINE:
+        raise ConfigError(f"{where} would send {secrets[0]} in the clear: use https")
 
 
 def _check_tls(config: Config) -> None:
@@ -74,7 +110,7 @@ def _check_tls(config: Config) -> None:
     if (tls.key_file or tls.client_ca_file) and not tls.certificate_file:
         raise ConfigError("  tls.certificate_file is missing: without it nothing is encrypted")
     for one in config.destinations:
-        if (one.ca_file or not one.match_host) and not one.tls:
+        if one.url is None and (one.ca_file or not one.match_host) and not one.tls:
             raise ConfigError(f"  destinations: {one.name!r} has TLS settings, but no tls = true")
     titles = [*config.security.allowed_calling_ae, *(one.ae_title for one in config.security.peers)]
     for title in titles:

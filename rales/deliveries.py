@@ -13,7 +13,8 @@ from typing import Protocol
 
 from chestct.results import ResultObject
 from chestct.states import DeliveryState, JobState
-from dicom_out.sender import Destination, Outcome, OutcomeKind
+from dicom_out.recipients import Recipient
+from dicom_out.sender import Outcome, OutcomeKind
 from rales.results import is_seg, load_objects, objects_for
 from rales.store import Delivery, DeliveryStore, JobStore
 from rales.store.jobs import Job
@@ -22,10 +23,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class Sender(Protocol):
-    """Sends objects to one destination; :func:`dicom_out.sender.send` is the real one."""
+    """Sends objects to one destination; :func:`dicom_out.recipients.send_to` is the real one."""
 
     def __call__(
-        self, objects: Sequence[ResultObject], destination: Destination
+        self, objects: Sequence[ResultObject], destination: Recipient
     ) -> Sequence[Outcome]:
         """Return one outcome per object, in order; never raises for a remote failure."""
 
@@ -62,7 +63,7 @@ class DeliveryWorker:
         *,
         jobs: JobStore,
         deliveries: DeliveryStore,
-        destinations: Mapping[str, Destination],
+        destinations: Mapping[str, Recipient],
         sender: Sender,
         back_off: BackOff,
         clock: Callable[[], datetime],
@@ -141,7 +142,7 @@ class DeliveryWorker:
         self._deliveries.begin(job, planned=planned, at=now)
 
     def _deliver(
-        self, job: Job, destination: Destination, group: Sequence[Delivery]
+        self, job: Job, destination: Recipient, group: Sequence[Delivery]
     ) -> Sequence[Outcome]:
         by_role = {item.role: item for item in load_objects(job)}
         objects = [by_role[delivery.role] for delivery in group]

@@ -19,7 +19,8 @@ from typing import Self
 
 from chestct.errors import ConfigError
 from dicom_out.commitment import ReportHandler, request_commitment
-from dicom_out.sender import send
+from dicom_out.recipients import send_to
+from dicom_out.sender import Destination
 from rales.assembly import AssemblyWorker
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.opening import audit_trail
@@ -262,7 +263,7 @@ class Node:
     def _delivery_worker(self, jobs: JobStore, deliveries: DeliveryStore) -> DeliveryWorker:
         delivery = self._config.delivery
         sender: Sender = partial(
-            send,
+            send_to,
             calling_ae=self._config.node.ae_title,
             timeout_seconds=delivery.timeout_seconds,
         )
@@ -280,7 +281,11 @@ class Node:
         return CommitmentWorker(
             jobs=jobs,
             commitments=commitments,
-            destinations=destinations_of(self._config),
+            destinations={
+                name: one
+                for name, one in destinations_of(self._config).items()
+                if isinstance(one, Destination)
+            },
             requester=partial(
                 request_commitment,
                 calling_ae=self._config.node.ae_title,

@@ -8,7 +8,9 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
+from dicom_out.recipients import Recipient
 from dicom_out.sender import Destination
+from dicom_out.stow import Credentials, WebDestination
 from rales.sections import Config, DestinationConfig, TlsConfig
 from rales.tls import ServerTls, client_context
 from scp.admission import Admission
@@ -28,23 +30,47 @@ def warn_of_closed_door(config: Config) -> None:
             )
 
 
-def destinations_of(config: Config) -> dict[str, Destination]:
+def destinations_of(config: Config) -> dict[str, Recipient]:
     """Return the configured destinations by name."""
     return {
-        one.name: Destination(
-            name=one.name,
-            ae_title=one.ae_title,
-            host=one.host,
-            port=one.port,
-            commitment=one.commitment,
-            segmentation=one.segmentation,
-            compress=one.compress,
-            extras=one.extras,
-            fallback=one.fallback,
-            tls=_tls_to(one, config.tls) if one.tls else None,
-        )
+        one.name: _service(one, config.tls) if one.url else _application_entity(one, config.tls)
         for one in config.destinations
     }
+
+
+def _application_entity(one: DestinationConfig, own: TlsConfig) -> Destination:
+    assert one.ae_title is not None  # rales.config has looked
+    assert one.host is not None
+    assert one.port is not None
+    return Destination(
+        name=one.name,
+        ae_title=one.ae_title,
+        host=one.host,
+        port=one.port,
+        commitment=one.commitment,
+        segmentation=one.segmentation,
+        compress=one.compress,
+        extras=one.extras,
+        fallback=one.fallback,
+        tls=_tls_to(one, own) if one.tls else None,
+    )
+
+
+def _service(one: DestinationConfig, own: TlsConfig) -> WebDestination:
+    """Return a DICOMweb service; the node shows its own certificate where it is asked for one."""
+    assert one.url is not None
+    return WebDestination(
+        name=one.name,
+        url=one.url,
+        credentials=Credentials(
+            token_file=one.token_file, user=one.user, password_file=one.password_file
+        ),
+        ca_file=one.ca_file,
+        own=(own.certificate_file, own.key_file) if own.certificate_file else None,
+        segmentation=one.segmentation,
+        extras=one.extras,
+        fallback=one.fallback,
+    )
 
 
 def _tls_to(destination: DestinationConfig, own: TlsConfig) -> Callable[[], ssl.SSLContext]:

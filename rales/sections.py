@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -61,9 +62,22 @@ def _network(value: str) -> str:
     return value
 
 
+def _web_url(value: str) -> str:
+    """Check that ``value`` is the URL of a service, without what belongs into a file."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write https://host/path, the URL before /studies")
+    if parts.username or parts.password:
+        raise ValueError("a password does not belong into the URL: use user and password_file")
+    if parts.query or parts.fragment:
+        raise ValueError("a service's URL has no query and no fragment")
+    return value.rstrip("/")
+
+
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 NetworkRange = Annotated[str, AfterValidator(_network)]
+WebUrl = Annotated[str, AfterValidator(_web_url)]
 AuditTarget = Annotated[str, AfterValidator(_audit_target)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -85,12 +99,16 @@ class NodeConfig(_Section):
 
 
 class DestinationConfig(_Section):
-    """One Application Entity that gets the results."""
+    """One Application Entity, or with ``url`` one DICOMweb service, that gets the results."""
 
     name: str = Field(min_length=1, max_length=64)
-    ae_title: AeTitle
-    host: str = Field(min_length=1)
-    port: Annotated[int, Field(ge=1, le=65535)]
+    ae_title: AeTitle | None = None
+    host: str | None = Field(default=None, min_length=1)
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    url: WebUrl | None = None
+    token_file: Path | None = None
+    user: str = ""
+    password_file: Path | None = None
     commitment: bool = False
     tls: bool = False
     ca_file: Path | None = None

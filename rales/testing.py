@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from chestct.results import ResultObject
-from dicom_out.sender import Destination, Outcome, OutcomeKind
+from dicom_out.recipients import Recipient
+from dicom_out.sender import Outcome, OutcomeKind
 
 _Answer = TypeVar("_Answer")
 
@@ -40,7 +41,7 @@ class FakeSender:
         self.sent: list[tuple[str, str]] = []
 
     def __call__(
-        self, objects: Sequence[ResultObject], destination: Destination
+        self, objects: Sequence[ResultObject], destination: Recipient
     ) -> Sequence[Outcome]:
         """Answer every object with the next planned outcome."""
         self.sent.extend((destination.name, item.role) for item in objects)

@@ -15,7 +15,8 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from chestct.results import ResultObject
-from dicom_out.sender import Destination, Outcome, OutcomeKind
+from dicom_out.recipients import Recipient
+from dicom_out.sender import Outcome, OutcomeKind
 from rales.audit import messages as m
 from rales.audit.trail import AuditTrail
 from rales.deliveries import Sender
@@ -144,12 +145,12 @@ class AuditHooks:
             replace(self._itself, role=m.DESTINATION),
         )
 
-    def sending(self, objects: Sequence[ResultObject], to: Destination) -> None:
+    def sending(self, objects: Sequence[ResultObject], to: Recipient) -> None:
         """Results are about to be sent (section A.5.3.3)."""
         self._sent(objects, to, m.BEGIN_TRANSFERRING)
 
     def sent(
-        self, objects: Sequence[ResultObject], to: Destination, outcomes: Sequence[Outcome]
+        self, objects: Sequence[ResultObject], to: Recipient, outcomes: Sequence[Outcome]
     ) -> None:
         """Results were sent: one message for each kind of outcome (section A.5.3.7)."""
         for kind, outcome in _OUTCOMES.items():
@@ -163,14 +164,14 @@ class AuditHooks:
     def _sent(
         self,
         objects: Sequence[ResultObject],
-        to: Destination,
+        to: Recipient,
         event: m.Code,
         outcome: m.Severity = m.Severity.SUCCESS,
         description: str = "",
     ) -> None:
         """Only the receiver knows whether an object was new there: READ it is, then."""
         itself = replace(self._itself, is_requestor=True, role=m.SOURCE)
-        remote = replace(_remote(to.ae_title, to.host), role=m.DESTINATION)
+        remote = replace(_remote(to.title, to.host), role=m.DESTINATION)
         self._trail.submit(
             partial(
                 _with_patient,
@@ -214,7 +215,7 @@ class AuditedSender:
         self._hooks = hooks
 
     def __call__(
-        self, objects: Sequence[ResultObject], destination: Destination
+        self, objects: Sequence[ResultObject], destination: Recipient
     ) -> Sequence[Outcome]:
         """Send ``objects``, with a message before and messages after."""
         self._hooks.sending(objects, destination)

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from chestct.errors import ConfigError, RalesError
+from dicom_out.recipients import Recipient, ask
 from dicom_out.sender import Destination, OutcomeKind
 from dicom_out.sender import echo as send_echo
 from rales import config
@@ -35,7 +36,7 @@ def echo(config_path: Path, address: str | None) -> None:
     settings = config.load(config_path) if config_path.exists() or not address else Config()
     target = Destination.parse(address) if address else _itself(settings)
     outcome = send_echo(target, calling_ae=settings.node.ae_title)
-    click.echo(f"{target.ae_title}@{target.host}:{target.port}: {outcome.message}")
+    click.echo(f"{target.place}: {outcome.message}")
     if outcome.kind is not OutcomeKind.DELIVERED:
         raise click.exceptions.Exit(1)
 
@@ -136,11 +137,11 @@ def _check_port(settings: Config) -> str:
     return f"{host}:{port} is free"
 
 
-def _check_destination(destination: Destination, settings: Config) -> str:
-    outcome = send_echo(destination, calling_ae=settings.node.ae_title)
+def _check_destination(destination: Recipient, settings: Config) -> str:
+    outcome = ask(destination, calling_ae=settings.node.ae_title)
     if outcome.kind is not OutcomeKind.DELIVERED:
         raise ConfigError(outcome.message)
-    return f"{destination.ae_title}@{destination.host}:{destination.port} answers C-ECHO"
+    return f"{destination.place} {outcome.message}"
 
 
 @click.group("config")
@@ -157,7 +158,7 @@ def config_check(file: Path) -> None:
     click.echo(f"{file} is right.")
     click.echo(f"  {node.ae_title} will listen on {node.host}:{node.port}")
     click.echo(f"  data in {node.data_dir}")
-    for one in settings.destinations:
-        click.echo(f"  results go to {one.name}: {one.ae_title}@{one.host}:{one.port}")
+    for name, one in destinations_of(settings).items():
+        click.echo(f"  results go to {name}: {one.place}")
     if not settings.destinations:
         click.echo("  no destination: results stay in the data folder")

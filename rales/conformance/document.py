@@ -14,7 +14,7 @@ from importlib.resources import files
 from types import MappingProxyType
 
 from chestct.errors import ConfigError
-from rales.conformance import coding, network, objects, reports, settings
+from rales.conformance import coding, network, objects, reports, settings, web
 from rales.conformance.markdown import contents
 from rales.conformance.samples import Sample, make_samples
 
@@ -32,6 +32,7 @@ PARTS: Mapping[str, Callable[[Sequence[Sample]], str]] = MappingProxyType(
         "delivery_statuses": lambda _: network.delivery_statuses(),
         "commitment_reasons": lambda _: network.commitment_reasons(),
         "report_statuses": lambda _: network.report_statuses(),
+        "stow_statuses": lambda _: web.stow_statuses(),
         "reject_reasons": lambda _: network.reject_reasons(),
         "configuration": lambda _: settings.configuration(),
         "information_objects": objects.information_objects,

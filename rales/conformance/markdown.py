@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 
 from pydicom.uid import UID
 
@@ -16,6 +17,22 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; a bar inside a cell is escaped."""
     lines = [heads, ["---"] * len(heads), *([cell.replace("|", "\\|") for cell in r] for r in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def ranges(
+    values: Iterable[int], told: Callable[[int], str], written: Callable[[int], str]
+) -> list[tuple[str, str]]:
+    """Return values in ranges that are told alike; the commonest stands last, as any other."""
+    spans: dict[str, list[str]] = {}
+    counts: dict[str, int] = {}
+    for says, run in groupby(values, key=told):
+        its = list(run)
+        first, last = written(its[0]), written(its[-1])
+        spans.setdefault(says, []).append(first if first == last else f"{first}-{last}")
+        counts[says] = counts.get(says, 0) + len(its)
+    commonest = max(counts, key=lambda says: counts[says])
+    rows = [(", ".join(its), says) for says, its in spans.items() if says != commonest]
+    return [*rows, ("any other", commonest)]
 
 
 def uid_name(uid: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from pydicom.uid import UID
@@ -26,7 +26,7 @@ from dicom_out.sender import (
     outcome_of,
     storage_contexts,
 )
-from rales.conformance.markdown import named_uid, table, uid_name
+from rales.conformance.markdown import named_uid, ranges, table, uid_name
 from rales.conformance.samples import Sample, by_class
 from rales.sections import Config, NetworkConfig
 from scp.contexts import commitment_context, supported_contexts
@@ -35,11 +35,12 @@ from scp.status import StoreStatus, kinds_by_status
 
 _CONTEXT_HEADS = ("Abstract syntax", "Transfer syntaxes", "Role", "Extended negotiation")
 _STATUSES = 1 << 16
-_TOLD = {
+TOLD = {
     OutcomeKind.DELIVERED: "delivered",
     OutcomeKind.FAILED: "tried again",
     OutcomeKind.REFUSED: "refused: not tried again, until `rales retry` asks for it",
 }
+"""What becomes of an object by the kind of its outcome."""
 _STORED = "The object, or one that is the same, is on stable storage and recorded."
 _UNFORESEEN = "An error that nobody foresaw; the log has it."
 _REPORT_REASONS = {
@@ -139,23 +140,8 @@ def _status(status: int) -> str:
 
 def delivery_statuses() -> str:
     """Return what the node does with each status of a C-STORE response."""
-    return table(
-        ("Status", "What Rales does"), _ranges(lambda value: _TOLD[outcome_of(value).kind])
-    )
-
-
-def _ranges(told: Callable[[int], str]) -> list[tuple[str, str]]:
-    """Return the statuses in ranges of like treatment; the commonest treatment comes last."""
-    spans: dict[str, list[str]] = {}
-    counts: dict[str, int] = {}
-    for says, run in groupby(range(_STATUSES), key=told):
-        values = list(run)
-        first, last = _status(values[0]), _status(values[-1])
-        spans.setdefault(says, []).append(first if first == last else f"{first}-{last}")
-        counts[says] = counts.get(says, 0) + len(values)
-    commonest = max(counts, key=lambda says: counts[says])
-    rows = [(", ".join(its), says) for says, its in spans.items() if says != commonest]
-    return [*rows, ("any other", commonest)]
+    rows = ranges(range(_STATUSES), lambda status: TOLD[outcome_of(status).kind], _status)
+    return table(("Status", "What Rales does"), rows)
 
 
 def commitment_reasons() -> str:

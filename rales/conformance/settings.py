@@ -48,7 +48,7 @@ def _titles() -> dict[type[BaseModel], str]:
 
 
 def _summary(section: type[BaseModel]) -> str:
-    return (section.__doc__ or "").strip().splitlines()[0]
+    return (section.__doc__ or "").strip().splitlines()[0].replace("``", "`")
 
 
 def _keys(section: type[BaseModel]) -> Iterator[tuple[str, str, str]]:

@@ -20,6 +20,7 @@ from chestct.results import AnalysisKey, ResultObject, ResultSet
 from chestct.volume import Label, LesionMap
 from dicom_out.compose import compose
 from dicom_out.sender import OutcomeKind, send
+from dicom_out.stow import WebDestination, ask, store
 from inference.loading import LoadingPolicy, load
 from inference.phantom import Thorax
 from inference.quantify import measure
@@ -118,6 +119,23 @@ def test_sending_again_makes_no_second_copy(pacs: Pacs, results: ResultSet) -> N
         assert [outcome.kind for outcome in outcomes] == [OutcomeKind.DELIVERED] * 2
     with urllib.request.urlopen(f"{pacs.url}/instances", timeout=60) as answer:
         assert answer.read().count(b'"') == 2 * len(results.objects)
+
+
+def test_stow_rs_stores_the_same_once(
+    results: ResultSet, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if not Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so").exists():
+        pytest.skip("Orthanc's DICOMweb plug-in is not installed")
+    with start_pacs(tmp_path_factory.mktemp("web") / "pacs", "RALES") as running:
+        destination = WebDestination(name="web", url=f"{running.url}/dicom-web")
+        assert ask(destination, timeout_seconds=10.0).message == "answers QIDO-RS"
+        for _ in range(2):
+            outcomes = store(results.objects, destination, timeout_seconds=30.0)
+            assert [one.kind for one in outcomes] == [OutcomeKind.DELIVERED] * 2
+        for item in results.objects:
+            assert wado(running, item) == pydicom.dcmread(item.path)
+        with urllib.request.urlopen(f"{running.url}/instances", timeout=60) as answer:
+            assert answer.read().count(b'"') == 2 * len(results.objects)
 
 
 def _grid(lesion_map: LesionMap, frame_of_reference_uid: str) -> hd.VolumeGeometry:

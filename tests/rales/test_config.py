@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chestct.errors import ConfigError
 from chestct.results import ReportOptions, SegKind
+from dicom_out.stow import WebDestination
 from rales.config import load, parse
 from rales.node import destinations_of
 from rales.pipeline import settings_of
@@ -35,6 +36,23 @@ allowed_calling_ae = ["CT1"]
 settle_seconds = 2.0
 quiet_seconds = 30.0
 """
+
+
+_WEB = "[[destinations]]\nname='a'\nurl='https://pacs/dicom-web'\n"
+
+
+def test_a_service_is_a_destination_with_its_files_beside_the_configuration(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "rales.toml"
+    file.write_text(f"{_WEB}token_file='secrets/token'\nca_file='ca.pem'\n")
+    destination = destinations_of(load(file))["a"]
+    assert isinstance(destination, WebDestination)
+    assert destination.credentials.token_file == tmp_path / "secrets" / "token"
+    assert destination.ca_file == tmp_path / "ca.pem"
+    assert (destination.title, destination.host) == ("https://pacs/dicom-web", "pacs")
+    local = parse(tomllib.loads(_WEB.replace("https://pacs", "http://127.0.0.1:8042")))
+    assert local.destinations[0].url == "http://127.0.0.1:8042/dicom-web"
 
 
 def test_the_documented_file_is_read(tmp_path: Path) -> None:
@@ -71,6 +89,19 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         (
             2 * "[[destinations]]\nname='a'\nae_title='A'\nhost='h'\nport=1\n",
             "given twice",
+        ),
+        ("[[destinations]]\nname='a'\nae_title='A'", "'a' lacks host and port (or a DICOMweb url)"),
+        (f"{_WEB}ae_title='A'", "ae_title goes with"),
+        (f"{_WEB}commitment=true", "commitment goes with"),
+        (f"{_WEB}user='me'", "user and password_file go together"),
+        (f"{_WEB}user='me'\npassword_file='p'\ntoken_file='t'", "give one"),
+        (_WEB.replace("https", "http") + "token_file='t'", "in the clear: use https"),
+        (_WEB.replace("https", "http") + "ca_file='c'", "not https"),
+        (_WEB.replace("https", "ftp"), "write https://host/path"),
+        (_WEB.replace("pacs", "me:word@pacs"), "does not belong into the URL"),
+        (
+            "[[destinations]]\nname='a'\nae_title='A'\nhost='h'\nport=2\ntoken_file='t'",
+            "goes with url only",
         ),
     ],
 )

@@ -1,0 +1,292 @@
+"""The STOW-RS user agent (PS3.18 section 10.5): one outcome per object, as the storage SCU has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pydicom
+import requests
+from dicomweb_client.web import DICOMwebClient
+from pydicom.dataset import Dataset
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from chestct.results import Extra, ResultObject, SegKind
+from dicom_out.sender import Outcome, OutcomeKind, outcome_of
+
+Answers = list[requests.Response]
+"""What came over the line; dicomweb-client keeps most of it to itself."""
+
+_WHOLE = 1 << 40
+"""Bytes of one piece: an object travels whole, since many servers take no chunked bodies."""
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
+"""HTTP statuses after which the same request may succeed."""
+_NOT_THERE = {
+    401: "it does not take these credentials (HTTP 401)",
+    403: "it forbids this (HTTP 403)",
+    404: "there is no STOW-RS service at this URL (HTTP 404)",
+    405: "there is no STOW-RS service at this URL (HTTP 405)",
+}
+"""What a person has to mend, at this end or at that: no object fares better until then."""
+_FOR_GOOD = {
+    413: "it is too large (HTTP 413)",
+    415: "DICOM files are not accepted there (HTTP 415)",
+}
+_CONFLICT = 409
+_NO_QUERY = frozenset({404, 405, 501})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A bearer token, or a user with a password; each secret is read from its file every time."""
+
+    token_file: Path | None = None
+    user: str = ""
+    password_file: Path | None = None
+
+    def read(self) -> AuthBase | None:
+        """Return what authenticates a request; None: nothing does.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+        if self.token_file is not None:
+            return _Bearer(self.token_file.read_text(encoding="utf-8").strip())
+        if self.password_file is not None:
+            password = self.password_file.read_text(encoding="utf-8").strip("\r\n")
+            return HTTPBasicAuth(self.user.encode(), password.encode())
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebDestination:
+    """A DICOMweb service that takes results by STOW-RS.
+
+    Attributes:
+        url: Of the service; ``/studies`` is added to it.
+        ca_file: Whom to believe with https; none: whom this machine believes.
+        own: Certificate and key to show where they are asked for.
+
+    The others are those of :class:`dicom_out.sender.Destination`.
+    """
+
+    name: str
+    url: str
+    credentials: Credentials = Credentials()
+    ca_file: Path | None = None
+    own: tuple[Path, Path | None] | None = None
+    segmentation: SegKind = SegKind.BINARY
+    extras: tuple[Extra, ...] = ()
+    fallback: tuple[Extra, ...] = ()
+
+    @property
+    def commitment(self) -> bool:
+        """DICOMweb has no storage commitment."""
+        return False
+
+    @property
+    def title(self) -> str:
+        """Who it is, in an audit trail."""
+        return self.url
+
+    @property
+    def host(self) -> str:
+        """Where it is."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for a person."""
+        return self.url
+
+
+def store(
+    objects: Sequence[ResultObject], destination: WebDestination, *, timeout_seconds: float
+) -> tuple[Outcome, ...]:
+    """Send ``objects``, a request each; return one outcome each, in order.
+
+    Never raises for what the service or the network does. When one object finds that nobody
+    is there, or that the credentials are wrong, the others are not tried.
+    """
+    outcomes: list[Outcome] = []
+    for item in objects:
+        if outcomes and not outcomes[-1].reached:
+            outcomes.append(outcomes[-1])
+        else:
+            outcomes.append(_store(item, destination, timeout_seconds))
+    return tuple(outcomes)
+
+
+def ask(destination: WebDestination, *, timeout_seconds: float) -> Outcome:
+    """Ask whether the service answers, by a query for one study (QIDO-RS, PS3.18 section 10.6)."""
+
+    def query(client: DICOMwebClient, answers: Answers) -> Outcome:
+        message = "answers QIDO-RS"
+        try:
+            client.search_for_studies(limit=1)
+        except requests.HTTPError:
+            status = answers[-1].status_code
+            if status not in _NO_QUERY:
+                return outcome_of_refusal(Dataset(), "", status)
+            message = "answers, but not to QIDO-RS; STOW-RS was not tried"
+        return Outcome(kind=OutcomeKind.DELIVERED, status=None, message=message)
+
+    return _with_client(destination, timeout_seconds, query)
+
+
+def _store(item: ResultObject, destination: WebDestination, timeout_seconds: float) -> Outcome:
+    def post(client: DICOMwebClient, answers: Answers) -> Outcome:
+        uid = item.sop_instance_uid
+        try:
+            told = client.store_instances([pydicom.dcmread(item.path)])
+        except requests.HTTPError:
+            return outcome_of_refusal(_told_with(answers[-1]), uid, answers[-1].status_code)
+        return outcome_of_answer(told, uid, answers[-1])
+
+    return _with_client(destination, timeout_seconds, post)
+
+
+def outcome_of_answer(told: Dataset, sop_instance_uid: str, answer: requests.Response) -> Outcome:
+    """Classify a successful answer to STOW-RS (PS3.18 section 10.5.3).
+
+    A page that is no DICOM, such as the form of a login, is no success: the object is not there.
+    """
+    http = f"HTTP {answer.status_code}"
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if answer.content and kind not in {
+        "application/dicom+json",
+        "application/json",
+        "application/dicom+xml",
+        "application/xml",
+    }:
+        return _failed(f"{http} with {kind or 'something'} that is no DICOM: is the URL right?")
+    reason = _reason(told, "FailedSOPSequence", "FailureReason", sop_instance_uid)
+    if reason is not None:
+        return outcome_of(reason)
+    if told.get("ReferencedSOPSequence"):
+        if not _named(told, "ReferencedSOPSequence", sop_instance_uid):
+            return _failed(f"{http} speaks of other objects than the one that was sent")
+        warning = _reason(told, "ReferencedSOPSequence", "WarningReason", sop_instance_uid)
+        if warning:
+            return Outcome(
+                kind=OutcomeKind.DELIVERED,
+                status=warning,
+                message=f"stored, {http}, warning 0x{warning:04X}",
+            )
+    return Outcome(kind=OutcomeKind.DELIVERED, status=0x0000, message=f"stored, {http}")
+
+
+def outcome_of_refusal(told: Dataset, sop_instance_uid: str, http_status: int) -> Outcome:
+    """Classify an answer with an HTTP status of 400 or above.
+
+    What the service says of the object counts before the HTTP status.
+    """
+    reason = _reason(told, "FailedSOPSequence", "FailureReason", sop_instance_uid)
+    if reason is not None:
+        return outcome_of(reason)
+    if http_status in _NOT_THERE:
+        return _failed(_NOT_THERE[http_status], reached=False)
+    if http_status in _PASSING:
+        return _failed(f"it cannot just now (HTTP {http_status})")
+    why = _FOR_GOOD.get(http_status, f"refused, HTTP {http_status}")
+    return Outcome(kind=OutcomeKind.REFUSED, status=None, message=why)
+
+
+def _with_client(
+    destination: WebDestination,
+    timeout_seconds: float,
+    action: Callable[[DICOMwebClient, Answers], Outcome],
+) -> Outcome:
+    """Do something with a client of its own; turn every failure into an outcome."""
+    try:
+        with closing(requests.Session()) as session:
+            session.trust_env = False  # no proxy and no password that the file does not name
+            session.max_redirects = 0  # followed, a POST becomes a GET, and looks like success
+            session.auth = destination.credentials.read()
+            session.verify = str(destination.ca_file) if destination.ca_file else True
+            if destination.own is not None:
+                certificate, key = destination.own
+                session.cert = (str(certificate), str(key)) if key else str(certificate)
+            client = DICOMwebClient(
+                destination.url,
+                session=session,
+                chunk_size=_WHOLE,
+                timeout=(min(timeout_seconds, 10.0), timeout_seconds),
+            )
+            client.set_http_retry_params(retry=False)
+            answers: Answers = []
+            session.hooks["response"].append(lambda one, **_: answers.append(one))
+            return action(client, answers)
+    except (OSError, ValueError) as error:  # requests' own are OSErrors
+        return _broken(error, destination)
+
+
+def _broken(error: OSError | ValueError, destination: WebDestination) -> Outcome:
+    """Return the outcome of a request that was not answered, or not so that it can be read."""
+    reached = False
+    if isinstance(error, requests.ReadTimeout):
+        reached, said = True, "no answer in time; it may be stored"
+    elif isinstance(error, requests.TooManyRedirects):
+        said = "it redirects to another address: is the URL right?"
+    elif isinstance(error, requests.RequestException):
+        reached, said = _was_connected(error), f"{destination.url}: {_cause(error)}"
+    elif isinstance(error, OSError):
+        said = f"{error.filename}: {error.strerror}"
+    else:
+        reached, said = True, f"its answer cannot be read: {error}"
+    return _failed(said, reached=reached)
+
+
+def _told_with(answer: requests.Response) -> Dataset:
+    """Return what a refusal says in DICOM; empty where it says nothing that can be read."""
+    try:
+        return Dataset.from_json(answer.json())
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return Dataset()
+
+
+def _reason(told: Dataset, sequence: str, keyword: str, sop_instance_uid: str) -> int | None:
+    """Return what is said of an object; of the only one when no object is named."""
+    for item in told.get(sequence) or ():
+        if not sop_instance_uid or item.get("ReferencedSOPInstanceUID") == sop_instance_uid:
+            reason = item.get(keyword)
+            return None if reason is None else int(reason)
+    return None
+
+
+def _named(told: Dataset, sequence: str, sop_instance_uid: str) -> bool:
+    return any(
+        item.get("ReferencedSOPInstanceUID") == sop_instance_uid for item in told.get(sequence)
+    )
+
+
+def _was_connected(error: requests.RequestException) -> bool:
+    """Tell whether a connection broke, rather than that there was none."""
+    refused = ("NewConnectionError", "NameResolutionError")
+    never = isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError)
+    return not never and not any(name in repr(error) for name in refused)
+
+
+def _cause(error: Exception) -> str:
+    """Return what lies at the bottom of requests' exceptions, without the objects they print."""
+    cause: BaseException = error
+    while cause.args and isinstance(cause.args[0], BaseException):
+        cause = cause.args[0]
+    reason = getattr(cause, "reason", None)
+    return str(reason if isinstance(reason, BaseException) else cause).rpartition(">: ")[2]
+
+
+def _failed(message: str, *, reached: bool = True) -> Outcome:
+    return Outcome(kind=OutcomeKind.FAILED, status=None, message=message, reached=reached)
+
+
+class _Bearer(AuthBase):
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request

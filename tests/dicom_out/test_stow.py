@@ -1,0 +1,231 @@
+"""STOW-RS against HTTP servers of the test's own: what each answer means for the object."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from certificates import Authority
+from web_service import FAILED, STORED, Answer, Service, named, says, sent
+
+from chestct.results import ResultObject
+from dicom_out.sender import OutcomeKind
+from dicom_out.stow import Credentials, WebDestination, ask, store
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Service]]:
+    started: list[Service] = []
+
+    def start(answer: Answer, context: ssl.SSLContext | None = None) -> Service:
+        started.append(Service(answer, context))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def put(item: ResultObject, service: Service, **settings: Any) -> Any:
+    destination = WebDestination(name="web", url=service.url, **settings)
+    (outcome,) = store([item], destination, timeout_seconds=5)
+    return outcome
+
+
+def test_the_file_travels_as_it_is(
+    serve: Callable[..., Service], make_object: Callable[..., ResultObject]
+) -> None:
+    item = make_object(size=5_000_000)
+    service = serve(says(200, named(STORED, item.sop_instance_uid)))
+    outcome = put(item, service)
+    assert (outcome.kind, outcome.status) == (OutcomeKind.DELIVERED, 0)
+    assert sent(service.bodies[0]) == item.path.read_bytes()
+    assert pydicom.dcmread(BytesIO(sent(service.bodies[0]))).SOPInstanceUID == item.sop_instance_uid
+    assert service.headers[0]["Content-Type"].startswith("multipart/related")
+    assert "Transfer-Encoding" not in service.headers[0]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (200, STORED, {}, OutcomeKind.DELIVERED, 0),
+        (202, STORED, {"warning": 0xB006}, OutcomeKind.DELIVERED, 0xB006),
+        (202, FAILED, {"failure": 0xA700}, OutcomeKind.FAILED, 0xA700),
+        (202, FAILED, {"failure": 0x0122}, OutcomeKind.REFUSED, 0x0122),
+        (409, FAILED, {"failure": 0xA700}, OutcomeKind.FAILED, 0xA700),
+        (409, FAILED, {"failure": 0xC122}, OutcomeKind.REFUSED, 0xC122),
+    ],
+)
+def test_what_the_service_says_of_the_object_counts(
+    serve: Callable[..., Service],
+    make_object: Callable[..., ResultObject],
+    case: tuple[int, str, dict[str, int], OutcomeKind, int],
+) -> None:
+    status, tag, more, kind, code = case
+    item = make_object()
+    outcome = put(item, serve(says(status, named(tag, item.sop_instance_uid, **more))))
+    assert (outcome.kind, outcome.status) == (kind, code)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reached"),
+    [
+        (200, OutcomeKind.DELIVERED, True),
+        (400, OutcomeKind.REFUSED, True),
+        (401, OutcomeKind.FAILED, False),
+        (403, OutcomeKind.FAILED, False),
+        (404, OutcomeKind.FAILED, False),
+        (409, OutcomeKind.REFUSED, True),
+        (413, OutcomeKind.REFUSED, True),
+        (415, OutcomeKind.REFUSED, True),
+        (429, OutcomeKind.FAILED, True),
+        (500, OutcomeKind.FAILED, True),
+        (503, OutcomeKind.FAILED, True),
+    ],
+)
+def test_without_a_word_on_the_object_the_http_status_counts(
+    serve: Callable[..., Service],
+    make_object: Callable[..., ResultObject],
+    status: int,
+    kind: OutcomeKind,
+    *,
+    reached: bool,
+) -> None:
+    service = serve(says(status))
+    outcome = put(make_object(), service)
+    assert (outcome.kind, outcome.reached) == (kind, reached)
+    assert len(service.bodies) == 1, (
+        "the pauses between attempts are the delivery's, not the client's"
+    )
+
+
+def test_a_page_that_is_no_dicom_is_no_success(
+    serve: Callable[..., Service], make_object: Callable[..., ResultObject]
+) -> None:
+    outcome = put(make_object(), serve(says(200, b"<html>Please log in</html>", "text/html")))
+    assert outcome.kind is OutcomeKind.FAILED
+    assert "text/html" in outcome.message
+
+
+def test_an_answer_for_another_object_is_no_success(
+    serve: Callable[..., Service], make_object: Callable[..., ResultObject]
+) -> None:
+    outcome = put(make_object(), serve(says(200, named(STORED, "1.2.3.4"))))
+    assert outcome.kind is OutcomeKind.FAILED
+
+
+def test_a_redirect_is_not_followed(
+    serve: Callable[..., Service], make_object: Callable[..., ResultObject]
+) -> None:
+    elsewhere = serve(says(200))
+    service = serve(says(302, Location=elsewhere.url))
+    outcome = put(make_object(), service)
+    assert (outcome.kind, outcome.reached) == (OutcomeKind.FAILED, False)
+    assert "redirects" in outcome.message
+    assert elsewhere.bodies == []
+
+
+def test_an_answer_that_is_cut_off_or_never_comes_may_mean_that_it_is_stored(
+    serve: Callable[..., Service], make_object: Callable[..., ResultObject]
+) -> None:
+    leave = threading.Event()
+
+    def hang(_service: Service, _handler: BaseHTTPRequestHandler, _body: bytes) -> None:
+        leave.wait(30)
+
+    def hang_up(_service: Service, handler: BaseHTTPRequestHandler, _body: bytes) -> None:
+        handler.connection.close()
+
+    item = make_object()
+    for answer in (hang, hang_up):
+        destination = WebDestination(name="web", url=serve(answer).url)
+        (outcome,) = store([item], destination, timeout_seconds=0.5)
+        assert (outcome.kind, outcome.status, outcome.reached) == (OutcomeKind.FAILED, None, True)
+    leave.set()
+
+
+def test_nobody_there_is_asked_once_and_said_in_words(
+    make_object: Callable[..., ResultObject],
+) -> None:
+    items = [make_object("one"), make_object("two")]
+    destination = WebDestination(name="web", url="http://127.0.0.1:9/dicom-web")
+    one, two = store(items, destination, timeout_seconds=5)
+    assert one == two
+    assert (one.kind, one.reached) == (OutcomeKind.FAILED, False)
+    assert "refused" in one.message
+    assert "object at 0x" not in one.message
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted"),
+    [
+        (lambda file: Credentials(token_file=file), "Bearer s3cret"),
+        (lambda file: Credentials(user="rales", password_file=file), "Basic cmFsZXM6czNjcmV0"),
+    ],
+    ids=["token", "password"],
+)
+def test_secrets_are_read_from_their_file_every_time(
+    serve: Callable[..., Service],
+    make_object: Callable[..., ResultObject],
+    make: Callable[[Path], Credentials],
+    wanted: str,
+    tmp_path: Path,
+) -> None:
+    service, file = serve(says(200)), tmp_path / "secret"
+    file.write_text("old\n")
+    credentials = make(file)
+    put(make_object(), service, credentials=credentials)
+    file.write_text("s3cret\n")
+    put(make_object(), service, credentials=credentials)
+    first, second = (one["Authorization"] for one in service.headers)
+    assert first != second == wanted
+    file.unlink()
+    outcome = put(make_object(), service, credentials=credentials)
+    assert (outcome.kind, outcome.reached) == (OutcomeKind.FAILED, False)
+    assert "secret: No such file" in outcome.message
+
+
+def test_a_certificate_is_checked_and_ones_own_is_shown(
+    serve: Callable[..., Service], make_object: Callable[..., ResultObject], tmp_path: Path
+) -> None:
+    trusted, other = Authority(tmp_path / "ours"), Authority(tmp_path / "other")
+    pair, own = trusted.issue("server"), trusted.issue("node")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    context.load_verify_locations(trusted.file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    service = serve(says(200), context)
+    shown = {"own": (own.certificate, own.key)}
+    taken = put(make_object(), service, ca_file=trusted.file, **shown)
+    assert taken.kind is OutcomeKind.DELIVERED
+    stranger = put(make_object(), service, ca_file=other.file, **shown)
+    assert (stranger.kind, stranger.reached) == (OutcomeKind.FAILED, False)
+    assert "certificate verify failed" in stranger.message
+    nobody = put(make_object(), service, ca_file=trusted.file)
+    assert nobody.kind is OutcomeKind.FAILED
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (200, OutcomeKind.DELIVERED, "answers QIDO-RS"),
+        (204, OutcomeKind.DELIVERED, "answers QIDO-RS"),
+        (404, OutcomeKind.DELIVERED, "STOW-RS was not tried"),
+        (401, OutcomeKind.FAILED, "credentials"),
+        (503, OutcomeKind.FAILED, "503"),
+    ],
+)
+def test_a_service_can_be_asked_whether_it_is_there(
+    serve: Callable[..., Service], status: int, kind: OutcomeKind, said: str
+) -> None:
+    service = serve(says(status, [] if status == 200 else None))
+    outcome = ask(WebDestination(name="web", url=service.url), timeout_seconds=5)
+    assert outcome.kind is kind
+    assert said in outcome.message
