@@ -136,11 +136,7 @@ def _by_instance(seg: hd.seg.Segmentation, sources: Sources) -> NDArray[np.integ
 def _by_frame(seg: hd.seg.Segmentation, sources: Sources) -> NDArray[np.integer[Any]]:
     found = np.zeros((len(sources.slices), seg.Rows, seg.Columns), np.uint8)
     for image in sources.images:
-        own = [
-            (index, place.frame_number)
-            for index, place in enumerate(sources.slices)
-            if place.frame_number and place.sop_instance_uid == image.SOPInstanceUID
-        ]
+        own = sources.slices_of(str(image.SOPInstanceUID))
         found[[index for index, _ in own]] = seg.get_pixels_by_source_frame(
             image.SOPInstanceUID,
             [frame for _, frame in own],

@@ -117,18 +117,23 @@ class Sources:
         """Whether slices are frames of multi-frame images."""
         return self.slices[0].frame_number is not None
 
+    def slices_of(self, sop_instance_uid: str) -> list[tuple[int, int]]:
+        """Return (slice, frame number) of every frame of a multi-frame image that was analysed."""
+        return [
+            (index, place.frame_number)
+            for index, place in enumerate(self.slices)
+            if place.sop_instance_uid == sop_instance_uid and place.frame_number is not None
+        ]
+
     def frames_used(self, image: Dataset) -> list[int] | None:
         """Return the frames of an image that were analysed; None where all of it was.
 
         So Referenced Frame Number is to be written (PS3.3 table 10-3).
         """
-        used = [
-            slice_.frame_number
-            for slice_ in self.slices
-            if slice_.sop_instance_uid == image.SOPInstanceUID and slice_.frame_number is not None
-        ]
-        whole = not used or len(used) == int(image.NumberOfFrames)
-        return None if whole else sorted(used)
+        if not self.multi_frame:
+            return None
+        used = [frame for _, frame in self.slices_of(str(image.SOPInstanceUID))]
+        return None if len(used) == int(image.NumberOfFrames) else sorted(used)
 
 
 def read_sources(series: Series, volume: Volume) -> Sources:
