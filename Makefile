@@ -30,10 +30,10 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo viewer test soak env train lock sbom audit clean
+.PHONY: help demo viewer test soak env train conformance lock sbom audit clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run-stamp  ## run the main job end to end: SERIES=/path/to/dicom, OUT=demo/out
 	$(BIN)/rales demo --out $(OUT) $(if $(SERIES),--series "$(SERIES)")
@@ -60,6 +60,9 @@ train: $(VENV)/.train-stamp  ## train both networks: SLICES=slices.npz SERIES=fo
 	$(TRAINING) choose-presence --slices "$(SLICES)" $(SERIES:%=--series "%") \
 		--models "$(RUNS)/models" --write
 	$(TRAINING) evaluate --slices "$(SLICES)" --split validation --models "$(RUNS)/models"
+
+conformance: $(VENV)/.run-stamp  ## write docs/conformance.md anew, after a change of what it lists
+	$(BIN)/rales conformance --out docs/conformance.md
 
 lock:  ## pin what the container images install, after a change of dependencies (needs uv)
 	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \

@@ -126,6 +126,8 @@ class RejectReason(StrEnum):
     EXCLUDED_BY_RULE = "excluded-by-rule"
     MIXED_PATIENTS = "mixed-patients"
     MIXED_STUDIES = "mixed-studies"
+    SEVERAL_VOLUMES = "several-volumes"
+    INCOMPLETE_CONCATENATION = "incomplete-concatenation"
     MIXED_GEOMETRY = "mixed-geometry"
     MIXED_FRAMES_OF_REFERENCE = "mixed-frames-of-reference"
     NO_FRAME_OF_REFERENCE = "no-frame-of-reference"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from dicom_out.sources import raw_value
+from dicom_out.sources import functional_group, raw_value
 
 _PLACES = (
     ("AcquisitionDateTime", ""),
@@ -27,6 +27,8 @@ _TAGS = [
     "PatientBirthDate",
     "PatientSex",
     "ConvolutionKernel",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
     *(keyword for place in _PLACES for keyword in place if keyword),
 ]
 
@@ -66,7 +68,7 @@ def read_acquisition(path: Path) -> Acquisition | None:
         is_identified=bool(_text(header, "PatientID")),
         birth_date=_text(header, "PatientBirthDate"),
         sex=_text(header, "PatientSex"),
-        kernel=_text(header, "ConvolutionKernel"),
+        kernel=_text(header, "ConvolutionKernel") or _kernel_of_frames(header),
     )
 
 
@@ -76,6 +78,17 @@ def read_study_time(header: Dataset) -> tuple[datetime, bool] | None:
     It is all that a report keeps of when its images were taken.
     """
     return _read(header, "StudyDate", "StudyTime")
+
+
+def _kernel_of_frames(header: Dataset) -> str:
+    """Return the kernel of the first frame of a multi-frame image (PS3.3 C.8.15.3.7)."""
+    if "PerFrameFunctionalGroupsSequence" not in header:
+        return ""
+    try:
+        reconstruction = functional_group(header, 0, "CTReconstructionSequence")
+    except (KeyError, IndexError, AttributeError):  # it need not say
+        return ""
+    return _text(reconstruction, "ConvolutionKernel")
 
 
 def _acquired(header: Dataset) -> tuple[datetime, bool] | None:

@@ -140,6 +140,7 @@ def _pixels(capture: Dataset, frames: NDArray[np.uint8]) -> None:
 
 
 def _end(dataset: Dataset, made: Provenance) -> Dataset:
+    dataset.ContentQualification = "RESEARCH"
     stamp(dataset, made.created, made.sources.original)
     take_over(made.sources.original, dataset)
     return dataset

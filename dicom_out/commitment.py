@@ -20,6 +20,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
+from pynetdicom.presentation import PresentationContext
 
 from chestct.errors import OutOfResources, ReportInvalid
 from chestct.results import ResultObject
@@ -38,7 +39,7 @@ _REQUEST_STORAGE_COMMITMENT = 1
 """Action Type ID (PS3.4 table J.3-1)."""
 _EVENT_TYPES = (1, 2)
 """Request successful; failures exist (PS3.4 table J.3-2)."""
-_LINGER_SECONDS = 5.0
+LINGER_SECONDS = 5.0
 """How long the association is kept for a destination that reports on it."""
 _POLL_SECONDS = 0.1
 _REASONS = {
@@ -76,6 +77,11 @@ class CommitmentReport:
 def explain(reason: int) -> str:
     """Return a Failure Reason in words (PS3.3 section C.14.1.1)."""
     return f"{_REASONS.get(reason, 'not committed')} (0x{reason:04X})"
+
+
+def known_reasons() -> tuple[int, ...]:
+    """Return the Failure Reasons that have words of their own."""
+    return tuple(_REASONS)
 
 
 def is_final(reason: int) -> bool:
@@ -147,6 +153,11 @@ class ReportHandler:
         return ReportStatus.INVALID_ARGUMENT_VALUE
 
 
+def push_model_context() -> PresentationContext:
+    """Return what is proposed for a request."""
+    return build_context(PUSH_MODEL, list(SYNTAXES))
+
+
 def request_commitment(
     objects: Sequence[ResultObject],
     destination: Destination,
@@ -162,9 +173,10 @@ def request_commitment(
     DELIVERED means that it will report. The association is kept a few seconds for a report
     on it, until ``answered``. Never raises for what the destination or the network does.
     """
-    context = build_context(PUSH_MODEL, list(SYNTAXES))
     handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
-    with associated(destination, [context], calling_ae, timeout_seconds, handlers=handlers) as (
+    with associated(
+        destination, [push_model_context()], calling_ae, timeout_seconds, handlers=handlers
+    ) as (
         association,
         why,
     ):
@@ -215,7 +227,7 @@ def _ask(association: Association, information: Dataset) -> Outcome:
 
 
 def _linger(association: Association, answered: threading.Event) -> None:
-    deadline = time.monotonic() + _LINGER_SECONDS
+    deadline = time.monotonic() + LINGER_SECONDS
     while association.is_established and time.monotonic() < deadline:
         if answered.wait(_POLL_SECONDS):
             return

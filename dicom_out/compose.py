@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
 from highdicom._standard_utils import get_iod_module_map, get_module_attribute_map
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from chestct.errors import ResultInvalid
@@ -117,23 +119,32 @@ def compose(
 def _verify_mask(content: bytes, segments: Segments, sources: Sources) -> None:
     """Check voxel by voxel that the SEG holds the segments, slice by source slice."""
     seg = hd.seg.segread(BytesIO(content))
-    if len(sources.images) > 1:
-        found = seg.get_pixels_by_source_instance(
-            [image.SOPInstanceUID for image in sources.images],
-            combine_segments=True,
-            ignore_spatial_locations=True,
-            assert_missing_frames_are_empty=True,
-        )
-    else:
-        found = seg.get_pixels_by_source_frame(
-            sources.images[0].SOPInstanceUID,
-            [frame + 1 for frame in sources.frames],
-            combine_segments=True,
-            ignore_spatial_locations=True,
-            assert_missing_frames_are_empty=True,
-        )
+    found = (_by_frame if sources.multi_frame else _by_instance)(seg, sources)
     if not np.array_equal(found, segments.numbers):
         raise ResultInvalid("the SEG does not hold the mask that was computed")
+
+
+def _by_instance(seg: hd.seg.Segmentation, sources: Sources) -> NDArray[np.integer[Any]]:
+    return seg.get_pixels_by_source_instance(
+        [place.sop_instance_uid for place in sources.slices],
+        combine_segments=True,
+        ignore_spatial_locations=True,
+        assert_missing_frames_are_empty=True,
+    )
+
+
+def _by_frame(seg: hd.seg.Segmentation, sources: Sources) -> NDArray[np.integer[Any]]:
+    found = np.zeros((len(sources.slices), seg.Rows, seg.Columns), np.uint8)
+    for image in sources.images:
+        own = sources.slices_of(str(image.SOPInstanceUID))
+        found[[index for index, _ in own]] = seg.get_pixels_by_source_frame(
+            image.SOPInstanceUID,
+            [frame for _, frame in own],
+            combine_segments=True,
+            ignore_spatial_locations=True,
+            assert_missing_frames_are_empty=True,
+        )
+    return found
 
 
 def warm_up() -> None:

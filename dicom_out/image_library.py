@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_out import codes
-from dicom_out.sources import Sources
+from dicom_out.sources import Sources, functional_group
 
 _ONE_BY_ONE = frozenset(f"Image Position (Patient) {axis}" for axis in "XYZ")
 
@@ -19,14 +19,14 @@ def image_library(sources: Sources) -> hd.sr.ContainerContentItem:
     megabyte for a series of some hundred images that differ in their position alone.
     """
     group = _container(codes.IMAGE_LIBRARY_GROUP)
-    group.ContentSequence = hd.sr.ContentSequence([*_shared(sources.images[0]), *_images(sources)])
+    group.ContentSequence = hd.sr.ContentSequence([*_shared(sources.stack[0]), *_images(sources)])
     library = _container(codes.IMAGE_LIBRARY)
     library.ContentSequence = hd.sr.ContentSequence([group])
     return library
 
 
 def _shared(image: Dataset) -> list[hd.sr.ContentItem]:
-    if "PixelSpacing" not in image:  # an Enhanced CT: it is in the functional groups
+    if "PixelSpacing" not in image:  # it is in the functional groups of a multi-frame image
         image = _flat(image)
     return [
         item
@@ -41,10 +41,8 @@ def _flat(image: Dataset) -> Dataset:
     for keyword in ("SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID", "Modality"):
         setattr(flat, keyword, image[keyword].value)
     flat.Rows, flat.Columns = image.Rows, image.Columns
-    frame = image.PerFrameFunctionalGroupsSequence[0]
-    groups = image.get("SharedFunctionalGroupsSequence", [Dataset()])[0]
-    for sequence in ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence"):
-        flat.update((frame if sequence in frame else groups)[sequence].value[0])
+    for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence"):
+        flat.update(functional_group(image, 0, keyword))
     return flat
 
 
@@ -54,6 +52,7 @@ def _images(sources: Sources) -> list[hd.sr.ImageContentItem]:
             name=codes.SOURCE,
             referenced_sop_class_uid=image.SOPClassUID,
             referenced_sop_instance_uid=image.SOPInstanceUID,
+            referenced_frame_numbers=sources.frames_used(image),
             relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
         )
         for image in sources.images

@@ -29,12 +29,13 @@ def presentation_state(lesion_map: LesionMap, made: Provenance) -> Dataset | Non
     """Build a GSPS with the outlines of the lesions on the source images, in a lung window.
 
     None where there is nothing to outline, or where the images have not one rescale in common,
-    which a GSPS needs (PS3.3 C.11.1).
+    which a GSPS needs (PS3.3 C.11.1); of several multi-frame images highdicom (0.28) sees none.
     """
     lesion = lesion_map.lesion()
     slices = [int(index) for index in np.flatnonzero(lesion.any(axis=(1, 2)))]
     images = _images_of(slices, made)
-    if not slices or not _have_one_rescale(images):
+    several = made.sources.multi_frame and len(images) > 1
+    if not slices or several or not _have_one_rescale(images):
         return None
     layer = hd.pr.GraphicLayer(
         "RALES_LESIONS",
@@ -58,9 +59,9 @@ def presentation_state(lesion_map: LesionMap, made: Provenance) -> Dataset | Non
         graphic_annotations=[_annotation(lesion[index], index, layer, made) for index in slices],
         voi_lut_transformations=[
             hd.pr.SoftcopyVOILUTTransformation(
-                window_center=_LUNG_WINDOW[0],
-                window_width=_LUNG_WINDOW[1],
-                window_explanation="LUNG",
+                window_center=[_LUNG_WINDOW[0]],
+                window_width=[_LUNG_WINDOW[1]],
+                window_explanation=["LUNG"],  # highdicom makes a list of the letters of a str
             )
         ],
         contributing_equipment=contributing_equipment(made.models, made.software),
@@ -133,8 +134,8 @@ def most_affected(lesion_map: LesionMap, wanted: int) -> list[int]:
 
 def _images_of(slices: list[int], made: Provenance) -> list[Dataset]:
     """Return the source instances of some slices, each once."""
-    images = made.sources.images
-    return [images[index] for index in slices] if len(images) > 1 else list(images)
+    wanted = {made.sources.slices[index].sop_instance_uid for index in slices}
+    return [image for image in made.sources.images if image.SOPInstanceUID in wanted]
 
 
 def _have_one_rescale(images: list[Dataset]) -> bool:
@@ -150,10 +151,9 @@ def _have_one_rescale(images: list[Dataset]) -> bool:
 def _annotation(
     lesion: NDArray[np.bool_], index: int, layer: hd.pr.GraphicLayer, made: Provenance
 ) -> hd.pr.GraphicAnnotation:
-    single = len(made.sources.images) > 1
     return hd.pr.GraphicAnnotation(
         referenced_images=_images_of([index], made),
-        referenced_frame_number=None if single else made.sources.frames[index] + 1,
+        referenced_frame_number=made.sources.slices[index].frame_number,
         graphic_layer=layer,
         graphic_objects=[
             hd.pr.GraphicObject(
@@ -168,6 +168,7 @@ def _annotation(
 
 
 def _end(dataset: Dataset, made: Provenance) -> Dataset:
+    dataset.ContentQualification = "RESEARCH"
     stamp(dataset, made.created, made.sources.original)
     take_over(made.sources.original, dataset)
     return dataset

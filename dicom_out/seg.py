@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 
 import highdicom as hd
-import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from chestct.results import AnalysisKey, ModelIdentity, SegKind
+from chestct.volume import SliceSource
 from dicom_out import codes
 from dicom_out.identity import (
     MANUFACTURER,
@@ -71,8 +71,8 @@ def build_seg(
     """
     lungs_model, lesion_model = models
     seg = hd.seg.Segmentation(
-        source_images=list(sources.images),
-        pixel_array=_in_source_order(segments.numbers, sources),
+        source_images=list(sources.stack),
+        pixel_array=segments.numbers,
         segmentation_type=hd.seg.SegmentationTypeValues(kind.name),
         segment_descriptions=[
             _describe(plan, lungs_model, {}, key)
@@ -96,6 +96,8 @@ def build_seg(
     if kind is SegKind.LABELMAP:
         _drop_background(seg)
     _name_dimensions(seg, key)
+    if sources.multi_frame:
+        _refer(seg, sources)
     seg.SeriesDescription = f"{document.series} ({RESEARCH})"
     seg.ContentQualification = "RESEARCH"
     stamp(seg, created, sources.original)
@@ -103,14 +105,40 @@ def build_seg(
     return seg
 
 
-def _in_source_order(numbers: NDArray[np.uint8], sources: Sources) -> NDArray[np.uint8]:
-    """Return the planes in the order of the source's frames rather than of the volume."""
-    order = list(sources.frames)
-    if order == list(range(len(order))):
-        return numbers
-    planes = np.zeros_like(numbers)
-    planes[order] = numbers
-    return planes
+def _refer(seg: Dataset, sources: Sources) -> None:
+    """Name the received images and frames in the place of the one that joins them."""
+    seg.SourceImageSequence = [
+        _reference(image.SOPClassUID, image.SOPInstanceUID, sources.frames_used(image))
+        for image in sources.images
+    ]
+    (series,) = seg.ReferencedSeriesSequence
+    series.ReferencedInstanceSequence = [
+        _reference(image.SOPClassUID, image.SOPInstanceUID, None) for image in sources.images
+    ]
+    items: dict[int, Dataset] = {}
+    for groups in seg.PerFrameFunctionalGroupsSequence:
+        derivation = groups.DerivationImageSequence[0]
+        (joint,) = derivation.SourceImageSequence  # one for all segments of a slice
+        index = int(joint.ReferencedFrameNumber) - 1
+        if index not in items:
+            items[index] = _placed(joint, sources.slices[index])
+        derivation.SourceImageSequence = [items[index]]
+
+
+def _placed(joint: Dataset, place: SliceSource) -> Dataset:
+    item = deepcopy(joint)
+    item.ReferencedSOPClassUID = place.sop_class_uid
+    item.ReferencedSOPInstanceUID = place.sop_instance_uid
+    item.ReferencedFrameNumber = place.frame_number
+    return item
+
+
+def _reference(sop_class: str, instance: str, frames: list[int] | None) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, instance
+    if frames is not None:
+        item.ReferencedFrameNumber = frames
+    return item
 
 
 def _drop_background(seg: Dataset) -> None:

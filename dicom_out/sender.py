@@ -29,7 +29,7 @@ from dicom_out.transfer import compressed_syntaxes, read_compressed
 _LOG = logging.getLogger(__name__)
 
 _VERIFICATION = UID("1.2.840.10008.1.1")
-_MAXIMUM_PDU = 131072
+MAXIMUM_PDU = 131072
 _ADDRESS = re.compile(r"(?P<title>[^@\\]{1,16})@(?P<host>\[[^\]]+\]|[^:@]+):(?P<port>[0-9]{1,5})\Z")
 _LAST_PORT = 65535
 _PARK_SECONDS = 0.1
@@ -141,23 +141,36 @@ def send(
     contexts that the objects need are proposed.
     """
     classes = list(dict.fromkeys(item.sop_class_uid for item in objects))
-    syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-    contexts = [build_context(UID(uid), syntaxes) for uid in classes]
+    contexts = storage_contexts(classes)
     if destination.compress:
-        contexts += [
-            build_context(UID(uid), syntax)
-            for uid in classes
-            for syntax in compressed_syntaxes(uid)
-        ]
+        contexts += compressed_contexts(classes)
     with associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
         if association is None:
             return (why,) * len(objects)
         return tuple(_store_all(association, objects))
 
 
+def storage_contexts(classes: Sequence[str]) -> list[PresentationContext]:
+    """Return what is proposed for objects of these SOP classes, one context each."""
+    syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+    return [build_context(UID(uid), syntaxes) for uid in classes]
+
+
+def compressed_contexts(classes: Sequence[str]) -> list[PresentationContext]:
+    """Return what is proposed beside those where compression is wanted, one context a syntax."""
+    return [
+        build_context(UID(uid), syntax) for uid in classes for syntax in compressed_syntaxes(uid)
+    ]
+
+
+def echo_context() -> PresentationContext:
+    """Return what is proposed for a C-ECHO."""
+    return build_context(_VERIFICATION, [ImplicitVRLittleEndian])
+
+
 def echo(destination: Destination, *, calling_ae: str, timeout_seconds: float = 10.0) -> Outcome:
     """Send a C-ECHO."""
-    contexts = [build_context(_VERIFICATION, [ImplicitVRLittleEndian])]
+    contexts = [echo_context()]
     with associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
         if association is None:
             return why
@@ -272,7 +285,7 @@ def associated(
     """
     ae = AE(ae_title=calling_ae)
     ae.requested_contexts = contexts
-    ae.maximum_pdu_size = _MAXIMUM_PDU
+    ae.maximum_pdu_size = MAXIMUM_PDU
     ae.connection_timeout = min(timeout_seconds, 10.0)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_seconds
     line = _Line(timeout_seconds)
@@ -281,7 +294,7 @@ def associated(
             destination.host,
             destination.port,
             ae_title=destination.ae_title,
-            max_pdu=_MAXIMUM_PDU,
+            max_pdu=MAXIMUM_PDU,
             ext_neg=list(roles),
             tls_args=line.tls_arguments(destination),
             evt_handlers=[(evt.EVT_CONN_OPEN, line.prepare), *handlers],

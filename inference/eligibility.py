@@ -15,6 +15,19 @@ _REFORMATTED = frozenset(
     {"MPR", "MIP", "MINIP", "MAXIMUM", "MINIMUM", "PROJECTION", "REFORMATTED", "VRT", "CPR"}
 )
 """Words of Image Type for what was computed from other images (PS3.3 C.8.16.1.4 and vendors)."""
+_OTHER_VALUES = frozenset(
+    {
+        # of multi-energy CT (PS3.3 C.8.2.1.1.1): HU of one energy or without a material, or no HU
+        *("VMI", "MAT_SPECIFIC", "MAT_REMOVED", "MAT_FRACTIONAL", "MAT_MODIFIED"),
+        *("MAT_VALUE_BASED", "EFF_ATOMIC_NUM", "ELECTRON_DENSITY"),
+        # Derived Pixel Contrast (PS3.3 C.8.16.1.4)
+        *("ADDITION", "SUBTRACTION", "DIVISION", "MULTIPLICATION", "STD_DEVIATION"),
+        *("MASKED", "QUANTITY"),
+        # Volume Based Calculation Technique and Volumetric Properties (PS3.3 C.8.16.2)
+        *("MAX_IP", "MIN_IP", "CURVED_MPR", "VOLUME_RENDER", "SURFACE_RENDER", "DISTORTED"),
+    }
+)
+"""Values of Image Type whose pixels are not the attenuation of the scan at their place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +89,18 @@ def _localizer(facts: SeriesFacts, _: EligibilityRules) -> Check:
 
 
 def _derived(facts: SeriesFacts, _: EligibilityRules) -> Check:
-    """Refuse reformats and projections: SECONDARY, or with a name for what was done."""
-    return _image_types(
-        facts,
-        lambda values: (
-            values[1:2] == ("SECONDARY",)
-            or bool(_REFORMATTED & set(re.split(r"[^A-Z]+", " ".join(values))))
-        ),
+    return _image_types(facts, is_derived)
+
+
+def is_derived(values: tuple[str, ...]) -> bool:
+    """Tell a reformat, a projection or a map by its Image Type.
+
+    SECONDARY, or with a name for what was done. DERIVED alone is no reason: every image that
+    was filtered or joined of two energies is.
+    """
+    named = set(re.split(r"[^A-Z]+", " ".join(values)))
+    return values[1:2] == ("SECONDARY",) or bool(
+        _REFORMATTED & named or _OTHER_VALUES & set(values)
     )
 
 

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
-from pydicom.multival import MultiValue
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.geometry import Vector
 from chestct.uids import Uid
 from chestct.volume import SliceSource
-
-UNPARSABLE = (
-    BytesLengthException,
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    NotImplementedError,
-    RecursionError,
-    struct.error,
-)
-"""What pydicom raises when a value is not one of its VR."""
+from inference.elements import integer, number_of, numbers_of, text_of, value_of
+from inference.frames import Frame
 
 LARGEST_SIDE = 4096
 """Rows and Columns that are read; scanners make up to 2048."""
@@ -42,7 +26,7 @@ _LARGEST_INTERCEPT = 1e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceHeader:
-    """One slice: a single-frame image, or a frame of an Enhanced CT.
+    """One slice: a single-frame image, or a frame of a multi-frame one.
 
     Attributes:
         row_cosines, column_cosines: Image Orientation (Patient).
@@ -85,117 +69,33 @@ class SeriesFacts:
     thickness_mm: float | None
 
 
-def slice_headers(datasets: Sequence[Dataset]) -> list[SliceHeader]:
-    """Parse every slice of a series.
+def slice_headers(frames: Sequence[Frame]) -> list[SliceHeader]:
+    """Parse every image of a series.
 
     Raises:
-        SeriesRejected: A slice lacks a position, an orientation, a spacing or a rescale, or
+        SeriesRejected: An image lacks a position, an orientation, a spacing or a rescale, or
             one of them is no number that an image can have.
     """
-    headers: list[SliceHeader] = []
-    for index, dataset in enumerate(datasets):
-        if "PerFrameFunctionalGroupsSequence" in dataset:
-            frames = _functional_groups(dataset)
-            headers += [
-                _parse(groups, dataset, index, frame=frame) for frame, groups in enumerate(frames)
-            ]
-        else:
-            headers.append(_parse(dataset, dataset, index, frame=None))
-    return headers
+    return [_parse(frame) for frame in frames]
 
 
-def series_facts(dataset: Dataset, headers: Sequence[SliceHeader]) -> SeriesFacts:
-    """Collect what the rules look at from the first data set and all slices."""
+def series_facts(frames: Sequence[Frame], headers: Sequence[SliceHeader]) -> SeriesFacts:
+    """Collect what the rules look at from the first image and, where they may differ, from all."""
     thicknesses = [one.thickness_mm for one in headers if one.thickness_mm is not None]
-    enhanced = "PerFrameFunctionalGroupsSequence" in dataset
-    groups = _functional_groups(dataset)[0] if enhanced else dataset
+    first = frames[0]
     return SeriesFacts(
-        modality=_upper(dataset, "Modality"),
-        body_part=_upper(dataset, "BodyPartExamined"),
-        series_description=_upper(dataset, "SeriesDescription"),
-        kernel=_upper(groups, "ConvolutionKernel"),
+        modality=text_of(first.dataset, "Modality"),
+        body_part="\\".join(dict.fromkeys(filter(None, (one.body_part for one in frames)))),
+        series_description=text_of(first.dataset, "SeriesDescription"),
+        kernel=text_of(first.groups, "ConvolutionKernel"),
         image_types=tuple(dict.fromkeys(header.image_type for header in headers)),
         slices=len(headers),
         thickness_mm=max(thicknesses, default=None),
     )
 
 
-def value_of(dataset: Dataset, keyword: str) -> Any:
-    """Return an element's value; None where it is missing or cannot be parsed."""
-    try:
-        return dataset.get(keyword)
-    except UNPARSABLE:
-        return None
-
-
-def integer(dataset: Dataset, keyword: str) -> int | None:
-    """Return an integer element; None where it is missing or not one integer."""
-    value = value_of(dataset, keyword)
-    return int(value) if isinstance(value, int) else None
-
-
-def image_type(dataset: Dataset) -> tuple[str, ...]:
-    """Return the values of Image Type, upper-cased."""
-    return tuple(_upper(dataset, "ImageType").split("\\"))
-
-
-def cosines_of(dataset: Dataset) -> tuple[Vector, Vector] | None:
-    """Return the row and column direction cosines of a single-frame image, None without."""
-    numbers = _numbers(dataset, "ImageOrientationPatient", 6)
-    if numbers is None:
-        return None
-    return (numbers[0], numbers[1], numbers[2]), (numbers[3], numbers[4], numbers[5])
-
-
-def _upper(dataset: Dataset, keyword: str) -> str:
-    value = value_of(dataset, keyword)
-    if value is None:
-        return ""
-    parts = list(value) if isinstance(value, list | tuple | MultiValue) else [value]
-    return "\\".join(str(part).strip().upper() for part in parts)
-
-
-class _Groups(Dataset):
-    """The functional groups of one frame, seen as one flat data set."""
-
-
-def _functional_groups(dataset: Dataset) -> list[Dataset]:
-    try:
-        return _enhanced(dataset)
-    except UNPARSABLE as error:
-        raise SeriesRejected(
-            RejectReason.BAD_GEOMETRY, "the functional groups cannot be read"
-        ) from error
-
-
-def _enhanced(dataset: Dataset) -> list[Dataset]:
-    """Flatten shared and per-frame functional groups (PS3.3 A.38 and C.7.6.16).
-
-    Raises:
-        SeriesRejected: There is not one item for each frame: some would stay unread.
-    """
-    shared = value_of(dataset, "SharedFunctionalGroupsSequence") or [Dataset()]
-    per_frame = dataset.PerFrameFunctionalGroupsSequence
-    stated = integer(dataset, "NumberOfFrames")
-    if not per_frame or stated != len(per_frame):
-        raise SeriesRejected(
-            RejectReason.BAD_GEOMETRY, f"{stated} frames, but {len(per_frame)} are described"
-        )
-    frames: list[Dataset] = []
-    for own in per_frame:
-        flat = _Groups()
-        for groups in (shared[0], own):
-            for element in groups:
-                if element.VR == "SQ" and element.value:
-                    flat.update({inner.tag: inner for inner in element.value[0]})
-        if "FrameType" in flat:
-            flat.ImageType = flat.FrameType
-        frames.append(flat)
-    return frames
-
-
-def _parse(groups: Dataset, dataset: Dataset, index: int, *, frame: int | None) -> SliceHeader:
-    """Parse one slice; ``groups`` holds the frame's own values, ``dataset`` the common ones."""
+def _parse(frame: Frame) -> SliceHeader:
+    groups, dataset = frame.groups, frame.dataset
     position = _vector(groups, "ImagePositionPatient", 3, RejectReason.NO_POSITIONS)
     cosines = _vector(groups, "ImageOrientationPatient", 6, RejectReason.NO_POSITIONS)
     spacing = _vector(groups, "PixelSpacing", 2, RejectReason.BAD_GEOMETRY)
@@ -206,10 +106,10 @@ def _parse(groups: Dataset, dataset: Dataset, index: int, *, frame: int | None) 
         source=SliceSource(
             sop_class_uid=_uid(dataset, "SOPClassUID"),
             sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
-            frame_number=None if frame is None else frame + 1,
+            frame_number=frame.number,
         ),
-        instance=index,
-        frame=frame or 0,
+        instance=frame.instance,
+        frame=(frame.number or 1) - 1,
         rows=rows,
         columns=columns,
         position=(position[0], position[1], position[2]),
@@ -219,9 +119,9 @@ def _parse(groups: Dataset, dataset: Dataset, index: int, *, frame: int | None) 
         slope=slope,
         intercept=intercept,
         padding=_padding(dataset),
-        thickness_mm=_number(groups, "SliceThickness"),
-        gantry_tilt=_number(groups, "GantryDetectorTilt") or 0.0,
-        image_type=image_type(groups),
+        thickness_mm=number_of(groups, "SliceThickness"),
+        gantry_tilt=number_of(groups, "GantryDetectorTilt") or 0.0,
+        image_type=frame.image_type,
     )
 
 
@@ -266,35 +166,16 @@ def _uid(dataset: Dataset, keyword: str) -> Uid:
 
 
 def _vector(dataset: Dataset, keyword: str, count: int, reason: RejectReason) -> tuple[float, ...]:
-    numbers = _numbers(dataset, keyword, count)
+    numbers = numbers_of(dataset, keyword, count)
     if numbers is None:
         raise SeriesRejected(reason, f"a slice has no usable {_spoken(keyword)}")
     return numbers
 
 
-def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Return ``count`` finite numbers: a NaN would pass every comparison that follows."""
-    value = value_of(dataset, keyword)
-    try:
-        numbers = tuple(float(part) for part in value)
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
-
-
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    value = value_of(dataset, keyword)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _rescale(dataset: Dataset) -> tuple[float, float]:
     """Return slope and intercept to HU (PS3.3 C.11.1)."""
-    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-    kind = _upper(dataset, "RescaleType")
+    slope, intercept = number_of(dataset, "RescaleSlope"), number_of(dataset, "RescaleIntercept")
+    kind = text_of(dataset, "RescaleType")
     low, high = _SLOPES
     if (
         slope is None

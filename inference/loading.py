@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,24 +11,16 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from chestct.errors import RejectReason, SeriesRejected
-from chestct.geometry import cross
 from chestct.series import Series
 from chestct.uids import Uid
 from chestct.volume import Volume
-from inference.eligibility import LOCALIZERS, EligibilityRules, require_eligible
-from inference.headers import (
-    UNPARSABLE,
-    SliceHeader,
-    cosines_of,
-    image_type,
-    series_facts,
-    slice_headers,
-    value_of,
-)
-from inference.pixels import stored_pixels, to_hu
+from inference.elements import UNPARSABLE, value_of
+from inference.eligibility import EligibilityRules, require_eligible
+from inference.frames import frames_of
+from inference.headers import SliceHeader, series_facts, slice_headers
+from inference.pixels import stored_frames, to_hu
+from inference.selection import one_stack, require_whole_concatenations
 from inference.stacking import stack
-
-_MOST_LOCALIZERS = 3
 
 MOST_VOXELS = 1 << 30
 """Voxels of a series that is analysed: 1024 slices of 1024 by 1024, 2 GiB of HU. What is larger
@@ -46,8 +37,9 @@ class LoadingPolicy:
 def load(series: Series, policy: LoadingPolicy) -> Volume:
     """Return the volume of a series, int16 HU (slice, row, column).
 
-    Localizers that a scanner put into the same series are set aside; any other image that
-    does not fit is a reason to refuse the series, never to leave it out.
+    Localizers that a scanner put into the same series are set aside, and what
+    :mod:`inference.selection` knows for another stack; any other image that does not fit is a
+    reason to refuse the series, never to leave it out.
 
     Raises:
         SeriesRejected: The series is not eligible, mixes patients, studies or geometries,
@@ -56,10 +48,11 @@ def load(series: Series, policy: LoadingPolicy) -> Volume:
     _require_one_patient(series)
     datasets = [_read(instance.path) for instance in series.instances]
     _require_images(datasets)
-    datasets = _without_localizers(datasets)
-    frame_of_reference = _frame_of_reference(datasets)
-    headers = slice_headers(datasets)
-    require_eligible(series_facts(datasets[0], headers), policy.rules)
+    require_whole_concatenations(datasets)
+    frames = one_stack(frames_of(datasets))
+    frame_of_reference = _frame_of_reference([frame.dataset for frame in frames])
+    headers = slice_headers(frames)
+    require_eligible(series_facts(frames, headers), policy.rules)
     order, geometry = stack(headers, policy.rules.maximum_thickness_mm)
     return Volume(
         hu=_fill(datasets, [headers[index] for index in order]),
@@ -102,23 +95,6 @@ def _require_images(datasets: Sequence[Dataset]) -> None:
             raise SeriesRejected(RejectReason.BAD_PIXELS, "an object of the series has no pixels")
 
 
-def _without_localizers(datasets: list[Dataset]) -> list[Dataset]:
-    """Leave localizers out where there are other images too.
-
-    Some say so in Image Type. Some only lean: one to three images across an axial stack can
-    be no part of it. More would be a second stack, which is for the geometry checks to refuse.
-    """
-    images = [one for one in datasets if not LOCALIZERS & set(image_type(one))] or datasets
-    axial = [one for one in images if not _leans(one)]
-    return axial if axial and len(images) - len(axial) <= _MOST_LOCALIZERS else images
-
-
-def _leans(dataset: Dataset) -> bool:
-    """Tell whether an image is nearer to sagittal or coronal than to axial."""
-    cosines = cosines_of(dataset)
-    return cosines is not None and abs(cross(*cosines)[2]) < math.cos(math.radians(45))
-
-
 def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
     found = {str(value_of(dataset, "FrameOfReferenceUID") or "") for dataset in datasets}
     if len(found) > 1:
@@ -143,11 +119,10 @@ def _fill(datasets: Sequence[Dataset], headers: Sequence[SliceHeader]) -> np.nda
             f"the series has {voxels} voxels, at most {MOST_VOXELS} are analysed",
         )
     hu = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.int16)
-    places: dict[int, list[int]] = {}
+    places: dict[int, dict[int, int]] = {}
     for place, header in enumerate(headers):
-        places.setdefault(header.instance, []).append(place)
+        places.setdefault(header.instance, {})[header.frame] = place
     for instance, members in places.items():
-        stored = stored_pixels(datasets[instance])
-        for place in members:
-            to_hu(stored[headers[place].frame], headers[place], hu[place])
+        for frame, stored in stored_frames(datasets[instance], members.keys()):
+            to_hu(stored, headers[members[frame]], hu[members[frame]])
     return hu

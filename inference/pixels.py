@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
@@ -21,7 +23,10 @@ from pydicom.uid import (
 
 from chestct.errors import RejectReason, SeriesRejected
 from inference.codestreams import check
-from inference.headers import UNPARSABLE, SliceHeader, integer
+from inference.elements import UNPARSABLE, integer
+from inference.encapsulated import encoded_frames
+from inference.frames import PER_FRAME
+from inference.headers import SliceHeader
 
 AIR_HU = -1024
 """What padding and everything below becomes; CT scales start here."""
@@ -44,8 +49,13 @@ _PANIC = "PanicException"
 and has no name for it that could be imported."""
 
 
-def stored_pixels(dataset: Dataset) -> NDArray[np.integer[Any]]:
-    """Return the stored values (frame, row, column) of a data set.
+def stored_frames(
+    dataset: Dataset, wanted: Collection[int]
+) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:
+    """Yield (frame, stored values (row, column)) of each wanted frame, counted from 0.
+
+    One frame is decoded at a time, and none that is not wanted: an Enhanced CT can have
+    thousands.
 
     Raises:
         SeriesRejected: They cannot be decoded, or are no 8 or 16-bit grey image.
@@ -53,15 +63,11 @@ def stored_pixels(dataset: Dataset) -> NDArray[np.integer[Any]]:
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     layout = _layout(dataset)
     try:
-        if syntax.is_encapsulated:
-            _check_frames(dataset, syntax, layout)
-            content = _decode(dataset, syntax)
-        else:
-            order = "<" if syntax.is_little_endian else ">"
-            kind = f"{order}{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}"
-            count = int(np.prod(layout.shape))
-            content = np.frombuffer(dataset.PixelData, dtype=kind, count=count)
-        return _used_bits(content, layout.bits_stored).reshape(layout.shape)
+        planes = (_compressed if syntax.is_encapsulated else _native)(dataset, syntax, layout)
+        for frame, plane in enumerate(planes):
+            if frame in wanted:
+                content = plane()
+                yield frame, _used_bits(content, layout.bits_stored).reshape(layout.shape[1:])
     except BaseException as error:
         if not isinstance(error, _UNDECODABLE) and type(error).__name__ != _PANIC:
             raise
@@ -91,7 +97,7 @@ def _layout(dataset: Dataset) -> _Layout:
         raise SeriesRejected(
             RejectReason.BAD_PIXELS, "Bits Stored or Pixel Representation is missing or wrong"
         )
-    enhanced = "PerFrameFunctionalGroupsSequence" in dataset
+    enhanced = PER_FRAME in dataset
     frames = integer(dataset, "NumberOfFrames") if "NumberOfFrames" in dataset else 1
     if frames is None or frames < 1 or (frames > 1 and not enhanced):
         raise SeriesRejected(
@@ -105,15 +111,29 @@ def _layout(dataset: Dataset) -> _Layout:
     )
 
 
-def _check_frames(dataset: Dataset, syntax: UID, layout: _Layout) -> None:
+Plane = Callable[[], NDArray[np.integer[Any]]]
+"""Decodes one frame."""
+
+
+def _native(dataset: Dataset, syntax: UID, layout: _Layout) -> list[Plane]:
+    order = "<" if syntax.is_little_endian else ">"
+    kind = f"{order}{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}"
+    frames, rows, columns = layout.shape
+    content = np.frombuffer(dataset.PixelData, dtype=kind, count=frames * rows * columns)
+    return [partial(content.__getitem__, plane) for plane in _slices(frames, rows * columns)]
+
+
+def _slices(count: int, length: int) -> list[slice]:
+    return [slice(number * length, (number + 1) * length) for number in range(count)]
+
+
+def _compressed(dataset: Dataset, syntax: UID, layout: _Layout) -> list[Plane]:
     """Look at each frame before a decoder makes room for what it says of itself."""
     frames, rows, columns = layout.shape
-    found = 0
-    for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
+    encoded = encoded_frames(dataset, frames)
+    for frame in encoded:
         check(frame, syntax, rows, columns)
-        found += 1
-    if found != frames:
-        raise ValueError(f"{found} of {frames} frames")
+    return [partial(_decode, frame, dataset, syntax, layout) for frame in encoded]
 
 
 def _used_bits(content: NDArray[np.integer[Any]], stored: int) -> NDArray[np.integer[Any]]:
@@ -125,11 +145,24 @@ def _used_bits(content: NDArray[np.integer[Any]], stored: int) -> NDArray[np.int
     return shifted
 
 
-def _decode(dataset: Dataset, syntax: UID) -> NDArray[np.integer[Any]]:
+def _decode(
+    frame: bytes, dataset: Dataset, syntax: UID, layout: _Layout
+) -> NDArray[np.integer[Any]]:
     decoder = get_decoder(syntax)
     wanted = _PLUGINS.get(syntax, "")
     plugin = wanted if wanted in decoder.available_plugins else ""
-    decoded, _ = decoder.as_array(dataset, raw=True, decoding_plugin=plugin)
+    options: dict[str, Any] = {
+        "number_of_frames": 1,
+        "rows": layout.shape[1],
+        "columns": layout.shape[2],
+        "samples_per_pixel": 1,
+        "photometric_interpretation": dataset.PhotometricInterpretation,
+        "bits_allocated": layout.bits_allocated,
+        "bits_stored": layout.bits_stored,
+        "pixel_representation": int(layout.signed),
+        "pixel_keyword": "PixelData",
+    }
+    decoded, _ = decoder.as_array(encapsulate([frame]), raw=True, decoding_plugin=plugin, **options)
     return decoded
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from pydicom.uid import UID
+
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from rales.store import InstanceStore, JobStore
 from rales.store.jobs import Job
 from scp.assembler import Complete, CompletionPolicy, Evidence, decide
+from scp.contexts import MULTI_FRAME_CLASSES
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,4 +83,5 @@ class AssemblyWorker:
             positions=tuple(one.slice_position for one in instances),
             last_received_at=max(last, self._listening_since or last),
             association_ended_at=job.association_ended_at,
+            multi_frame=all(UID(one.sop_class_uid) in MULTI_FRAME_CLASSES for one in instances),
         )

@@ -4,6 +4,10 @@ A PACS does not say when a series ends. Ordered evidence, the first that holds c
 the sender stated the number of instances and all are here; or the association has ended,
 the slices are contiguous, and nothing more came for the settle time; or nothing came for
 the quiet time.
+
+A multi-frame image is a stack by itself, so that one counts as contiguous slices do. What it
+announces, the parts of its concatenation, is the least that is waited for: a series may hold
+other images beside them.
 """
 
 from __future__ import annotations
@@ -22,12 +26,14 @@ class Evidence:
 
     Attributes:
         count: Instances that are here.
-        expected: Number of Series Related Instances, where the sender states it.
+        expected: Number of Series Related Instances, where the sender states it; of multi-frame
+            images, the parts of the longest concatenation.
         positions: Of each instance, the distance along the slice normal in mm; None where
             its header gives none.
         last_received_at: When the last instance came.
         association_ended_at: When the last association that sent some of it ended; None
             while one is open.
+        multi_frame: Every instance is a multi-frame image.
     """
 
     count: int
@@ -35,6 +41,7 @@ class Evidence:
     positions: tuple[float | None, ...]
     last_received_at: datetime
     association_ended_at: datetime | None
+    multi_frame: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +69,20 @@ class WaitUntil:
 
 def decide(evidence: Evidence, policy: CompletionPolicy, now: datetime) -> Complete | WaitUntil:
     """Decide on the evidence at ``now``; never waits longer than the evidence needs."""
-    if evidence.expected is not None and evidence.count >= evidence.expected:
+    announced = evidence.expected is not None
+    all_here = evidence.expected is not None and evidence.count >= evidence.expected
+    if all_here and not evidence.multi_frame:
         return Complete(reason=f"all {evidence.expected} instances that the sender announced")
     quiet_at = evidence.last_received_at + timedelta(seconds=policy.quiet_seconds)
     ended = evidence.association_ended_at
-    announced_more = evidence.expected is not None
-    if ended is not None and not announced_more and is_contiguous(evidence.positions):
+    if evidence.multi_frame:
+        enough, what = all_here or not announced, "multi-frame image whole"
+    else:
+        enough, what = not announced and is_contiguous(evidence.positions), "slices contiguous"
+    if ended is not None and enough:
         last = max(ended, evidence.last_received_at)
         settled_at = min(last + timedelta(seconds=policy.settle_seconds), quiet_at)
-        return _at(settled_at, now, "association ended, slices contiguous, settled")
+        return _at(settled_at, now, f"association ended, {what}, settled")
     return _at(quiet_at, now, f"nothing for {policy.quiet_seconds:g} s")
 
 

@@ -37,11 +37,9 @@ from pynetdicom.presentation import PresentationContext
 VERIFICATION = UID("1.2.840.10008.1.1")
 STORAGE_COMMITMENT = UID("1.2.840.10008.1.20.1")
 
-STORAGE_SOP_CLASSES = (
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-)
+MULTI_FRAME_CLASSES = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+
+STORAGE_SOP_CLASSES = (CTImageStorage, *MULTI_FRAME_CLASSES)
 
 TRANSFER_SYNTAXES = (
     ExplicitVRLittleEndian,

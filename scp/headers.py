@@ -157,7 +157,11 @@ def read_header(dataset: Dataset) -> Header:
             _raw(dataset, "PatientName"),
         ),
         slice_position=_slice_position(dataset),
-        expected_instances=_integer(dataset, "NumberOfSeriesRelatedInstances"),
+        expected_instances=(
+            _integer(dataset, "NumberOfSeriesRelatedInstances")
+            or _unsigned(dataset, "InConcatenationTotalNumber")
+            or None
+        ),
     )
 
 

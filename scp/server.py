@@ -36,7 +36,7 @@ from scp.spool import Spool
 
 _LOG = logging.getLogger(__name__)
 
-_ACSE_SECONDS = 10.0
+ACSE_SECONDS = 10.0
 """A connection that has not asked for an association by then is closed."""
 _DRAIN_SECONDS = 12.0
 """How long a sender in the middle of its images may go on when the node stops."""
@@ -154,13 +154,13 @@ def start(
     ae.require_called_aet = True
     ae.maximum_pdu_size = settings.maximum_pdu_size
     ae.maximum_associations = settings.maximum_associations
-    ae.acse_timeout = _ACSE_SECONDS
+    ae.acse_timeout = ACSE_SECONDS
     ae.dimse_timeout = settings.network_timeout
     ae.network_timeout = settings.network_timeout
     handlers = Handlers(spool=spool, intake=intake, clock=clock, witness=witness)
     limits = Limits(
         maximum_pdu=settings.maximum_pdu_size,
-        request_seconds=_ACSE_SECONDS,
+        request_seconds=ACSE_SECONDS,
         pdu_seconds=settings.network_timeout,
     )
     server = listen(

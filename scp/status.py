@@ -32,6 +32,14 @@ _TABLE: dict[type[errors.RalesError], StoreStatus] = {
 }
 
 
+def kinds_by_status() -> dict[StoreStatus, tuple[type[errors.RalesError], ...]]:
+    """Return every status with the errors that the table has for it, in the table's order."""
+    return {
+        status: tuple(kind for kind, its in _TABLE.items() if its is status)
+        for status in StoreStatus
+    }
+
+
 def status_of(error: BaseException) -> StoreStatus:
     """Return the status for an error; one that nobody foresaw is a processing failure."""
     for kind in type(error).__mro__:

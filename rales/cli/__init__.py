@@ -8,6 +8,7 @@ import click
 
 from chestct.errors import RalesError
 from rales.cli.analyze import analyze
+from rales.cli.conformance import conformance
 from rales.cli.demo import demo
 from rales.cli.fsck import fsck
 from rales.cli.model import model_group
@@ -46,6 +47,7 @@ for command in (
     check,
     config_group,
     model_group,
+    conformance,
     demo,
 ):
     cli.add_command(command)

@@ -6,12 +6,8 @@ them back, dcmtk prints the report. Where a voxel has to lie is read from the so
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,22 +25,21 @@ from conformance_series import (
     with_lesions,
 )
 from ct_series import STEP
+from enhanced_ct import Layout
+from judges import inflated, require_one_study, require_same_places, require_valid, run, segments_of
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
-from scipy.spatial import cKDTree
 
 from chestct.volume import Label
 
-TOOLS = Path(sys.executable).parent
 TILT = math.radians(4)
 LUNG_LABELS = {"Left lung": Label.LEFT_LUNG, "Right lung": Label.RIGHT_LUNG}
 LESIONS = (Label.LEFT_LESION, Label.RIGHT_LESION)
@@ -162,18 +157,24 @@ VARIANTS = {
     "no-lesion": Variant(labels=lungs()),
     "hundreds-of-lesions": Variant(labels=with_lesions(lungs())),
     "enhanced": replace(PLAIN, enhanced=True),
+    "enhanced-in-parts": replace(
+        PLAIN, layout=Layout(sizes=(10, 9, 5), seed=7, own_groups=True, rescales=True)
+    ),
+    "enhanced-concatenation": replace(
+        PLAIN,
+        layout=Layout(sizes=(13, 11), concatenated=True, rescales=True, fragments=3),
+        syntax=JPEGLSLossless,
+    ),
+    "enhanced-prone": replace(
+        MIRRORED,
+        cosines=((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
+        layout=Layout(seed=1, own_groups=True, extended=True),
+        syntax=JPEG2000Lossless,
+    ),
+    "enhanced-rle": replace(PLAIN, layout=Layout(rescales=True), syntax=RLELossless),
+    "enhanced-jpeg-lossless": replace(PLAIN, layout=Layout(seed=2), syntax=JPEGLosslessSV1),
+    "enhanced-legacy": replace(PLAIN, layout=Layout(legacy=True)),
 }
-
-
-def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a tool of the virtual environment or of the machine; skip without it."""
-    own = TOOLS / name
-    found = str(own) if own.exists() else shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return subprocess.run(
-        [found, *map(str, arguments)], capture_output=True, text=True, check=False, errors="replace"
-    )
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -225,34 +226,6 @@ def test_the_judges_see_what_is_wrong(tmp_path: Path) -> None:
         require_valid(seg)
 
 
-def inflated(path: Path) -> Path:
-    """Return a file that dcentvfy can read: it does not know deflated ones."""
-    dataset = pydicom.dcmread(path)
-    if dataset.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
-        return path
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    copy = path.with_suffix(".inflated")
-    dataset.save_as(copy)
-    return copy
-
-
-def require_valid(path: Path) -> None:
-    """The IOD validator finds no error (Device UID, CP-2231, is newer than its IODs)."""
-    done = run("dciodvfy", path)
-    said = (done.stdout + done.stderr).splitlines()
-    bad = [line for line in said if line.startswith(("Error", "Abort"))]
-    assert not bad, "\n".join(bad)
-    assert {"Segmentation", "Comprehensive3DSR"} & set(said)
-
-
-def require_one_study(paths: list[Path]) -> None:
-    """The validator of entities finds one patient and study, and all that is referenced."""
-    done = run("dcentvfy", *paths)
-    said = (done.stdout + done.stderr).splitlines()
-    bad = [line for line in said if line.startswith(("Error", "Abort"))]
-    assert not bad, "\n".join(bad)
-
-
 def require_patient(path: Path, source: Path) -> None:
     before, after = pydicom.dcmread(source), pydicom.dcmread(path)
     for keyword in ("PatientName", "PatientID", "StudyInstanceUID"):
@@ -267,38 +240,6 @@ def require_rendered(sr: Path) -> None:
     assert [line for line in done.stderr.splitlines() if line.startswith(("E:", "F:"))] == []
 
 
-def segments_of(seg: Path, folder: Path) -> dict[str, NDArray[np.float64]]:
-    """Return the voxel centres of each segment, LPS mm (n, 3), as dcmqi reads them."""
-    folder.mkdir()
-    arguments = ("--inputDICOM", seg, "--outputDirectory", folder, "--outputType", "nrrd")
-    done = run("segimage2itkimage", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = {}
-    for segment in pydicom.dcmread(seg).SegmentSequence:
-        found[str(segment.SegmentLabel)] = nrrd_points(folder / f"{segment.SegmentNumber}.nrrd")
-    return found
-
-
-def nrrd_points(path: Path) -> NDArray[np.float64]:
-    """Return where the voxels of an NRRD lie that are not 0, (n, 3) in its space."""
-    head, _, body = path.read_bytes().partition(b"\n\n")
-    lines = [line for line in head.decode().splitlines() if ": " in line and line[0] != "#"]
-    fields = dict(line.split(": ", 1) for line in lines)
-    assert fields["space"] == "left-posterior-superior"
-    if fields["encoding"] in {"gzip", "gz"}:
-        body = gzip.decompress(body)
-    kind = {"short": "<i2", "unsigned short": "<u2", "unsigned char": "u1", "uint8": "u1"}
-    sizes = [int(size) for size in fields["sizes"].split()]
-    voxels = np.frombuffer(body, kind[fields["type"]]).reshape(sizes[::-1])
-    axes = np.array([vector(text) for text in fields["space directions"].split()])
-    origin = np.array(vector(fields["space origin"]))
-    return np.argwhere(voxels)[:, ::-1] @ axes + origin
-
-
-def vector(text: str) -> list[float]:
-    return [float(part) for part in text.strip("()").split(",")]
-
-
 def require_voxels(
     found: dict[str, NDArray[np.float64]], points: dict[Label, NDArray], tolerance: float
 ) -> None:
@@ -309,16 +250,6 @@ def require_voxels(
     opacities = [one for name, one in found.items() if name not in LUNG_LABELS]
     wanted = np.concatenate([points[label] for label in LESIONS])
     require_same_places(np.concatenate([np.empty((0, 3)), *opacities]), wanted, tolerance)
-
-
-def require_same_places(found: NDArray, wanted: NDArray, tolerance: float) -> None:
-    """The two sets of points are one: each has its partner within ``tolerance`` mm."""
-    assert len(found) == len(wanted)
-    if len(wanted) == 0:
-        return
-    for points, others in ((found, wanted), (wanted, found)):
-        far, _ = cKDTree(others).query(points)
-        assert far.max() <= tolerance
 
 
 def voxel_ml(variant: Variant) -> float:

@@ -100,6 +100,19 @@ def test_the_validator_finds_no_error(
         assert errors == [], role
 
 
+def test_everything_says_that_it_is_for_research(tmp_path: Path) -> None:
+    for role, item in write(make_case(tmp_path / "series"), tmp_path / "out").items():
+        assert read(item).ContentQualification == "RESEARCH", role
+
+
+def test_the_window_has_one_name(tmp_path: Path) -> None:
+    wanted = (Extra.PRESENTATION_STATE,)
+    state = read(write(make_case(tmp_path / "series"), tmp_path / "out", wanted)[wanted[0]])
+    (window,) = state.SoftcopyVOILUTSequence
+    assert window.WindowCenterWidthExplanation == "LUNG"
+    assert window["WindowCenter"].VM == window["WindowWidth"].VM == 1
+
+
 def test_without_a_lesion_there_is_nothing_to_point_at(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series", labels=healthy_lungs())
     objects = write(case, tmp_path)

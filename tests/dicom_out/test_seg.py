@@ -347,3 +347,31 @@ def test_the_parameters_say_below_which_density_nothing_is_a_lesion(tmp_path: Pa
     assert "minimum_lesion_ml=0,minimum_lesion_hu=-750," in stated
     said = " ".join(statements(case.findings, 2, MODELS, SOFTWARE))
     assert "lung below -750 HU is no lesion" in said
+
+
+def _compressed(before: str | None) -> Callable[[Dataset], None]:
+    def change(dataset: Dataset) -> None:
+        if before is None:
+            return
+        dataset.LossyImageCompression = before
+        if before == "01":
+            dataset.LossyImageCompressionRatio = "12.5"
+            dataset.LossyImageCompressionMethod = "ISO_15444_1"
+
+    return change
+
+
+@pytest.mark.parametrize("enhanced", [False, True], ids=["slices", "multi-frame"])
+@pytest.mark.parametrize(
+    ("before", "after"), [("01", "01"), ("00", "00"), ("", "00"), (None, "00")]
+)
+def test_lossy_compression_of_the_source_is_not_denied(
+    before: str | None, after: str, *, enhanced: bool, tmp_path: Path
+) -> None:
+    case = make_case(tmp_path / "series", enhanced=enhanced, change=_compressed(before))
+    seg = read_seg(case, tmp_path / "out")
+    assert seg.LossyImageCompression == after
+    assert ("LossyImageCompressionMethod" in seg) == (after == "01")
+    if after == "01":
+        assert seg.LossyImageCompressionRatio == 12.5
+        assert seg.LossyImageCompressionMethod == "ISO_15444_1"

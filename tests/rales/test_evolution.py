@@ -197,6 +197,24 @@ def test_what_the_images_say_of_their_time_and_patient(tmp_path: Path) -> None:
     assert found.kernel == "B70f"
 
 
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "per frame"])
+def test_the_kernel_of_a_multi_frame_image_is_that_of_its_frames(
+    tmp_path: Path, *, shared: bool
+) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.StudyDate = "20260101"
+        reconstruction = Dataset()
+        reconstruction.ConvolutionKernel = "Br59"
+        groups = dataset.SharedFunctionalGroupsSequence
+        for one in groups if shared else dataset.PerFrameFunctionalGroupsSequence:
+            one.CTReconstructionSequence = [reconstruction]
+
+    case = make_case(tmp_path, change=change, enhanced=True)
+    found = read_acquisition(case.series.instances[0].path)
+    assert found is not None
+    assert found.kernel == "Br59"
+
+
 def test_a_date_with_a_time_goes_before_one_without(tmp_path: Path) -> None:
     def change(dataset: Dataset) -> None:
         dataset.AcquisitionDate = "20260102"

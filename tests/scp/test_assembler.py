@@ -30,6 +30,7 @@ def _evidence(
     positions: tuple[float | None, ...] = (0.0, 2.5, 5.0),
     expected: int | None = None,
     ended: float | None = None,
+    multi_frame: bool = False,
 ) -> Evidence:
     return Evidence(
         count=len(positions),
@@ -37,6 +38,7 @@ def _evidence(
         positions=positions,
         last_received_at=NOON,
         association_ended_at=None if ended is None else _after(ended),
+        multi_frame=multi_frame,
     )
 
 
@@ -148,3 +150,31 @@ def test_one_missing_slice_inside_is_always_seen(
     missing = data.draw(st.sampled_from(inside))
     left = tuple(one for one in positions if one != missing)
     assert is_contiguous(left) == (count == 3), "two slices alone have one step, which is even"
+
+
+def test_a_released_multi_frame_image_settles_although_it_has_no_position() -> None:
+    evidence = _evidence(positions=(None,), ended=1.0, multi_frame=True)
+    decision = decide(evidence, POLICY, _after(2.9))
+    assert isinstance(decision, WaitUntil)
+    assert decision.at == _after(3)
+    assert isinstance(decide(evidence, POLICY, _after(3)), Complete)
+
+
+def test_a_multi_frame_image_that_was_not_released_waits_the_quiet_time() -> None:
+    decision = decide(_evidence(positions=(None,), multi_frame=True), POLICY, _after(29))
+    assert isinstance(decision, WaitUntil)
+    assert decision.at == _after(30)
+
+
+def test_parts_of_a_concatenation_wait_for_each_other() -> None:
+    two = _evidence(positions=(None, None), expected=3, ended=1.0, multi_frame=True)
+    decision = decide(two, POLICY, _after(29))
+    assert isinstance(decision, WaitUntil)
+    assert decision.at == _after(30), "the third may still come"
+    three = _evidence(positions=(None, None, None), expected=3, ended=1.0, multi_frame=True)
+    assert isinstance(decide(three, POLICY, _after(3)), Complete)
+
+
+def test_a_whole_concatenation_does_not_cut_off_what_follows_it() -> None:
+    open_yet = _evidence(positions=(None, None, None), expected=3, multi_frame=True)
+    assert isinstance(decide(open_yet, POLICY, NOON), WaitUntil)

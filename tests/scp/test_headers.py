@@ -230,3 +230,13 @@ def test_a_damaged_data_set_is_refused_or_read_but_never_anything_else(
 def test_noise_is_refused_in_every_transfer_syntax(noise: bytes, syntax: str) -> None:
     with pytest.raises(NotDicom):
         headers.parse(noise, syntax)
+
+
+@pytest.mark.parametrize(("total", "expected"), [(None, None), (0, None), (3, 3)])
+def test_the_parts_of_a_concatenation_are_announced(
+    total: int | None, expected: int | None
+) -> None:
+    dataset = make_ct()
+    if total is not None:
+        dataset.InConcatenationTotalNumber = total
+    assert _parse(to_bytes(dataset)).expected_instances == expected

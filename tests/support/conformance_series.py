@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from chest_cases import Case
 from ct_series import ORIGIN, SPACING, STEP, SeriesMaker, ct_slice, enhanced_ct
+from enhanced_ct import Layout
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
@@ -51,6 +52,7 @@ class Variant:
         steps: Place of each file along the normal of its plane, in mm.
         spacing: Pixel Spacing.
         intercept, slope, signed: How Hounsfield units are stored.
+        layout: Puts the slices into multi-frame images.
         change: Edits every data set before it is written.
     """
 
@@ -63,6 +65,7 @@ class Variant:
     signed: bool = False
     syntax: UID = ExplicitVRLittleEndian
     enhanced: bool = False
+    layout: Layout | None = None
     change: Change = lambda _index, _dataset: None
 
     def write(self, folder: Path) -> tuple[Series, tuple[Path, ...]]:
@@ -70,8 +73,14 @@ class Variant:
         folder.mkdir(parents=True)
         maker = SeriesMaker(folder)
         datasets = [self._enhanced()] if self.enhanced else self._slices()
+        if self.layout is not None:
+            datasets = self.layout.apply(datasets)
         lossless_jpeg = self.syntax == JPEGLosslessSV1
-        series = maker.write(datasets, ExplicitVRLittleEndian if lossless_jpeg else self.syntax)
+        series = maker.write(
+            datasets,
+            ExplicitVRLittleEndian if lossless_jpeg else self.syntax,
+            (self.layout or Layout()).compress,
+        )
         files = tuple(folder / f"{number}.dcm" for number in range(len(datasets)))
         if lossless_jpeg:
             for path in files:
@@ -147,15 +156,28 @@ def _planes(dataset: Dataset) -> list[tuple[NDArray, NDArray, NDArray, list[floa
             )
         ]
     shared = dataset.SharedFunctionalGroupsSequence[0]
-    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
-    spacing = [float(value) for value in shared.PixelMeasuresSequence[0].PixelSpacing]
     planes = []
     frames = dataset.PerFrameFunctionalGroupsSequence
     for pixels, groups in zip(dataset.pixel_array, frames, strict=True):
-        rescale = groups.PixelValueTransformationSequence[0]
-        hu = pixels.astype(np.int32) + int(rescale.RescaleIntercept)
-        position = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
-        planes.append((hu, position, cosines, spacing))
+        found = {
+            name: (groups if name in groups else shared)[name][0]
+            for name in (
+                "PlanePositionSequence",
+                "PlaneOrientationSequence",
+                "PixelMeasuresSequence",
+                "PixelValueTransformationSequence",
+            )
+        }
+        position, orientation, measures, rescale = found.values()
+        hu = pixels * float(rescale.RescaleSlope) + float(rescale.RescaleIntercept)
+        planes.append(
+            (
+                np.rint(hu).astype(np.int32),
+                np.array(position.ImagePositionPatient, float),
+                np.array(orientation.ImageOrientationPatient, float),
+                [float(value) for value in measures.PixelSpacing],
+            )
+        )
     return planes
 
 

@@ -134,12 +134,17 @@ class SeriesMaker:
             change(index, dataset)
         return self.write([*datasets, *extra], syntax)
 
-    def write(self, datasets: Sequence[Dataset], syntax: UID = ExplicitVRLittleEndian) -> Series:
+    def write(
+        self,
+        datasets: Sequence[Dataset],
+        syntax: UID = ExplicitVRLittleEndian,
+        compress: Callable[[Dataset, UID], None] = Dataset.compress,
+    ) -> Series:
         """Write data sets as they are, but for the transfer syntax."""
         instances = []
         for number, dataset in enumerate(datasets):
             if syntax.is_encapsulated:
-                dataset.compress(syntax)
+                compress(dataset, syntax)
             dataset.file_meta.TransferSyntaxUID = syntax
             path = self.folder / f"{number}.dcm"
             dataset.save_as(

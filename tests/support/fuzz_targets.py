@@ -62,6 +62,7 @@ def assembler(data: bytes) -> None:
         positions=positions,
         last_received_at=now - timedelta(seconds=seconds),
         association_ended_at=now if data[-1:] > b"\x80" else None,
+        multi_frame=data[:1] > b"\xc0",
     )
     decision = decide(evidence, CompletionPolicy(), now)
     later = decide(evidence, CompletionPolicy(), now + timedelta(days=365))

@@ -62,7 +62,7 @@ _RENDERED = (
     "await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)));"
 )
 _TO_SLICE = (
-    "async sop => {" + _VIEW + "const i = v.getImageIds().findIndex(id => id.includes(sop + '/'));"
+    "async frame => {" + _VIEW + "const i = v.getImageIds().findIndex(id => id.endsWith(frame));"
     "if (i < 0) throw new Error('no such slice');" + _RENDERED % "await v.setImageIdIndex(i)" + "}"
 )
 _SHOW = (
@@ -149,9 +149,9 @@ class Viewer:
         """Return the centre that the viewer computed of a segment, LPS mm."""
         return np.array(self.page.evaluate(_CENTRE, [segmentation, number]), np.float64)
 
-    def go_to(self, sop_instance_uid: str) -> None:
-        """Show a slice."""
-        self.page.evaluate(_TO_SLICE, sop_instance_uid)
+    def go_to(self, frame: str) -> None:
+        """Show a slice, named as DICOMweb does: ``<SOP Instance UID>/frames/<number>``."""
+        self.page.evaluate(_TO_SLICE, f"/instances/{frame}")
 
     def drawn(self, segmentation: str, numbers: Sequence[int]) -> Mask:
         """Return which pixels of the viewport the given segments change on the present slice."""

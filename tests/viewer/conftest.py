@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydicom
 import pytest
+from enhanced_ct import Layout
 from ohif_page import CHROMIUM_ARGS
 from playwright.sync_api import BrowserContext, sync_playwright
 
+from inference.phantom import PhantomIdentity, Thorax, write_series
 from rales.demo.ohif import VERSION
 from rales.demo.pacs import has_dicomweb
 
@@ -51,16 +54,30 @@ def _missing() -> list[str]:
     return [name for name, found in there.items() if not found]
 
 
+@pytest.fixture(scope="session")
+def multi_frame_series(small_thorax: Thorax, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom with lesions as one Enhanced CT, its frames in no order."""
+    identity = PhantomIdentity(patient_id="MULTI-FRAME")
+    slices = write_series(small_thorax, tmp_path_factory.mktemp("slices"), identity)
+    (image,) = Layout(seed=3).apply([pydicom.dcmread(path) for path in slices])
+    folder = tmp_path_factory.mktemp("multi-frame-series")
+    image.save_as(folder / "enhanced.dcm", enforce_file_format=True)
+    return folder
+
+
 @pytest.fixture(scope="package")
 def make_viewer(
-    small_series: Path, healthy_series: Path, tmp_path_factory: pytest.TempPathFactory
+    small_series: Path,
+    healthy_series: Path,
+    multi_frame_series: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[MakeViewer]:
-    """Run it on a phantom with lesions and on one without, as ``make viewer`` would."""
+    """Run it on phantoms with lesions, without, and in one multi-frame image."""
     if missing := _missing():
         pytest.skip(f"not installed (Debian packages): {', '.join(missing)}")
     scratch = tmp_path_factory.mktemp("viewer")
     command = [sys.executable, "-m", "rales.demo.viewer", "--port", "0"]
-    for series in (small_series, healthy_series):
+    for series in (small_series, healthy_series, multi_frame_series):
         command += ["--series", str(series)]
     process = subprocess.Popen(
         command,
@@ -79,7 +96,7 @@ def make_viewer(
             if "Ctrl-C" in line:
                 break
         links = [line for line in said if line.startswith("http://")]
-        assert len(links) == 2, "\n".join(said)
+        assert len(links) == 3, "\n".join(said)
         running = MakeViewer(process=process, said=said, links=links, scratch=scratch)
         yield running
     finally:

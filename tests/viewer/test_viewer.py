@@ -49,7 +49,7 @@ class Study:
     viewer: Viewer
     truth: Thorax
     slices: list[str]
-    """SOP Instance UIDs, feet first, as the phantom counts its slices."""
+    """``<SOP Instance UID>/frames/<number>``, feet first, as the phantom counts its slices."""
     seg: Dataset
     sr: Dataset
 
@@ -94,37 +94,55 @@ def _kind(segment: Dataset) -> str:
 
 @pytest.fixture(scope="module")
 def phantoms(
-    small_series: Path, healthy_series: Path, small_thorax: Thorax, healthy_thorax: Thorax
+    small_series: Path,
+    healthy_series: Path,
+    multi_frame_series: Path,
+    small_thorax: Thorax,
+    healthy_thorax: Thorax,
 ) -> dict[str, tuple[int, Path, Thorax]]:
     """Return the place among the viewer's links, the series and the truth of each phantom."""
     return {
         "lesions": (0, small_series, small_thorax),
         "healthy": (1, healthy_series, healthy_thorax),
+        "multi-frame": (2, multi_frame_series, small_thorax),
     }
 
 
-@pytest.fixture(scope="module", params=["lesions", "healthy"])
+@pytest.fixture(scope="module", params=["lesions", "healthy", "multi-frame"])
 def study(
     request: pytest.FixtureRequest,
     make_viewer: Any,
     browser: BrowserContext,
     phantoms: dict[str, tuple[int, Path, Thorax]],
 ) -> Iterator[Study]:
-    """Open the study with lesions, then the one without."""
+    """Open the study with lesions, the one without, and the one of a multi-frame image."""
     number, folder, truth = phantoms[request.param]
     viewer = Viewer(page=browser.new_page(), url=make_viewer.links[number])
     viewer.open()
-    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in folder.iterdir()]
-    headers.sort(key=lambda header: float(header.ImagePositionPatient[2]))
     objects = results_in_pacs(viewer.url)
     yield Study(
         viewer=viewer,
         truth=truth,
-        slices=[str(header.SOPInstanceUID) for header in headers],
+        slices=[
+            frame for _, frame in sorted(one for path in folder.iterdir() for one in _frames(path))
+        ],
         seg=objects["SEG"],
         sr=objects["SR"],
     )
     viewer.page.close()
+
+
+def _frames(path: Path) -> list[tuple[float, str]]:
+    """Return the height and the name of each frame of an image."""
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    places = [header]
+    if "PerFrameFunctionalGroupsSequence" in header:
+        frames = header.PerFrameFunctionalGroupsSequence
+        places = [groups.PlanePositionSequence[0] for groups in frames]
+    return [
+        (float(place.ImagePositionPatient[2]), f"{header.SOPInstanceUID}/frames/{number}")
+        for number, place in enumerate(places, start=1)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -221,10 +239,11 @@ def _check_outline(study: Study, uid: str, parts: list[Dataset]) -> None:
     viewer = study.viewer
     items = [item for part in parts for item in part.ContentSequence]
     region = next(item for item in items if item.ValueType == "SCOORD")
-    image = region.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
-    index = study.slices.index(str(image))
+    source = region.ContentSequence[0].ReferencedSOPSequence[0]
+    image = f"{source.ReferencedSOPInstanceUID}/frames/{source.get('ReferencedFrameNumber', 1)}"
+    index = study.slices.index(image)
     frame, shown = viewer.outline(uid)
-    assert f"/instances/{image}/frames/" in frame
+    assert frame.endswith(f"/instances/{image}")
     # PS3.3 C.10.5.1.2: the centre of the first pixel is (0.5, 0.5).
     points = np.array(region.GraphicData, np.float64).reshape(-1, 2)
     spacing = study.truth.spacing[1]

@@ -14,8 +14,9 @@ from chestct.geometry import Geometry
 from chestct.uids import Uid
 from chestct.volume import Volume
 from inference.analysis import analyse
+from inference.frames import frames_of
 from inference.headers import slice_headers
-from inference.pixels import stored_pixels, to_hu
+from inference.pixels import stored_frames, to_hu
 from inference.ports import ModelSet
 from inference.preprocess import Orientation
 from inference.presence import slice_score
@@ -153,9 +154,10 @@ def single_volume(path: Path) -> Volume:
         SeriesRejected: It is no image with geometry and Hounsfield units.
     """
     dataset = pydicom.dcmread(path)
-    (header,) = slice_headers([dataset])
+    (header,) = slice_headers(frames_of([dataset]))
     hu = np.empty((1, header.rows, header.columns), dtype=np.int16)
-    to_hu(stored_pixels(dataset)[0], header, hu[0])
+    ((_, stored),) = stored_frames(dataset, {0})
+    to_hu(stored, header, hu[0])
     return Volume(
         hu=hu,
         geometry=Geometry(

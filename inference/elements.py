@@ -1,0 +1,67 @@
+"""Single elements of a data set, read so that no value, however wrong, raises."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
+from pydicom.multival import MultiValue
+
+UNPARSABLE = (
+    BytesLengthException,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    NotImplementedError,
+    RecursionError,
+    struct.error,
+)
+"""What pydicom raises when a value is not one of its VR."""
+
+
+def value_of(dataset: Dataset, keyword: str) -> Any:
+    """Return an element's value; None where it is missing or cannot be parsed."""
+    try:
+        return dataset.get(keyword)
+    except UNPARSABLE:
+        return None
+
+
+def integer(dataset: Dataset, keyword: str) -> int | None:
+    """Return an integer element; None where it is missing or not one integer."""
+    value = value_of(dataset, keyword)
+    return int(value) if isinstance(value, int) else None
+
+
+def text_of(dataset: Dataset, keyword: str) -> str:
+    """Return an element as upper-cased text, its values joined; empty where it is missing."""
+    value = value_of(dataset, keyword)
+    if value is None:
+        return ""
+    parts = list(value) if isinstance(value, list | tuple | MultiValue) else [value]
+    return "\\".join(str(part).strip().upper() for part in parts)
+
+
+def numbers_of(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Return ``count`` finite numbers: a NaN would pass every comparison that follows."""
+    value = value_of(dataset, keyword)
+    try:
+        found = tuple(float(part) for part in value)
+    except (TypeError, ValueError):
+        return None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None
+
+
+def number_of(dataset: Dataset, keyword: str) -> float | None:
+    """Return one finite number; None where there is none."""
+    value = value_of(dataset, keyword)
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
