@@ -23,6 +23,7 @@ from chestct.volume import Label
 from dicom_out.extras import Drawings, compose_extras
 
 FRONTAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+Results = tuple[list[Dataset], Dataset, Dataset]
 Places = dict[tuple[str, int], NDArray[np.float64]]
 
 
@@ -59,7 +60,7 @@ LAYOUTS = {
 }
 
 
-def results(layout: Layout | None, folder: Path) -> tuple[list[Dataset], Dataset, Dataset]:
+def results(layout: Layout | None, folder: Path) -> Results:
     """Return the source images, the SEG and the SR of the painted series."""
     variant = Variant(labels=with_lesion(lungs()), layout=layout)
     series, files = variant.write(folder / "series")
@@ -91,9 +92,22 @@ def frames_of_stack(images: list[Dataset]) -> dict[str, set[int]]:
     return found
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_every_reference_is_to_the_frame_at_that_place(name: str, tmp_path: Path) -> None:
-    images, seg, sr = results(LAYOUTS[name], tmp_path)
+@pytest.fixture(scope="module", params=LAYOUTS)
+def multi_frame(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Results:
+    """The sources, the SEG and the SR of the painted series in one of the layouts."""
+    return results(LAYOUTS[request.param], tmp_path_factory.mktemp("multi-frame"))
+
+
+@pytest.fixture(scope="module")
+def single_frame(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Those of the same series as slices."""
+    return results(None, tmp_path_factory.mktemp("single-frame"))
+
+
+def test_every_reference_is_to_the_frame_at_that_place(multi_frame: Results) -> None:
+    images, seg, sr = multi_frame
     places, stack = places_of(images), frames_of_stack(images)
 
     referenced = 0
@@ -137,12 +151,11 @@ def require_frames(
             assert set(np.atleast_1d(numbers)) == stack[uid]
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
 def test_every_outline_lies_where_that_of_the_single_frame_series_does(
-    name: str, tmp_path: Path
+    multi_frame: Results, single_frame: Results
 ) -> None:
-    images, _, sr = results(LAYOUTS[name], tmp_path / "multi-frame")
-    single, _, wanted = results(None, tmp_path / "classic")
+    images, _, sr = multi_frame
+    single, _, wanted = single_frame
     positions = {
         (image.SOPInstanceUID, 0): np.array(image.ImagePositionPatient, float) for image in single
     }
@@ -182,8 +195,8 @@ def items(sr: Dataset) -> list[Dataset]:
     return found
 
 
-def test_the_image_that_joins_the_parts_is_nowhere_named(tmp_path: Path) -> None:
-    images, seg, sr = results(LAYOUTS["in parts"], tmp_path)
+def test_the_image_that_joins_the_frames_is_nowhere_named(multi_frame: Results) -> None:
+    images, seg, sr = multi_frame
     known = {str(image.SOPInstanceUID) for image in images}
     for result in (seg, sr):
         named = {
@@ -192,13 +205,6 @@ def test_the_image_that_joins_the_parts_is_nowhere_named(tmp_path: Path) -> None
             if element.keyword == "ReferencedSOPInstanceUID"
         }
         assert named - known <= {str(seg.SOPInstanceUID)}
-
-
-@pytest.fixture(scope="module")
-def classic(tmp_path_factory: pytest.TempPathFactory) -> hd.Volume:
-    """The mask of the single-frame series, on its grid in LPS."""
-    _, seg, _ = results(None, tmp_path_factory.mktemp("classic"))
-    return volume_of(seg)
 
 
 def volume_of(seg: Dataset) -> Any:
@@ -214,7 +220,7 @@ def volume_of(seg: Dataset) -> Any:
     rescales=st.booleans(),
 )
 def test_order_and_split_give_the_same_mask(
-    classic: Any,
+    single_frame: Results,
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,
     cuts: set[int],
@@ -225,7 +231,7 @@ def test_order_and_split_give_the_same_mask(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _, seg, _ = results(layout, tmp_path_factory.mktemp("multi-frame"))
-    found = volume_of(seg)
+    found, classic = volume_of(seg), volume_of(single_frame[1])
     np.testing.assert_allclose(found.affine, classic.affine)
     np.testing.assert_array_equal(found.array, classic.array)
 

@@ -90,11 +90,18 @@ def test_names_of_the_chest(body_part: str) -> None:
         ("ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"),
         ("DERIVED", "PRIMARY", "AXIAL"),
         ("ORIGINAL", "PRIMARY", "VOLUME", "NONE"),
+        ("DERIVED", "PRIMARY", "AXIAL", "ENERGY_PROP_WT"),
         ("",),
     ],
 )
 def test_image_types_of_stacks_pass(values: tuple[str, ...]) -> None:
     assert not failing(replace(GOOD, image_types=(values,)), EligibilityRules())
+
+
+@pytest.mark.parametrize("value", ["VMI", "MAT_REMOVED", "ELECTRON_DENSITY", "SUBTRACTION"])
+def test_maps_that_are_no_attenuation_of_the_scan_are_refused(value: str) -> None:
+    facts = replace(GOOD, image_types=(("DERIVED", "PRIMARY", "AXIAL", value),))
+    assert failing(facts, EligibilityRules()) == [("derived", RejectReason.DERIVED)]
 
 
 def test_exactly_the_limits_pass() -> None:
