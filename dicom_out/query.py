@@ -26,6 +26,7 @@ from pydicom.uid import (
 from pynetdicom import build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
+from pynetdicom.presentation import PresentationContext
 
 from dicom_out.recipients import Recipient
 from dicom_out.sender import Destination, associated, park_reactor
@@ -89,6 +90,15 @@ def fetch_reports(
     return _by_dimse(wanted, archive, calling_ae, timeout_seconds)
 
 
+def query_contexts() -> list[PresentationContext]:
+    """Return what is proposed: query, retrieve, and the reports that come on the same line."""
+    plain: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+    return [
+        build_context(uid, plain)
+        for uid in (STUDY_ROOT_FIND, STUDY_ROOT_GET, Comprehensive3DSRStorage)
+    ]
+
+
 @dataclass(slots=True)
 class _Basket:
     """Keeps what an archive stores during a C-GET, as long as it is small and little."""
@@ -118,16 +128,10 @@ class _Basket:
 def _by_dimse(
     wanted: Wanted, archive: Destination, calling_ae: str, timeout_seconds: float
 ) -> list[Dataset]:
-    plain: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-    contexts = [
-        build_context(STUDY_ROOT_FIND, plain),
-        build_context(STUDY_ROOT_GET, plain),
-        build_context(Comprehensive3DSRStorage, plain),
-    ]
     basket = _Basket(until=time.monotonic() + timeout_seconds)
     with associated(
         archive,
-        contexts,
+        query_contexts(),
         calling_ae,
         timeout_seconds,
         handlers=[(evt.EVT_C_STORE, basket.store)],

@@ -18,6 +18,7 @@ from dicom_out.commitment import (
     known_reasons,
     push_model_context,
 )
+from dicom_out.query import query_contexts
 from dicom_out.sender import (
     MAXIMUM_PDU,
     OutcomeKind,
@@ -62,7 +63,10 @@ def overview(samples: Sequence[Sample]) -> str:
     """Return the table of services and SOP classes."""
     created = result_classes(samples)
     accepted = _classes(supported_contexts())
-    asked = _classes([echo_context(), *storage_contexts(created), push_model_context()])
+    query, retrieve, _ = query_contexts()
+    asked = _classes(
+        [echo_context(), *storage_contexts(created), push_model_context(), query, retrieve]
+    )
     reported = _classes([commitment_context()])
     rows = [
         (uid_name(uid), uid, "yes" if uid in asked else "no", "yes" if uid in accepted else "no")
@@ -86,11 +90,15 @@ def proposed_contexts(samples: Sequence[Sample]) -> str:
     """Return the presentation contexts that the node proposes."""
     created = result_classes(samples)
     compressed = "SCU, with `compress`"
+    query, retrieve, report = query_contexts()
     rows = [
         (*_context(echo_context()), "SCU, for `rales echo`", "none"),
         *((*_context(one), "SCU", "none") for one in storage_contexts(created)),
         *((*_context(one), compressed, "none") for one in compressed_contexts(created)),
         (*_context(push_model_context()), "SCU, with `commitment`", "none"),
+        (*_context(query), "SCU, with `[priors]`", "none"),
+        (*_context(retrieve), "SCU, with `[priors]`", "none"),
+        (*_context(report), "SCP, with `[priors]`", "SCP/SCU Role Selection"),
     ]
     return table(_CONTEXT_HEADS, rows)
 
