@@ -30,6 +30,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_out.recipients import Recipient
 from dicom_out.sender import Destination, associated, park_reactor
+from dicom_out.sr import TITLE
 from dicom_out.stow import WebDestination, client_of, outcome_of_error
 
 STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
@@ -39,8 +40,6 @@ _MOST_STUDIES = 20
 _MOST_SERIES = 40
 _MOST_BYTES = 16 << 20
 """A report of Rales has some hundred kilobytes."""
-_OURS = "Rales report"
-"""What the Series Description of a report begins with; an archive need not return it."""
 _WILD = frozenset("*?\\")
 _PENDING = frozenset({0xFF00, 0xFF01})
 
@@ -219,7 +218,7 @@ def _ours(series: Iterable[Dataset]) -> list[tuple[str, str]]:
         for one in series
         if {"StudyInstanceUID", "SeriesInstanceUID"} <= {str(e.keyword) for e in one}
         and str(one.get("Modality", "SR")) == "SR"
-        and str(one.get("SeriesDescription") or _OURS).startswith(_OURS)
+        and str(one.get("SeriesDescription") or TITLE).startswith(TITLE)
     ]
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 import highdicom as hd
 from pydicom.dataset import Dataset
 
+from chestct.findings import Findings
 from chestct.results import ModelIdentity, ResultReference, SegKind
 from dicom_out import codes
 from dicom_out.identity import (
@@ -25,6 +26,8 @@ from dicom_out.sr_groups import Reported, measurement_groups
 from dicom_out.sr_text import statements
 
 SERIES_NUMBER = 9702
+TITLE = "Rales report"
+"""What the Series Description of every report begins with."""
 
 
 def build_sr(
@@ -77,7 +80,7 @@ def build_sr(
     sr.ManufacturerModelName = software.name
     sr.SoftwareVersions = software.version
     sr.DeviceSerialNumber = software.station_name
-    sr.SeriesDescription = f"Rales report ({RESEARCH})"
+    sr.SeriesDescription = f"{TITLE}: {_verdict(told.findings)} ({RESEARCH})"
     sr.ContentQualification = "RESEARCH"
     sr.CodingSchemeIdentificationSequence = [_private_scheme()]
     if predecessor is not None:
@@ -87,6 +90,11 @@ def build_sr(
     stamp(sr, created, sources.original)
     take_over(sources.original, sr)
     return sr
+
+
+def _verdict(findings: Findings) -> str:
+    """Return the outcome for the list of series: OHIF 3.13 prints no zeros in the report itself."""
+    return "opacities found" if findings.lesions else "no lesion found"
 
 
 def _place_of_measurements(content: Sequence[Dataset]) -> int:

@@ -61,6 +61,19 @@ def texts(sr: Dataset) -> str:
     return " ".join(item.TextValue for item in items(sr) if item.ValueType == "TEXT")
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"), [(both_lungs, "opacities found"), (healthy_lungs, "no lesion found")]
+)
+def test_the_list_of_series_says_the_outcome(
+    labels: Callable[[], NDArray[np.uint8]], said: str, tmp_path: Path
+) -> None:
+    description = read_sr(
+        make_case(tmp_path / "series", labels=labels()), tmp_path
+    ).SeriesDescription
+    assert description == f"Rales report: {said} (AI-made, research use only)"
+    assert len(description) <= 64  # Long String, PS3.5 section 6.2
+
+
 def test_the_document_says_what_it_is(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series")
     sr = read_sr(case, tmp_path / "out")
