@@ -46,7 +46,7 @@ class Outcome:
     Attributes:
         status: The HTTP status; None: there was no answer.
         message: One sentence for a person; it names no patient.
-        answer: What the other side wrote; it may name the patient and is not logged.
+        answer: What the other side wrote; it may name the patient: logged at DEBUG, not kept.
         reached: False: nobody answered, and the next message would fare no better.
     """
 

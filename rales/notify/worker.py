@@ -15,8 +15,6 @@ from rales.notify.transport import Outcome, OutcomeKind, Poster, Request
 from rales.store import Job, JobStore, Notification, NotificationStore
 
 _LOG = logging.getLogger(__name__)
-_LONGEST_SAYING = 300
-"""Characters of an answer that are kept beside the reason."""
 
 Composer = Callable[[Notification, Job, datetime], Request]
 """Makes the request of one attempt.
@@ -98,36 +96,31 @@ class NotificationWorker:
 
     def _record(self, one: Notification, outcome: Outcome) -> None:
         now = self._clock()
-        said = " ".join(outcome.answer.split())[:_LONGEST_SAYING]
         message = outcome.message
         if outcome.kind is OutcomeKind.DELIVERED:
             self._notifications.settle(
                 one, DeliveryState.DELIVERED, status=outcome.status, message=message, at=now
             )
             return
-        detailed = f"{message}: {said}" if said else message
+        _LOG.debug("%s answered: %s", one.target, outcome.answer)
         given_up = now - one.occurred_at > self._back_off.give_up_after
         if outcome.kind is OutcomeKind.REFUSED or given_up:
-            prefix = "given up: " if outcome.kind is OutcomeKind.FAILED else ""
+            if outcome.kind is OutcomeKind.FAILED:
+                message = f"given up: {message}"
             _LOG.error(
-                "%s will not be told that job %d is %s: %s%s",
+                "%s will not be told that job %d is %s: %s",
                 one.target,
                 one.job_id,
                 one.event,
-                prefix,
                 message,
             )
             self._notifications.settle(
-                one,
-                DeliveryState.REFUSED,
-                status=outcome.status,
-                message=prefix + detailed,
-                at=now,
+                one, DeliveryState.REFUSED, status=outcome.status, message=message, at=now
             )
             return
         attempts = one.attempts + 1
         due_at = now + self._back_off.delay(attempts)
-        self._notifications.postpone(one, due_at=due_at, status=outcome.status, message=detailed)
+        self._notifications.postpone(one, due_at=due_at, status=outcome.status, message=message)
         _LOG.warning(
             "telling %s that job %d is %s failed (attempt %d, again at %s): %s",
             one.target,
