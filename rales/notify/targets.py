@@ -35,14 +35,25 @@ def targets_of(config: Config, instances: InstanceStore) -> dict[str, Target]:
     return {one.name: _target(one, instances, seconds) for one in config.notifications}
 
 
-def _target(one: NotificationConfig, instances: InstanceStore, seconds: float) -> Target:
+def endpoint_of(one: NotificationConfig, seconds: float) -> Endpoint:
+    """Return where a target listens, with its secrets looked at.
+
+    Raises:
+        ConfigError: A secret cannot be read.
+    """
     if one.token_file is not None:
         read_secret(one.token_file)
-    if _in_clear(one):
-        _LOG.warning("notification %r sends the Patient ID unencrypted: use https", one.name)
-    endpoint = Endpoint(
+    if one.secret_file is not None:
+        read_key(one.secret_file)
+    return Endpoint(
         url=one.url, ca_file=one.ca_file, token_file=one.token_file, timeout_seconds=seconds
     )
+
+
+def _target(one: NotificationConfig, instances: InstanceStore, seconds: float) -> Target:
+    endpoint = endpoint_of(one, seconds)
+    if _in_clear(one):
+        _LOG.warning("notification %r sends the Patient ID unencrypted: use https", one.name)
     if one.kind == "fhir":
         assert one.patient_id_system is not None
         return Target(
@@ -53,7 +64,6 @@ def _target(one: NotificationConfig, instances: InstanceStore, seconds: float) -
             judge=taken,
         )
     assert one.secret_file is not None
-    read_key(one.secret_file)
     return Target(
         name=one.name,
         events=_ENDS,

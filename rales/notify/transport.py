@@ -85,18 +85,24 @@ class Endpoint:
 
     def post(self, request: Request) -> Outcome:
         """Send one request over a connection of its own."""
+        return self._call("POST", request.headers, request.body)
+
+    def knock(self) -> Outcome:
+        """Ask whether anybody is there, with a request that changes nothing."""
+        return self._call("HEAD", {}, None)
+
+    def _call(self, method: str, headers: Mapping[str, str], body: bytes | None) -> Outcome:
         try:
-            headers = {**request.headers, **self._authorization()}
             with urllib3.PoolManager(
                 ssl_context=self._context(),
                 retries=False,
                 timeout=urllib3.Timeout(total=self.timeout_seconds),
             ) as pool:
                 answer = pool.request(
-                    "POST",
+                    method,
                     self.url,
-                    body=request.body,
-                    headers=headers,
+                    body=body,
+                    headers={**headers, **self._authorization()},
                     redirect=False,
                     preload_content=False,
                 )

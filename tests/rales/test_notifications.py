@@ -19,6 +19,8 @@ from notify_rig import HEALTHY, ILL, ISSUER_SYSTEM, KEY, PATIENT_ID, MakeRig
 from chestct.errors import ConfigError
 from chestct.states import DeliveryState, JobState
 from rales import config
+from rales.notify.targets import endpoint_of
+from rales.store.jobs import StateConflict
 
 from .conftest import NOON
 
@@ -162,6 +164,26 @@ def test_a_target_that_is_gone_from_the_configuration_ends_its_messages(
     assert rig.outbox.set_targets({}, at=NOON) == 1
     assert rig.told.state is DeliveryState.REFUSED
     assert "configured" in rig.told.message
+
+
+def test_a_move_that_fails_tells_nobody(make_rig: MakeRig) -> None:
+    rig = make_rig(url="http://127.0.0.1:9/")
+    stale = rig.claim()
+    rig.jobs.move(stale, JobState.FAILED, at=NOON, message="crashed")
+    with pytest.raises(StateConflict):
+        rig.jobs.move(stale, JobState.REJECTED, at=NOON, message="no")
+    assert rig.told.event is JobState.FAILED
+
+
+def test_whether_anybody_is_there_is_asked_without_a_message(
+    make_rig: MakeRig, receiver: HttpReceiver
+) -> None:
+    rig = make_rig(url=receiver.url())
+    (one,) = rig.config.notifications
+    assert endpoint_of(one, 0.5).knock().status == 405
+    assert not receiver.received
+    gone = one.model_copy(update={"url": "http://127.0.0.1:9/"})
+    assert not endpoint_of(gone, 0.5).knock().reached
 
 
 def test_images_are_kept_while_a_message_waits(make_rig: MakeRig, receiver: HttpReceiver) -> None:

@@ -75,6 +75,10 @@ def http_receiver(
             self.end_headers()
             self.wfile.write(text.encode())
 
+        def do_HEAD(self) -> None:
+            self.send_response(405)
+            self.end_headers()
+
         def log_message(self, *_said: Any) -> None:
             pass
 
