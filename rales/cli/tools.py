@@ -148,7 +148,7 @@ def _check_destination(destination: Destination, settings: Config) -> str:
 
 
 def _check_notification(one: NotificationConfig, settings: Config) -> str:
-    from rales.notify.targets import endpoint_of  # noqa: PLC0415 - imports the FHIR resources
+    from rales.notify.targets import endpoint_of  # noqa: PLC0415 - imports urllib3
 
     outcome = endpoint_of(one, settings.delivery.timeout_seconds).knock()
     if not outcome.reached:

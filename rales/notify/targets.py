@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from chestct.errors import NotificationImpossible
 from chestct.states import JobState
 from chestct.uids import Uid
-from rales.notify.fhir import fhir_request, taken
 from rales.notify.resources import read_result
 from rales.notify.subject import Subject, read_subject
 from rales.notify.transport import Endpoint, Request, read_secret
@@ -55,6 +54,8 @@ def _target(one: NotificationConfig, instances: InstanceStore, seconds: float) -
     if _in_clear(one):
         _LOG.warning("notification %r sends the Patient ID unencrypted: use https", one.name)
     if one.kind == "fhir":
+        from rales.notify.fhir import taken  # noqa: PLC0415 - as in _fhir
+
         assert one.patient_id_system is not None
         return Target(
             name=one.name,
@@ -92,6 +93,8 @@ def _webhook(
 def _fhir(
     system: str, instances: InstanceStore, one: Notification, job: Job, at: datetime
 ) -> Request:
+    from rales.notify.fhir import fhir_request  # noqa: PLC0415 - imports 0.25 s of FHIR models
+
     del at  # a bundle is the same at every attempt
     return fhir_request(
         one, job, read_result(job), _subject(instances, job.series_uid), patient_id_system=system
