@@ -264,10 +264,10 @@ def _report(
 def _conclusion(result: Result) -> str:
     total = result.total
     found = (
-        f"{result.lesions} lung lesions, {total.lesion_ml:.1f} ml,"
+        f"Lung lesions found: {result.lesions}, {total.lesion_ml:.1f} ml in all,"
         f" {total.involved_percent:.1f} % of the lungs involved ({result.severity})."
         if result.lesions
-        else "No lung lesion found by the algorithm."
+        else "No lung lesion found by the algorithm, which does not say that there is none."
     )
     flags = f" Quality: {', '.join(result.quality_flags)}." if result.quality_flags else ""
     return f"{NOTICE} {found}{flags}"

@@ -20,7 +20,7 @@ class Subject:
     Attributes:
         issuer: Issuer of Patient ID; empty where it is not said.
         issuer_oid: Universal Entity ID of the issuer where it is an OID (PS3.3 table 10-18).
-        acquired: Local time of the study or, without a time, its date alone; None where
+        acquired: Time of the study or, without a time, its date alone; None where
             neither is said or it is no date.
     """
 
@@ -29,9 +29,7 @@ class Subject:
     issuer_oid: str | None
     accession_number: str
     acquired: datetime | date | None
-    sop_class_uid: str
     series_number: int | None
-    body_part: str
 
 
 def read_subject(image: Path) -> Subject:
@@ -53,9 +51,7 @@ def read_subject(image: Path) -> Subject:
         issuer_oid=_issuer_oid(header),
         accession_number=_text(header, "AccessionNumber"),
         acquired=_acquired(header),
-        sop_class_uid=str(header.SOPClassUID),
         series_number=int(number) if number is not None and int(number) >= 0 else None,
-        body_part=_text(header, "BodyPartExamined"),
     )
 
 
@@ -71,7 +67,7 @@ def _issuer_oid(header: Dataset) -> str | None:
 
 
 def _acquired(header: Dataset) -> datetime | date | None:
-    """Return the study's date and time; the time zone is that of this machine (PS3.3 C.12.1)."""
+    """Return the study's date and time, as precise as they are said."""
     day, time = _text(header, "StudyDate"), _text(header, "StudyTime")
     try:
         acquired = DA(day) if day else None
@@ -80,9 +76,18 @@ def _acquired(header: Dataset) -> datetime | date | None:
     if acquired is None:
         return None
     try:
-        return datetime.combine(acquired, TM(time)).astimezone() if time else _plain(acquired)
+        return _zoned(datetime.combine(acquired, TM(time)), header) if time else _plain(acquired)
     except ValueError:
         return _plain(acquired)
+
+
+def _zoned(local: datetime, header: Dataset) -> datetime:
+    """Return ``local`` with its offset from UTC (PS3.3 C.12.1); without one, this machine's."""
+    offset = _text(header, "TimezoneOffsetFromUTC")
+    if not offset:
+        return local.astimezone()
+    zone = datetime.strptime(offset, "%z").tzinfo
+    return local.replace(tzinfo=zone)
 
 
 def _plain(day: date) -> date:

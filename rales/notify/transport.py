@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -107,7 +108,7 @@ class Endpoint:
                     preload_content=False,
                 )
                 try:
-                    return _outcome(answer)
+                    return _outcome(answer, time.monotonic() + self.timeout_seconds)
                 finally:
                     answer.close()
         except (urllib3.exceptions.HTTPError, OSError, ConfigError) as error:
@@ -140,11 +141,22 @@ def read_secret(path: Path) -> str:
     return text
 
 
-def _outcome(answer: urllib3.BaseHTTPResponse) -> Outcome:
+def _outcome(answer: urllib3.BaseHTTPResponse, deadline: float) -> Outcome:
     status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         kind = OutcomeKind.DELIVERED
     else:
         kind = OutcomeKind.REFUSED if status in _NEVER else OutcomeKind.FAILED
-    said = answer.read(_LONGEST_ANSWER).decode("utf-8", "replace")
+    said = _read(answer, deadline).decode("utf-8", "replace")
     return Outcome(kind=kind, status=status, message=f"HTTP {status}", answer=said)
+
+
+def _read(answer: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+    """Return the body, or what of it came in time; one that trickles must not hold us."""
+    body = b""
+    while len(body) < _LONGEST_ANSWER and time.monotonic() < deadline:
+        part = answer.read1(_LONGEST_ANSWER - len(body))
+        if not part:
+            break
+        body += part
+    return body

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal
+from pathlib import Path
 
+import pydicom
+import pytest
 from fhir.resources.R4B.bundle import Bundle
 from http_receiver import HttpReceiver
-from notify_rig import HEALTHY, ILL, ISSUER_SYSTEM, PATIENT_ID, MakeRig, Rig
+from notify_rig import HEALTHY, ILL, ISSUER_SYSTEM, PATIENT_ID, MakeRig, Rig, write_header
 from pydicom.dataset import Dataset
 
 from chestct.states import DeliveryState
+from rales.notify.subject import read_subject
 from rales.store import (
     DeliveryStore,
 )
@@ -174,6 +178,25 @@ def test_an_issuer_with_an_oid_is_the_system_of_the_patient_id(
     assert report.subject.identifier.system == "urn:oid:1.2.276.0.76"
     assert report.subject.identifier.assigner.display == "North"
     assert str(report.effectiveDateTime) == "2025-12-31"
+
+
+@pytest.mark.parametrize(
+    ("day", "time", "offset", "said"),
+    [
+        ("20251231", "101530", "-0500", "2025-12-31T10:15:30-05:00"),
+        ("20251231", "9am", "", "2025-12-31"),
+        ("yesterday", "101530", "", None),
+        ("", "101530", "", None),
+    ],
+)
+def test_the_time_of_the_study_is_as_precise_as_it_is_said(
+    tmp_path: Path, day: str, time: str, offset: str, said: str | None
+) -> None:
+    header = {"StudyDate": day, "StudyTime": time, "TimezoneOffsetFromUTC": offset}
+    with pydicom.config.disable_value_validation():
+        write_header(tmp_path / "ct.dcm", header)
+        acquired = read_subject(tmp_path / "ct.dcm").acquired
+    assert (acquired.isoformat() if acquired else None) == said
 
 
 def test_without_a_patient_id_nothing_goes_to_fhir(

@@ -7,18 +7,22 @@ import hashlib
 import hmac
 import logging
 import re
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from certificates import Authority
+from click.testing import CliRunner
 from http_receiver import HttpReceiver, http_receiver
 from notify_rig import HEALTHY, ILL, ISSUER_SYSTEM, KEY, PATIENT_ID, MakeRig
 
 from chestct.errors import ConfigError
 from chestct.states import DeliveryState, JobState
 from rales import config
+from rales.cli import cli
+from rales.cli.tools import _check_notification
 from rales.notify.targets import endpoint_of
 from rales.store.jobs import StateConflict
 
@@ -116,6 +120,19 @@ def test_who_never_answers_or_refuses_the_connection_is_given_up_in_the_end(
     assert re.match("given up: NewConnectionError", rig.told.message)
 
 
+def test_an_answer_that_trickles_holds_nothing_up(
+    make_rig: MakeRig, receiver: HttpReceiver
+) -> None:
+    receiver.trickle = True
+    receiver.answers = [(200, "." * 1200)]
+    rig = make_rig(url=receiver.url())
+    rig.reject()
+    began = time.monotonic()
+    rig.send()
+    assert time.monotonic() - began < 30  # the whole body takes a minute
+    assert rig.told.state is DeliveryState.DELIVERED
+
+
 def test_the_certificate_is_checked_and_the_token_travels(
     make_rig: MakeRig, tmp_path: Path
 ) -> None:
@@ -184,6 +201,33 @@ def test_whether_anybody_is_there_is_asked_without_a_message(
     assert not receiver.received
     gone = one.model_copy(update={"url": "http://127.0.0.1:9/"})
     assert not endpoint_of(gone, 0.5).knock().reached
+
+
+def test_the_check_before_a_start_says_who_is_not_there(
+    make_rig: MakeRig, receiver: HttpReceiver
+) -> None:
+    rig = make_rig(url=receiver.url())
+    (one,) = rig.config.notifications
+    assert "answers (HTTP 405)" in _check_notification(one, rig.config)
+    gone = one.model_copy(update={"url": "http://127.0.0.1:9/"})
+    with pytest.raises(ConfigError, match="NewConnectionError"):
+        _check_notification(gone, rig.config)
+
+
+def test_status_shows_what_was_told_and_what_was_not(
+    make_rig: MakeRig, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [(503, "")]
+    rig = make_rig(url=receiver.url())
+    rig.reject()
+    path = rig.folder / "rales.toml"
+    path.write_text(f'[node]\ndata_dir = "{rig.folder}"\n')
+    for said in ("told rejected -> ris: pending (attempt 1: HTTP 503)", "ris: delivered"):
+        rig.send(10)
+        shown = CliRunner().invoke(
+            cli, ["status", "--config", str(path)], env={"COLUMNS": "240"}, catch_exceptions=False
+        )
+        assert said in shown.output
 
 
 def test_images_are_kept_while_a_message_waits(make_rig: MakeRig, receiver: HttpReceiver) -> None:

@@ -39,17 +39,67 @@ class Received:
 
 @dataclass
 class HttpReceiver:
-    """``answers`` are (status, body) of the next requests; then ``usual``; None: no answer."""
+    """``answers`` are (status, body) of the next requests; then ``usual``; None: no answer.
+
+    With ``trickle`` a body comes byte by byte, a minute for a line or two.
+    """
 
     answers: list[tuple[int, str] | None] = field(default_factory=list)
     usual: tuple[int, str] = (200, TAKEN)
     received: list[Received] = field(default_factory=list)
     port: int = 0
+    trickle: bool = False
     ending: threading.Event = field(default_factory=threading.Event)
 
     def url(self, path: str = "/hook", scheme: str = "http") -> str:
         """Return where it listens."""
         return f"{scheme}://127.0.0.1:{self.port}{path}"
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, receiver: HttpReceiver) -> None:
+        super().__init__(("127.0.0.1", receiver.port), _Handler)
+        self.receiver = receiver
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        del request, client_address  # a client that does not trust us hangs up
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_POST(self) -> None:
+        receiver = self.server.receiver
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        receiver.received.append(Received(self.path, self.headers, body))
+        answer = receiver.answers.pop(0) if receiver.answers else receiver.usual
+        if answer is None:
+            receiver.ending.wait(60)
+            return
+        status, text = answer
+        self.send_response(status)
+        if 300 <= status < 400:
+            self.send_header("Location", receiver.url("/elsewhere"))
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self._write(text.encode())
+
+    def do_HEAD(self) -> None:
+        self.send_response(405)
+        self.end_headers()
+
+    def _write(self, body: bytes) -> None:
+        receiver = self.server.receiver
+        if not receiver.trickle:
+            self.wfile.write(body)
+            return
+        for byte in body:
+            if receiver.ending.wait(0.05):
+                return
+            self.wfile.write(bytes([byte]))
+
+    def log_message(self, *_said: Any) -> None:
+        pass
 
 
 @contextmanager
@@ -58,35 +108,7 @@ def http_receiver(
 ) -> Iterator[HttpReceiver]:
     """Run ``receiver``, on its port if it has one, over TLS with ``pair``."""
     receiver = receiver or HttpReceiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.received.append(Received(self.path, self.headers, body))
-            answer = receiver.answers.pop(0) if receiver.answers else receiver.usual
-            if answer is None:
-                receiver.ending.wait(60)
-                return
-            status, text = answer
-            self.send_response(status)
-            if 300 <= status < 400:
-                self.send_header("Location", receiver.url("/elsewhere"))
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def do_HEAD(self) -> None:
-            self.send_response(405)
-            self.end_headers()
-
-        def log_message(self, *_said: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            del request, client_address  # a client that does not trust us hangs up
-
-    server = Server(("127.0.0.1", receiver.port), Handler)
+    server = _Server(receiver)
     if pair is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pair.certificate, pair.key)
