@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pydicom
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 from http_receiver import HttpReceiver, http_receiver
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from tiny_node import (
     StoringPacs,
     TinyNode,
@@ -28,6 +30,8 @@ from rales.demo.pacs import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
+KEY = base64.b64encode(bytes(range(32))).decode()
+OTHER_KEY = base64.b64encode(bytes(range(1, 33))).decode()
 PATIENT = "QX-NOTIFY-17"
 
 
@@ -53,7 +57,7 @@ def receiver() -> HttpReceiver:
 def node(
     thorax: Thorax, pacs: StoringPacs, receiver: HttpReceiver, tmp_path: Path
 ) -> Iterator[TinyNode]:
-    (tmp_path / "key").write_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
+    (tmp_path / "key").write_text(f"{KEY}\n")
     here = f"http://127.0.0.1:{receiver.port}"
     extra = (
         f'[[notifications]]\nname = "hook"\nkind = "webhook"\nurl = "{here}/hook"\n'
@@ -94,6 +98,11 @@ def test_a_kill_loses_no_message_and_tells_none_twice(
     assert len(receiver.received) == len(told) == 2
     hook = told["/hook"]
     assert hook.json["data"]["series_uid"] == series.uid
+    headers = dict(hook.headers)
+    assert Webhook(KEY).verify(hook.body, headers) == hook.json
+    for key, body in ((OTHER_KEY, hook.body), (KEY, hook.body.replace(b"done", b"fail"))):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(key).verify(body, headers)
     assert PATIENT.encode() not in hook.body
     assert PATIENT.encode() in told["/fhir"].body
     assert PATIENT not in node.log()
