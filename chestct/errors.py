@@ -14,7 +14,8 @@
     │   ├── ModelError                a model or its manifest breaks its contract
     │   ├── ResultInvalid             a result object did not survive its own re-reading
     │   ├── DeliveryRefused           the destination will never take this object
-    │   └── ReportInvalid             a storage commitment report that cannot be understood
+    │   ├── ReportInvalid             a storage commitment report that cannot be understood
+    │   └── NotificationImpossible    a message that cannot be composed
     └── RetryableError                the same call may succeed later
         ├── OutOfResources            no space, no file handle: the object is not stored
         ├── AnalysisCrashed           the analysis process died
@@ -86,6 +87,10 @@ class DeliveryRefused(PermanentError):
 
 class ReportInvalid(PermanentError):
     """A storage commitment report that cannot be understood (PS3.4 section J.3.3)."""
+
+
+class NotificationImpossible(PermanentError):
+    """A message to another system cannot be composed of what is known."""
 
 
 class OutOfResources(RetryableError):

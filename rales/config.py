@@ -18,7 +18,13 @@ from pydantic import BaseModel, ValidationError
 
 from chestct.errors import ConfigError
 from rales.audit.transports import parse_target
-from rales.sections import SECTIONS, AuditConfig, Config, DestinationConfig
+from rales.sections import (
+    SECTIONS,
+    AuditConfig,
+    Config,
+    DestinationConfig,
+    NotificationConfig,
+)
 
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -56,17 +62,19 @@ def parse(raw: Mapping[str, Any]) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(error))) from error
-    names = [destination.name for destination in config.destinations]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"  destinations: the name {twice[0]!r} is given twice")
+    for section in ("destinations", "notifications"):
+        names = [one.name for one in getattr(config, section)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"  {section}: the name {twice[0]!r} is given twice")
     for one in config.destinations:
         _check_destination(one)
-    if config.priors.destination and config.priors.destination not in names:
-        raise ConfigError(
-            f"  priors.destination: {config.priors.destination!r} is no name of [[destinations]]"
-        )
+    archive = config.priors.destination
+    if archive and archive not in {one.name for one in config.destinations}:
+        raise ConfigError(f"  priors.destination: {archive!r} is no name of [[destinations]]")
     _check_tls(config)
+    for target in config.notifications:
+        _check_notification(target)
     if config.analysis.moderate_percent <= config.analysis.mild_percent:
         raise ConfigError("  analysis.moderate_percent must be above analysis.mild_percent")
     return config
@@ -122,6 +130,34 @@ def _check_tls(config: Config) -> None:
             raise ConfigError(f"  security: {title!r} is named twice; name it once")
 
 
+def _check_notification(one: NotificationConfig) -> None:
+    """Refuse what cannot be sent, or only without the care that it asks for.
+
+    Raises:
+        ConfigError: A key is missing, or stands where it means nothing.
+    """
+    where = f"  notifications: {one.name!r}"
+    fhir = one.kind == "fhir"
+    if fhir and one.patient_id_system is None:
+        raise ConfigError(
+            f"{where} needs patient_id_system: a Patient ID without the system it is of"
+            " may be another patient's"
+        )
+    if not fhir and one.secret_file is None:
+        raise ConfigError(
+            f"{where} needs secret_file: `openssl rand -base64 32` makes a key for one"
+        )
+    for key, misplaced in {
+        "secret_file": fhir and one.secret_file,
+        "identify": fhir and one.identify,
+        "patient_id_system": not fhir and one.patient_id_system,
+    }.items():
+        if misplaced:
+            raise ConfigError(f'{where}: {key} means nothing with kind = "{one.kind}"')
+    if (one.token_file or one.ca_file) and not one.url.startswith("https:"):
+        raise ConfigError(f"{where} has a token or a CA, but its url is not https")
+
+
 def _anchored(config: Config, folder: Path) -> Config:
     node = config.node.model_copy(update={"data_dir": folder / config.node.data_dir})
     models_dir = config.analysis.models_dir
@@ -135,6 +171,9 @@ def _anchored(config: Config, folder: Path) -> Config:
         "tls": config.tls.model_copy(update=_files(config.tls, folder)),
         "destinations": tuple(
             one.model_copy(update=_files(one, folder)) for one in config.destinations
+        ),
+        "notifications": tuple(
+            one.model_copy(update=_files(one, folder)) for one in config.notifications
         ),
     }
     return config.model_copy(update=changed)

@@ -29,6 +29,8 @@ from rales.commitments import CommitmentWorker
 from rales.deliveries import BackOff, DeliveryWorker, Sender
 from rales.fsck import repair
 from rales.loops import Loop, utc_now
+from rales.notify.targets import targets_of
+from rales.notify.worker import NotificationWorker
 from rales.peers import admission_of, destinations_of, server_tls, warn_of_closed_door
 from rales.pipeline import InferenceFacts, settings_of
 from rales.process import WorkerProcess
@@ -40,6 +42,7 @@ from rales.store import (
     DeliveryStore,
     InstanceStore,
     JobStore,
+    NotificationStore,
     RetentionStore,
 )
 from rales.store.facts import NodeFacts
@@ -185,6 +188,7 @@ class Node:
         jobs, deliveries = JobStore(database), DeliveryStore(database)
         instances = InstanceStore(database, on_change=self._wake)
         self._check_files(database)
+        notification = self._notification_worker(database, jobs, instances)
         interrupted = jobs.recover(interruptions=_INTERRUPTIONS, at=utc_now())
         if interrupted:
             _LOG.warning("%d analyses were interrupted by the last stop; they go on", interrupted)
@@ -206,6 +210,10 @@ class Node:
                 Loop(f"delivery-{name}", partial(delivery.send_due, name))
                 for name in destinations_of(config)
             ),
+            *(
+                Loop(f"notification-{one.name}", partial(notification.send_due, one.name))
+                for one in config.notifications
+            ),
             Loop("commitment", commitment.step),
             Loop("retention", self._retention_worker(database).step),
         ]
@@ -216,7 +224,7 @@ class Node:
             self._audit.attached()
             stack.callback(self._audit.detached)
         self._write_facts(database, inference)
-        stack.callback(self._stop, self._scp, analysis, delivery)
+        stack.callback(self._stop, self._scp, analysis, (delivery, notification))
         self._notify("READY=1")
         for loop in self._loops:
             loop.start()
@@ -277,6 +285,20 @@ class Node:
             back_off=self._back_off(),
             clock=utc_now,
         )
+
+    def _notification_worker(
+        self, database: Database, jobs: JobStore, instances: InstanceStore
+    ) -> NotificationWorker:
+        """Return the worker, with every end of a job from now on written down for its targets."""
+        worker = NotificationWorker(
+            jobs=jobs,
+            notifications=NotificationStore(database),
+            targets=targets_of(self._config, instances),
+            back_off=self._back_off(),
+            clock=utc_now,
+        )
+        worker.begin()
+        return worker
 
     def _commitment_worker(self, jobs: JobStore, commitments: CommitmentStore) -> CommitmentWorker:
         delivery = self._config.delivery
@@ -359,13 +381,17 @@ class Node:
             loop.wake()
 
     def _stop(
-        self, scp: RunningScp, analysis: Sequence[AnalysisWorker], delivery: DeliveryWorker
+        self,
+        scp: RunningScp,
+        analysis: Sequence[AnalysisWorker],
+        senders: Sequence[DeliveryWorker | NotificationWorker],
     ) -> None:
         """Take nothing new, let finish what soon ends, park the rest; within 30 seconds."""
         began = time.monotonic()
         self._notify("STOPPING=1")
         _LOG.info("stopping")
-        delivery.park()
+        for sender in senders:
+            sender.park()
         for loop in self._loops:
             loop.ask_to_stop()
         scp.stop()

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -74,6 +74,25 @@ def _web_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _http_url(value: str) -> str:
+    """Check that ``value`` says where to POST to."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write it as https://HOST/PATH")
+    if parts.username or parts.password or parts.fragment:
+        raise ValueError("no user, password or fragment; credentials go into token_file")
+    return value
+
+
+def _uri(value: str) -> str:
+    """Check that ``value`` is an absolute URI, as FHIR asks for in Identifier.system."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s|]+", value):
+        raise ValueError("an absolute URI, such as urn:oid:2.16.840.1.113883.19.5")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Uri = Annotated[str, AfterValidator(_uri)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 NetworkRange = Annotated[str, AfterValidator(_network)]
@@ -229,6 +248,19 @@ class PriorsConfig(_Section):
     timeout_seconds: PositiveFloat = 10.0
 
 
+class NotificationConfig(_Section):
+    """One system that is told what became of a series."""
+
+    name: str = Field(min_length=1, max_length=64)
+    kind: Literal["webhook", "fhir"]
+    url: HttpUrl
+    secret_file: Path | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    identify: bool = False
+    patient_id_system: Uri | None = None
+
+
 class RetentionConfig(_Section):
     """How long, and how much of, what was delivered is kept; 0: no limit."""
 
@@ -259,6 +291,7 @@ class Config(_Section):
     analysis: AnalysisConfig = AnalysisConfig()
     delivery: DeliveryConfig = DeliveryConfig()
     priors: PriorsConfig = PriorsConfig()
+    notifications: tuple[NotificationConfig, ...] = ()
     retention: RetentionConfig = RetentionConfig()
     audit: AuditConfig = AuditConfig()
 
@@ -276,6 +309,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "analysis": AnalysisConfig,
     "delivery": DeliveryConfig,
     "priors": PriorsConfig,
+    "notifications": NotificationConfig,
     "retention": RetentionConfig,
     "audit": AuditConfig,
 }

@@ -19,7 +19,16 @@ from rales.cli.options import config_option
 from rales.environment import free_bytes
 from rales.loops import utc_now
 from rales.node import Layout
-from rales.store import Database, Delivery, DeliveryStore, Job, JobStore, RetentionStore
+from rales.store import (
+    Database,
+    Delivery,
+    DeliveryStore,
+    Job,
+    JobStore,
+    Notification,
+    NotificationStore,
+    RetentionStore,
+)
 from rales.store.facts import NodeFacts
 from rales.store.jobs import StateConflict
 
@@ -46,18 +55,25 @@ def status(config_path: Path, as_json: bool, series: str | None) -> None:  # noq
     """Show every series: state, since when, why, results, deliveries."""
     database = _open(config_path)
     jobs, deliveries = JobStore(database), DeliveryStore(database)
+    notifications = NotificationStore(database)
     facts = NodeFacts(database).read() | _storage(database, config_path)
     chosen = [job for job in jobs.all() if series is None or _matches(job, series)]
     if as_json:
         content = {
             "node": facts,
-            "series": [_as_dict(job, jobs, deliveries.of_job(job.id)) for job in chosen],
+            "series": [
+                _as_dict(job, jobs, deliveries.of_job(job.id))
+                | {"notifications": _told(notifications.of_job(job.id))}
+                for job in chosen
+            ],
         }
         click.echo(json.dumps(content, indent=2))
         return
     console = Console()
     console.print("  ".join(f"[dim]{name}[/dim] {value}" for name, value in facts.items()))
-    console.print(_table((job, deliveries.of_job(job.id)) for job in chosen))
+    console.print(
+        _table((job, deliveries.of_job(job.id), notifications.of_job(job.id)) for job in chosen)
+    )
     if not chosen:
         console.print("No series yet.")
 
@@ -76,11 +92,11 @@ def _matches(job: Job, series: str) -> bool:
     return job.series_uid.startswith(series) or job.series_uid.endswith(series)
 
 
-def _table(rows: Iterable[tuple[Job, list[Delivery]]]) -> Table:
+def _table(rows: Iterable[tuple[Job, list[Delivery], list[Notification]]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("series", "rev", "images", "state", "since", "why / result", "deliveries"):
         table.add_column(heading, overflow="fold")
-    for job, sent in rows:
+    for job, sent, told in rows:
         colour = _COLOURS.get(job.state, "cyan")
         table.add_row(
             job.series_uid,
@@ -89,7 +105,7 @@ def _table(rows: Iterable[tuple[Job, list[Delivery]]]) -> Table:
             f"[{colour}]{job.state}[/{colour}]",
             _local(job.since),
             _why(job),
-            _deliveries(sent),
+            _lines(sent, told),
         )
     return table
 
@@ -127,14 +143,36 @@ def _since(evolution: Mapping[str, Any] | None) -> str:
     )
 
 
-def _deliveries(sent: list[Delivery]) -> str:
+def _lines(sent: list[Delivery], told: list[Notification]) -> str:
     lines = []
     for delivery in sent:
         line = f"{delivery.role} -> {delivery.destination}: {delivery.state}"
         if delivery.state is not DeliveryState.DELIVERED and delivery.attempts:
             line += f" (attempt {delivery.attempts}: {delivery.message})"
         lines.append(line)
+    for one in told:
+        line = f"told {one.event} -> {one.target}: {one.state}"
+        if one.state is not DeliveryState.DELIVERED and one.message:
+            line += f" (attempt {one.attempts}: {one.message})"
+        lines.append(line)
     return "\n".join(lines)
+
+
+def _told(notifications: list[Notification]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": str(one.message_id),
+            "target": one.target,
+            "event": one.event,
+            "state": one.state,
+            "attempts": one.attempts,
+            "status": one.status,
+            "message": one.message,
+            "due_at": one.due_at.isoformat(),
+            "settled_at": one.settled_at.isoformat() if one.settled_at else None,
+        }
+        for one in notifications
+    ]
 
 
 def _as_dict(job: Job, jobs: JobStore, sent: list[Delivery]) -> dict[str, Any]:

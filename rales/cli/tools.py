@@ -17,7 +17,7 @@ from rales import config
 from rales.cli.options import config_option
 from rales.environment import free_bytes, refuse_shadowed_packages
 from rales.peers import destinations_of
-from rales.sections import Config
+from rales.sections import Config, NotificationConfig
 from rales.tls import own_context, server_context
 
 _GIB = 1 << 30
@@ -72,6 +72,10 @@ def check(config_path: Path) -> None:
         *(
             (f"destination {one.name}", lambda one=one: _check_destination(one, settings))
             for one in destinations_of(settings).values()
+        ),
+        *(
+            (f"notification {one.name}", lambda one=one: _check_notification(one, settings))
+            for one in settings.notifications
         ),
     )
     results = [_report(name, step) for name, step in steps]
@@ -142,6 +146,15 @@ def _check_destination(destination: Recipient, settings: Config) -> str:
     if outcome.kind is not OutcomeKind.DELIVERED:
         raise ConfigError(outcome.message)
     return f"{destination.place} {outcome.message}"
+
+
+def _check_notification(one: NotificationConfig, settings: Config) -> str:
+    from rales.notify.targets import endpoint_of  # noqa: PLC0415 - imports urllib3
+
+    outcome = endpoint_of(one, settings.delivery.timeout_seconds).knock()
+    if not outcome.reached:
+        raise ConfigError(outcome.message)
+    return f"{one.url} answers (HTTP {outcome.status})"
 
 
 @click.group("config")

@@ -10,6 +10,7 @@ from rales.store.database import Database
 from rales.store.deliveries import Delivery, DeliveryStore
 from rales.store.instances import InstanceStore
 from rales.store.jobs import Job, JobStore
+from rales.store.notifications import Notification, NotificationStore
 from rales.store.retention import RetentionStore
 
 __all__ = [
@@ -20,5 +21,7 @@ __all__ = [
     "InstanceStore",
     "Job",
     "JobStore",
+    "Notification",
+    "NotificationStore",
     "RetentionStore",
 ]

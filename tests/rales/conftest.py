@@ -1,12 +1,18 @@
+import base64
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from http_receiver import HttpReceiver, http_receiver
+from notify_rig import ISSUER_SYSTEM, KEY, MakeRig, Rig, write_header
 
 from chestct.series import ReceivedInstance
 from chestct.uids import Uid, derive_uid
-from rales.store import Database
+from rales import config
+from rales.store import Database, InstanceStore
+from rales.testing import ManualClock
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -39,3 +45,31 @@ def make_instance(tmp_path: Path) -> Callable[..., ReceivedInstance]:
         )
 
     return make
+
+
+@pytest.fixture
+def make_rig(
+    database: Database, make_instance: Callable[..., ReceivedInstance], tmp_path: Path
+) -> MakeRig:
+    def make(patient: dict[str, Any] | None = None, **keys: Any) -> Rig:
+        (tmp_path / "key").write_text("whsec_" + base64.b64encode(KEY).decode() + "\n")
+        instances = InstanceStore(database, on_change=lambda: None)
+        instance = make_instance(1)
+        write_header(instance.path, patient or {})
+        instances.record(instance)
+        kind = {"kind": "webhook", "secret_file": str(tmp_path / "key")}
+        if keys.get("kind") == "fhir":
+            kind = {"patient_id_system": ISSUER_SYSTEM}
+        raw = {
+            "notifications": [{"name": "ris", **kind, **keys}],
+            "delivery": {"timeout_seconds": 0.3},
+        }
+        return Rig(database, tmp_path, instances, ManualClock(NOON), config.parse(raw))
+
+    return make
+
+
+@pytest.fixture
+def receiver() -> Iterator[HttpReceiver]:
+    with http_receiver() as running:
+        yield running

@@ -1,0 +1,209 @@
+"""A state file with one series, and what tells of its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from chestct.findings import (
+    Diameter,
+    Findings,
+    Lesion,
+    LungMeasurement,
+    Method,
+    OpacityMeasurement,
+    Presence,
+    Severity,
+    Side,
+)
+from chestct.series import Series
+from chestct.states import JobState
+from rales.deliveries import BackOff
+from rales.notify.targets import targets_of
+from rales.notify.worker import NotificationWorker
+from rales.sections import Config
+from rales.store import (
+    Database,
+    DeliveryStore,
+    InstanceStore,
+    Job,
+    JobStore,
+    Notification,
+    NotificationStore,
+)
+from rales.testing import ManualClock
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+KEY = bytes(range(32))
+PATIENT_ID = "ZQ-4711"
+ISSUER_SYSTEM = "urn:oid:2.16.840.1.113883.19.5"
+
+_LUNG = LungMeasurement(
+    volume_ml=2000.0,
+    lesion_ml=0.0,
+    involved_percent=0.0,
+    high_opacity_percent=0.0,
+    lesion_mean_hu=None,
+)
+HEALTHY = Findings(
+    left=_LUNG,
+    right=_LUNG,
+    total=_LUNG,
+    lesions=(),
+    presence=Presence(score=0.0, operating_point=0.5),
+    severity=Severity.NONE,
+    method=Method(),
+    ground_glass=OpacityMeasurement(volume_ml=0.0, mean_hu=None),
+    consolidation=OpacityMeasurement(volume_ml=0.0, mean_hu=None),
+)
+
+LESION = Lesion(
+    number=1,
+    side=Side.LEFT,
+    volume_ml=61.237,
+    mean_hu=-412.349,
+    high_opacity_percent=12.345,
+    centroid=(1.0, 2.0, 3.0),
+    diameter=Diameter(
+        slice_index=3, long_axis_mm=40.0, short_axis_mm=30.0, long_axis=((1.0, 2.0), (3.0, 4.0))
+    ),
+)
+ILL = replace(
+    HEALTHY,
+    left=replace(HEALTHY.left, volume_ml=1987.654, lesion_ml=61.237, involved_percent=3.0809),
+    total=replace(
+        HEALTHY.total,
+        volume_ml=3987.654,
+        lesion_ml=61.237,
+        involved_percent=1.53566,
+        high_opacity_percent=12.345,
+        lesion_mean_hu=-412.349,
+    ),
+    lesions=(LESION,),
+    presence=replace(HEALTHY.presence, score=0.98765),
+    severity=Severity.MILD,
+    ground_glass=OpacityMeasurement(volume_ml=53.677, mean_hu=-498.123),
+    consolidation=OpacityMeasurement(volume_ml=7.56, mean_hu=-101.5),
+    quality_flags=("lung-at-border",),
+)
+
+
+@dataclass
+class Rig:
+    """A state file with one received series, and what tells of its end."""
+
+    database: Database
+    folder: Path
+    instances: InstanceStore
+    clock: ManualClock
+    config: Config
+
+    def __post_init__(self) -> None:
+        self.jobs = JobStore(self.database)
+        self.outbox = NotificationStore(self.database)
+        self.worker = NotificationWorker(
+            jobs=self.jobs,
+            notifications=self.outbox,
+            targets=targets_of(self.config, self.instances),
+            back_off=BackOff(
+                first=timedelta(seconds=5),
+                longest=timedelta(minutes=10),
+                give_up_after=timedelta(hours=72),
+            ),
+            clock=self.clock,
+        )
+        self.worker.begin()
+
+    @property
+    def job(self) -> Job:
+        (job,) = self.jobs.all()
+        return job
+
+    @property
+    def told(self) -> Notification:
+        (one,) = self.outbox.of_job(self.job.id)
+        return one
+
+    def claim(self) -> Job:
+        job = self.job
+        digest = Series.of(self.instances.of_series(job.series_uid)).digest
+        self.jobs.mark_ready(job, instances_digest=digest, count=1, at=NOON, message="complete")
+        claimed = self.jobs.claim(at=NOON)
+        assert claimed is not None
+        return claimed
+
+    def reject(self) -> None:
+        self.jobs.move(
+            self.claim(),
+            JobState.REJECTED,
+            at=NOON,
+            message="a localizer is not analysed",
+            reason="localizer",
+        )
+
+    def finish(self, findings: Findings) -> None:
+        """Have the series analysed and nowhere to go."""
+        objects = [
+            {
+                "role": role,
+                "path": str(self.folder / f"{role}.dcm"),
+                "sop_class_uid": f"1.2.840.10008.5.1.4.1.1.{kind}",
+                "sop_instance_uid": f"2.25.{number}",
+                "series_uid": f"2.25.{number}0",
+                "study_uid": "1.2",
+            }
+            for role, kind, number in (("seg", "66.4", 7), ("sr", "88.34", 8))
+        ]
+        model = {"name": "net", "version": "1", "digest": "d", "licence": "x"}
+        content = {
+            "findings": findings.to_dict(),
+            "models": [model, model | {"name": "lesions"}],
+            "software": "Rales 0.1.0",
+        }
+        (self.folder / "findings.json").write_text(json.dumps(content))
+        short = {"lesions": len(findings.lesions), "severity": str(findings.severity)}
+        self.jobs.composed(
+            self.claim(),
+            key="k",
+            result={"objects": objects, "findings": short},
+            at=NOON,
+            message="ok",
+        )
+        deliveries = DeliveryStore(self.database)
+        deliveries.begin(self.job, planned={}, at=NOON)
+        deliveries.finish_jobs(at=NOON)
+        assert self.job.state is JobState.DONE
+
+    def send(self, after: float = 0.0) -> Any:
+        return self.worker.send_due("ris", self.clock.advance(after))
+
+
+MakeRig = Callable[..., Rig]
+
+
+def write_header(path: Path, patient: dict[str, Any]) -> None:
+    """Write the header of a CT image."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = CTImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3.4"
+    said = {
+        "PatientID": PATIENT_ID,
+        "PatientName": "Quimby^Ada",
+        "AccessionNumber": "ACC9",
+        "StudyDate": "20251231",
+        "StudyTime": "101530",
+        "SeriesNumber": 3,
+    }
+    for keyword, value in (said | patient).items():
+        setattr(dataset, keyword, value)
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
