@@ -137,9 +137,23 @@ def caption(tile: Picture, text: str) -> Picture:
     picture = Image.fromarray(tile)
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(13)
-    draw.text((6, 4), text, fill=(230, 230, 230), font=font)
-    draw.text((6, side // 2 - 8), "R", fill=(255, 220, 120), font=font)
-    draw.text((side - 16, side // 2 - 8), "L", fill=(255, 220, 120), font=font)
+    draw.text((6, 4), text, fill=(230, 230, 230), font=font, stroke_width=2, stroke_fill=(0, 0, 0))
+    draw.text(
+        (6, side // 2 - 8),
+        "R",
+        fill=(255, 220, 120),
+        font=font,
+        stroke_width=2,
+        stroke_fill=(0, 0, 0),
+    )
+    draw.text(
+        (side - 16, side // 2 - 8),
+        "L",
+        fill=(255, 220, 120),
+        font=font,
+        stroke_width=2,
+        stroke_fill=(0, 0, 0),
+    )
     return np.asarray(picture)
 
 
