@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from inference.phantom import (
     write_series,
 )
 
+# pynetdicom's storescu and echoscu have the names of dcmtk's, and an activated environment puts
+# them first: what the tests start by name are the machine's own programs.
+_OWN = str(Path(sys.executable).parent)
+os.environ["PATH"] = os.pathsep.join(
+    folder for folder in os.environ["PATH"].split(os.pathsep) if folder != _OWN
+)
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -123,13 +123,24 @@ def start_node(folder: Path, pacs: Pacs, log: Path) -> Iterator[Destination]:
         yield node
 
 
+def dcmtks_storescu() -> str | None:
+    """Return the path of dcmtk's storescu; None where it is not installed.
+
+    pynetdicom brings one with other options, which an activated environment puts first.
+    """
+    own = Path(sys.executable).parent
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    others = [folder for folder in folders if Path(folder) != own]
+    return shutil.which("storescu", path=os.pathsep.join(others))
+
+
 def send_series(source: Path, node: Destination) -> str:
     """Send every file with dcmtk's storescu where it is installed, else with pynetdicom's.
 
     Raises:
         DemoFailed: The storage SCU says so.
     """
-    storescu = shutil.which("storescu")
+    storescu = dcmtks_storescu()
     address = [node.host, str(node.port)]
     titles = ["-aec", node.ae_title, "-aet", MODALITY]
     if storescu:
