@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,8 @@ from dicom_out.identity import SoftwareIdentity
 from dicom_out.pointers import key_objects, presentation_state
 from dicom_out.sources import read_sources
 from dicom_out.written import encode, verify, write
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +64,9 @@ def compose_extras(
 ) -> tuple[ResultObject, ...]:
     """Write each of ``extras`` that has something to show; the same arguments give the same.
 
+    One that cannot be made is left out, and said in the log.
+
     Raises:
-        ResultInvalid: An object does not read back as what was drawn.
         OSError: The files cannot be written.
     """
     if not extras:
@@ -83,13 +87,32 @@ def compose_extras(
     }
     written = []
     for extra in extras:
-        dataset = builders[extra]()
-        if dataset is not None:
-            content = encode(dataset)
-            verify(content, made.sources, volume)
-            _verify_same(content, dataset)
-            written.append(write(folder / f"{extra}.dcm", str(extra), content, dataset))
+        content = _built(extra, builders[extra], made, volume)
+        if content is not None:
+            written.append(write(folder / f"{extra}.dcm", str(extra), *content))
     return tuple(written)
+
+
+def _built(
+    extra: Extra, build: Callable[[], Dataset | None], made: Provenance, volume: Volume
+) -> tuple[bytes, Dataset] | None:
+    """Return an extra as a file and as a data set; None where it shows nothing or cannot be made.
+
+    A picture is worth less than the SEG and the report: what cannot be drawn, or does not read
+    back, is left out and said.
+    """
+    try:
+        dataset = build()
+        if dataset is None:
+            return None
+        content = encode(dataset)
+        verify(content, made.sources, volume)
+        _verify_same(content, dataset)
+    except Exception as error:  # noqa: BLE001 - no picture must cost the result, whatever fails
+        _LOG.error("the %s cannot be made and is left out (%s)", extra, type(error).__name__)
+        _LOG.debug("why the %s cannot be made", extra, exc_info=error)
+        return None
+    return content, dataset
 
 
 def _verify_same(content: bytes, dataset: Dataset) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -111,6 +112,31 @@ def test_the_window_has_one_name(tmp_path: Path) -> None:
     (window,) = state.SoftcopyVOILUTSequence
     assert window.WindowCenterWidthExplanation == "LUNG"
     assert window["WindowCenter"].VM == window["WindowWidth"].VM == 1
+
+
+def test_an_extra_that_cannot_be_made_costs_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = make_case(tmp_path / "series")
+
+    def fail() -> NDArray[np.uint8]:
+        raise ValueError("Doe^John")
+
+    objects = compose_extras(
+        (Extra.SECONDARY_CAPTURE, Extra.KEY_OBJECTS),
+        replace(drawings_of(reading_of(case)), page=fail),
+        series=case.series,
+        volume=case.volume,
+        lesion_map=case.lesion_map,
+        models=MODELS,
+        key=case.key,
+        folder=tmp_path,
+        created=CREATED,
+        software=SOFTWARE,
+    )
+    assert [item.role for item in objects] == ["key-objects"]
+    (said,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert said.getMessage() == "the secondary-capture cannot be made and is left out (ValueError)"
 
 
 def test_without_a_lesion_there_is_nothing_to_point_at(tmp_path: Path) -> None:
