@@ -1,0 +1,34 @@
+"""An archive that is asked over the web, and answers what no archive should."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from pydicom.dataset import Dataset
+from web_service import Service, says
+
+from dicom_out.query import ArchiveUnavailable, Wanted, fetch_reports
+from dicom_out.stow import WebDestination
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [says(500), says(200, {"error": 1}), says(200, [{"0020000D": 7}]), says(200, [[]])],
+    ids=["an error", "no list", "no element", "no data set"],
+)
+def test_whatever_it_answers_is_said_without_the_patient(answer: object) -> None:
+    header = Dataset()
+    header.PatientID = "SECRET7"
+    service = Service(answer, None)
+    try:
+        with pytest.raises(ArchiveUnavailable) as raised:
+            fetch_reports(
+                Wanted(header=header, until=date(2026, 1, 1), days=9),
+                WebDestination(name="web", url=service.url),
+                calling_ae="RALES",
+                timeout_seconds=5,
+            )
+    finally:
+        service.close()
+    assert "SECRET7" not in str(raised.value)
