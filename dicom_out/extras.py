@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,8 @@ from dicom_out.identity import SoftwareIdentity
 from dicom_out.pointers import key_objects, presentation_state
 from dicom_out.sources import read_sources
 from dicom_out.written import encode, verify, write
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +64,11 @@ def compose_extras(
 ) -> tuple[ResultObject, ...]:
     """Write each of ``extras`` that has something to show; the same arguments give the same.
 
+    One that cannot be made, or does not read back as what was drawn, is left out and logged:
+    it comes beside SEG and SR, and must not cost them.
+
     Raises:
-        ResultInvalid: An object does not read back as what was drawn.
+        ResultInvalid: The source images cannot be read.
         OSError: The files cannot be written.
     """
     if not extras:
@@ -83,12 +89,19 @@ def compose_extras(
     }
     written = []
     for extra in extras:
-        dataset = builders[extra]()
-        if dataset is not None:
+        try:
+            dataset = builders[extra]()
+            if dataset is None:
+                continue
             content = encode(dataset)
             verify(content, made.sources, volume)
             _verify_same(content, dataset)
-            written.append(write(folder / f"{extra}.dcm", str(extra), content, dataset))
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - an extra must cost nothing else
+            _LOG.error("no %s beside SEG and SR: %s", extra, type(error).__name__)
+            continue
+        written.append(write(folder / f"{extra}.dcm", str(extra), content, dataset))
     return tuple(written)
 
 

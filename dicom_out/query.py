@@ -245,7 +245,7 @@ def _over_the_web(wanted: Wanted, archive: WebDestination, timeout_seconds: floa
         with client_of(archive, timeout_seconds, timeout_seconds) as (client, _):
             return list(_reports_of(client, wanted, until))
     except requests.HTTPError as error:  # what it says of itself has the URL, with the patient
-        status = error.response.status_code
+        status = "no answer" if error.response is None else error.response.status_code
         raise ArchiveUnavailable(f"it cannot be asked (HTTP {status})") from error
     except (OSError, ValueError) as error:
         raise ArchiveUnavailable(outcome_of_error(error, archive).message) from error
