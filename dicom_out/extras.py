@@ -67,6 +67,7 @@ def compose_extras(
     One that cannot be made is left out, and said in the log.
 
     Raises:
+        ResultInvalid: The source images cannot be read.
         OSError: The files cannot be written.
     """
     if not extras:
@@ -108,6 +109,8 @@ def _built(
         content = encode(dataset)
         verify(content, made.sources, volume)
         _verify_same(content, dataset)
+    except (MemoryError, OSError):
+        raise
     except Exception as error:  # noqa: BLE001 - no picture must cost the result, whatever fails
         _LOG.error("the %s cannot be made and is left out (%s)", extra, type(error).__name__)
         _LOG.debug("why the %s cannot be made", extra, exc_info=error)

@@ -15,6 +15,7 @@ from io import BytesIO
 from typing import Any
 
 import pydicom
+import requests
 from dicomweb_client.web import DICOMwebClient
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -84,9 +85,14 @@ def fetch_reports(
     """
     if not wanted.patient_id:
         return []
-    if isinstance(archive, WebDestination):
-        return _over_the_web(wanted, archive, timeout_seconds)
-    return _by_dimse(wanted, archive, calling_ae, timeout_seconds)
+    try:
+        if isinstance(archive, WebDestination):
+            return _over_the_web(wanted, archive, timeout_seconds)
+        return _by_dimse(wanted, archive, calling_ae, timeout_seconds)
+    except ArchiveUnavailable:
+        raise
+    except Exception as error:  # whatever an archive sends must cost no result
+        raise ArchiveUnavailable(f"its answer cannot be read ({type(error).__name__})") from error
 
 
 def query_contexts() -> list[PresentationContext]:
@@ -108,6 +114,9 @@ class _Basket:
     def store(self, event: evt.Event) -> int:
         request: Any = event.request
         content: bytes = request.DataSet.getvalue()
+        if time.monotonic() > self.until:
+            event.assoc.abort()  # it need not ever answer the C-GET itself
+            return 0xA702
         if len(self.contents) >= _MOST_SERIES or len(content) > _MOST_BYTES:
             return 0xA702  # out of resources (PS3.4 table C.4-2)
         meta = create_file_meta(
@@ -233,8 +242,11 @@ def _parsed(contents: Iterable[bytes]) -> Iterator[Dataset]:
 def _over_the_web(wanted: Wanted, archive: WebDestination, timeout_seconds: float) -> list[Dataset]:
     until = time.monotonic() + timeout_seconds
     try:
-        with client_of(archive, timeout_seconds) as (client, _):
+        with client_of(archive, timeout_seconds, timeout_seconds) as (client, _):
             return list(_reports_of(client, wanted, until))
+    except requests.HTTPError as error:  # what it says of itself has the URL, with the patient
+        status = "no answer" if error.response is None else error.response.status_code
+        raise ArchiveUnavailable(f"it cannot be asked (HTTP {status})") from error
     except (OSError, ValueError) as error:
         raise ArchiveUnavailable(outcome_of_error(error, archive).message) from error
 

@@ -22,6 +22,7 @@ from dicom_out.identity import MANUFACTURER
 from dicom_out.sources import raw_value
 
 _DEEPEST = 12
+_MOST_ML = 50_000.0
 _SEVERITIES = {
     codes.MILD.value: Severity.MILD,
     codes.MODERATE.value: Severity.MODERATE,
@@ -89,7 +90,9 @@ def _read(report: Dataset) -> EarlierReport:
         _parameters(group) for group in groups if _tracked(group) in {"Left lung", "Right lung"}
     )
     numbers = _numbers(summary)
-    lesion_ml = numbers[codes.LESION_VOLUME.value]
+    lesion_ml, involved = numbers[codes.LESION_VOLUME.value], numbers[codes.INVOLVED.value]
+    if not (0 <= lesion_ml < _MOST_ML and 0 <= involved <= 100):  # noqa: PLR2004 - nor NaN
+        raise NotOurReport("figures that no lung has")
     study_uid = Uid(report.StudyInstanceUID)
     return EarlierReport(
         study_uid=study_uid,
@@ -111,7 +114,7 @@ def _read(report: Dataset) -> EarlierReport:
         models=(lung_model[_MODEL], lesion_model[_MODEL]),
         method=_method(lesion_model),
         lesion_ml=lesion_ml,
-        involved_percent=numbers[codes.INVOLVED.value],
+        involved_percent=involved,
         severity=_severity(summary, lesion_ml),
         written=f"{report.get('ContentDate', '')}{report.get('ContentTime', '')}",
     )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pydicom
 import requests
 from dicomweb_client.web import DICOMwebClient
 from pydicom.dataset import Dataset
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from chestct.results import Extra, ResultObject, SegKind
@@ -35,7 +39,10 @@ _FOR_GOOD = {
     413: "it is too large (HTTP 413)",
     415: "DICOM files are not accepted there (HTTP 415)",
 }
-_CONFLICT = 409
+_FAILURES = ("FailedSOPSequence", "OtherFailuresSequence")
+"""What failed, named and unnamed; the reason may be missing (PS3.18 table I.2.1)."""
+_PATIENCE = 20.0
+"""So many times the longest silence, a request may take as a whole: large objects, slow lines."""
 _NO_QUERY = frozenset({404, 405, 501})
 
 
@@ -176,6 +183,8 @@ def outcome_of_answer(told: Dataset, sop_instance_uid: str, answer: requests.Res
                 status=warning,
                 message=f"stored, {http}, warning 0x{warning:04X}",
             )
+    elif any(told.get(keyword) for keyword in _FAILURES):
+        return _failed(f"{http} speaks of a failure, and of nothing stored")
     return Outcome(kind=OutcomeKind.DELIVERED, status=0x0000, message=f"stored, {http}")
 
 
@@ -202,22 +211,33 @@ def _with_client(
 ) -> Outcome:
     """Do something with a client of its own; turn every failure into an outcome."""
     try:
-        with client_of(destination, timeout_seconds) as (client, answers):
+        with client_of(destination, timeout_seconds, timeout_seconds * _PATIENCE) as (
+            client,
+            answers,
+        ):
             return action(client, answers)
     except (OSError, ValueError) as error:  # requests' own are OSErrors
         return outcome_of_error(error, destination)
+    except Exception as error:  # noqa: BLE001 - dicomweb-client raises anything over an odd answer
+        return _failed(f"its answer cannot be read ({type(error).__name__})")
 
 
 @contextmanager
 def client_of(
-    destination: WebDestination, timeout_seconds: float
+    destination: WebDestination, timeout_seconds: float, whole_seconds: float
 ) -> Iterator[tuple[DICOMwebClient, Answers]]:
     """Yield a client with a session of its own, and the list of what comes over the line.
+
+    No silence may be longer than ``timeout_seconds``. A peer that trickles is never silent:
+    after ``whole_seconds`` the lines are cut.
 
     Raises:
         OSError: A file with a secret cannot be read.
     """
-    with closing(requests.Session()) as session:
+    lines = _Lines()
+    with closing(requests.Session()) as session, lines.cut_after(whole_seconds):
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, lines)
         session.trust_env = False  # no proxy and no password that the file does not name
         session.max_redirects = 0  # followed, a POST becomes a GET, and looks like success
         session.auth = destination.credentials.read()
@@ -294,6 +314,58 @@ def _cause(error: Exception) -> str:
 
 def _failed(message: str, *, reached: bool = True) -> Outcome:
     return Outcome(kind=OutcomeKind.FAILED, status=None, message=message, reached=reached)
+
+
+class _Lines(HTTPAdapter):
+    """Knows the sockets of a session, to cut them when its time is up."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._over = False
+        super().__init__()
+
+    @contextmanager
+    def cut_after(self, seconds: float) -> Iterator[None]:
+        """Cut what there is after so long, and let nothing begin any more."""
+        timer = threading.Timer(seconds, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool for a request; its connections tell of their sockets."""
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        lines, kind = self, type(pool).ConnectionCls
+
+        class Told(kind):  # type: ignore[misc, valid-type]
+            def connect(self) -> None:
+                super().connect()
+                lines._add(self.sock)
+
+        pool.ConnectionCls = Told
+        return pool
+
+    def _add(self, line: socket.socket) -> None:
+        with self._lock:
+            self._sockets.append(line)
+            over = self._over
+        if over:
+            _shut(line)
+
+    def _cut(self) -> None:
+        with self._lock:
+            self._over = True
+        for line in self._sockets:
+            _shut(line)
+
+
+def _shut(line: socket.socket) -> None:
+    with suppress(OSError):  # it is closed already
+        socket.socket.shutdown(line, socket.SHUT_RDWR)  # under TLS too, whose state stays
 
 
 class _Bearer(AuthBase):

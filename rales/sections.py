@@ -245,7 +245,8 @@ class PriorsConfig(_Section):
 
     destination: str = ""
     days: PositiveInt = 1095
-    timeout_seconds: PositiveFloat = 10.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=20)] = 10.0
+    """At most 20: a stop waits for it, and has 30."""
 
 
 class NotificationConfig(_Section):

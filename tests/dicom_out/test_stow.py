@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
@@ -119,6 +121,70 @@ def test_an_answer_for_another_object_is_no_success(
 ) -> None:
     outcome = put(make_object(), serve(says(200, named(STORED, "1.2.3.4"))))
     assert outcome.kind is OutcomeKind.FAILED
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"00081198": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": ["2.25.1"]}}]}},
+        {"0008119A": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}},
+    ],
+    ids=["of another name, without a reason", "of no name"],
+)
+def test_a_failure_beside_nothing_stored_is_no_success(
+    serve: Callable[..., Service], make_object: Callable[..., ResultObject], told: dict[str, Any]
+) -> None:
+    outcome = put(make_object(), serve(says(202, told)))
+    assert outcome.kind is OutcomeKind.FAILED
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        ({"error": 1}, "application/json"),
+        ([], "application/json"),
+        ({"00081199": 7}, "application/dicom+json"),
+        (b"<a", "application/xml"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_an_outcome_too(
+    serve: Callable[..., Service],
+    make_object: Callable[..., ResultObject],
+    told: object,
+    kind: str,
+) -> None:
+    outcome = put(make_object(), serve(says(200, told, kind)))
+    assert (outcome.kind, outcome.reached) == (OutcomeKind.FAILED, True)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200 OK\r\n\r\n{"])
+def test_a_service_that_trickles_for_ever_is_cut_off(
+    make_object: Callable[..., ResultObject], head: bytes
+) -> None:
+    over = threading.Event()
+
+    def trickle(listener: socket.socket) -> None:
+        line, _ = listener.accept()
+        with line, suppress(OSError):
+            line.sendall(head)
+            while not over.wait(0.05):
+                line.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle, args=(listener,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        done: list[Any] = []
+        where = WebDestination(name="web", url=url)
+        asking = threading.Thread(
+            target=lambda: done.extend(store([make_object()], where, timeout_seconds=0.1)),
+            daemon=True,
+        )
+        asking.start()
+        asking.join(20)
+        over.set()
+        thread.join(5)
+    assert done, "it hangs"
 
 
 def test_a_redirect_is_not_followed(

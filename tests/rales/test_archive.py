@@ -10,6 +10,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from chest_cases import Case, make_case
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
 from chestct.evolution import Circumstances, Comparison, compare
@@ -117,3 +118,14 @@ def test_an_identifier_that_is_a_pattern_asks_for_nobody(identifier: str) -> Non
     wanted = Wanted(header=header, until=pydicom.valuerep.DA("20260110"), days=9)
     assert wanted.patient_id == ""
     assert wanted.dates == "20260101-20260110"
+
+
+@pytest.mark.parametrize("figure", ["nan", "inf", "-5", "1e9"])
+def test_figures_that_no_lung_has_are_no_prior(case: Case, tmp_path: Path, figure: str) -> None:
+    report = report_of(case, tmp_path / "out")
+    with disable_value_validation():
+        for child in report.ContentSequence:
+            for item in child.iterall():
+                if item.keyword == "NumericValue":
+                    item.value = figure
+    assert found_of(case, [report]).results == ()
