@@ -106,19 +106,6 @@ def test_everything_says_that_it_is_for_research(tmp_path: Path) -> None:
         assert read(item).ContentQualification == "RESEARCH", role
 
 
-def test_one_that_cannot_be_made_costs_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: object) -> None:
-        raise ValueError("the patient")
-
-    monkeypatch.setattr("dicom_out.extras.presentation_state", fail)
-    made = write(make_case(tmp_path / "in"), tmp_path / "out")
-    assert set(made) == {str(extra) for extra in EVERY} - {Extra.PRESENTATION_STATE}
-    assert "presentation" in caplog.text
-    assert "the patient" not in caplog.text
-
-
 def test_the_window_has_one_name(tmp_path: Path) -> None:
     wanted = (Extra.PRESENTATION_STATE,)
     state = read(write(make_case(tmp_path / "series"), tmp_path / "out", wanted)[wanted[0]])
