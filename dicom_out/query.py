@@ -7,11 +7,14 @@ with modality SR that may be Rales' own.
 
 from __future__ import annotations
 
+import heapq
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from io import BytesIO
+from itertools import islice
 from typing import Any
 
 import pydicom
@@ -29,8 +32,9 @@ from pynetdicom.association import Association
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.presentation import PresentationContext
 
+from dicom_out.allowance import Allowance
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Destination, associated, park_reactor
+from dicom_out.sender import Destination, Outcome, associated, park_reactor
 from dicom_out.sr import TITLE
 from dicom_out.stow import WebDestination, client_of, outcome_of_error
 
@@ -39,8 +43,8 @@ STUDY_ROOT_GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
 
 _MOST_STUDIES = 20
 _MOST_SERIES = 40
-_MOST_BYTES = 16 << 20
-"""A report of Rales has some hundred kilobytes."""
+_MOST_BYTES = 64 << 20
+"""That an archive may send in all. A report of Rales has some hundred kilobytes."""
 _WILD = frozenset("*?\\")
 _PENDING = frozenset({0xFF00, 0xFF01})
 
@@ -106,18 +110,14 @@ def query_contexts() -> list[PresentationContext]:
 
 @dataclass(slots=True)
 class _Basket:
-    """Keeps what an archive stores during a C-GET, as long as it is small and little."""
+    """Keeps what an archive stores during a C-GET, as long as it is little."""
 
-    until: float
     contents: list[bytes] = field(default_factory=list)
 
     def store(self, event: evt.Event) -> int:
         request: Any = event.request
         content: bytes = request.DataSet.getvalue()
-        if time.monotonic() > self.until:
-            event.assoc.abort()  # it need not ever answer the C-GET itself
-            return 0xA702
-        if len(self.contents) >= _MOST_SERIES or len(content) > _MOST_BYTES:
+        if len(self.contents) >= _MOST_SERIES:
             return 0xA702  # out of resources (PS3.4 table C.4-2)
         meta = create_file_meta(
             sop_class_uid=request.AffectedSOPClassUID,
@@ -127,34 +127,43 @@ class _Basket:
         self.contents.append(b"\0" * 128 + b"DICM" + encode_file_meta(meta) + content)
         return 0x0000
 
-    def look(self) -> None:
-        """Raise when the time is up."""
-        if time.monotonic() > self.until:
-            raise ArchiveUnavailable("it takes too long")
-
 
 def _by_dimse(
     wanted: Wanted, archive: Destination, calling_ae: str, timeout_seconds: float
 ) -> list[Dataset]:
-    basket = _Basket(until=time.monotonic() + timeout_seconds)
-    with associated(
-        archive,
-        query_contexts(),
-        calling_ae,
-        timeout_seconds,
-        handlers=[(evt.EVT_C_STORE, basket.store)],
-        roles=[build_role(Comprehensive3DSRStorage, scp_role=True)],
-    ) as (association, why):
-        if association is None:
-            raise ArchiveUnavailable(why.message)
-        series = [
-            pair
-            for study_uid in _newest(_find(association, _study_query(wanted), basket))
-            for pair in _ours(_find(association, _series_query(study_uid), basket))
-        ]
-        for study_uid, series_uid in series[:_MOST_SERIES]:
-            _get(association, study_uid, series_uid, basket)
+    basket, allowance = _Basket(), Allowance(_MOST_BYTES)
+    try:
+        with (
+            allowance.lasting(timeout_seconds),
+            associated(
+                archive,
+                query_contexts(),
+                calling_ae,
+                timeout_seconds,
+                handlers=[
+                    (evt.EVT_CONN_OPEN, allowance.watch),
+                    (evt.EVT_C_STORE, basket.store),
+                ],
+                roles=[build_role(Comprehensive3DSRStorage, scp_role=True)],
+            ) as (association, why),
+        ):
+            _fill(association, why, wanted)
+    except ArchiveUnavailable as error:
+        raise ArchiveUnavailable(allowance.spent or str(error)) from error
     return list(_parsed(basket.contents))
+
+
+def _fill(association: Association | None, why: Outcome, wanted: Wanted) -> None:
+    """Have what may be a report of ours stored on the association."""
+    if association is None:
+        raise ArchiveUnavailable(why.message)
+    series = [
+        pair
+        for study_uid in _newest(_find(association, _study_query(wanted)))
+        for pair in _ours(_find(association, _series_query(study_uid)))
+    ]
+    for study_uid, series_uid in series[:_MOST_SERIES]:
+        _get(association, study_uid, series_uid)
 
 
 def _study_query(wanted: Wanted) -> Dataset:
@@ -179,12 +188,11 @@ def _series_query(study_uid: str) -> Dataset:
     return query
 
 
-def _find(association: Association, query: Dataset, basket: _Basket) -> Iterator[Dataset]:
+def _find(association: Association, query: Dataset) -> Iterator[Dataset]:
     if not park_reactor(association):
         raise ArchiveUnavailable("the association ended")
     try:
         for status, found in association.send_c_find(query, STUDY_ROOT_FIND):
-            basket.look()
             if status.get("Status") in _PENDING and found is not None:
                 yield found
             elif status.get("Status") != 0x0000:
@@ -193,7 +201,7 @@ def _find(association: Association, query: Dataset, basket: _Basket) -> Iterator
         raise ArchiveUnavailable(f"C-FIND: {error}") from error
 
 
-def _get(association: Association, study_uid: str, series_uid: str, basket: _Basket) -> None:
+def _get(association: Association, study_uid: str, series_uid: str) -> None:
     query = Dataset()
     query.QueryRetrieveLevel = "SERIES"
     query.StudyInstanceUID, query.SeriesInstanceUID = study_uid, series_uid
@@ -201,7 +209,6 @@ def _get(association: Association, study_uid: str, series_uid: str, basket: _Bas
         raise ArchiveUnavailable("the association ended")
     try:
         for status, _ in association.send_c_get(query, STUDY_ROOT_GET):
-            basket.look()
             # 0xB000: some objects of the series did not come, being no reports
             if status.get("Status") not in {0x0000, 0xB000, *_PENDING}:
                 raise ArchiveUnavailable(f"C-GET: {_said(status)}")
@@ -214,21 +221,24 @@ def _said(status: Dataset) -> str:
 
 
 def _newest(studies: Iterable[Dataset]) -> list[str]:
-    """Return the UIDs of the newest studies, the newest first."""
-    ordered = sorted(studies, key=lambda one: str(one.get("StudyDate", "")), reverse=True)
-    uids = [str(one.get("StudyInstanceUID", "")) for one in ordered]
-    return [uid for uid in dict.fromkeys(uids) if uid][:_MOST_STUDIES]
+    """Return the UIDs of the newest studies, the newest first; no more than these are kept."""
+    newest = heapq.nlargest(_MOST_STUDIES, studies, key=lambda one: str(one.get("StudyDate", "")))
+    uids = [str(one.get("StudyInstanceUID", "")) for one in newest]
+    return [uid for uid in dict.fromkeys(uids) if uid]
 
 
 def _ours(series: Iterable[Dataset]) -> list[tuple[str, str]]:
-    """Return study and series of the reports that may be Rales' own."""
-    return [
+    """Return study and series of the reports that may be Rales' own, the first few of them."""
+    found = (
         (str(one.StudyInstanceUID), str(one.SeriesInstanceUID))
         for one in series
         if {"StudyInstanceUID", "SeriesInstanceUID"} <= {str(e.keyword) for e in one}
         and str(one.get("Modality", "SR")) == "SR"
         and str(one.get("SeriesDescription") or TITLE).startswith(TITLE)
-    ]
+    )
+    kept = list(islice(found, _MOST_SERIES))
+    deque(found, maxlen=0)  # the query ends only when its last answer was read
+    return kept
 
 
 def _parsed(contents: Iterable[bytes]) -> Iterator[Dataset]:
@@ -242,7 +252,7 @@ def _parsed(contents: Iterable[bytes]) -> Iterator[Dataset]:
 def _over_the_web(wanted: Wanted, archive: WebDestination, timeout_seconds: float) -> list[Dataset]:
     until = time.monotonic() + timeout_seconds
     try:
-        with client_of(archive, timeout_seconds, timeout_seconds) as (client, _):
+        with client_of(archive, timeout_seconds, timeout_seconds, _MOST_BYTES) as (client, _):
             return list(_reports_of(client, wanted, until))
     except requests.HTTPError as error:  # what it says of itself has the URL, with the patient
         status = "no answer" if error.response is None else error.response.status_code

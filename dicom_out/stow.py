@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from chestct.results import Extra, ResultObject, SegKind
+from dicom_out.allowance import TooMuch, shut
 from dicom_out.sender import Outcome, OutcomeKind, outcome_of
 
 Answers = list[requests.Response]
@@ -43,6 +44,8 @@ _FAILURES = ("FailedSOPSequence", "OtherFailuresSequence")
 """What failed, named and unnamed; the reason may be missing (PS3.18 table I.2.1)."""
 _PATIENCE = 20.0
 """So many times the longest silence, a request may take as a whole: large objects, slow lines."""
+_MOST_BYTES = 4 << 20
+"""That a service may say of an object that it was sent."""
 _NO_QUERY = frozenset({404, 405, 501})
 
 
@@ -224,17 +227,21 @@ def _with_client(
 
 @contextmanager
 def client_of(
-    destination: WebDestination, timeout_seconds: float, whole_seconds: float
+    destination: WebDestination,
+    timeout_seconds: float,
+    whole_seconds: float,
+    most_bytes: int = _MOST_BYTES,
 ) -> Iterator[tuple[DICOMwebClient, Answers]]:
     """Yield a client with a session of its own, and the list of what comes over the line.
 
     No silence may be longer than ``timeout_seconds``. A peer that trickles is never silent:
-    after ``whole_seconds`` the lines are cut.
+    after ``whole_seconds`` the lines are cut. More than ``most_bytes`` are not read, unpacked
+    ones, all answers together.
 
     Raises:
         OSError: A file with a secret cannot be read.
     """
-    lines = _Lines()
+    lines = _Lines(most_bytes)
     with closing(requests.Session()) as session, lines.cut_after(whole_seconds):
         for scheme in ("http://", "https://"):
             session.mount(scheme, lines)
@@ -266,6 +273,8 @@ def outcome_of_error(error: OSError | ValueError, destination: WebDestination) -
         said = "it redirects to another address: is the URL right?"
     elif isinstance(error, requests.RequestException):
         reached, said = _was_connected(error), f"{destination.url}: {_cause(error)}"
+    elif isinstance(error, TooMuch):
+        reached, said = True, str(error)
     elif isinstance(error, OSError):
         said = f"{error.filename}: {error.strerror}"
     else:
@@ -317,9 +326,10 @@ def _failed(message: str, *, reached: bool = True) -> Outcome:
 
 
 class _Lines(HTTPAdapter):
-    """Knows the sockets of a session, to cut them when its time is up."""
+    """Knows the sockets of a session, to cut them when its time is up, and counts what it reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._over = False
@@ -349,23 +359,32 @@ class _Lines(HTTPAdapter):
         pool.ConnectionCls = Told
         return pool
 
+    def build_response(self, req: Any, resp: Any) -> requests.Response:
+        """Return the response; reading its content counts."""
+        stream = resp.stream
+
+        def counted(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+            for piece in stream(*args, **kwargs):
+                self._left -= len(piece)
+                if self._left < 0:
+                    raise TooMuch("it sends too much")
+                yield piece
+
+        resp.stream = counted
+        return super().build_response(req, resp)
+
     def _add(self, line: socket.socket) -> None:
         with self._lock:
             self._sockets.append(line)
             over = self._over
         if over:
-            _shut(line)
+            shut(line)
 
     def _cut(self) -> None:
         with self._lock:
             self._over = True
         for line in self._sockets:
-            _shut(line)
-
-
-def _shut(line: socket.socket) -> None:
-    with suppress(OSError):  # it is closed already
-        socket.socket.shutdown(line, socket.SHUT_RDWR)  # under TLS too, whose state stays
+            shut(line)
 
 
 class _Bearer(AuthBase):
