@@ -49,6 +49,14 @@ class Drawings:
     frames: Callable[[], tuple[NDArray[np.uint8], Sequence[float]]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """What was written, and what could not be made (not: what has nothing to show)."""
+
+    objects: tuple[ResultObject, ...] = ()
+    left_out: tuple[Extra, ...] = ()
+
+
 def compose_extras(
     extras: Sequence[Extra],
     drawings: Drawings,
@@ -61,17 +69,18 @@ def compose_extras(
     folder: Path,
     created: datetime,
     software: SoftwareIdentity,
-) -> tuple[ResultObject, ...]:
+) -> Extras:
     """Write each of ``extras`` that has something to show; the same arguments give the same.
 
-    One that cannot be made is left out, and said in the log.
+    A picture is worth less than the SEG and the report: one that cannot be made, or does not
+    read back, is left out and said.
 
     Raises:
         ResultInvalid: The source images cannot be read.
         OSError: The files cannot be written.
     """
     if not extras:
-        return ()
+        return Extras()
     made = Provenance(
         sources=read_sources(series, volume),
         models=models,
@@ -86,35 +95,32 @@ def compose_extras(
         Extra.ENCAPSULATED_PDF: lambda: encapsulated_pdf(drawings.pdf(), made),
         Extra.KEY_OBJECTS: lambda: key_objects(lesion_map, made),
     }
-    written = []
+    written, left_out = [], []
     for extra in extras:
-        content = _built(extra, builders[extra], made, volume)
+        try:
+            content = _built(builders[extra], made, volume)
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - no picture must cost the result, whatever fails
+            _LOG.error("the %s cannot be made and is left out (%s)", extra, type(error).__name__)
+            _LOG.debug("why the %s cannot be made", extra, exc_info=error)
+            left_out.append(extra)
+            continue
         if content is not None:
             written.append(write(folder / f"{extra}.dcm", str(extra), *content))
-    return tuple(written)
+    return Extras(objects=tuple(written), left_out=tuple(left_out))
 
 
 def _built(
-    extra: Extra, build: Callable[[], Dataset | None], made: Provenance, volume: Volume
+    build: Callable[[], Dataset | None], made: Provenance, volume: Volume
 ) -> tuple[bytes, Dataset] | None:
-    """Return an extra as a file and as a data set; None where it shows nothing or cannot be made.
-
-    A picture is worth less than the SEG and the report: what cannot be drawn, or does not read
-    back, is left out and said.
-    """
-    try:
-        dataset = build()
-        if dataset is None:
-            return None
-        content = encode(dataset)
-        verify(content, made.sources, volume)
-        _verify_same(content, dataset)
-    except (MemoryError, OSError):
-        raise
-    except Exception as error:  # noqa: BLE001 - no picture must cost the result, whatever fails
-        _LOG.error("the %s cannot be made and is left out (%s)", extra, type(error).__name__)
-        _LOG.debug("why the %s cannot be made", extra, exc_info=error)
+    """Return an extra as a file and as a data set; None where it has nothing to show."""
+    dataset = build()
+    if dataset is None:
         return None
+    content = encode(dataset)
+    verify(content, made.sources, volume)
+    _verify_same(content, dataset)
     return content, dataset
 
 

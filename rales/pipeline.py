@@ -262,7 +262,7 @@ def run(
             software=software,
         )
         results = ResultSet(
-            key=key, objects=(*(item for one in composed for item in one.objects), *extras)
+            key=key, objects=(*(item for one in composed for item in one.objects), *extras.objects)
         )
         overlay = request.folder / "overlay.png"
         write_montage(overlay, volume, analysis.lesion_map, analysis.findings)
@@ -276,6 +276,7 @@ def run(
         overlay=overlay,
         circumstances=remembered(made) if made else None,
         evolution=told(evolution) if evolution else None,
+        left_out=extras.left_out,
     )
     _write_findings(request, report, analysis.models)
     return report

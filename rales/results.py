@@ -27,7 +27,8 @@ class AnalysisReport:
 
     ``seconds`` are wall-clock seconds per stage, in the order in which they ran;
     ``circumstances`` is what a later study is compared by, ``evolution`` the change since the
-    one before (:mod:`rales.priors`).
+    one before (:mod:`rales.priors`), ``left_out`` what a destination may have asked for beside
+    SEG and SR and could not be made.
     """
 
     results: ResultSet
@@ -37,6 +38,7 @@ class AnalysisReport:
     overlay: Path
     circumstances: Mapping[str, Any] | None = None
     evolution: Mapping[str, Any] | None = None
+    left_out: tuple[Extra, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, for the state file."""
@@ -57,6 +59,7 @@ class AnalysisReport:
             },
             "circumstances": self.circumstances,
             "evolution": self.evolution,
+            "left_out": [str(extra) for extra in self.left_out],
         }
 
 

@@ -178,6 +178,8 @@ class AnalysisWorker:
             if report.findings.lesions
             else "no lesion found"
         )
+        if report.left_out:
+            message += f"; could not be made: {', '.join(report.left_out)}"
         self._jobs.composed(
             job,
             key=report.results.key.value,

@@ -125,6 +125,8 @@ def _tell(report: AnalysisReport, folder: Path, console: Console) -> None:
     console.print(f"  {said}; lungs {total.volume_ml:.0f} ml", highlight=False)
     for flag in findings.quality_flags:
         console.print(f"  [yellow]note[/yellow]: {flag}")
+    for extra in report.left_out:
+        console.print(f"  [yellow]note[/yellow]: the {extra} could not be made")
     times = ", ".join(f"{stage} {value:.2f} s" for stage, value in report.seconds.items())
     console.print(f"  [dim]{times} on {report.provider}[/dim]", highlight=False)
     console.print(f"  results in {folder}", highlight=False)

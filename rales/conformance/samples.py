@@ -172,7 +172,7 @@ class _Analysis:
             folder=folder,
             created=self.created,
             software=self.software,
-        )
+        ).objects
 
 
 def _models(number: int) -> tuple[ModelIdentity, ModelIdentity]:

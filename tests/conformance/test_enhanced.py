@@ -255,7 +255,7 @@ def pointers(layout: Layout | None, folder: Path) -> tuple[Places, dict[str, Dat
         folder=folder,
         created=CREATED,
         software=SOFTWARE,
-    )
+    ).objects
     images = [pydicom.dcmread(path) for path in files]
     places = (
         places_of(images)

@@ -61,7 +61,8 @@ def write(case: Case, folder: Path, extras: tuple[Extra, ...] = EVERY) -> dict[s
         created=CREATED,
         software=SOFTWARE,
     )
-    return {item.role: item for item in objects}
+    assert objects.left_out == ()
+    return {item.role: item for item in objects.objects}
 
 
 def read(item: ResultObject) -> Dataset:
@@ -122,7 +123,7 @@ def test_an_extra_that_cannot_be_made_costs_nothing_else(
     def fail() -> NDArray[np.uint8]:
         raise ValueError("Doe^John")
 
-    objects = compose_extras(
+    found = compose_extras(
         (Extra.SECONDARY_CAPTURE, Extra.KEY_OBJECTS),
         replace(drawings_of(reading_of(case)), page=fail),
         series=case.series,
@@ -134,7 +135,8 @@ def test_an_extra_that_cannot_be_made_costs_nothing_else(
         created=CREATED,
         software=SOFTWARE,
     )
-    assert [item.role for item in objects] == ["key-objects"]
+    assert [item.role for item in found.objects] == ["key-objects"]
+    assert found.left_out == (Extra.SECONDARY_CAPTURE,)
     (said,) = [one for one in caplog.records if one.levelname == "ERROR"]
     assert said.getMessage() == "the secondary-capture cannot be made and is left out (ValueError)"
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -6,12 +7,13 @@ import pytest
 
 from chestct.errors import AnalysisHung, OutOfResources, RejectReason, SeriesRejected
 from chestct.findings import Method
+from chestct.results import Extra
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from inference.eligibility import EligibilityRules
 from rales import worker as worker_module
 from rales.inputs import scan
-from rales.pipeline import AnalysisRequest, AnalysisSettings
+from rales.pipeline import AnalysisRequest, AnalysisSettings, run
 from rales.results import AnalysisReport, load_objects
 from rales.store import Database, InstanceStore, Job, JobStore
 from rales.testing import InlineWorker, ManualClock
@@ -94,6 +96,23 @@ def test_a_ready_series_becomes_results(rig: Rig, small_series: Path) -> None:
     assert rig.woken == 1
     assert done.result is not None
     assert done.result["provider"] == "CPU"
+
+
+def test_a_picture_that_cannot_be_made_is_said_of_the_series(
+    rig: Rig, small_series: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_page(request: AnalysisRequest) -> AnalysisReport:
+        return replace(run(request), left_out=(Extra.ENCAPSULATED_PDF,))
+
+    monkeypatch.setattr(worker_module, "run", without_page)
+    (series,) = scan(sorted(small_series.iterdir())).series
+    job = rig.add(*series.instances)
+    rig.worker().step(NOON)
+    done = rig.jobs.get(job.id)
+    assert done.state is JobState.COMPOSED
+    assert done.message.endswith("; could not be made: encapsulated-pdf")
+    assert done.result is not None
+    assert done.result["left_out"] == ["encapsulated-pdf"]
 
 
 def test_nothing_ready_is_nothing_done(rig: Rig) -> None:
