@@ -256,7 +256,7 @@ class JobStore:
         rows = self._database.rows(
             "SELECT * FROM jobs WHERE series_uid = ? AND revision < ? AND EXISTS"
             " (SELECT 1 FROM deliveries WHERE job_id = jobs.id"
-            " AND (sent = 1 OR state IN ('delivered', 'stored')))"
+            " AND (sent > 0 OR state IN ('delivered', 'stored')))"
             " ORDER BY revision DESC LIMIT 1",
             (job.series_uid, job.revision),
         )

@@ -40,13 +40,15 @@ class Rig:
         self.make = make
         self.job = self.compose(1)
 
-    def compose(self, number: int, roles: Sequence[str] = ("seg", "sr")) -> Job:
-        self.instances.record(self.make(number))
-        job = self.jobs.latest_of_series("1.2.3")
+    def compose(
+        self, number: int, roles: Sequence[str] = ("seg", "sr"), *, series: str = "1.2.3"
+    ) -> Job:
+        self.instances.record(self.make(number, series=series))
+        job = self.jobs.latest_of_series(series)
         assert job is not None
-        series = Series.of(self.instances.of_series(job.series_uid))
+        received = Series.of(self.instances.of_series(job.series_uid))
         self.jobs.mark_ready(
-            job, instances_digest=series.digest, count=1, at=NOON, message="complete"
+            job, instances_digest=received.digest, count=1, at=NOON, message="complete"
         )
         claimed = self.jobs.claim(at=NOON)
         assert claimed is not None
