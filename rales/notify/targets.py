@@ -63,6 +63,7 @@ def _target(one: NotificationConfig, instances: InstanceStore, seconds: float) -
             compose=partial(_fhir, one.patient_id_system, instances),
             post=endpoint.post,
             judge=taken,
+            latest_only=True,
         )
     assert one.secret_file is not None
     return Target(

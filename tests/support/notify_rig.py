@@ -124,8 +124,8 @@ class Rig:
 
     @property
     def job(self) -> Job:
-        (job,) = self.jobs.all()
-        return job
+        """The newest."""
+        return self.jobs.all()[-1]
 
     @property
     def told(self) -> Notification:
