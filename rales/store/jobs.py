@@ -263,10 +263,16 @@ class JobStore:
         return _job(rows[0]) if rows else None
 
     def results_of_patient(self, patient_key: str, *, but_study: str) -> list[Job]:
-        """Return the newest result of each series of a patient in other studies."""
+        """Return the newest result of each series of a patient in other studies.
+
+        Also of a series that failed because a destination refused the SEG: its report stands
+        where it was taken.
+        """
         rows = self._database.rows(
             "SELECT j.* FROM jobs j WHERE j.result IS NOT NULL AND j.study_uid <> ?"
-            " AND j.state IN ('composed', 'delivering', 'done')"
+            " AND (j.state IN ('composed', 'delivering', 'done') OR (j.state = 'failed'"
+            "  AND EXISTS (SELECT 1 FROM deliveries d WHERE d.job_id = j.id"
+            "   AND d.role IN ('sr', 'sr-labelmap') AND d.state = 'delivered')))"
             " AND NOT EXISTS (SELECT 1 FROM jobs n WHERE n.series_uid = j.series_uid"
             " AND n.revision > j.revision AND n.result IS NOT NULL)"
             " AND j.series_uid IN (SELECT series_uid FROM instances WHERE patient_key = ?)"
