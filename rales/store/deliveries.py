@@ -47,6 +47,8 @@ class DeliveryStore:
     ) -> None:
         """Plan the delivery of each (role, SOP Instance UID), by the name of the destination.
 
+        What is planned already, of a job that was retried, stays as it is.
+
         Raises:
             StateConflict: The job is not COMPOSED any more.
         """

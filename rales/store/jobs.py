@@ -326,7 +326,8 @@ class JobStore:
 
         A job without results is analysed again. One that failed at a destination is tried
         there again; one that is done is delivered everywhere again (the objects keep their
-        UIDs, so a destination that has them already shows no duplicate).
+        UIDs, so a destination that has them already shows no duplicate). Either goes to the
+        destinations that were configured since, too: its deliveries are planned again.
 
         Raises:
             StateConflict: The job is under way, or a newer revision has taken over.
@@ -335,7 +336,7 @@ class JobStore:
             raise StateConflict("a newer revision of this series has taken over")
         if job.released_at is not None:
             raise StateConflict(f"retention released its images on {job.released_at:%Y-%m-%d}")
-        after = JobState.DELIVERING if job.result else JobState.READY
+        after = JobState.COMPOSED if job.result else JobState.READY
         with self._database.transaction() as tx:
             change_state(tx, job.id, job.state, after, at=to_text(at), message="retried by hand")
             tx.execute("UPDATE jobs SET attempts = 0, interruptions = 0 WHERE id = ?", (job.id,))

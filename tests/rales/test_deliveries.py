@@ -102,6 +102,19 @@ def test_without_a_destination_the_results_stay_and_the_job_is_done(rig: Rig) ->
     assert rig.jobs.get(rig.job.id).message == "no destination is configured"
 
 
+def test_a_retry_goes_to_the_destinations_that_were_configured_since(rig: Rig) -> None:
+    rig.worker(FakeSender()).step(NOON)
+    assert rig.state() is JobState.DONE
+    rig.jobs.retry(rig.jobs.get(rig.job.id), at=NOON)
+    sender = FakeSender({"near": [_NO]})
+    rig.worker(sender, "near").step(NOON)
+    assert rig.state() is JobState.FAILED
+    rig.jobs.retry(rig.jobs.get(rig.job.id), at=NOON)
+    rig.worker(sender, "near", "far").step(NOON)
+    assert sender.sent == [(to, role) for to in ("near", "near", "far") for role in ("seg", "sr")]
+    assert rig.state() is JobState.DONE
+
+
 def test_a_busy_destination_is_tried_again_with_growing_pauses(rig: Rig) -> None:
     sender = FakeSender({"near": [_BUSY, _BUSY]})
     worker = rig.worker(sender, "near")

@@ -17,9 +17,9 @@ from pydicom.dataset import Dataset
 
 from chestct.series import ReceivedInstance
 from chestct.states import DeliveryState
+from chestct.uids import Uid
 from rales.notify.subject import read_subject
 from rales.store import DeliveryStore
-from rales.store.database import to_text
 
 from .conftest import NOON
 
@@ -128,6 +128,7 @@ def test_a_repeated_bundle_is_the_same_and_a_later_revision_writes_over_it(
         (rig.folder / "findings.json").read_text().replace("1987.654", "1999.0")
     )
     rig.jobs.retry(rig.job, at=rig.clock())
+    DeliveryStore(rig.database).begin(rig.job, planned={}, at=rig.clock())
     DeliveryStore(rig.database).finish_jobs(at=rig.clock())
     rig.send()
     third = receiver.received[2]
@@ -153,12 +154,9 @@ def test_an_earlier_revision_that_ends_last_is_not_written_over_the_newer_one(
     rig.send()
     earlier, deliveries = rig.job, DeliveryStore(rig.database)
     rig.jobs.retry(earlier, at=NOON)
-    with rig.database.transaction() as tx:  # at a destination that is down
-        tx.execute(
-            "INSERT INTO deliveries (job_id, role, destination, sop_instance_uid, state,"
-            " created_at, due_at, sent) VALUES (?, 'sr', 'pacs', '2.25.8', 'pending', ?, ?, 1)",
-            (earlier.id, to_text(NOON), to_text(NOON)),
-        )
+    kept = {"pacs": [("sr", Uid("2.25.8"))]}  # at a destination that is down
+    deliveries.begin(rig.job, planned=kept, at=NOON)
+    assert deliveries.may_send(deliveries.due(at=NOON), at=NOON)
     rig.instances.record(make_instance(2))
     rig.finish(HEALTHY)
     newer = rig.job
