@@ -33,13 +33,13 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
     ),
     JobState.COMPOSED: frozenset({JobState.DELIVERING, JobState.SUPERSEDED}),
     JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED, JobState.SUPERSEDED}),
-    JobState.DONE: frozenset({JobState.DELIVERING}),
+    JobState.DONE: frozenset({JobState.COMPOSED}),
     JobState.REJECTED: frozenset({JobState.READY}),
-    JobState.FAILED: frozenset({JobState.READY, JobState.DELIVERING}),
+    JobState.FAILED: frozenset({JobState.READY, JobState.COMPOSED}),
     JobState.SUPERSEDED: frozenset(),
 }
 """From each state, the states that may follow. READY after REJECTED or FAILED, and
-DELIVERING after DONE or FAILED, happen only by hand (``rales retry``)."""
+COMPOSED after DONE or FAILED, happen only by hand (``rales retry``)."""
 
 
 class DeliveryState(StrEnum):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 _FINER = 3
+_MOST_POINTS = 8191
+"""So many pairs of FL fit the 16-bit length that Graphic Data has (PS3.5 section 7.1.2)."""
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the closed outline of the largest part of a mask (row, column).
 
     (n, 2) as (column, row) in image coordinates: the corner of the first pixel is (0, 0),
-    its centre (0.5, 0.5). The first point is repeated at the end.
+    its centre (0.5, 0.5). The first point is repeated at the end. One with more points than
+    an attribute holds is drawn more coarsely.
 
     Raises:
         ValueError: The mask is empty.
@@ -24,9 +28,7 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         raise ValueError("an empty mask has no outline")
-    largest = max(contours, key=cv2.contourArea).reshape(-1, 2).astype(np.float64)
-    points = (largest + 0.5) / _FINER
-    return np.vstack([points, points[:1]])
+    return _closed(max(contours, key=cv2.contourArea))
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
@@ -38,8 +40,17 @@ def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
         np.uint8
     )
     found, _ = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    closed = [(line.reshape(-1, 2).astype(np.float64) + 0.5) / _FINER for line in found]
-    return [np.vstack([line, line[:1]]) for line in closed]
+    return [_closed(line) for line in found]
+
+
+def _closed(contour: MatLike) -> NDArray[np.float64]:
+    """Return a contour of the fine mask in image coordinates, closed, of few enough points."""
+    line, coarseness = contour, 1.0
+    while len(line) >= _MOST_POINTS:
+        line = cv2.approxPolyDP(contour, coarseness, closed=True)
+        coarseness *= 1.5
+    points = (line.reshape(-1, 2).astype(np.float64) + 0.5) / _FINER
+    return np.vstack([points, points[:1]])
 
 
 def part_at(mask: NDArray[np.bool_], row: int, column: int) -> NDArray[np.bool_]:

@@ -23,6 +23,7 @@ from chestct.volume import Label, LesionMap, Volume
 from inference.postprocess import components
 
 Points = NDArray[np.float64]
+_UNSEEN = "the presence score is positive, but nothing large enough was outlined"
 
 
 def measure(
@@ -32,18 +33,24 @@ def measure(
     method: Method,
     quality_flags: tuple[str, ...] = (),
 ) -> Findings:
-    """Measure ``lesion_map`` on ``volume``; both are on the same grid."""
+    """Measure ``lesion_map`` on ``volume``; both are on the same grid.
+
+    A positive decision without a lesion is flagged: it must not read like a negative one.
+    """
     voxel_ml = volume.geometry.voxel_ml
     lesion = lesion_map.lesion()
     left, right = lesion_map.left_lung(), lesion_map.right_lung()
     total = _lung(volume, left | right, lesion, voxel_ml, method)
     hu = volume.hu[lesion]
     dense = hu >= method.high_opacity_hu
+    lesions = _lesions(volume, lesion_map, method)
+    if presence.positive and not lesions:
+        quality_flags = (*quality_flags, _UNSEEN)
     return Findings(
         left=_lung(volume, left, lesion, voxel_ml, method),
         right=_lung(volume, right, lesion, voxel_ml, method),
         total=total,
-        lesions=_lesions(volume, lesion_map, method),
+        lesions=lesions,
         presence=presence,
         severity=severity_of(total.involved_percent, method),
         method=method,

@@ -112,10 +112,12 @@ class DeliveryWorker:
             group = list(items)
             if self._parked.is_set():
                 break
+            if not self._deliveries.may_send(group, at=self._clock()):
+                continue
             if gone is not None:
                 for delivery in group:
                     self._record(delivery, gone)
-            elif self._deliveries.may_send(group, at=self._clock()):
+            else:
                 outcomes = self._deliver(self._jobs.get(job_id), self._destinations[name], group)
                 gone = next((one for one in outcomes if _is_down(one)), None)
         if due:

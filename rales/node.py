@@ -293,7 +293,7 @@ class Node:
         worker = NotificationWorker(
             jobs=jobs,
             notifications=NotificationStore(database),
-            targets=targets_of(self._config, instances),
+            targets=targets_of(self._config, instances, DeliveryStore(database)),
             back_off=self._back_off(),
             clock=utc_now,
         )

@@ -38,6 +38,9 @@ _WIDTH, _HEIGHT, _EDGE = 1240, 1754, 40
 _DPI = 150
 _TILE = 280
 _FRAME = 512
+_ROW, _FOOT_LINE = 30, 24
+_NOTE_CHARACTERS = 110
+_MOST_LESIONS = 8
 _COLUMNS, _ROWS = 4, 2
 _PAPER, _INK, _PALE = (16, 18, 22), (235, 235, 235), (150, 155, 165)
 _WARNING, _ON_WARNING = (255, 190, 70), (25, 20, 0)
@@ -53,6 +56,7 @@ class Reading:
     Attributes:
         measured: The lesions that the SR measures one by one.
         software: Name and version.
+        revised: Whether an earlier result of the series may be in the archive.
     """
 
     volume: Volume
@@ -62,6 +66,7 @@ class Reading:
     models: tuple[ModelIdentity, ...]
     software: str
     evolution: Evolution | None
+    revised: bool = False
 
 
 def draw_page(reading: Reading) -> Picture:
@@ -116,7 +121,7 @@ def _draw(reading: Reading) -> Image.Image:
     sheet = Image.new("RGB", (_WIDTH, _HEIGHT), _PAPER)
     pen = _Pen(ImageDraw.Draw(sheet))
     shown = canonical(reading.volume, reading.lesion_map)
-    _head(pen, reading.findings)
+    _head(pen, reading)
     _lungs(pen, reading.findings)
     pen.down += 14
     for position, index in enumerate(choose_slices(shown.labels, _COLUMNS * _ROWS)):
@@ -129,9 +134,14 @@ def _draw(reading: Reading) -> Image.Image:
     sheet.paste(Image.fromarray(coronal_projection(shown, 360)), (_EDGE, bottom))
     if reading.evolution is not None and reading.evolution.is_comparable:
         sheet.paste(draw_trend(reading.evolution), (_WIDTH - _EDGE - 640, bottom))
-    pen.down = bottom + 380
-    _lesions(pen, reading)
-    _foot(pen, reading)
+    pen.down = bottom + 370
+    foot = _foot(reading)
+    end = _HEIGHT - _EDGE - _FOOT_LINE * len(foot)
+    _lesions(pen, reading, end)
+    pen.down = end
+    for line in foot:
+        pen.text(line, 16, _PALE)
+        pen.down += _FOOT_LINE
     return sheet
 
 
@@ -153,10 +163,11 @@ class _Pen:
         """Write the cells of a row and go down."""
         for cell, column in zip(cells, columns, strict=True):
             self.text(cell, 20, colour, across=_EDGE + column)
-        self.down += 30
+        self.down += _ROW
 
 
-def _head(pen: _Pen, findings: Findings) -> None:
+def _head(pen: _Pen, reading: Reading) -> None:
+    findings = reading.findings
     pen.draw.rectangle((0, 0, _WIDTH, 58), fill=_WARNING)
     pen.down = 14
     pen.text(_BANNER, 26, _ON_WARNING)
@@ -173,12 +184,23 @@ def _head(pen: _Pen, findings: Findings) -> None:
     presence = findings.presence
     pen.text(
         f"Presence score {presence.score:.3f}, positive from {presence.operating_point:.3f}."
-        f"  Lesions: {len(findings.lesions)}."
-        + "".join(f"  Note: {flag}." for flag in findings.quality_flags),
+        f"  Lesions: {len(findings.lesions)}.  Slices: {len(reading.volume.sources)}.",
         18,
         _PALE,
     )
-    pen.down += 38
+    pen.down += 26
+    for line in _notes(reading):
+        pen.text(line, 18, _WARNING)
+        pen.down += 24
+    pen.down += 12
+
+
+def _notes(reading: Reading) -> list[str]:
+    """Return what a reader must know before believing the rest, in lines that fit the page."""
+    notes = list(reading.findings.quality_flags)
+    if reading.revised:
+        notes.append("this replaces an earlier summary of the same series")
+    return [line for note in notes for line in textwrap.wrap(f"Note: {note}.", _NOTE_CHARACTERS)]
 
 
 def _lungs(pen: _Pen, findings: Findings) -> None:
@@ -234,15 +256,17 @@ def coronal_projection(shown: Canonical, side: int) -> Picture:
     return caption(picture, f"lesions seen from the front{told}")
 
 
-def _lesions(pen: _Pen, reading: Reading) -> None:
-    if not reading.measured:
+def _lesions(pen: _Pen, reading: Reading, end: int) -> None:
+    """Write the largest lesions, as many as there is room for above ``end``."""
+    room = max(0, (end - pen.down - 34 - _ROW) // _ROW)
+    told, every = reading.measured[: min(room, _MOST_LESIONS)], len(reading.findings.lesions)
+    if not told:
         return
-    every = len(reading.measured) == len(reading.findings.lesions)
-    pen.text("Lesions" if every else "Largest lesions", 22, _PALE)
+    pen.text("Lesions" if len(told) == every else f"The {len(told)} largest of {every} lesions", 22)
     pen.down += 34
     head = ("No.", "Side", "Volume ml", "Axes mm (axial)", "Mean HU", "High opacity %")
     pen.row(head, _LESION_COLUMNS, _PALE)
-    for lesion in reading.measured[:8]:
+    for lesion in told:
         axes = f"{lesion.diameter.long_axis_mm:.0f} x {lesion.diameter.short_axis_mm:.0f}"
         cells = (
             str(lesion.number),
@@ -255,7 +279,8 @@ def _lesions(pen: _Pen, reading: Reading) -> None:
         pen.row(cells, _LESION_COLUMNS)
 
 
-def _foot(pen: _Pen, reading: Reading) -> None:
+def _foot(reading: Reading) -> list[str]:
+    """Return how it was made, in lines that fit the page."""
     method = reading.findings.method
     models = "; ".join(f"{one.name} {one.version} ({one.digest[:12]})" for one in reading.models)
     said = (
@@ -264,8 +289,4 @@ def _foot(pen: _Pen, reading: Reading) -> None:
         f"moderate below {method.moderate_percent:g} %, else severe. The figures and outlines "
         "are those of the segmentation and the structured report of the same analysis."
     )
-    lines = textwrap.wrap(said, 130)
-    pen.down = _HEIGHT - _EDGE - 24 * len(lines)
-    for line in lines:
-        pen.text(line, 16, _PALE)
-        pen.down += 24
+    return textwrap.wrap(said, 130)

@@ -250,6 +250,7 @@ def run(
                     models=analysis.models,
                     software=f"{software.name} {software.version}",
                     evolution=evolution,
+                    revised=request.predecessor is not None,
                 )
             ),
             series=request.series,

@@ -11,6 +11,7 @@ from chestct.evolution import Evolution
 _SIZE = (640, 360)
 _LEFT, _TOP, _RIGHT, _BOTTOM = 70, 56, 30, 60
 _INK, _PALE, _LINE, _WARNING = (235, 235, 235), (110, 110, 110), (255, 80, 60), (255, 200, 90)
+_GAP = 6
 _STEPS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
@@ -36,13 +37,16 @@ def draw_trend(evolution: Evolution) -> Image.Image:
     points = _points(evolution, top)
     if len(points) > 1:
         draw.line([place for place, _ in points], fill=_LINE, width=3)
-    for (column, row), label in points:
+    for (column, row), _ in points:
         draw.ellipse((column - 5, row - 5, column + 5, row + 5), fill=_LINE)
-        width = draw.textlength(label, font=ImageFont.load_default(13))
+    font = ImageFont.load_default(13)
+    taken: list[float] = []
+    for (column, _), label in (points[-1], *points[:-1]):  # this study's date is always there
+        width = draw.textlength(label, font=font)
         start = min(max(4, column - width / 2), _SIZE[0] - width - 4)
-        draw.text(
-            (start, _SIZE[1] - _BOTTOM + 8), label, fill=_INK, font=ImageFont.load_default(13)
-        )
+        if all(abs(start - other) > width + _GAP for other in taken):
+            draw.text((start, _SIZE[1] - _BOTTOM + 8), label, fill=_INK, font=font)
+            taken.append(start)
     draw.text((12, 8), "Lungs involved, percent", fill=_INK, font=ImageFont.load_default(18))
     note = "Rales: AI-made, research use only, not verified by a radiologist."
     draw.text((12, _SIZE[1] - 24), note, fill=_WARNING, font=ImageFont.load_default(13))

@@ -35,7 +35,7 @@ from rales.notify.resources import (
 from rales.notify.subject import Subject
 from rales.notify.transport import Outcome, OutcomeKind, Request
 from rales.notify.webhook import NOTICE
-from rales.results import load_objects, sr_reference
+from rales.results import sr_reference
 from rales.store import Job, Notification
 
 _URI = "urn:ietf:rfc:3986"
@@ -51,20 +51,32 @@ _MEDIA_TYPE = "application/fhir+json"
 
 
 def fhir_request(
-    one: Notification, job: Job, result: Result, subject: Subject, *, patient_id_system: str
+    one: Notification,
+    job: Job,
+    result: Result,
+    subject: Subject,
+    objects: Sequence[ResultObject],
+    *,
+    patient_id_system: str,
 ) -> Request:
     """Return the request that carries the bundle.
 
     Raises:
         NotificationImpossible: The bundle is not valid FHIR; the message names the elements.
     """
-    bundle = transaction(one, job, result, subject, patient_id_system=patient_id_system)
+    bundle = transaction(one, job, result, subject, objects, patient_id_system=patient_id_system)
     body: str = bundle.model_dump_json()
     return Request(body=body.encode(), headers={"Content-Type": _MEDIA_TYPE, "Accept": _MEDIA_TYPE})
 
 
 def transaction(
-    one: Notification, job: Job, result: Result, subject: Subject, *, patient_id_system: str
+    one: Notification,
+    job: Job,
+    result: Result,
+    subject: Subject,
+    objects: Sequence[ResultObject],
+    *,
+    patient_id_system: str,
 ) -> Bundle:
     """Return the validated bundle.
 
@@ -73,6 +85,7 @@ def transaction(
         job: The job that is done.
         result: What was measured.
         subject: Patient and examination.
+        objects: The results that a destination took.
         patient_id_system: The URI of the system that Patient IDs are of, where the images do
             not name their issuer by an OID.
 
@@ -87,7 +100,10 @@ def transaction(
         "issued": one.occurred_at,
         **_effective(subject.acquired),
     }
-    entries = [_study_entry(study, job, common["subject"], subject), _device_entry(device, result)]
+    entries = [
+        _study_entry(study, job, common["subject"], subject, objects),
+        _device_entry(device, result),
+    ]
     told = [(name_for(job.series_uid, item.part), item) for item in observations(result)]
     for name, item in told:
         entries.append(_updated(name, _observation(name, item, common, study, device)))
@@ -166,7 +182,9 @@ def _order(subject: Subject) -> Json:
     return {"basedOn": [{"type": "ServiceRequest", "identifier": identifier}]}
 
 
-def _study_entry(name: str, job: Job, patient: Json, subject: Subject) -> Json:
+def _study_entry(
+    name: str, job: Job, patient: Json, subject: Subject, objects: Sequence[ResultObject]
+) -> Json:
     """Return the study, for a server that has none: an archive's own is left as it is."""
     started = {"started": subject.acquired} if subject.acquired else {}
     source: Json = {
@@ -183,7 +201,7 @@ def _study_entry(name: str, job: Job, patient: Json, subject: Subject) -> Json:
         "subject": patient,
         **started,
         **_order(subject),
-        "series": [source, *_result_series(load_objects(job))],
+        "series": [source, *_result_series(objects)],
     }
     return _created(name, resource)
 

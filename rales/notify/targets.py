@@ -10,28 +10,33 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from chestct.errors import NotificationImpossible
-from chestct.states import JobState
+from chestct.results import ResultObject
+from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
 from rales.notify.resources import read_result
 from rales.notify.subject import Subject, read_subject
 from rales.notify.transport import Endpoint, Request, read_secret
 from rales.notify.webhook import read_key, webhook_content, webhook_request
 from rales.notify.worker import Target
+from rales.results import load_objects
 from rales.sections import Config, NotificationConfig
-from rales.store import InstanceStore, Job, Notification
+from rales.store import DeliveryStore, InstanceStore, Job, Notification
 
 _LOG = logging.getLogger(__name__)
+_NOWHERE = (DeliveryState.REFUSED, DeliveryState.REPLACED, DeliveryState.WITHDRAWN)
 _ENDS = (JobState.DONE, JobState.REJECTED, JobState.FAILED)
 
 
-def targets_of(config: Config, instances: InstanceStore) -> dict[str, Target]:
+def targets_of(
+    config: Config, instances: InstanceStore, deliveries: DeliveryStore
+) -> dict[str, Target]:
     """Return the configured targets by name.
 
     Raises:
         ConfigError: A secret cannot be read.
     """
     seconds = config.delivery.timeout_seconds
-    return {one.name: _target(one, instances, seconds) for one in config.notifications}
+    return {one.name: _target(one, instances, deliveries, seconds) for one in config.notifications}
 
 
 def endpoint_of(one: NotificationConfig, seconds: float) -> Endpoint:
@@ -49,7 +54,9 @@ def endpoint_of(one: NotificationConfig, seconds: float) -> Endpoint:
     )
 
 
-def _target(one: NotificationConfig, instances: InstanceStore, seconds: float) -> Target:
+def _target(
+    one: NotificationConfig, instances: InstanceStore, deliveries: DeliveryStore, seconds: float
+) -> Target:
     endpoint = endpoint_of(one, seconds)
     if _in_clear(one):
         _LOG.warning("notification %r sends the Patient ID unencrypted: use https", one.name)
@@ -60,15 +67,21 @@ def _target(one: NotificationConfig, instances: InstanceStore, seconds: float) -
         return Target(
             name=one.name,
             events=(JobState.DONE,),
-            compose=partial(_fhir, one.patient_id_system, instances),
+            compose=partial(_fhir, one.patient_id_system, instances, deliveries=deliveries),
             post=endpoint.post,
             judge=taken,
+            latest_only=True,
         )
     assert one.secret_file is not None
     return Target(
         name=one.name,
         events=_ENDS,
-        compose=partial(_webhook, one.secret_file, instances if one.identify else None),
+        compose=partial(
+            _webhook,
+            one.secret_file,
+            instances if one.identify else None,
+            deliveries=deliveries,
+        ),
         post=endpoint.post,
     )
 
@@ -84,21 +97,49 @@ def _in_clear(one: NotificationConfig) -> bool:
 
 
 def _webhook(
-    secret: Path, instances: InstanceStore | None, one: Notification, job: Job, at: datetime
+    secret: Path,
+    instances: InstanceStore | None,
+    one: Notification,
+    job: Job,
+    at: datetime,
+    *,
+    deliveries: DeliveryStore,
 ) -> Request:
     subject = _subject(instances, job.series_uid) if instances else None
-    return webhook_request(webhook_content(one, job, subject), read_key(secret), at=at)
+    content = webhook_content(one, job, subject, _taken_somewhere(job, deliveries))
+    return webhook_request(content, read_key(secret), at=at)
 
 
 def _fhir(
-    system: str, instances: InstanceStore, one: Notification, job: Job, at: datetime
+    system: str,
+    instances: InstanceStore,
+    one: Notification,
+    job: Job,
+    at: datetime,
+    *,
+    deliveries: DeliveryStore,
 ) -> Request:
     from rales.notify.fhir import fhir_request  # noqa: PLC0415 - imports 0.25 s of FHIR models
 
     del at  # a bundle is the same at every attempt
     return fhir_request(
-        one, job, read_result(job), _subject(instances, job.series_uid), patient_id_system=system
+        one,
+        job,
+        read_result(job),
+        _subject(instances, job.series_uid),
+        _taken_somewhere(job, deliveries),
+        patient_id_system=system,
     )
+
+
+def _taken_somewhere(job: Job, deliveries: DeliveryStore) -> list[ResultObject]:
+    """Return the results that a receiver may find; all where there is no destination.
+
+    Not what every destination refused, nor what was made in case one refuses the SEG.
+    """
+    sent = deliveries.of_job(job.id)
+    roles = {one.role for one in sent if one.state not in _NOWHERE}
+    return [item for item in load_objects(job) if item.role in roles or not sent]
 
 
 def _subject(instances: InstanceStore, series_uid: Uid) -> Subject:

@@ -10,15 +10,15 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from chestct.errors import ConfigError
+from chestct.results import ResultObject
 from rales.notify.subject import Subject
 from rales.notify.transport import Request, read_secret
-from rales.results import load_objects
 from rales.store import Job, Notification
 
 _PREFIX = "whsec_"
@@ -75,13 +75,16 @@ def webhook_request(content: Mapping[str, Any], key: bytes, *, at: datetime) -> 
     )
 
 
-def webhook_content(one: Notification, job: Job, subject: Subject | None) -> dict[str, Any]:
+def webhook_content(
+    one: Notification, job: Job, subject: Subject | None, objects: Sequence[ResultObject]
+) -> dict[str, Any]:
     """Return what the webhook tells of the end of a job.
 
     Args:
         one: The message.
         job: The job that it is about.
         subject: The patient, where the receiver is to know.
+        objects: The results that a destination took.
     """
     content: dict[str, Any] = {
         "type": f"series.{one.event}",
@@ -104,7 +107,7 @@ def webhook_content(one: Notification, job: Job, subject: Subject | None) -> dic
                     "sop_instance_uid": item.sop_instance_uid,
                     "series_uid": item.series_uid,
                 }
-                for item in load_objects(job)
+                for item in objects
             ],
             "ai_made": True,
             "verified": False,

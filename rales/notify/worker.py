@@ -29,13 +29,19 @@ def _as_is(outcome: Outcome) -> Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Who is told of which ends, how, and when its answer counts as taken."""
+    """Who is told of which ends, how, and when its answer counts as taken.
+
+    Attributes:
+        latest_only: What is told last stands alone there, so that nothing may be told of an
+            earlier revision after a newer one.
+    """
 
     name: str
     events: Collection[JobState]
     compose: Composer
     post: Poster
     judge: Callable[[Outcome], Outcome] = _as_is
+    latest_only: bool = False
 
 
 class NotificationWorker:
@@ -77,11 +83,23 @@ class NotificationWorker:
         for one in self._notifications.due(name, at=now):
             if self._parked.is_set():
                 break
+            if self._targets[name].latest_only and self._notifications.overtaken(one):
+                self._withdraw(one)
+                continue
             outcome = gone or self._attempt(self._targets[name], one)
             if not outcome.reached:
                 gone = outcome
             self._record(one, outcome)
         return self._notifications.next_due(name)
+
+    def _withdraw(self, one: Notification) -> None:
+        self._notifications.settle(
+            one,
+            DeliveryState.WITHDRAWN,
+            status=None,
+            message="a newer revision was told before",
+            at=self._clock(),
+        )
 
     def _attempt(self, target: Target, one: Notification) -> Outcome:
         try:

@@ -47,6 +47,8 @@ class DeliveryStore:
     ) -> None:
         """Plan the delivery of each (role, SOP Instance UID), by the name of the destination.
 
+        What is planned already, of a job that was retried, stays as it is.
+
         Raises:
             StateConflict: The job is not COMPOSED any more.
         """
@@ -121,7 +123,8 @@ class DeliveryStore:
             if _withdraw(tx, now, job_id=first.job_id, destination=first.destination):
                 return False
             tx.executemany(
-                "UPDATE deliveries SET sent = 1 WHERE job_id = ? AND role = ? AND destination = ?",
+                "UPDATE deliveries SET sent = sent + 1"
+                " WHERE job_id = ? AND role = ? AND destination = ?",
                 [(one.job_id, one.role, one.destination) for one in group],
             )
         return True
@@ -193,18 +196,19 @@ class DeliveryStore:
     ) -> None:
         """Record a failed attempt that will be repeated.
 
-        ``may_be_there`` is False when it is known that the object was not stored.
+        ``may_be_there`` is False when it is known that this attempt, which :meth:`may_send`
+        noted, stored nothing. An earlier attempt that was never answered may have.
         """
         with self._database.transaction() as tx:
             tx.execute(
                 "UPDATE deliveries SET attempts = attempts + 1, due_at = ?, status = ?,"
-                " message = ?, sent = ?"
+                " message = ?, sent = max(sent - ?, 0)"
                 " WHERE job_id = ? AND role = ? AND destination = ? AND state = ?",
                 (
                     to_text(due_at),
                     status,
                     message,
-                    int(may_be_there),
+                    int(not may_be_there),
                     delivery.job_id,
                     delivery.role,
                     delivery.destination,
@@ -245,7 +249,7 @@ def _withdraw(
         "  WHERE mine.id = deliveries.job_id AND mine.state = ?)"
         " AND NOT EXISTS (SELECT 1 FROM deliveries AS other"
         "  WHERE other.job_id = deliveries.job_id AND other.destination = deliveries.destination"
-        "  AND (other.sent = 1 OR other.state IN (?, ?)))",
+        "  AND (other.sent > 0 OR other.state IN (?, ?)))",
         (
             DeliveryState.WITHDRAWN,
             at,

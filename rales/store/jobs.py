@@ -256,17 +256,23 @@ class JobStore:
         rows = self._database.rows(
             "SELECT * FROM jobs WHERE series_uid = ? AND revision < ? AND EXISTS"
             " (SELECT 1 FROM deliveries WHERE job_id = jobs.id"
-            " AND (sent = 1 OR state IN ('delivered', 'stored')))"
+            " AND (sent > 0 OR state IN ('delivered', 'stored')))"
             " ORDER BY revision DESC LIMIT 1",
             (job.series_uid, job.revision),
         )
         return _job(rows[0]) if rows else None
 
     def results_of_patient(self, patient_key: str, *, but_study: str) -> list[Job]:
-        """Return the newest result of each series of a patient in other studies."""
+        """Return the newest result of each series of a patient in other studies.
+
+        Also of a series that failed because a destination refused the SEG: its report stands
+        where it was taken.
+        """
         rows = self._database.rows(
             "SELECT j.* FROM jobs j WHERE j.result IS NOT NULL AND j.study_uid <> ?"
-            " AND j.state IN ('composed', 'delivering', 'done')"
+            " AND (j.state IN ('composed', 'delivering', 'done') OR (j.state = 'failed'"
+            "  AND EXISTS (SELECT 1 FROM deliveries d WHERE d.job_id = j.id"
+            "   AND d.role IN ('sr', 'sr-labelmap') AND d.state = 'delivered')))"
             " AND NOT EXISTS (SELECT 1 FROM jobs n WHERE n.series_uid = j.series_uid"
             " AND n.revision > j.revision AND n.result IS NOT NULL)"
             " AND j.series_uid IN (SELECT series_uid FROM instances WHERE patient_key = ?)"
@@ -320,7 +326,8 @@ class JobStore:
 
         A job without results is analysed again. One that failed at a destination is tried
         there again; one that is done is delivered everywhere again (the objects keep their
-        UIDs, so a destination that has them already shows no duplicate).
+        UIDs, so a destination that has them already shows no duplicate). Either goes to the
+        destinations that were configured since, too: its deliveries are planned again.
 
         Raises:
             StateConflict: The job is under way, or a newer revision has taken over.
@@ -329,7 +336,7 @@ class JobStore:
             raise StateConflict("a newer revision of this series has taken over")
         if job.released_at is not None:
             raise StateConflict(f"retention released its images on {job.released_at:%Y-%m-%d}")
-        after = JobState.DELIVERING if job.result else JobState.READY
+        after = JobState.COMPOSED if job.result else JobState.READY
         with self._database.transaction() as tx:
             change_state(tx, job.id, job.state, after, at=to_text(at), message="retried by hand")
             tx.execute("UPDATE jobs SET attempts = 0, interruptions = 0 WHERE id = ?", (job.id,))

@@ -87,6 +87,20 @@ class NotificationStore:
         )
         return [_notification(row) for row in rows]
 
+    def overtaken(self, one: Notification) -> bool:
+        """Tell whether the same end of a newer revision was to be told before.
+
+        An earlier revision that a destination had kept waiting may end after the newer one.
+        """
+        rows = self._database.rows(
+            "SELECT 1 FROM notifications e JOIN jobs newer ON newer.id = e.job_id"
+            " JOIN jobs mine ON mine.id = ? AND mine.series_uid = newer.series_uid"
+            " WHERE newer.revision > mine.revision AND e.target = ? AND e.event = ?"
+            " AND e.id < ? LIMIT 1",
+            (one.job_id, one.target, one.event, one.id),
+        )
+        return bool(rows)
+
     def next_due(self, target: str) -> datetime | None:
         """Return when the next message to ``target`` is due."""
         row = self._database.rows(

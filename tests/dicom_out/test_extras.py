@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import highdicom as hd
@@ -23,6 +24,7 @@ from chest_cases import (
     make_case,
 )
 from numpy.typing import NDArray
+from PIL import ImageDraw
 from pydicom.dataset import Dataset
 
 from chestct.results import Extra, ResultObject
@@ -33,6 +35,11 @@ from rales.page import Reading, draw_page, draw_slices, drawings_of, page_as_pdf
 
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
 EVERY = tuple(Extra)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return make_case(tmp_path / "series")
 
 
 def reading_of(case: Case) -> Reading:
@@ -169,6 +176,60 @@ def test_a_page_changes_with_what_it_tells(tmp_path: Path) -> None:
     banner = slice(0, 58)
     assert np.array_equal(sick[banner], well[banner]), "the warning is on every page"
     assert (sick != well).any()
+
+
+_NOTES = (
+    "earlier reports could not be looked up in the PACS",
+    "the lungs reach the first and the last slice: part may be missing",
+    "the left lung is small or missing",
+    "left and right lung could not be told apart reliably",
+)
+
+
+def test_every_note_is_on_the_page_and_inside_its_edges(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+
+    def page(*notes: str, revised: bool = False) -> NDArray[np.uint8]:
+        findings = replace(case.findings, quality_flags=notes)
+        return draw_page(replace(reading_of(case), findings=findings, revised=revised))
+
+    whole = page(*_NOTES)
+    assert (whole[60:, -20:] == whole[-1, -1]).all(), "something runs over the edge"
+    for left_out in range(len(_NOTES)):
+        other = (*_NOTES[:left_out], "?", *_NOTES[left_out + 1 :])
+        assert (page(*other) != whole).any()
+    assert (page(*_NOTES, revised=True) != whole).any()
+    endless = page(*["all that may be said of a series, and more, " * 4] * 40)
+    assert endless.shape == whole.shape
+
+
+@pytest.mark.parametrize(
+    ("lesions", "notes", "told"),
+    [
+        (3, (), "Lesions"),
+        (10, (), "The 8 largest of 10 lesions"),
+        (1000, _NOTES, "The 5 largest of 1000 lesions"),
+    ],
+)
+def test_the_page_says_how_many_of_the_lesions_it_lists(
+    lesions: int, notes: tuple[str, ...], told: str, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = case.findings.lesions[0]
+    every = tuple(replace(first, number=number + 1) for number in range(lesions))
+    written: list[tuple[float, str]] = []
+    draw = ImageDraw.ImageDraw.text
+
+    def spy(self: ImageDraw.ImageDraw, at: tuple[float, float], text: str, **more: Any) -> None:
+        written.append((at[1], text))
+        draw(self, at, text, **more)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", spy)
+    findings = replace(case.findings, lesions=every, quality_flags=notes)
+    draw_page(replace(reading_of(case), findings=findings, measured=every[:10]))
+    assert told in [text for _, text in written]
+    foot = next(down for down, text in written if text.startswith("Rales 0.1.0;"))
+    last = max(down for down, text in written if text == str(first.side))
+    assert last + 30 <= foot, "the table runs into the foot"
 
 
 def test_the_overlay_shows_each_slice_of_the_lungs_from_head_to_feet(tmp_path: Path) -> None:

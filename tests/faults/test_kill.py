@@ -30,7 +30,7 @@ _MOMENTS = (
     "SELECT count(*) > 5 FROM instances",
     "SELECT count(*) > 0 FROM jobs WHERE state = 'analysing'",
     "SELECT count(*) > 0 FROM jobs WHERE state = 'composed' OR state = 'delivering'",
-    "SELECT count(*) > 0 FROM deliveries WHERE sent = 1",
+    "SELECT count(*) > 0 FROM deliveries WHERE sent > 0",
     "SELECT count(*) > 0 FROM deliveries WHERE state = 'delivered'",
 )
 

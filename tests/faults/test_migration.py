@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from chestct.errors import ConfigError
-from rales.store import Database
+from chestct.states import DeliveryState, JobState
+from rales.store import Database, DeliveryStore, JobStore
+
+_SCRIPTS = sorted(
+    (one for one in resources.files("rales.sql").iterdir() if one.name[:4].isdigit()),
+    key=lambda one: one.name,
+)
 
 
 def _first_schema(path: Path) -> None:
@@ -39,6 +45,50 @@ def test_an_older_file_is_migrated_and_the_old_one_kept(tmp_path: Path) -> None:
     assert copy.stat().st_mode & 0o777 == 0o600
     Database(path).close()
     assert sorted(one.name for one in tmp_path.glob("*.sqlite*")) == [copy.name, path.name]
+
+
+@pytest.mark.parametrize("schema", range(1, len(_SCRIPTS)))
+def test_rows_in_every_state_come_over_from_every_schema_and_nobody_is_told(
+    schema: int, tmp_path: Path
+) -> None:
+    path, now = tmp_path / "state.sqlite", "2026-01-02T12:00:00.000000+00:00"
+    jobs = [(number, f"1.{number}", state) for number, state in enumerate(JobState, start=1)]
+    done = next(number for number, _, state in jobs if state is JobState.DONE)
+    with closing(sqlite3.connect(path)) as connection:
+        for script in _SCRIPTS[:schema]:
+            connection.executescript(script.read_text())
+        connection.execute(f"PRAGMA user_version={schema}")
+        for number, series, state in jobs:
+            connection.execute(
+                "INSERT INTO jobs (id, series_uid, study_uid, calling_ae, revision, state, since,"
+                " created_at) VALUES (?, ?, '1.0', 'CT', 1, ?, ?, ?)",
+                (number, series, state, now, now),
+            )
+            connection.execute(
+                "INSERT INTO instances (sop_instance_uid, content_digest, series_uid, study_uid,"
+                " sop_class_uid, transfer_syntax_uid, patient_key, path, size, calling_ae,"
+                " received_at) VALUES (?, 'd', ?, '1.0', '1', '1', 'p', 'f', 1, 'CT', ?)",
+                (f"{series}.1", series, now),
+            )
+        connection.executemany(
+            "INSERT INTO deliveries (job_id, role, destination, sop_instance_uid, state,"
+            " created_at, due_at) VALUES (?, ?, 'pacs', '1.9', ?, ?, ?)",
+            [(done, f"role {state}", state, now, now) for state in DeliveryState],
+        )
+        connection.commit()
+        tables = ("jobs", "instances", "deliveries")
+        before = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables}  # noqa: S608 - names of this test
+    database = Database(path)
+    for name, rows in before.items():
+        after = database.rows(f"SELECT * FROM {name}")  # noqa: S608 - as above
+        assert [tuple(row)[: len(rows[0])] for row in after] == rows
+    assert database.rows("PRAGMA integrity_check")[0][0] == "ok"
+    assert database.rows("SELECT * FROM notifications") == []
+    released = [row["series_uid"] for row in database.rows("SELECT * FROM releasable")]
+    assert released == [f"1.{done}"]
+    assert [one.state for one in JobStore(database).all()] == list(JobState)
+    assert {one.state for one in DeliveryStore(database).of_job(done)} == set(DeliveryState)
+    database.close()
 
 
 def test_a_newer_file_is_refused_and_left_as_it_was(tmp_path: Path) -> None:

@@ -151,6 +151,21 @@ def test_what_is_not_delivered_stays_whatever_its_size(rig: Rig) -> None:
     assert rig.images() == {"1.1"}
 
 
+def test_an_earlier_revision_that_is_still_delivered_keeps_its_results(rig: Rig) -> None:
+    earlier = rig.delivered("1.1", NOON, state="pending")
+    rig.receive("1.1", 3, NOON)
+    newer = rig.delivered("1.1", NOON + DAY)
+    assert (newer.revision, newer.state) == (2, JobState.DONE)
+    worker = rig.worker(days=1)
+    worker.step(NOON + 9 * DAY)
+    assert rig.images() == {"1.1"}
+    assert (rig.folder / "results" / f"{earlier.id:08d}" / "seg.dcm").exists()
+    rig.jobs.move(rig.jobs.get(earlier.id), JobState.DONE, at=NOON, message="")
+    worker.step(NOON + 10 * DAY)
+    assert rig.images() == set()
+    assert list((rig.folder / "results").iterdir()) == []
+
+
 def test_without_limits_nothing_goes(rig: Rig) -> None:
     rig.delivered("1.1", NOON)
     assert rig.worker().step(NOON + 9999 * DAY) is None

@@ -121,6 +121,18 @@ def test_lesions_lie_in_lungs_and_none_is_smaller_than_the_method_says(
     assert not (analysis.lesion_map.lesion() & ~both).any()
 
 
+def test_a_positive_decision_without_a_lesion_does_not_read_like_a_negative_one(
+    small_thorax: Thorax,
+) -> None:
+    method = replace(METHOD, minimum_lesion_ml=1e6)
+    volume = volume_of(small_thorax)
+    found = models(known(small_thorax), ill(small_thorax))
+    findings = analyse(volume, found, method, lambda *_: None).findings
+    assert findings.presence.positive
+    assert not findings.lesions
+    assert any("presence score is positive" in flag for flag in findings.quality_flags)
+
+
 def test_a_consolidation_that_the_lung_network_lost_comes_back(small_thorax: Thorax) -> None:
     """Lungs without the outer half of every lesion; the lesion network knows them whole."""
     lesion = small_thorax.lesion > 0

@@ -40,13 +40,15 @@ class Rig:
         self.make = make
         self.job = self.compose(1)
 
-    def compose(self, number: int, roles: Sequence[str] = ("seg", "sr")) -> Job:
-        self.instances.record(self.make(number))
-        job = self.jobs.latest_of_series("1.2.3")
+    def compose(
+        self, number: int, roles: Sequence[str] = ("seg", "sr"), *, series: str = "1.2.3"
+    ) -> Job:
+        self.instances.record(self.make(number, series=series))
+        job = self.jobs.latest_of_series(series)
         assert job is not None
-        series = Series.of(self.instances.of_series(job.series_uid))
+        received = Series.of(self.instances.of_series(job.series_uid))
         self.jobs.mark_ready(
-            job, instances_digest=series.digest, count=1, at=NOON, message="complete"
+            job, instances_digest=received.digest, count=1, at=NOON, message="complete"
         )
         claimed = self.jobs.claim(at=NOON)
         assert claimed is not None
@@ -98,6 +100,19 @@ def test_without_a_destination_the_results_stay_and_the_job_is_done(rig: Rig) ->
     rig.worker(FakeSender()).step(NOON)
     assert rig.state() is JobState.DONE
     assert rig.jobs.get(rig.job.id).message == "no destination is configured"
+
+
+def test_a_retry_goes_to_the_destinations_that_were_configured_since(rig: Rig) -> None:
+    rig.worker(FakeSender()).step(NOON)
+    assert rig.state() is JobState.DONE
+    rig.jobs.retry(rig.jobs.get(rig.job.id), at=NOON)
+    sender = FakeSender({"near": [_NO]})
+    rig.worker(sender, "near").step(NOON)
+    assert rig.state() is JobState.FAILED
+    rig.jobs.retry(rig.jobs.get(rig.job.id), at=NOON)
+    rig.worker(sender, "near", "far").step(NOON)
+    assert sender.sent == [(to, role) for to in ("near", "near", "far") for role in ("seg", "sr")]
+    assert rig.state() is JobState.DONE
 
 
 def test_a_busy_destination_is_tried_again_with_growing_pauses(rig: Rig) -> None:

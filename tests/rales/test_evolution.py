@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from chest_cases import both_lungs, make_case
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
 from chestct.evolution import Circumstances, Comparison, Evolution, PriorResult, compare
@@ -27,7 +29,7 @@ from chestct.findings import (
 from chestct.results import ResultReference
 from chestct.uids import Uid, derive_uid
 from dicom_out.acquisition import read_acquisition
-from rales.trend import write_trend
+from rales.trend import draw_trend, write_trend
 
 NOW = datetime.fromisoformat("2026-03-15T10:30")
 PRESENT = Circumstances(
@@ -254,3 +256,24 @@ def test_the_trend_is_drawn_where_its_numbers_are(findings: Findings, tmp_path: 
         np.flatnonzero(line[:, at]).mean() for at in (columns[0] + 5, middle, columns[-1] - 5)
     ]
     assert heights[1] < heights[0], "20 percent stands above half a percent"
+
+
+def test_the_dates_of_many_studies_are_not_written_over_one_another(
+    findings: Findings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studies = [prior(f"1.2.{days}", days=days, percent=3) for days in range(1, 40)]
+    evolution = compare(findings, PRESENT, studies)
+    assert evolution is not None
+    written: list[tuple[float, float, str]] = []
+    draw = ImageDraw.ImageDraw.text
+
+    def spy(self: ImageDraw.ImageDraw, at: tuple[float, float], text: str, **more: Any) -> None:
+        written.append((at[0], at[0] + self.textlength(text, font=more["font"]), text))
+        draw(self, at, text, **more)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", spy)
+    draw_trend(evolution)
+    dates = sorted(one for one in written if re.fullmatch(r"\d{4}-\d\d-\d\d", one[2]))
+    assert all(one[1] < other[0] for one, other in pairwise(dates))
+    assert len(dates) > 3
+    assert dates[-1][2] == f"{PRESENT.acquired:%Y-%m-%d}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from http_receiver import HttpReceiver
 from notify_rig import HEALTHY, ILL, ISSUER_SYSTEM, PATIENT_ID, MakeRig, Rig, write_header
 from pydicom.dataset import Dataset
 
+from chestct.series import ReceivedInstance
 from chestct.states import DeliveryState
+from chestct.uids import Uid
 from rales.notify.subject import read_subject
-from rales.store import (
-    DeliveryStore,
-)
+from rales.store import DeliveryStore
+
+from .conftest import NOON
 
 
 def sent_bundle(rig: Rig, receiver: HttpReceiver) -> Bundle:
@@ -125,6 +128,7 @@ def test_a_repeated_bundle_is_the_same_and_a_later_revision_writes_over_it(
         (rig.folder / "findings.json").read_text().replace("1987.654", "1999.0")
     )
     rig.jobs.retry(rig.job, at=rig.clock())
+    DeliveryStore(rig.database).begin(rig.job, planned={}, at=rig.clock())
     DeliveryStore(rig.database).finish_jobs(at=rig.clock())
     rig.send()
     third = receiver.received[2]
@@ -140,6 +144,34 @@ def test_a_repeated_bundle_is_the_same_and_a_later_revision_writes_over_it(
         "url": "ImagingStudy",
         "ifNoneExist": "identifier=urn:dicom:uid%7Curn:oid:1.2",
     }
+
+
+def test_an_earlier_revision_that_ends_last_is_not_written_over_the_newer_one(
+    make_rig: MakeRig, receiver: HttpReceiver, make_instance: Callable[..., ReceivedInstance]
+) -> None:
+    rig = make_rig(kind="fhir", url=receiver.url("/fhir"))
+    rig.finish(ILL)
+    rig.send()
+    earlier, deliveries = rig.job, DeliveryStore(rig.database)
+    rig.jobs.retry(earlier, at=NOON)
+    kept = {"pacs": [("sr", Uid("2.25.8"))]}  # at a destination that is down
+    deliveries.begin(rig.job, planned=kept, at=NOON)
+    assert deliveries.may_send(deliveries.due(at=NOON), at=NOON)
+    rig.instances.record(make_instance(2))
+    rig.finish(HEALTHY)
+    newer = rig.job
+    (waiting,) = deliveries.of_job(earlier.id)
+    deliveries.settle(waiting, DeliveryState.DELIVERED, status=0, message="", at=NOON)
+    deliveries.finish_jobs(at=NOON)
+    for _ in range(3):
+        rig.send(1)
+    states = [one.state for one in rig.outbox.of_job(earlier.id)]
+    assert states == [DeliveryState.DELIVERED, DeliveryState.WITHDRAWN]
+    assert rig.outbox.of_job(earlier.id)[1].message == "a newer revision was told before"
+    (told,) = rig.outbox.of_job(newer.id)
+    assert told.state is DeliveryState.DELIVERED
+    assert len(receiver.received) == 2
+    assert b"No lung lesion found" in receiver.received[-1].body
 
 
 def test_no_lesion_is_said_as_not_found_by_the_algorithm(

@@ -24,6 +24,7 @@ from rales import config
 from rales.cli import cli
 from rales.cli.tools import _check_notification
 from rales.notify.targets import endpoint_of
+from rales.store.database import to_text
 from rales.store.jobs import StateConflict
 
 from .conftest import NOON
@@ -67,6 +68,33 @@ def test_identify_adds_the_patient_id_and_never_the_name(
     assert got.json["data"]["findings"] == {"lesions": 1, "severity": "mild"}
     assert [one["sop_instance_uid"] for one in got.json["data"]["results"]] == ["2.25.7", "2.25.8"]
     assert b"Quimby" not in got.body
+
+
+@pytest.mark.parametrize(
+    ("ends", "found"),
+    [
+        ({"seg": "replaced", "sr": "delivered", "secondary-capture": "delivered"}, ["8", "9"]),
+        ({"seg": "delivered", "sr": "delivered"}, ["7", "8"]),
+        ({"seg": "refused", "sr": "delivered"}, ["8"]),
+        ({}, ["7", "8", "9"]),
+    ],
+    ids=["replaced", "fallback not needed", "refused", "no destination"],
+)
+def test_only_what_some_destination_took_is_named(
+    ends: dict[str, str], found: list[str], make_rig: MakeRig, receiver: HttpReceiver
+) -> None:
+    rig = make_rig(url=receiver.url())
+    rig.finish(ILL, extra="secondary-capture")
+    with rig.database.transaction() as tx:
+        tx.executemany(
+            "INSERT INTO deliveries (job_id, role, destination, sop_instance_uid, state,"
+            " created_at, due_at) VALUES (?, ?, 'pacs', '2.25.1', ?, ?, ?)",
+            [(rig.job.id, role, end, to_text(NOON), to_text(NOON)) for role, end in ends.items()],
+        )
+    rig.send()
+    (got,) = receiver.received
+    named = [one["sop_instance_uid"] for one in got.json["data"]["results"]]
+    assert named == [f"2.25.{number}" for number in found]
 
 
 def test_what_fails_is_sent_again_with_the_same_id_and_a_new_signature(
@@ -236,8 +264,8 @@ def test_images_are_kept_while_a_message_waits(make_rig: MakeRig, receiver: Http
     with rig.database.transaction() as tx:
         tx.execute(
             "INSERT INTO deliveries (job_id, role, destination, sop_instance_uid, state,"
-            " created_at, due_at) VALUES (?, 'sr', 'pacs', '2.25.8', 'delivered', '', '')",
-            (rig.job.id,),
+            " created_at, due_at) VALUES (?, 'sr', 'pacs', '2.25.8', 'delivered', ?, ?)",
+            (rig.job.id, to_text(NOON), to_text(NOON)),
         )
     assert not rig.database.rows("SELECT * FROM releasable")
     rig.send()

@@ -226,8 +226,10 @@ def test_deliveries_are_planned_sent_and_closed(
     assert deliveries.finish_jobs(at=later) == [job.id]
     ended = jobs.get(job.id)
     assert (ended.state, ended.reason) == (JobState.FAILED, "delivery-refused")
-    assert jobs.retry(ended, at=later) is JobState.DELIVERING
-    assert [one.destination for one in deliveries.due(at=later)] == ["b"]
+    assert jobs.retry(ended, at=later) is JobState.COMPOSED
+    planned = {"a": objects, "b": objects, "c": objects[1:]}
+    deliveries.begin(jobs.get(job.id), planned=planned, at=later)
+    assert [one.destination for one in deliveries.due(at=later)] == ["b", "c"]
 
 
 def test_the_predecessor_is_the_last_revision_that_was_delivered(
@@ -247,6 +249,28 @@ def test_the_predecessor_is_the_last_revision_that_was_delivered(
     assert before.id == first.id
     with pytest.raises(StateConflict, match="newer revision"):
         jobs.retry(jobs.get(first.id), at=NOON)
+
+
+@pytest.mark.parametrize("refused", ["seg", "sr"])
+def test_a_report_that_was_taken_is_a_prior_though_the_seg_was_refused(
+    refused: str,
+    database: Database,
+    instances: InstanceStore,
+    jobs: JobStore,
+    make_instance: Make,
+) -> None:
+    deliveries = DeliveryStore(database)
+    instances.record(make_instance())
+    job = _composed(jobs, instances)
+    objects = [("seg", Uid("1.5")), ("sr", Uid("1.6"))]
+    deliveries.begin(job, planned={"a": objects}, at=NOON)
+    for one in deliveries.due(at=NOON):
+        end = DeliveryState.REFUSED if one.role == refused else DeliveryState.DELIVERED
+        deliveries.settle(one, end, status=0, message="", at=NOON)
+    deliveries.finish_jobs(at=NOON)
+    assert jobs.get(job.id).state is JobState.FAILED
+    found = jobs.results_of_patient("p", but_study="1.9")
+    assert [one.id for one in found] == ([job.id] if refused == "seg" else [])
 
 
 def test_state_survives_reopening(

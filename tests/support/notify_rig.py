@@ -112,7 +112,7 @@ class Rig:
         self.worker = NotificationWorker(
             jobs=self.jobs,
             notifications=self.outbox,
-            targets=targets_of(self.config, self.instances),
+            targets=targets_of(self.config, self.instances, DeliveryStore(self.database)),
             back_off=BackOff(
                 first=timedelta(seconds=5),
                 longest=timedelta(minutes=10),
@@ -124,8 +124,8 @@ class Rig:
 
     @property
     def job(self) -> Job:
-        (job,) = self.jobs.all()
-        return job
+        """The newest."""
+        return self.jobs.all()[-1]
 
     @property
     def told(self) -> Notification:
@@ -149,7 +149,7 @@ class Rig:
             reason="localizer",
         )
 
-    def finish(self, findings: Findings) -> None:
+    def finish(self, findings: Findings, *, extra: str = "") -> None:
         """Have the series analysed and nowhere to go."""
         objects = [
             {
@@ -160,7 +160,8 @@ class Rig:
                 "series_uid": f"2.25.{number}0",
                 "study_uid": "1.2",
             }
-            for role, kind, number in (("seg", "66.4", 7), ("sr", "88.34", 8))
+            for role, kind, number in (("seg", "66.4", 7), ("sr", "88.34", 8), (extra, "7", 9))
+            if role
         ]
         model = {"name": "net", "version": "1", "digest": "d", "licence": "x"}
         content = {
