@@ -32,7 +32,7 @@ WATCHED = range(1001, 1004)
 """Seeds of what the log shows a score of beside the patients; none is trained on."""
 VALIDATION_SEEDS = range(1001, 1022)
 """Seeds of what the presence rule is chosen on; every third has no lesion."""
-TEST_PHANTOMS = range(8001, 8019)
+TEST_PHANTOMS = range(10001, 10019)
 """Seeds of the phantoms that are measured on: neither trained on nor chosen on."""
 
 _models_option = click.option(
