@@ -23,7 +23,7 @@ from inference.attach import attach
 from inference.lungs import delineate
 from inference.ports import ModelSet, PresenceRule, SegmentationModel
 from inference.postprocess import box_of, drop_small, opaque
-from inference.presence import decide, slice_score
+from inference.presence import certain_ml, decide
 from inference.quantify import measure
 
 _CHUNK = 16
@@ -117,13 +117,13 @@ class _LesionReader:
         self._least_hu = method.minimum_lesion_hu
         self._channel = model.classes.index("lesion")
         self._masks: dict[int, NDArray[np.bool_]] = {}
-        self._scores: dict[int, float] = {}
+        self._certain: dict[int, float] = {}
         self._inside = np.flatnonzero(lungs.any(axis=(1, 2))).tolist()
 
     def look(self, progress: Callable[[float], None]) -> Presence:
         """Decide on every so many-th slice of the lungs."""
         self._read(self._inside[:: self._rule.stride], progress)
-        return decide(self._scores, self._rule)
+        return decide(self._certain.values(), self._rule)
 
     def segment(self, progress: Callable[[float], None]) -> NDArray[np.bool_]:
         """Return what is marked in all slices of the lungs, inside them or beside them.
@@ -137,13 +137,13 @@ class _LesionReader:
         return mask
 
     def _read(self, slices: list[int], progress: Callable[[float], None]) -> None:
-        rows, columns = self._volume.geometry.pixel_spacing
+        voxel_ml, certainty = self._volume.geometry.voxel_ml, self._rule.certainty
         for start in range(0, len(slices), _CHUNK):
             chunk = slices[start : start + _CHUNK]
             found = self._reader.probabilities(chunk)[:, self._channel]
             for index, raw in zip(chunk, found, strict=True):
                 lungs = self._lungs[index]
                 probability = opaque(raw, self._volume, index, self._least_hu)
-                self._scores[index] = slice_score(probability, lungs, rows * columns, self._rule)
+                self._certain[index] = certain_ml(probability, lungs, voxel_ml, certainty)
                 self._masks[index] = probability >= self._threshold
             progress((start + len(chunk)) / len(slices))

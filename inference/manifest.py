@@ -22,10 +22,9 @@ docs/models.md explains every key and has complete examples. In short::
     clahe_tiles = 8
 
     [presence]
-    top_area_mm2 = 100.0
-    slices = 3
+    certainty = 0.98
+    volume_ml = 2.5
     stride = 2
-    operating_point = 0.6
 
     [output]
     minimum_lesion_ml = 0.1
@@ -131,10 +130,9 @@ class PatchContract(_Intensities):
 class PresenceContract(_Table):
     """See :class:`inference.ports.PresenceRule`."""
 
-    top_area_mm2: PositiveFloat
-    slices: PositiveInt
+    certainty: Fraction
+    volume_ml: PositiveFloat
     stride: PositiveInt
-    operating_point: Fraction
 
 
 class OutputContract(_Table):

@@ -22,18 +22,15 @@ class PresenceRule:
     """How lesion probabilities decide whether there is a lesion at all.
 
     Attributes:
-        top_area_mm2: A slice scores the mean of its highest probabilities inside the lungs
-            over this area: a spot smaller than that cannot score 1.
-        slices: The scan scores the mean of its so many best slices.
-        stride: The decision looks at every so many-th slice of the lungs.
-        operating_point: The score from which on a scan counts as positive; chosen on
+        certainty: A voxel of the lungs with at least this probability is surely marked.
+        volume_ml: So much of what is surely marked makes a scan positive; both are chosen on
             validation data.
+        stride: The decision looks at every so many-th slice of the lungs.
     """
 
-    top_area_mm2: float
-    slices: int
+    certainty: float
+    volume_ml: float
     stride: int
-    operating_point: float
 
 
 class Reader(Protocol):

@@ -1,8 +1,8 @@
-"""Is there a lesion at all? A score of the scan from the lesion probabilities."""
+"""Is there a lesion at all? How much of the lungs is surely marked decides."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,30 +10,32 @@ from numpy.typing import NDArray
 from chestct.findings import Presence
 from inference.ports import PresenceRule
 
+OPERATING_POINT = 0.5
+"""The score of a scan in which just the volume of the rule is marked."""
 
-def slice_score(
-    probability: NDArray[np.float32], lungs: NDArray[np.bool_], pixel_mm2: float, rule: PresenceRule
+
+def certain_ml(
+    probability: NDArray[np.float32],
+    lungs: NDArray[np.bool_],
+    voxel_ml: float,
+    certainty: float,
 ) -> float:
-    """Return the mean of the highest probabilities inside the lungs over the rule's area.
+    """Return the volume of what is surely marked in the lungs of a slice, ml.
 
     Args:
         probability: float32 (row, column), 0..1.
         lungs: bool (row, column).
-        pixel_mm2: Area of one pixel.
-        rule: ``top_area_mm2`` is used.
+        voxel_ml: Volume of one voxel.
+        certainty: The least probability that counts.
     """
-    inside = probability[lungs]
-    count = max(1, round(rule.top_area_mm2 / pixel_mm2))
-    if inside.size < count:
-        return 0.0
-    return float(np.partition(inside, inside.size - count)[-count:].mean())
+    return float(np.count_nonzero(probability[lungs] >= certainty)) * voxel_ml
 
 
-def decide(scores: Mapping[int, float], rule: PresenceRule) -> Presence:
-    """Decide on the scores of the slices that were looked at.
+def decide(volumes: Iterable[float], rule: PresenceRule) -> Presence:
+    """Decide on the volumes (ml) of the slices that were looked at.
 
-    The mean of the best few slices counts: one bright artefact alone makes no finding.
+    Each stands for ``stride`` slices. The score grows with the volume from 0 towards 1, and is
+    0.5, the operating point, at the volume of the rule.
     """
-    best = sorted(scores.values(), reverse=True)[: rule.slices]
-    score = float(np.mean(best)) if best else 0.0
-    return Presence(score=score, operating_point=rule.operating_point)
+    found = rule.stride * sum(volumes)
+    return Presence(score=found / (found + rule.volume_ml), operating_point=OPERATING_POINT)

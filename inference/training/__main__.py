@@ -32,7 +32,7 @@ WATCHED = range(1001, 1004)
 """Seeds of what the log shows a score of beside the patients; none is trained on."""
 VALIDATION_SEEDS = range(1001, 1022)
 """Seeds of what the presence rule is chosen on; every third has no lesion."""
-TEST_PHANTOMS = range(8001, 8019)
+TEST_PHANTOMS = range(10001, 10019)
 """Seeds of the phantoms that are measured on: neither trained on nor chosen on."""
 
 _models_option = click.option(
@@ -164,28 +164,20 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--version", "number", required=True, help="Version that the manifests state.")
 @click.option("--out", default=_MODELS, show_default=True, type=click.Path(path_type=Path))
-@click.option("--operating-point", default=0.5, show_default=True, help="See choose-presence.")
-@click.option("--top-area", default=100.0, show_default=True, help="mm2; see choose-presence.")
-@click.option("--best-slices", default=3, show_default=True, help="See choose-presence.")
+@click.option("--certainty", default=0.98, show_default=True, help="See choose-presence.")
+@click.option("--volume-ml", default=2.5, show_default=True, help="See choose-presence.")
 def export(
-    folders: tuple[Path, ...],
-    number: str,
-    out: Path,
-    operating_point: float,
-    top_area: float,
-    best_slices: int,
+    folders: tuple[Path, ...], number: str, out: Path, certainty: float, volume_ml: float
 ) -> None:
     """Write ONNX files and manifests of the runs in FOLDERS, and check their parity.
 
-    The operating point of a new lesion model comes from choose-presence: export once, choose,
+    The presence rule of a new lesion model comes from choose-presence: export once, choose,
     and export again with what it says.
     """
     from inference.training.export import PresenceChoice, load_checkpoint  # noqa: PLC0415
     from inference.training.export import export as write  # noqa: PLC0415
 
-    presence = PresenceChoice(
-        top_area_mm2=top_area, slices=best_slices, stride=2, operating_point=operating_point
-    )
+    presence = PresenceChoice(certainty=certainty, volume_ml=volume_ml, stride=2)
     for folder in folders:
         recipe, _ = load_checkpoint(folder / "last.pt")
         rule = presence if recipe.task == "lesions" else None
@@ -284,12 +276,12 @@ def choose_presence(
     ]
     sick = sum(scan.has_lesions for scan in scans)
     click.echo(f"{sick} scans with lesions, {len(scans) - sick} without")
-    click.echo("top area  slices  operating point  sensitivity  specificity  separation")
+    click.echo("certainty  volume  sensitivity  specificity  separation")
     found = operating.outcomes(scans)
     for one in found:
         rule = one.rule
         click.echo(
-            f"{rule.top_area_mm2:4.0f} mm2  {rule.slices:6}  {rule.operating_point:15.3f}"
+            f"{rule.certainty:9.3f}  {rule.volume_ml:3.1f} ml"
             f"  {one.sensitivity:11.2f}  {one.specificity:11.2f}  {one.separation:10.2f}"
         )
     click.echo("wrong with the first rule:")

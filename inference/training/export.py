@@ -36,10 +36,9 @@ LICENCE = "CC BY-NC-SA 4.0 (inherited from the training data); research use only
 class PresenceChoice:
     """The rule that goes into a lesion model's manifest."""
 
-    top_area_mm2: float
-    slices: int
+    certainty: float
+    volume_ml: float
     stride: int
-    operating_point: float
 
 
 def load_checkpoint(path: Path) -> tuple[Recipe, UNet]:
@@ -148,10 +147,9 @@ def _manifest(
         lines += [
             "",
             "[presence]",
-            f"top_area_mm2 = {presence.top_area_mm2}",
-            f"slices = {presence.slices}",
+            f"certainty = {presence.certainty}",
+            f"volume_ml = {presence.volume_ml}",
             f"stride = {presence.stride}",
-            f"operating_point = {presence.operating_point}",
             "",
             "[output]",
             f"minimum_lesion_ml = {OutputContract().minimum_lesion_ml}",

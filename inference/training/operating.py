@@ -18,7 +18,7 @@ from inference.manifest import read_manifest
 from inference.phantom import make_thorax
 from inference.ports import ModelSet, PresenceRule, SegmentationModel
 from inference.postprocess import opaque
-from inference.presence import decide, slice_score
+from inference.presence import certain_ml, decide
 from inference.session import OnnxModel
 from inference.training.data import SliceSet
 from inference.training.evaluate import probabilities_of_slices
@@ -27,17 +27,16 @@ from inference.training.plain import make_plain
 from inference.training.synthetic import other_breaths, real_cases
 
 STRIDE = 2
-AREAS_MM2 = (100.0, 200.0, 400.0, 800.0)
-SLICES = (2, 3, 5, 8)
-_LEAST_SCORE = 0.05
-"""Scores count as no nearer to 0 and 1 than this. A logit has no ends, and a network that is
-surer than that of most lesions is not so of the small ones that are missed."""
+CERTAINTIES = (0.8, 0.9, 0.95, 0.98)
+"""None above: real opacities are marked less surely than the synthetic ones that choose (ADR 25)."""
+_LEAST_ML, _MOST_ML = 0.1, 100.0
+"""Volumes count as no smaller and no larger than this: of how little or much says no more."""
 _LEAST_SPREAD = 0.25
-"""Logits of one kind of scan differ by at least this: a few equal scores prove no certainty."""
+"""Logarithms of one kind of scan differ by at least this: a few equal volumes prove nothing."""
 _EDGE = 0.1
-"""The point keeps this share of the gap away from the scores beside it."""
-ASSUMED_PIXEL_MM = 1.4
-"""The 8-bit slices do not say how large a pixel is; 256 of these are a common field of view."""
+"""The point keeps this share of the gap away from the volumes beside it."""
+ASSUMED_VOXEL_ML = 1.4 * 1.4 * 1.0 / 1000
+"""The 8-bit slices do not say how large a voxel is: 256 of 1.4 mm are a common field of view."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +50,18 @@ class KnownVolume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownScan:
-    """The scores of one scan, by area and then by slice, and whether it has a lesion."""
+    """The volumes of one scan, by certainty and then slice, ml, and whether it has a lesion."""
 
     name: str
     has_lesions: bool
-    scores: Mapping[float, Mapping[int, float]]
+    volumes: Mapping[float, tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleOutcome:
-    """What a rule does on the known scans; the operating point is the best one for it.
+    """What a rule does on the known scans; the volume is the best one for its certainty.
 
-    ``separation`` is how many standard deviations (of the logits) the mean scores of both
+    ``separation`` is how many standard deviations (of the logarithms) the mean volumes of both
     kinds lie away from the point between them, ``wrong`` the number of scans that are called
     wrongly.
     """
@@ -147,11 +146,10 @@ def known_scans(
             ]
         )
         say(scan.name)
-        rows, columns = scan.volume.geometry.pixel_spacing
         yield KnownScan(
             name=scan.name,
             has_lesions=scan.has_lesions,
-            scores=_scores(channel, lungs[chosen], rows * columns),
+            volumes=_volumes(channel, lungs[chosen], scan.volume.geometry.voxel_ml),
         )
 
 
@@ -163,36 +161,30 @@ def known_volumes(model: OnnxModel, data: SliceSet) -> Iterator[KnownScan]:
         yield KnownScan(
             name=f"volume {volume}",
             has_lesions=bool(own.lesions.any()),
-            scores=_scores(found[::STRIDE], own.lungs[::STRIDE] > 0, ASSUMED_PIXEL_MM**2),
+            volumes=_volumes(found[::STRIDE], own.lungs[::STRIDE] > 0, ASSUMED_VOXEL_ML),
         )
 
 
-def _scores(
-    probabilities: NDArray[np.float32], lungs: NDArray[np.bool_], pixel_mm2: float
-) -> dict[float, dict[int, float]]:
+def _volumes(
+    probabilities: NDArray[np.float32], lungs: NDArray[np.bool_], voxel_ml: float
+) -> dict[float, tuple[float, ...]]:
     return {
-        area: {
-            index: slice_score(plane, lung, pixel_mm2, _rule(area, SLICES[0], 0.5))
-            for index, (plane, lung) in enumerate(zip(probabilities, lungs, strict=True))
-        }
-        for area in AREAS_MM2
+        certainty: tuple(
+            certain_ml(plane, lung, voxel_ml, certainty)
+            for plane, lung in zip(probabilities, lungs, strict=True)
+        )
+        for certainty in CERTAINTIES
     }
 
 
-def _rule(area: float, slices: int, point: float) -> PresenceRule:
-    return PresenceRule(top_area_mm2=area, slices=slices, stride=STRIDE, operating_point=point)
-
-
 def outcomes(scans: Sequence[KnownScan]) -> list[RuleOutcome]:
-    """Return every rule with its best operating point, the best rule first.
+    """Return the best rule of each certainty, the best first.
 
     Of those that are wrong on at most one scan more than the best, the widest separation
     decides: of few scans one more is chance, while kinds that lie close together are wrong on
     the next scan. The others follow by what they get right.
     """
-    found = [
-        _best_point(scans, area, count) for area, count in itertools.product(AREAS_MM2, SLICES)
-    ]
+    found = [_best_volume(scans, certainty) for certainty in CERTAINTIES]
     fewest = min(one.wrong for one in found)
 
     def order(one: RuleOutcome) -> tuple[int, float]:
@@ -201,58 +193,48 @@ def outcomes(scans: Sequence[KnownScan]) -> list[RuleOutcome]:
     return sorted(found, key=order)
 
 
-def _best_point(scans: Sequence[KnownScan], area: float, count: int) -> RuleOutcome:
-    """Return the rule with its operating point.
+def _best_volume(scans: Sequence[KnownScan], certainty: float) -> RuleOutcome:
+    """Return the rule with its volume.
 
-    In the gap between two scores in which most scans are called rightly, it lies where both
-    kinds are equally many standard deviations off, taken as normal in the logit of the score.
-    The middle of the gap would lie too high: lesion-free scans score alike, near 0, while
-    scans with lesions score anything, so that the next small lesion scores below the ones seen.
+    In the gap between two volumes in which most scans are called rightly, it lies where both
+    kinds are equally many standard deviations off, taken as normal in the logarithm. The middle
+    of the gap would lie too high: lesion-free scans are alike, near nothing, while scans with
+    lesions have anything, so that the next small lesion is smaller than the ones seen.
     """
-    rule = _rule(area, count, 0.5)
-    scores = np.array([decide(scan.scores[area], rule).score for scan in scans])
+    found = np.array([STRIDE * sum(scan.volumes[certainty]) for scan in scans])
     truth = np.array([scan.has_lesions for scan in scans])
-    crossing, separation = _crossing(scores[~truth], scores[truth])
-    ordered = np.unique(np.concatenate([[0.0], scores, [1.0]]))
+    logs = np.log(np.clip(found, _LEAST_ML, _MOST_ML))
+    crossing, separation = _crossing(logs[~truth], logs[truth])
+    ends = [np.log(_LEAST_ML) - 1, np.log(_MOST_ML) + 1]
     tried = []
-    for low, high in itertools.pairwise(ordered):
+    for low, high in itertools.pairwise(np.unique([*ends, *logs])):
         edge = _EDGE * (high - low)
-        point = round(float(np.clip(crossing, low + edge, high - edge)), 3)
-        positive = scores >= point
-        tried.append(
-            RuleOutcome(
-                rule=_rule(area, count, point),
-                wrong=int((positive != truth).sum()),
-                sensitivity=float(positive[truth].mean()),
-                specificity=float((~positive[~truth]).mean()),
-                separation=separation,
-            )
+        at = float(np.clip(crossing, low + edge, high - edge))
+        rule = PresenceRule(certainty=certainty, volume_ml=round(np.exp(at), 3), stride=STRIDE)
+        positive = np.array([decide(scan.volumes[certainty], rule).positive for scan in scans])
+        outcome = RuleOutcome(
+            rule=rule,
+            wrong=int((positive != truth).sum()),
+            sensitivity=float(positive[truth].mean()),
+            specificity=float((~positive[~truth]).mean()),
+            separation=separation,
         )
-    return max(
-        tried,
-        key=lambda one: (one.balanced_accuracy, -abs(one.rule.operating_point - crossing)),
-    )
+        tried.append((outcome.balanced_accuracy, -abs(at - crossing), outcome))
+    return max(tried, key=lambda one: one[:2])[2]
 
 
 def _crossing(
     without: NDArray[np.float64], with_lesions: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Return where both kinds are equally many standard deviations off, and how many."""
-    below, above = (
-        np.log(clipped / (1 - clipped))
-        for clipped in (
-            np.clip(scores, _LEAST_SCORE, 1 - _LEAST_SCORE) for scores in (without, with_lesions)
-        )
-    )
-    narrow, wide = (max(_LEAST_SPREAD, float(logits.std())) for logits in (below, above))
-    at = (below.mean() * wide + above.mean() * narrow) / (narrow + wide)
-    separation = (above.mean() - below.mean()) / (narrow + wide)
-    return float(1 / (1 + np.exp(-at))), float(separation)
+    narrow, wide = (max(_LEAST_SPREAD, float(one.std())) for one in (without, with_lesions))
+    at = (without.mean() * wide + with_lesions.mean() * narrow) / (narrow + wide)
+    return float(at), float((with_lesions.mean() - without.mean()) / (narrow + wide))
 
 
 def wrong(scans: Sequence[KnownScan], rule: PresenceRule) -> list[tuple[str, float]]:
     """Return name and score of the scans on which a rule is wrong."""
-    decided = [(scan, decide(scan.scores[rule.top_area_mm2], rule)) for scan in scans]
+    decided = [(scan, decide(scan.volumes[rule.certainty], rule)) for scan in scans]
     return [
         (scan.name, presence.score)
         for scan, presence in decided

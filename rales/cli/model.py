@@ -66,10 +66,9 @@ def model_check(
       context_mm = 3.0
       window = [-1000.0, 400.0]
       [presence]
-      top_area_mm2 = 100.0
-      slices = 3
+      certainty = 0.98
+      volume_ml = 2.5
       stride = 2
-      operating_point = 0.7
 
     To use it, put both files beside a lung network into one folder, as lesions.toml and
     lungs.toml, and name the folder in the configuration: [analysis] models_dir = "...".

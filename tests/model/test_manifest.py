@@ -29,7 +29,7 @@ def test_reads_every_field(manifest: Path) -> None:
     assert (read.input.rows, read.input.context, read.input.window) == (16, 3, (-1000.0, 1000.0))
     assert read.threshold == 0.5
     assert read.presence is not None
-    assert read.presence.operating_point == 0.5
+    assert (read.presence.certainty, read.presence.volume_ml) == (0.6, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,8 @@ def test_reads_every_field(manifest: Path) -> None:
         ("window = [-1000.0, 1000.0]", "window = [nan, 1000.0]", "input.window"),
         ("clahe_clip = 0.0", "clahe_clip = -1.0", "input.clahe_clip"),
         ("stride = 2", "stride = 0", "presence.stride"),
-        ("operating_point = 0.5", "operating_point = 2", "presence.operating_point"),
+        ("certainty = 0.6", "certainty = 2", "presence.certainty"),
+        ("volume_ml = 0.5", "volume_ml = 0", "presence.volume_ml"),
         ("[presence]", "[presense]", "presense"),
         ("rows = 16", "rows =", "TOML"),
         ("rows = 16", "kind = 'volume'\nrows = 16", "input: .*'volume'"),

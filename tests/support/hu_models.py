@@ -29,7 +29,7 @@ class ReaderOf:
         return self.model.probabilities(self.volume, slices)
 
 
-RULE = PresenceRule(top_area_mm2=200.0, slices=3, stride=2, operating_point=0.5)
+RULE = PresenceRule(certainty=0.6, volume_ml=0.5, stride=2)
 
 
 @dataclass

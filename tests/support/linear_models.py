@@ -72,10 +72,9 @@ clahe_tiles = 8
 """
 PRESENCE = """
 [presence]
-top_area_mm2 = 100.0
-slices = 3
+certainty = 0.6
+volume_ml = 0.5
 stride = 2
-operating_point = 0.5
 """
 
 

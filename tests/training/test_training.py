@@ -211,7 +211,7 @@ def test_export_computes_what_torch_computes(task: str, slices: SliceSet, tmp_pa
     _train(recipe, slices, tmp_path / "run")
     loaded, _ = load_checkpoint(tmp_path / "run" / "last.pt")
     assert loaded == recipe
-    presence = PresenceChoice(top_area_mm2=100.0, slices=3, stride=2, operating_point=0.5)
+    presence = PresenceChoice(certainty=0.9, volume_ml=2.0, stride=2)
     difference = export(
         tmp_path / "run" / "last.pt",
         tmp_path / "models",

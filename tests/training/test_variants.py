@@ -50,7 +50,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, data: SliceSet) -> Path:
             learning_rate=1e-2,
         )
         last = train(recipe, data, data, folder / "runs" / task, lambda _line: None)
-        rule = PresenceChoice(top_area_mm2=100.0, slices=3, stride=2, operating_point=0.5)
+        rule = PresenceChoice(certainty=0.9, volume_ml=2.0, stride=2)
         export(last, folder, "1", rule if task == "lesions" else None)
     return folder
 

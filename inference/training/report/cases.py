@@ -18,6 +18,7 @@ from inference.phantom import PhantomSpec, make_thorax
 from inference.ports import ModelSet, SegmentationModel
 from inference.postprocess import opaque
 from inference.preprocess import Orientation
+from inference.presence import OPERATING_POINT
 from inference.training.metrics import (
     LesionCount,
     Mask,
@@ -170,14 +171,13 @@ def _refused(case: Case, models: ModelSet, reason: str) -> CaseRecord:
     """Return the record of a scan for which there is no result: nothing of it was found."""
     nothing = np.zeros_like(case.lesion)
     true = count_lesions(nothing, case.lesion, smallest_voxels(case.volume, method_of(models))).true
-    assert models.lesions.presence is not None, "the analysis refuses such a model"
     return CaseRecord(
         name=case.name,
         source=case.source,
         has_lesions=bool(case.lesion.any()),
         positive=False,
         score=0.0,
-        operating_point=models.lesions.presence.operating_point,
+        operating_point=OPERATING_POINT,
         lung_dice=0.0,
         lesion=Overlap(dice=0.0, sensitivity=None, precision=None),
         distances=None,

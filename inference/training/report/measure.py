@@ -48,9 +48,9 @@ from inference.training.report.slices import (
     worst_tiles,
 )
 
-HELD_OUT_SEEDS = range(6001, 6019)
+HELD_OUT_SEEDS = range(9001, 9019)
 """Seeds of the synthetic lesions that are measured on, in a chest that was kept aside."""
-SEEN_SEEDS = range(6001, 6007)
+SEEN_SEEDS = range(9001, 9007)
 """Likewise in a chest that was trained on, though never with these lesions."""
 _FRONT_END = (Source.PHANTOM, Source.HELD_OUT)
 _FRONT_END_CASES = 3

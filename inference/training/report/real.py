@@ -19,7 +19,7 @@ from inference.headers import slice_headers
 from inference.pixels import stored_frames, to_hu
 from inference.ports import ModelSet
 from inference.preprocess import Orientation
-from inference.presence import slice_score
+from inference.presence import certain_ml, decide
 from inference.training.metrics import Mask
 from inference.training.report.cases import method_of, probability_alone
 from inference.training.report.gallery import Tile, box_of, grey
@@ -138,7 +138,9 @@ def read_single(path: Path, models: ModelSet) -> SingleReading:
     record = SingleRecord(
         name=path.stem,
         patient=path.stem.split("-")[0],
-        score=slice_score(probability, lungs, pixel_mm2, rule),
+        score=decide(
+            [certain_ml(probability, lungs, volume.geometry.voxel_ml, rule.certainty)], rule
+        ).score,
         lung_cm2=float(lungs.sum()) * pixel_mm2 / 100,
         lesion_cm2=float(lesion.sum()) * pixel_mm2 / 100,
         involved_percent=percent(lesion, lungs),
