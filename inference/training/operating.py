@@ -28,7 +28,7 @@ from inference.training.synthetic import other_breaths, real_cases
 
 STRIDE = 2
 CERTAINTIES = (0.8, 0.9, 0.95, 0.98)
-"""None above: real opacities are marked less surely than the synthetic ones that choose (ADR 25)."""
+"""None above: what is real is marked less surely than the synthetic scans that choose (ADR 25)."""
 _LEAST_ML, _MOST_ML = 0.1, 100.0
 """Volumes count as no smaller and no larger than this: of how little or much says no more."""
 _LEAST_SPREAD = 0.25
