@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ from chestct.errors import ConfigError
 from rales import config, logs
 from rales.cli.options import config_option
 from rales.environment import refuse_shadowed_packages
+from rales.signals import Signals
 
 
 @click.command()
@@ -36,15 +36,11 @@ def serve(config_path: Path, log_level: str) -> None:
     os.umask(0o077)  # what is received and made holds patient data
     logs.configure(log_level)
     refuse_shadowed_packages()
-    done = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: done.set())
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Node(settings) as node:
-            signal.signal(signal.SIGHUP, lambda *_: node.reload())
-            done.wait()
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with Signals({signal.SIGTERM, signal.SIGINT, signal.SIGHUP}) as signals:
+            with Node(settings) as node:
+                while signals.wait() == signal.SIGHUP:
+                    node.reload()
     except OSError as error:
         where = f"{settings.node.host}:{settings.node.port}"
         raise ConfigError(
