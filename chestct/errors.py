@@ -127,6 +127,7 @@ class RejectReason(StrEnum):
     DERIVED = "derived-image"
     TOO_FEW_SLICES = "too-few-slices"
     TOO_THICK = "slices-too-thick"
+    TOO_COARSE = "pixels-too-coarse"
     TOO_LARGE = "too-large"
     EXCLUDED_BY_RULE = "excluded-by-rule"
     MIXED_PATIENTS = "mixed-patients"

@@ -15,8 +15,9 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from chestct.errors import ModelError
+from chestct.errors import ModelError, RejectReason, SeriesRejected
 from chestct.findings import Findings, Method, Presence
+from chestct.geometry import Geometry
 from chestct.results import ModelIdentity
 from chestct.volume import Label, LesionMap, Volume
 from inference.attach import attach
@@ -56,9 +57,11 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     """Analyse an axial chest volume.
 
     Raises:
-        SeriesRejected: It has no lungs.
+        SeriesRejected: It has no lungs, or larger pixels than a model can read.
         ModelError: The lesion model has no presence rule.
     """
+    for model in (models.lungs, models.lesions):
+        _require_fine_enough(volume.geometry, model)
     seconds: dict[Stage, float] = {}
     with _stage(Stage.LUNGS, seconds, progress):
         lungs = delineate(volume, models.lungs, lambda part: progress(Stage.LUNGS, part))
@@ -81,6 +84,17 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
         models=(models.lungs.identity, models.lesions.identity),
         seconds=seconds,
     )
+
+
+def _require_fine_enough(geometry: Geometry, model: SegmentationModel) -> None:
+    """Refuse pixels in which vessels look like nodules to the model: no result is better."""
+    widest, most = max(geometry.pixel_spacing), model.coarsest_mm
+    if most is not None and widest > most + 1e-3:
+        raise SeriesRejected(
+            RejectReason.TOO_COARSE,
+            f"Pixel Spacing is {widest:g} mm, {model.identity.name} {model.identity.version} "
+            f"reads at most {most:g} mm",
+        )
 
 
 def _label(volume: Volume, lungs: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> LesionMap:

@@ -18,6 +18,7 @@ docs/models.md explains every key and has complete examples. In short::
     context = 3                         # the slice and its neighbours
     context_mm = 4.0                    # how far apart they are
     window = [-1024.0, 600.0]           # HU
+    coarsest_mm = 1.8                   # scans of larger pixels are not analysed; without: all are
     clahe_clip = 7.0                    # 0: none
     clahe_tiles = 8
 
@@ -61,12 +62,13 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class _Intensities(_Table):
-    """From HU to the network's numbers.
+class _Input(_Table):
+    """What every network is given.
 
     HU are clipped to ``window``; its ends become the two ``values``. ``mean`` and ``std``
     (HU) stand for a z-score instead: (HU - mean) / std. With ``mirror`` the network reads the
-    patient a second time, mirrored, and what it says is averaged: twice the time.
+    patient a second time, mirrored, and what it says is averaged: twice the time. A scan whose
+    pixels are wider or higher than ``coarsest_mm`` is not read (none: every scan is).
     """
 
     window: tuple[float, float]
@@ -74,6 +76,7 @@ class _Intensities(_Table):
     mean: float | None = None
     std: PositiveFloat | None = None
     mirror: bool = False
+    coarsest_mm: PositiveFloat | None = None
 
     @field_validator("window")
     @classmethod
@@ -99,7 +102,7 @@ class _Intensities(_Table):
         return ((low - self.mean) / self.std, (high - self.mean) / self.std)
 
 
-class InputContract(_Intensities):
+class InputContract(_Input):
     """A network of slices, (n, context, rows, columns); see :mod:`inference.preprocess`."""
 
     kind: Literal["slices"] = "slices"
@@ -113,7 +116,7 @@ class InputContract(_Intensities):
     clahe_tiles: PositiveInt = 8
 
 
-class PatchContract(_Intensities):
+class PatchContract(_Input):
     """A 3D network, (n, 1, slices, rows, columns), that slides over the volume.
 
     ``spacing`` is the voxel size in mm along (slice, row, column); none: the volume's own.

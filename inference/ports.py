@@ -71,6 +71,10 @@ class SegmentationModel(Protocol):
     def minimum_lesion_hu(self) -> float | None:
         """Voxels that are less dense than this are no lesion; None: density is not asked."""
 
+    @property
+    def coarsest_mm(self) -> float | None:
+        """The largest pixels that it can read, mm; None: any."""
+
     def reader(self, volume: Volume, box: Box | None = None) -> Reader:
         """Return a reader of the volume; only what lies in ``box`` matters (none: all)."""
 

@@ -141,6 +141,11 @@ class OnnxModel:
         """Voxels that are less dense than this are no lesion; None: density is not asked."""
         return self.manifest.output.minimum_lesion_hu
 
+    @property
+    def coarsest_mm(self) -> float | None:
+        """The largest pixels that it can read, mm; None: any."""
+        return self.manifest.input.coarsest_mm
+
     def reader(self, volume: Volume, box: Box | None = None) -> Reader:
         """Return a reader of the volume; only what lies in ``box`` matters (none: all)."""
         contract = self.manifest.input

@@ -25,7 +25,7 @@ class Signals:
 
     def __enter__(self) -> Self:
         self._reader, self._writer = socket.socketpair()
-        self._writer.setblocking(False)
+        self._writer.setblocking(False)  # noqa: FBT003 - its only argument
         self._fd_before = signal.set_wakeup_fd(self._writer.fileno())
         self._before = {number: signal.signal(number, _leave) for number in self._numbers}
         return self

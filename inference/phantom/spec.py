@@ -113,14 +113,14 @@ def healthy_spec() -> PhantomSpec:
 
 
 def small_spec(**changes: Any) -> PhantomSpec:
-    """Return a small phantom for tests: 60 slices of 5 mm, 160 by 160 pixels.
+    """Return a small phantom for tests: 60 slices of 5 mm, 224 by 224 pixels.
 
     Keyword arguments replace fields; by default it carries one lesion of each kind.
     """
     spec = PhantomSpec(
-        shape=(60, 160, 160),
+        shape=(60, 224, 224),
         slice_spacing_mm=5.0,
-        pixel_spacing_mm=2.35,
+        pixel_spacing_mm=1.68,
         noise_hu=12.0,
         kernel=Kernel.SOFT,
         lesions=(

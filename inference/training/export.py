@@ -23,10 +23,11 @@ _READING = {"lungs": (0.5, False), "lesions": (0.4, True)}
 patients gained by it is in docs/model/report.md."""
 _FRONT_END: dict[str, dict[str, Any]] = {
     "lungs": {},
-    "lesions": {"window": (-1024.0, 400.0), "clahe_clip": 3.0},
+    "lesions": {"window": (-1024.0, 400.0), "clahe_clip": 3.0, "coarsest_mm": 1.8},
 }
 """Where live CT is read otherwise than the phantoms were shown in training: with less
-equalisation the lesion network is wrong less often. Chosen on validation seeds, MODEL_CARD.md."""
+equalisation the lesion network is wrong less often, chosen on validation seeds (MODEL_CARD.md).
+In larger pixels it takes vessels for nodules (docs/decisions/0026)."""
 _LEAST_HU = -750.0
 """What lies below is aerated lung; see MODEL_CARD.md for how it was chosen."""
 LICENCE = "CC BY-NC-SA 4.0 (inherited from the training data); research use only"
@@ -139,6 +140,7 @@ def _manifest(
         f"context = {contract.context}",
         f"context_mm = {contract.context_mm}",
         *(["mirror = true"] if mirror else []),
+        *([f"coarsest_mm = {contract.coarsest_mm}"] if contract.coarsest_mm else []),
         f"window = [{contract.window[0]}, {contract.window[1]}]",
         f"clahe_clip = {contract.clahe_clip}",
         f"clahe_tiles = {contract.clahe_tiles}",

@@ -37,10 +37,12 @@ def serve(config_path: Path, log_level: str) -> None:
     logs.configure(log_level)
     refuse_shadowed_packages()
     try:
-        with Signals({signal.SIGTERM, signal.SIGINT, signal.SIGHUP}) as signals:
-            with Node(settings) as node:
-                while signals.wait() == signal.SIGHUP:
-                    node.reload()
+        with (
+            Signals({signal.SIGTERM, signal.SIGINT, signal.SIGHUP}) as signals,
+            Node(settings) as node,
+        ):
+            while signals.wait() == signal.SIGHUP:
+                node.reload()
     except OSError as error:
         where = f"{settings.node.host}:{settings.node.port}"
         raise ConfigError(

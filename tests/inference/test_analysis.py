@@ -306,3 +306,20 @@ def test_what_lung_surrounds_on_all_sides_is_lung(radius_mm: float, healthy_thor
     lost = LungsKnown(left=healthy_thorax.left_lung, right=right & ~ball)
     labels = lungs_of(volume_of(healthy_thorax, hu), lost).labels
     assert (labels[ball] == Label.RIGHT_LUNG).all()
+
+
+@pytest.mark.parametrize("network", ["lungs", "lesions"])
+def test_pixels_larger_than_a_model_can_read_are_refused_by_its_name(
+    small_thorax: Thorax, network: str
+) -> None:
+    volume = volume_of(small_thorax)
+    widest = max(volume.geometry.pixel_spacing)
+    able, unable = (models(known(small_thorax), ill(small_thorax)) for _ in range(2))
+    getattr(able, network).coarsest_mm = widest
+    getattr(unable, network).coarsest_mm = widest - 0.05
+    assert analyse(volume, able, METHOD, lambda *_: None).findings.presence.positive
+    with pytest.raises(
+        SeriesRejected, match=r"Pixel Spacing is 1\.68 mm, hu \d reads at most 1\.63"
+    ) as caught:
+        analyse(volume, unable, METHOD, lambda *_: None)
+    assert caught.value.reason is RejectReason.TOO_COARSE

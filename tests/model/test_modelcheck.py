@@ -46,7 +46,7 @@ def said(report: ModelReport, name: str) -> str:
 
 def test_a_good_network_passes_and_is_measured(folder: ModelFolder, sample: Sample) -> None:
     """Dense voxels are lesions: about right in a phantom, and known exactly."""
-    folder.write("lesions", [[1.0]], rows=160, columns=160)
+    folder.write("lesions", [[1.0]], rows=224, columns=224)
     report = check(folder, "lesions", sample)
     assert report.passed, failures(report)
     inside = sample.lungs > 0
@@ -57,7 +57,7 @@ def test_a_good_network_passes_and_is_measured(folder: ModelFolder, sample: Samp
     assert f"{sample.lesion.sum() * sample.volume.geometry.voxel_ml:.0f} ml" in said(
         report, "result"
     )
-    assert re.search(r"\d+\.\d\d s for .* \(60 x 160 x 160\), warm", said(report, "time"))
+    assert re.search(r"\d+\.\d\d s for .* \(60 x 224 x 224\), warm", said(report, "time"))
 
 
 def test_a_patch_network_is_read_too(folder: ModelFolder, sample: Sample) -> None:
@@ -69,8 +69,8 @@ def test_a_patch_network_is_read_too(folder: ModelFolder, sample: Sample) -> Non
 
 
 def test_another_file_is_told_its_name_and_digest(folder: ModelFolder, sample: Sample) -> None:
-    folder.write("lesions", [[1.0]], rows=160, columns=160)
-    content = linear_network([[0.5]], 160, 160)
+    folder.write("lesions", [[1.0]], rows=224, columns=224)
+    content = linear_network([[0.5]], 224, 224)
     (folder.path / "newer.onnx").write_bytes(content)
     report = check_model(
         folder.path / "newer.onnx", folder.path / "lesions.toml", "CPU", lambda: sample
@@ -86,16 +86,16 @@ def test_another_file_is_told_its_name_and_digest(folder: ModelFolder, sample: S
     ("content", "name", "words"),
     [
         (b"no network", "network", "does not load"),
-        (linear_network([[1.0]], 80, 80), "network", r"the manifest says \[n, 1, 160, 160\]"),
-        (linear_network([[1.0]], 160, 160, batch=1), "network", "has shape"),
-        (linear_network([[9.0]], 160, 160), "output", "seems to give logits"),
-        (linear_network([[np.nan]], 160, 160), "output", "NaN or infinite"),
+        (linear_network([[1.0]], 80, 80), "network", r"the manifest says \[n, 1, 224, 224\]"),
+        (linear_network([[1.0]], 224, 224, batch=1), "network", "has shape"),
+        (linear_network([[9.0]], 224, 224), "output", "seems to give logits"),
+        (linear_network([[np.nan]], 224, 224), "output", "NaN or infinite"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_remedy(
     folder: ModelFolder, sample: Sample, content: bytes, name: str, words: str
 ) -> None:
-    folder.write("lesions", [[1.0]], rows=160, columns=160, content=content)
+    folder.write("lesions", [[1.0]], rows=224, columns=224, content=content)
     found = failures(check(folder, "lesions", sample))
     assert set(found) == {name}
     assert re.search(words, found[name])
@@ -108,7 +108,7 @@ def test_a_manifest_that_breaks_its_contract(folder: ModelFolder, sample: Sample
 
 
 def test_a_lung_network_that_finds_no_lungs_fails(folder: ModelFolder, sample: Sample) -> None:
-    folder.write("lungs", [[1.0], [0.0], [0.0]], rows=160, columns=160)
+    folder.write("lungs", [[1.0], [0.0], [0.0]], rows=224, columns=224)
     found = failures(check(folder, "lungs", replace(sample, known=False)))
     assert "of lung were found" in found["output"]
 

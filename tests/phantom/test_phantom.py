@@ -63,7 +63,7 @@ def test_a_healthy_phantom_has_no_lesion(healthy_thorax: Thorax) -> None:
 def test_the_volume_is_that_of_the_voxels(small_thorax: Thorax) -> None:
     voxels = int(small_thorax.left_lung.sum())
     assert small_thorax.volume_ml(small_thorax.left_lung) == pytest.approx(
-        voxels * 5.0 * 2.35 * 2.35 / 1000
+        voxels * 5.0 * 1.68 * 1.68 / 1000
     )
 
 

@@ -49,6 +49,7 @@ class LungsByHu:
 
     minimum_lesion_ml: float = 0.0
     minimum_lesion_hu: float | None = None
+    coarsest_mm: float | None = None
 
     def reader(self, volume: Volume, box: Box | None = None) -> ReaderOf:
         """Return a reader of the whole volume."""
@@ -98,6 +99,7 @@ class LesionsKnown:
     read: list[int] = field(default_factory=list)
     minimum_lesion_ml: float = 0.1
     minimum_lesion_hu: float | None = None
+    coarsest_mm: float | None = None
 
     def reader(self, volume: Volume, box: Box | None = None) -> ReaderOf:
         """Return a reader of the whole volume."""

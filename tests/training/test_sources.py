@@ -165,7 +165,9 @@ def test_a_study_without_findings_has_no_lesion_mask(tmp_path: Path) -> None:
 
 def test_prepared_files_are_split_by_patient_and_read_for_training(tmp_path: Path) -> None:
     """The whole way with phantoms in MosMedData's folders: lungs come from the lung network."""
-    thorax = make_thorax(small_spec(shape=(24, 160, 160), slice_spacing_mm=12.0))
+    thorax = make_thorax(
+        small_spec(shape=(24, 160, 160), slice_spacing_mm=12.0, pixel_spacing_mm=2.35)
+    )
     folder = tmp_path / "mosmed"
     write(folder / "studies/CT-0/study_0001.nii.gz", thorax.hu, "RAS", thorax.spacing)
     for number in (255, 256):

@@ -117,7 +117,7 @@ def test_drawn_opacities_stay_in_the_lungs_and_repeat(seed: int) -> None:
 def test_a_cut_keeps_its_place_in_the_patient() -> None:
     volume = make_thorax(small_spec()).volume()
     part = cut(volume, 10, 25)
-    assert part.geometry.shape == (15, 160, 160)
+    assert part.geometry.shape == (15, 224, 224)
     assert np.array_equal(part.hu, volume.hu[10:25])
     assert part.geometry.slice_position(3) == volume.geometry.slice_position(13)
     assert part.sources == volume.sources[10:25]

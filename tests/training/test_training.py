@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="the extra rales[train] is not installed")
 
+from inference.manifest import read_manifest  # noqa: E402
 from inference.training.__main__ import main  # noqa: E402 - after the check for torch
 from inference.training.augment import Batch, _geometry, augment  # noqa: E402
 from inference.training.data import (  # noqa: E402
@@ -34,6 +36,7 @@ from inference.training.sampling import _weights  # noqa: E402
 
 pytestmark = pytest.mark.train
 
+_SHIPPED = Path(str(resources.files("inference"))) / "models"
 _TINY = replace(
     RECIPES["lesions"],
     channels=(4, 8),
@@ -219,6 +222,10 @@ def test_export_computes_what_torch_computes(task: str, slices: SliceSet, tmp_pa
         presence if task == "lesions" else None,
     )
     assert difference < 1e-4
+    # Live CT enters it as it enters the shipped network.
+    made = read_manifest(tmp_path / "models" / f"{task}.toml").input
+    shipped = read_manifest(_SHIPPED / f"{task}.toml").input
+    assert made.model_copy(update={"rows": 256, "columns": 256}) == shipped
 
 
 def test_evaluate_prints_dice_by_patient(slices: SliceSet, tmp_path: Path) -> None:
