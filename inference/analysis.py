@@ -22,7 +22,7 @@ from chestct.results import ModelIdentity
 from chestct.volume import Label, LesionMap, Volume
 from inference.attach import attach
 from inference.lungs import delineate
-from inference.ports import ModelSet, PresenceRule, SegmentationModel
+from inference.ports import ModelSet, PresenceRule, Reader, SegmentationModel
 from inference.postprocess import box_of, drop_small, opaque
 from inference.presence import certain_ml, decide
 from inference.quantify import measure
@@ -72,7 +72,7 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     with _stage(Stage.LESIONS, seconds, progress):
         if presence.positive:
             marked = reader.segment(lambda part: progress(Stage.LESIONS, part))
-            sides = attach(marked, sides, volume)
+            sides = attach(marked, lungs.including(marked), volume)
             inside = marked & (sides > Label.BACKGROUND)
             lesion = drop_small(inside, volume.geometry.voxel_ml, method.minimum_lesion_ml)
     with _stage(Stage.MEASURE, seconds, progress):
@@ -126,38 +126,55 @@ class _LesionReader:
         if model.presence is None:
             raise ModelError(f"{model.identity.name} has no presence rule")
         self._volume, self._lungs, self._threshold = volume, lungs, model.threshold
-        self._reader = model.reader(volume, box_of(lungs))
+        box = box_of(lungs)
+        self._reader = model.reader(volume, box)
+        self._outline_reader = model.outline_reader(volume, box)
         self._rule: PresenceRule = model.presence
         self._least_hu = method.minimum_lesion_hu
         self._channel = model.classes.index("lesion")
-        self._masks: dict[int, NDArray[np.bool_]] = {}
-        self._certain: dict[int, float] = {}
+        self._known: dict[int, NDArray[np.float16]] = {}
         self._inside = np.flatnonzero(lungs.any(axis=(1, 2))).tolist()
 
     def look(self, progress: Callable[[float], None]) -> Presence:
         """Decide on every so many-th slice of the lungs."""
-        self._read(self._inside[:: self._rule.stride], progress)
-        return decide(self._certain.values(), self._rule)
+        voxel_ml, certainty = self._volume.geometry.voxel_ml, self._rule.certainty
+        certain = []
+        for index, probability in self._read(
+            self._reader, self._inside[:: self._rule.stride], progress
+        ):
+            self._known[index] = probability.astype(np.float16)
+            certain.append(certain_ml(probability, self._lungs[index], voxel_ml, certainty))
+        return decide(certain, self._rule)
 
     def segment(self, progress: Callable[[float], None]) -> NDArray[np.bool_]:
         """Return what is marked in all slices of the lungs, inside them or beside them.
 
-        Slices that were looked at are not read again.
+        Slices that were looked at are not read again, but by the outline reader.
         """
-        self._read([index for index in self._inside if index not in self._masks], progress)
         mask = np.zeros(self._volume.geometry.shape, dtype=bool)
-        for index, plane in self._masks.items():
-            mask[index] = plane
+        rest = [index for index in self._inside if index not in self._known]
+        first = 1.0 if self._outline_reader is None else 0.5
+        for index, probability in self._read(
+            self._reader, rest, lambda part: progress(first * part)
+        ):
+            self._known[index] = probability.astype(np.float16)
+        if self._outline_reader is None:
+            for index, known in self._known.items():
+                mask[index] = known >= self._threshold
+            return mask
+        for index, probability in self._read(
+            self._outline_reader, self._inside, lambda part: progress(first + (1 - first) * part)
+        ):
+            mask[index] = (self._known[index] + probability) / 2 >= self._threshold
         return mask
 
-    def _read(self, slices: list[int], progress: Callable[[float], None]) -> None:
-        voxel_ml, certainty = self._volume.geometry.voxel_ml, self._rule.certainty
+    def _read(
+        self, reader: Reader, slices: list[int], progress: Callable[[float], None]
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield each slice and what ``reader`` says of it, a chunk of slices at a time."""
         for start in range(0, len(slices), _CHUNK):
             chunk = slices[start : start + _CHUNK]
-            found = self._reader.probabilities(chunk)[:, self._channel]
+            found = reader.probabilities(chunk)[:, self._channel]
             for index, raw in zip(chunk, found, strict=True):
-                lungs = self._lungs[index]
-                probability = opaque(raw, self._volume, index, self._least_hu)
-                self._certain[index] = certain_ml(probability, lungs, voxel_ml, certainty)
-                self._masks[index] = probability >= self._threshold
+                yield index, opaque(raw, self._volume, index, self._least_hu)
             progress((start + len(chunk)) / len(slices))

@@ -15,11 +15,18 @@ from chestct.geometry import Geometry
 from chestct.volume import Label, Volume
 from inference.airways import central_airways
 from inference.ports import SegmentationModel
+from inference.postprocess import components
 
 _CHUNK = 16
 _AERATED_HU = -400.0
 """Lung with air in it; fat, muscle and consolidation are above."""
 _DENSE_REACH_MM = 25.0
+_SURE = 0.9
+"""Solid parts that the network takes for lung with this probability need no air beside them."""
+_SOLID_HU = -30.0
+"""Consolidation is above, fat below: that around the kidneys looks like it to the network."""
+_SURE_RADIUS_MM = 3.0
+"""A disc of this radius fits into them in their slice: rims of heart and liver are thinner."""
 _LEAST_LUNGS_ML = 400.0
 _LEAST_SHARE = 0.08
 """A component smaller than this part of the largest one is no lung."""
@@ -38,11 +45,19 @@ class Lungs:
 
     Attributes:
         labels: uint8 (slice, row, column): ``Label.LEFT_LUNG``, ``Label.RIGHT_LUNG`` or 0.
+        airless: uint8, likewise, apart from ``labels``: what is solid and has no air beside it that
+            could vouch for it, though the network is sure that it is lung. A consolidated lobe
+            is, and now and then the liver.
         quality_flags: What a reader should know about the delineation.
     """
 
     labels: NDArray[np.uint8]
+    airless: NDArray[np.uint8]
     quality_flags: tuple[str, ...]
+
+    def including(self, marked: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Return the labels with what is airless and ``marked`` as lesion: two networks agree."""
+        return np.where(marked & (self.labels == Label.BACKGROUND), self.airless, self.labels)
 
 
 def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[float], None]) -> Lungs:
@@ -56,12 +71,15 @@ def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[floa
     Raises:
         SeriesRejected: No plausible lungs were found (not a chest).
     """
-    sides = _predict(volume, model, progress)
+    sides, sure = _predict(volume, model, progress)
     airways = central_airways(volume)
     box = _box_around(sides)
-    sides[box] = _cleaned(sides[box], volume.hu[box], airways[box], volume.geometry)
+    airless = np.zeros_like(sides)
+    sides[box], airless[box] = _cleaned(
+        sides[box], sure[box], volume.hu[box], airways[box], volume.geometry
+    )
     _require_lungs(sides, volume)
-    return Lungs(labels=sides, quality_flags=_flags(sides, volume))
+    return Lungs(labels=sides, airless=airless, quality_flags=_flags(sides, volume))
 
 
 def _box_around(sides: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
@@ -75,13 +93,17 @@ def _box_around(sides: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
 
 def _cleaned(
     sides: NDArray[np.uint8],
+    sure: NDArray[np.bool_],
     hu: NDArray[np.int16],
     airways: NDArray[np.bool_],
     geometry: Geometry,
-) -> NDArray[np.uint8]:
-    """Return the labels of a box after :func:`delineate`'s cleaning; all arrays are on it."""
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the labels of a box after :func:`delineate`'s cleaning, and what is airless.
+
+    All arrays are on the box.
+    """
     if sides.size == 0:
-        return sides
+        return sides, sides
     smooth = ndimage.uniform_filter(hu.astype(np.float32), size=(1, 3, 3))
     aerated = (sides > 0) & (smooth < _AERATED_HU) & ~airways
     core = _lung_components(aerated, geometry.voxel_ml)
@@ -90,27 +112,34 @@ def _cleaned(
     kept = _without_islands(kept, core)
     planes = zip(kept, core, strict=True)
     lungs = np.stack([_slice_of_lung(plane, air, geometry.pixel_spacing) for plane, air in planes])
-    return _filled(lungs, geometry)
+    lungs = _filled(lungs, geometry)
+    solid = np.where(sure & (smooth >= _SOLID_HU) & (lungs == Label.BACKGROUND), kept, 0)
+    return lungs, _airless(lungs, solid, geometry)
 
 
 def _predict(
     volume: Volume, model: SegmentationModel, progress: Callable[[float], None]
-) -> NDArray[np.uint8]:
-    """Return raw labels; a chunk of slices at a time, since probabilities are large."""
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return raw labels, and where the network is sure of them.
+
+    A chunk of slices at a time, since probabilities are large.
+    """
     right, left = model.classes.index("right"), model.classes.index("left")
     count = volume.geometry.shape[0]
     reader = model.reader(volume)
     sides = np.zeros(volume.geometry.shape, dtype=np.uint8)
+    sure = np.zeros(volume.geometry.shape, dtype=bool)
     for start in range(0, count, _CHUNK):
         chunk = range(start, min(start + _CHUNK, count))
         found = reader.probabilities(chunk)
         lung = found[:, right] + found[:, left] >= model.threshold
+        sure[start : chunk.stop] = np.maximum(found[:, right], found[:, left]) >= _SURE
         is_left = found[:, left] > found[:, right]
         sides[start : chunk.stop] = np.where(
             lung, np.where(is_left, Label.LEFT_LUNG, Label.RIGHT_LUNG), Label.BACKGROUND
         )
         progress(chunk.stop / count)
-    return sides
+    return sides, sure
 
 
 def _lung_components(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
@@ -178,6 +207,25 @@ def _slice_of_lung(
         dense = (sides == label) & _hull(aerated) & (away <= _DENSE_REACH_MM)
         out[(ndimage.binary_opening(dense) | aerated) & (out == Label.BACKGROUND)] = label
     return out
+
+
+def _airless(
+    lungs: NDArray[np.uint8], solid: NDArray[np.uint8], geometry: Geometry
+) -> NDArray[np.uint8]:
+    """Return the thick ``solid`` parts of each side that hang together with that lung."""
+    rows, columns = (2 * round(_SURE_RADIUS_MM / step) + 1 for step in geometry.pixel_spacing)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (columns, rows))
+    found = np.zeros_like(lungs)
+    for label in _SIDES:
+        own = (solid == label).view(np.uint8)
+        thick = np.stack([cv2.morphologyEx(plane, cv2.MORPH_OPEN, disc) for plane in own]) > 0
+        if not thick.any():
+            continue
+        parts, count = components(thick | (lungs == label))
+        hanging = np.zeros(count + 1, dtype=bool)
+        hanging[parts[lungs == label]] = True
+        found[thick & hanging[parts] & (lungs == Label.BACKGROUND)] = label
+    return found
 
 
 def _filled(sides: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:

@@ -18,6 +18,8 @@ docs/models.md explains every key and has complete examples. In short::
     context = 3                         # the slice and its neighbours
     context_mm = 4.0                    # how far apart they are
     window = [-1024.0, 600.0]           # HU
+    mirror = true                       # read a second time, mirrored, and averaged
+    outline_spacing = [1.35, 1.35]      # lesions are outlined on pixels of this size, mm, too
     coarsest_mm = 1.8                   # scans of larger pixels are not analysed; without: all are
     clahe_clip = 7.0                    # 0: none
     clahe_tiles = 8
@@ -54,6 +56,7 @@ from pydantic import (
 from chestct.errors import ModelError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+FinePixel = Annotated[float, Field(ge=0.2)]
 Text = Annotated[str, Field(min_length=1)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -112,6 +115,10 @@ class InputContract(_Input):
     context_mm: PositiveFloat
     spacing: tuple[PositiveFloat, PositiveFloat] | None = None
     """Size of a pixel, mm along (row, column); none: the whole image becomes the input."""
+    outline_spacing: tuple[FinePixel, FinePixel] | None = None
+    """Size of a pixel, mm along (row, column), in one more reading, mirrored, of the whole image:
+    lesions are outlined on the mean of this one and what decided on their presence; none: there
+    is no such reading. The network must take any number of rows and columns."""
     clahe_clip: Annotated[float, Field(ge=0)] = 0.0
     clahe_tiles: PositiveInt = 8
 
@@ -195,6 +202,9 @@ class Manifest(_Table):
         _require_classes(self)
         if self.task == "lesions" and self.presence is None:
             raise ValueError("a lesion model needs [presence]")
+        outlined = isinstance(self.input, InputContract) and self.input.outline_spacing
+        if self.task == "lungs" and outlined:
+            raise ValueError("input.outline_spacing is of lesion models: lungs are read once")
         if self.activation == "softmax" and len(self.classes) == 1:
             raise ValueError("softmax over one class is always 1; activation = 'sigmoid'?")
         return self

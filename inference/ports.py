@@ -78,6 +78,9 @@ class SegmentationModel(Protocol):
     def reader(self, volume: Volume, box: Box | None = None) -> Reader:
         """Return a reader of the volume; only what lies in ``box`` matters (none: all)."""
 
+    def outline_reader(self, volume: Volume, box: Box | None = None) -> Reader | None:
+        """Return the reader whose mean with the other outlines lesions; None: there is none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSet:

@@ -16,6 +16,9 @@ from inference.manifest import InputContract
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
+STEP = 32
+"""Rows and columns of an input are multiples of this: networks halve their images a few times."""
+
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
@@ -108,6 +111,22 @@ class PlaneGrid:
             spans.append((slice(first, last), slice(first - at, last - at)))
         (rows, own_rows), (columns, own_columns) = spans
         return (rows, columns), (own_rows, own_columns)
+
+
+def covering(
+    geometry: Geometry, contract: InputContract, spacing: tuple[float, float]
+) -> InputContract:
+    """Return the contract at another pixel size, mm, with an input that holds the whole plane.
+
+    The rows and columns of the input are multiples of :data:`STEP`.
+    """
+    rows, columns = (
+        -int(-count * own / wanted // STEP) * STEP
+        for count, own, wanted in zip(
+            geometry.shape[1:], geometry.pixel_spacing, spacing, strict=True
+        )
+    )
+    return contract.model_copy(update={"spacing": spacing, "rows": rows, "columns": columns})
 
 
 def to_grey(hu: NDArray[np.int16], contract: InputContract) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from chestct.volume import Volume
 from inference.manifest import Manifest, PatchContract, read_manifest
 from inference.patches import PatchReader
 from inference.ports import Box, ModelSet, PresenceRule, Reader
+from inference.preprocess import covering
 from inference.slices import SliceReader
 
 _LOG = logging.getLogger(__name__)
@@ -153,6 +154,14 @@ class OnnxModel:
             return PatchReader(volume, contract, self.run, box)
         return SliceReader(volume, contract, self.run, box if self._any_size else None)
 
+    def outline_reader(self, volume: Volume, box: Box | None = None) -> Reader | None:
+        """Return the reader whose mean with the other outlines lesions, if there is one."""
+        contract = self.manifest.input
+        if isinstance(contract, PatchContract) or contract.outline_spacing is None:
+            return None
+        again = covering(volume.geometry, contract, contract.outline_spacing)
+        return SliceReader(volume, again, self._mirrored, box)
+
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return float32 probabilities (n, classes, ...) for the network's input (n, ...).
 
@@ -162,11 +171,14 @@ class OnnxModel:
         found = self._once(images)
         if not self.manifest.input.mirror:
             return found
-        again = self._once(np.ascontiguousarray(images[..., ::-1]))[..., ::-1]
-        if self.manifest.task == "lungs":
-            again = again[:, ::-1]  # right and left have changed places
-        mean: NDArray[np.float32] = (found + again) / np.float32(2)
+        mean: NDArray[np.float32] = (found + self._mirrored(images)) / np.float32(2)
         return mean
+
+    def _mirrored(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the network says of the mirrored patient, mirrored back."""
+        found = self._once(np.ascontiguousarray(images[..., ::-1]))[..., ::-1]
+        # Right and left have changed places.
+        return found[:, ::-1] if self.manifest.task == "lungs" else found
 
     def _once(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         image = images.astype(_TYPES[self._session.get_inputs()[0].type], copy=False)
@@ -195,6 +207,11 @@ class OnnxModel:
             channels, size = 1, contract.patch
         else:
             channels, size = contract.context, (contract.rows, contract.columns)
+            if contract.outline_spacing is not None and not self._any_size:
+                raise ModelError(
+                    f"{manifest.file} takes {inputs[0].shape} only; outline_spacing needs "
+                    "a network of any rows and columns"
+                )
         for node, count in ((inputs[0], channels), (outputs[0], len(manifest.classes))):
             wanted = (count, *size)
             fits = len(node.shape) == len(wanted) + 1 and all(map(_fits, node.shape[1:], wanted))

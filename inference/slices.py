@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 from chestct.volume import Volume
 from inference.manifest import InputContract
 from inference.ports import Box
-from inference.preprocess import Orientation, PlaneGrid, to_grid, to_input
+from inference.preprocess import STEP, Orientation, PlaneGrid, to_grid, to_input
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """The network: (n, context, rows, columns) to probabilities (n, classes, rows, columns)."""
 
 _BATCH = 8
-_STEP = 32
-"""Rows and columns are cut to multiples of this: networks halve their images a few times."""
 _MARGIN = 16
 """Pixels around the box that the network sees and nobody asks for."""
 
@@ -67,6 +65,6 @@ def _cut(volume: Volume, contract: InputContract, box: Box | None) -> tuple[slic
 
 def _span(first: float, last: float, room: int) -> slice:
     """Return multiples of the step that hold first to last and a margin, inside the room."""
-    low = max(0, int(first - _MARGIN) // _STEP * _STEP)
-    high = min(room, -int(-(last + _MARGIN) // _STEP) * _STEP)
-    return slice(min(low, max(0, room - _STEP)), max(high, min(room, low + _STEP)))
+    low = max(0, int(first - _MARGIN) // STEP * STEP)
+    high = min(room, -int(-(last + _MARGIN) // STEP) * STEP)
+    return slice(min(low, max(0, room - STEP)), max(high, min(room, low + STEP)))

@@ -105,6 +105,31 @@ def test_when_positive_every_slice_of_the_lungs_is_read_once(small_thorax: Thora
     assert sorted(lesions.read) == inside.tolist()
 
 
+def test_outlines_are_the_mean_of_both_readings_and_presence_is_the_first_ones(
+    small_thorax: Thorax,
+) -> None:
+    volume, truth = volume_of(small_thorax), small_thorax.lesion > 0
+    nothing = LesionsKnown(lesion=np.zeros_like(truth))
+    unsure = replace(ill(small_thorax), outliner=nothing, threshold=0.6)
+    analysis = analyse(volume, models(known(small_thorax), unsure), METHOD, lambda *_: None)
+    assert analysis.findings.presence.positive
+    assert not analysis.lesion_map.lesion().any(), "0.9 and 0.1 make 0.5"
+    parts: list[float] = []
+    marked = analyse(
+        volume,
+        models(known(small_thorax), replace(unsure, threshold=0.45)),
+        METHOD,
+        lambda stage, part: parts.append(part) if stage is Stage.LESIONS else None,
+    ).lesion_map.lesion()
+    assert dice(marked, truth) > 0.95
+    assert parts == sorted(parts)
+    assert 0.5 in parts
+    eager = replace(nothing, outliner=ill(small_thorax))
+    missed = analyse(volume, models(known(small_thorax), eager), METHOD, lambda *_: None)
+    assert not missed.findings.presence.positive
+    assert not missed.lesion_map.lesion().any()
+
+
 def test_lesions_lie_in_lungs_and_none_is_smaller_than_the_method_says(
     small_thorax: Thorax,
 ) -> None:
@@ -227,6 +252,71 @@ def test_consolidation_that_the_model_sees_stays_in_the_lung(small_thorax: Thora
     lungs = lungs_of(volume_of(small_thorax), known(small_thorax))
     dense = (small_thorax.lesion == 2) & small_thorax.left_lung
     assert (lungs.labels[dense] > 0).mean() > 0.85
+
+
+def _with_a_lobe_full_of_water(thorax: Thorax) -> tuple[Volume, NDArray[np.bool_]]:
+    """Return a scan whose right lung has no air in its lower half, and that half."""
+    lobe = thorax.right_lung.copy()
+    lobe[np.flatnonzero(lobe.any(axis=(1, 2)))[-1] // 2 :] = False
+    return volume_of(thorax, np.where(lobe, 30, thorax.hu).astype(np.int16)), lobe
+
+
+def test_a_lobe_without_air_is_lung_where_it_is_marked_and_the_model_is_sure(
+    small_thorax: Thorax,
+) -> None:
+    volume, lobe = _with_a_lobe_full_of_water(small_thorax)
+    lungs = lungs_of(volume, known(small_thorax))
+    assert ((lungs.airless == Label.RIGHT_LUNG) | (lungs.labels > 0))[lobe].mean() > 0.9
+    assert not (lungs.airless > 0)[~lobe].any()
+    marked = ill(small_thorax)
+    for lesion, low, high in ((marked.lesion | lobe, 0.9, 1.0), (marked.lesion & ~lobe, 0.0, 0.8)):
+        networks = models(known(small_thorax), replace(marked, lesion=lesion))
+        found = analyse(volume, networks, METHOD, lambda *_: None).lesion_map
+        assert low <= found.right_lung()[lobe].mean() <= high
+
+
+def test_a_lobe_without_air_is_no_lung_where_the_model_doubts(small_thorax: Thorax) -> None:
+    volume, lobe = _with_a_lobe_full_of_water(small_thorax)
+    lungs = lungs_of(volume, replace(known(small_thorax), sure=0.7))
+    assert not lungs.airless.any()
+    air = small_thorax.right_lung & ~lobe
+    assert (lungs.labels[air] == Label.RIGHT_LUNG).mean() > 0.95
+
+
+def test_a_thin_rim_is_no_lung_however_sure_the_model_is(small_thorax: Thorax) -> None:
+    """Of the diaphragm, or the wall: four millimetres of it, in front of the hull of the lung."""
+    lung = small_thorax.right_lung
+    away = ndimage.distance_transform_edt(~lung, sampling=small_thorax.spacing)
+    soft = (small_thorax.hu > -100) & ~small_thorax.left_lung
+    rim = soft & (away <= 4)
+    for index in np.flatnonzero(lung.any(axis=(1, 2))):
+        hull = np.zeros(lung.shape[1:], np.uint8)
+        points = np.argwhere(lung[index])[:, ::-1].astype(np.int32)
+        cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+        rim[index] &= ~hull.astype(bool)
+    assert small_thorax.volume_ml(rim) > 20
+    model = replace(known(small_thorax), right=lung | rim)
+    lungs = lungs_of(volume_of(small_thorax), model)
+    assert (lungs.airless[rim] > 0).mean() < 0.1
+    assert (lungs.labels[rim] > 0).mean() < 0.1
+
+
+@pytest.mark.parametrize(("hu", "top"), [(-95, 3), (40, -2)])
+def test_what_lies_below_the_lungs_is_none_however_sure_the_model_is(
+    hu: int, top: int, small_thorax: Thorax
+) -> None:
+    """Fat around a kidney that touches the lung, and what is solid and lies apart."""
+    scan, right = small_thorax.hu.copy(), small_thorax.right_lung.copy()
+    lowest = int(np.flatnonzero(right.any(axis=(1, 2)))[0])
+    assert lowest >= 3
+    below = np.zeros(right.shape, bool)
+    below[: lowest + top] = right[lowest + 4]
+    below &= ~right
+    scan[below] = hu
+    model = LungsKnown(left=small_thorax.left_lung, right=right | below)
+    lungs = lungs_of(volume_of(small_thorax, scan), model)
+    assert ((lungs.labels > 0) | (lungs.airless > 0))[below].mean() < 0.05
+    assert dice(lungs.labels > 0, small_thorax.left_lung | right) > 0.95
 
 
 def test_gas_outside_the_lungs_is_dropped(small_thorax: Thorax) -> None:

@@ -56,6 +56,11 @@ class LungsByHu:
         del box
         return ReaderOf(self, volume)
 
+    def outline_reader(self, volume: Volume, box: Box | None = None) -> ReaderOf | None:
+        """Return none."""
+        del volume, box
+        return None
+
     def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
         """Return 0 or 1 (slice, class, row, column)."""
         found = np.zeros((len(slices), 3, *volume.geometry.shape[1:]), np.float32)
@@ -73,16 +78,20 @@ class LungsByHu:
 
 @dataclass
 class LungsKnown(LungsByHu):
-    """A perfect network: the truth of a phantom, dense lesions included."""
+    """A perfect network: the truth of a phantom, dense lesions included.
 
+    ``sure`` is the probability that it gives to what is lung.
+    """
+
+    sure: float = 1.0
     left: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((1, 1, 1), bool))
     right: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((1, 1, 1), bool))
 
     def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
-        """Return 0 or 1 (slice, class, row, column)."""
+        """Return 0 or ``sure`` for both lungs, the rest for the background."""
         assert self.right.shape == volume.hu.shape
-        right, left = self.right[list(slices)], self.left[list(slices)]
-        return np.stack([~(right | left), right, left], axis=1).astype(np.float32)
+        right, left = (self.sure * side[list(slices)] for side in (self.right, self.left))
+        return np.stack([1 - right - left, right, left], axis=1).astype(np.float32)
 
 
 @dataclass
@@ -100,11 +109,17 @@ class LesionsKnown:
     minimum_lesion_ml: float = 0.1
     minimum_lesion_hu: float | None = None
     coarsest_mm: float | None = None
+    outliner: LesionsKnown | None = None
 
     def reader(self, volume: Volume, box: Box | None = None) -> ReaderOf:
         """Return a reader of the whole volume."""
         del box
         return ReaderOf(self, volume)
+
+    def outline_reader(self, volume: Volume, box: Box | None = None) -> ReaderOf | None:
+        """Return a reader of what ``outliner`` knows, if there is one."""
+        del box
+        return ReaderOf(self.outliner, volume) if self.outliner else None
 
     def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
         """Return 0.9 or 0.1 (slice, 1, row, column)."""

@@ -133,6 +133,9 @@ def probability_alone(
     enough for one.
     """
     found = model.reader(volume).probabilities(slices).sum(axis=1)
+    outliner = model.outline_reader(volume)
+    if outliner is not None:
+        found = (found + outliner.probabilities(slices).sum(axis=1)) / 2
     planes = zip(slices, found, strict=True)
     return np.stack([opaque(one, volume, index, model.minimum_lesion_hu) for index, one in planes])
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chestct.volume import Volume
+from inference.manifest import InputContract, PatchContract
 from inference.session import OnnxModel
 
 AS_SHIPPED = "as shipped"
@@ -36,8 +37,9 @@ class Change:
     planes: HuChange = lambda hu: hu
 
 
-def changes(window: tuple[float, float]) -> tuple[Change, ...]:
-    """Return what is tried, around the shipped ``window`` in HU."""
+def changes(contract: InputContract | PatchContract) -> tuple[Change, ...]:
+    """Return what is tried, around the shipped ``contract`` of the lesion model."""
+    window = contract.window
     low, high = window
     windows = [
         (f"window {name}", (low + lower, high + upper))
@@ -48,6 +50,10 @@ def changes(window: tuple[float, float]) -> tuple[Change, ...]:
             ("400 HU narrower", 200, -200),
         )
     ]
+    readings: list[tuple[str, dict[str, Any]]] = []
+    if isinstance(contract, InputContract) and contract.outline_spacing:
+        size = f"{contract.outline_spacing[0]:g} mm"
+        readings = [(f"without the reading in pixels of {size}", {"outline_spacing": None})]
     clips = [
         (f"CLAHE clip {clip:g}" if clip else "no CLAHE", {"clahe_clip": clip})
         for clip in (0.0, 3.0, 7.0, 12.0)
@@ -60,6 +66,7 @@ def changes(window: tuple[float, float]) -> tuple[Change, ...]:
     return (
         Change(name=AS_SHIPPED),
         Change(name="lesions of any density", output={"minimum_lesion_hu": None}),
+        *(Change(name=name, contract=value) for name, value in readings),
         *(Change(name=name, contract={"window": value}) for name, value in windows),
         *(Change(name=name, contract=value) for name, value in clips),
         *(Change(name=name, planes=value) for name, value in scans),

@@ -75,7 +75,8 @@ def _mirror(found: MirrorSummary | None) -> str:
         f"Reading each slice a second time, mirrored, adds {interval(found.lesion_difference, 3)} "
         f"to the lesion Dice and {interval(found.lung_difference, 4)} to the lung Dice; the "
         f"{found.slices} slices take {found.mirrored:.0f} s instead of {found.once:.0f} s. The "
-        "figures here are those of the way that the manifests say."
+        "figures here are those of the way that the manifests say, without a reading in pixels of "
+        "another size: the slices do not say how large theirs are."
     )
 
 
