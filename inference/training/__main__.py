@@ -26,14 +26,14 @@ TRAINING_PHANTOMS = range(1, 49)
 """Seeds of the phantoms that are trained on."""
 TRAINING_PLAIN = range(1, 25)
 """Seeds of the plain chests that are trained on."""
-TRAINING_OPACITIES = range(1, 43)
-"""Seeds of the synthetic opacities in real chests that are trained on."""
 WATCHED = range(1001, 1004)
 """Seeds of what the log shows a score of beside the patients; none is trained on."""
 VALIDATION_SEEDS = range(1001, 1022)
 """Seeds of what the presence rule is chosen on; every third has no lesion."""
-TEST_PHANTOMS = range(10001, 10019)
+TEST_PHANTOMS = range(12001, 12019)
 """Seeds of the phantoms that are measured on: neither trained on nor chosen on."""
+
+_TASKS = ("lungs", "lesions", "lesions-refined", "lesions-varied", "lesions-as-live")
 
 _models_option = click.option(
     "--models", type=click.Path(exists=True, path_type=Path), help="Not the shipped ones."
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("task", type=click.Choice(["lungs", "lesions", "lesions-refined"]))
+@click.argument("task", type=click.Choice(_TASKS))
 @click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
 @_series_option
 @click.option(
@@ -95,13 +95,14 @@ def train(
 
     Each epoch is a checkpoint: stop it at any time, run the same command again, and it goes
     on where it was. The log is runs/TASK/log.csv. lesions-refined goes on from the weights of
-    lesions.
+    lesions; lesions-varied and lesions-as-live are short runs that ask whether window and
+    equalisation must vary (docs/model/data.md).
     """
     import torch  # noqa: PLC0415 - only training needs it
 
     from inference.training.data import join, load_slices, load_split  # noqa: PLC0415
     from inference.training.engine import train as run  # noqa: PLC0415
-    from inference.training.phantoms import phantom_slices  # noqa: PLC0415
+    from inference.training.phantoms import FRONT_ENDS, phantom_slices  # noqa: PLC0415
     from inference.training.plain import plain_slices  # noqa: PLC0415
     from inference.training.recipes import RECIPES  # noqa: PLC0415
     from inference.training.synthetic import synthetic_slices  # noqa: PLC0415
@@ -118,15 +119,16 @@ def train(
         more = [load_slices(file) for file in prepared]
         parts["train"] += [one.named(of["train"]) for one in more]
         parts["watched"] += [one.named(of["validation"]) for one in more]
+    recipe = RECIPES[task]
+    shown = FRONT_ENDS[recipe.front_end]
     click.echo("making phantoms, plain chests and opacities")
     for name, phantoms, plain, opacities in (
-        ("train", TRAINING_PHANTOMS, TRAINING_PLAIN, TRAINING_OPACITIES),
+        ("train", TRAINING_PHANTOMS, TRAINING_PLAIN, range(1, recipe.opacities + 1)),
         ("watched", WATCHED, WATCHED, WATCHED),
     ):
-        parts[name] += [phantom_slices(phantoms), plain_slices(plain)]
+        parts[name] += [phantom_slices(phantoms, shown), plain_slices(plain, shown)]
         if lungs is not None:
-            parts[name] += [synthetic_slices(folder, opacities, lungs) for folder in series]
-    recipe = RECIPES[task]
+            parts[name] += [synthetic_slices(one, opacities, lungs, shown) for one in series]
     start = runs / recipe.after / "last.pt" if recipe.after else None
     if start is not None and not start.exists():
         raise click.ClickException(f"{start} does not exist: train {recipe.after} first")

@@ -29,11 +29,16 @@ class UNet(nn.Module):
         inputs: Channels: the slice and its neighbours.
         outputs: Classes.
         channels: Width of each level; rows and columns must be divisible by
-            ``2 ** (len(channels) - 1)``.
+            ``fold * 2 ** (len(channels) - 1)``.
+        fold: So many rows and columns become channels before the first level, and rows and
+            columns again after the last (Shi et al. 2016). On CPUs the memory traffic of the
+            finest level is most of the time: 2 buys twice the width for less.
     """
 
-    def __init__(self, inputs: int, outputs: int, channels: tuple[int, ...]) -> None:
+    def __init__(self, inputs: int, outputs: int, channels: tuple[int, ...], fold: int = 1) -> None:
         super().__init__()
+        self.fold = fold
+        inputs, outputs = inputs * fold**2, outputs * fold**2
         self.down = nn.ModuleList(
             _block(before, after)
             for before, after in zip((inputs, *channels), channels, strict=False)
@@ -47,10 +52,12 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
         skips: list[Tensor] = []
+        x = F.pixel_unshuffle(x, self.fold) if self.fold > 1 else x
         for level, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if level else x)
             skips.append(x)
         for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = block(torch.cat([x, skip], dim=1))
-        return self.head(x)
+        x = self.head(x)
+        return F.pixel_shuffle(x, self.fold) if self.fold > 1 else x

@@ -18,7 +18,7 @@ from inference.phantom.volume import canonical_volume
 from inference.preprocess import to_grey
 from inference.training.data import LEFT, RIGHT, SliceSet
 from inference.training.opacities import Spacing, draw_opacities, paint, pleural_depth
-from inference.training.phantoms import LIVE_INPUT, jitter
+from inference.training.phantoms import LIVE_INPUT, FrontEnd, jitter
 
 PREFIX = "plain-"
 
@@ -110,10 +110,10 @@ def _scan(hu: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.in
     return np.clip(np.round(hu + noise), -1024, 3071).astype(np.int16)
 
 
-def plain_slices(seeds: range) -> SliceSet:
+def plain_slices(seeds: range, front_end: FrontEnd = jitter) -> SliceSet:
     """Return the slices of one plain chest per seed; every third one has no lesion."""
     chests = [make_plain(seed, lesions=seed % 3 != 0) for seed in seeds]
-    contracts = [jitter(LIVE_INPUT, np.random.default_rng((seed, 301))) for seed in seeds]
+    contracts = [front_end(LIVE_INPUT, np.random.default_rng((seed, 301))) for seed in seeds]
     return SliceSet(
         images=np.stack(
             [

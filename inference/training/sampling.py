@@ -23,6 +23,9 @@ def sample(
 ) -> Iterator[Batch]:
     """Yield batches; a volume is drawn in proportion to the square root of its slices.
 
+    Of its draws the recipe's ``ill_share`` are of slices with a lesion, where it has any: a small
+    one is in few slices, and would hardly ever be seen.
+
     Neighbours lie one to four slices away, or are the slice itself: series differ in
     spacing, and a single slice must do as well. Half of them run the other way, since not
     every source says which end is the head.
@@ -30,9 +33,17 @@ def sample(
     volumes, sizes = np.unique(data.volumes, return_counts=True)
     weights = _weights(data, volumes, sizes, recipe)
     members = {volume: np.flatnonzero(data.volumes == volume) for volume in volumes}
+    diseased: NDArray[np.bool_] = np.any(data.lesions, axis=(1, 2))
+    ill = {volume: own[diseased[own]] for volume, own in members.items()}
     for _ in range(count // recipe.batch):
         drawn = random.choice(volumes, recipe.batch, p=weights)
-        chosen = np.array([random.choice(members[volume]) for volume in drawn])
+        pick_ill = random.random(recipe.batch) < recipe.ill_share
+        chosen = np.array(
+            [
+                random.choice(ill[volume] if first and len(ill[volume]) else members[volume])
+                for volume, first in zip(drawn, pick_ill, strict=True)
+            ]
+        )
         steps = random.integers(0, 5, recipe.batch) * random.choice([-1, 1], recipe.batch)
         yield take(data, recipe, chosen, steps)
 
@@ -73,7 +84,9 @@ def take(
         lungs=torch.from_numpy(data.lungs[chosen].astype(np.int64)),
         lesions=torch.from_numpy(data.lesions[chosen].astype(np.float32)),
         variation=torch.where(
-            torch.from_numpy(_made_from_hu(data)[data.volumes[chosen]]), recipe.hu_variation, 1.0
+            torch.from_numpy(_made_from_hu(data)[data.volumes[chosen]]),
+            recipe.hu_variation,
+            recipe.variation,
         ),
     )
     return batch if images.shape[-1] == recipe.size else _resized(batch, recipe.size)

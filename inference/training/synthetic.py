@@ -17,7 +17,7 @@ from inference.preprocess import Orientation, to_grey
 from inference.session import load_models
 from inference.training.data import LEFT, RIGHT, SliceSet
 from inference.training.opacities import draw_opacities, paint, pleural_depth
-from inference.training.phantoms import LIVE_INPUT, jitter
+from inference.training.phantoms import LIVE_INPUT, FrontEnd, jitter
 from inference.training.real import Chest, known_series, lesion_free_parts, read_volume
 
 PREFIX = "synthetic-"
@@ -111,12 +111,14 @@ def _with_opacities(
     return hu, truth, tuple(str(one.texture) for one in opacities)
 
 
-def synthetic_slices(folder: Path, seeds: range, model: SegmentationModel) -> SliceSet:
+def synthetic_slices(
+    folder: Path, seeds: range, model: SegmentationModel, front_end: FrontEnd = jitter
+) -> SliceSet:
     """Return training slices: one scan of the chest in ``folder`` per seed.
 
     Each is another breath and another reconstruction: air, slice thickness, kernel, noise,
-    streaks, window and CLAHE vary, so that the network learns not to care. Neighbouring
-    slices stay neighbours.
+    streaks, window and CLAHE (these by ``front_end``) vary, so that the network learns not to
+    care. Neighbouring slices stay neighbours.
 
     Raises:
         ValueError: The committed list does not say that the series may be trained on, or it is
@@ -135,7 +137,7 @@ def synthetic_slices(folder: Path, seeds: range, model: SegmentationModel) -> Sl
         sides = np.stack([_shrink(plane) for plane in sides])
         for seed in seeds:
             random = np.random.default_rng((seed, 201))
-            contract = jitter(LIVE_INPUT, random)
+            contract = front_end(LIVE_INPUT, random)
             breath = rebreathe(chest.volume.hu.astype(np.float32), chest.inside(), random)
             hu, truth, _ = _with_opacities(chest, breath, depth, seed)
             images += [to_grey(plane, contract) for plane in rescan(hu, random)]

@@ -14,7 +14,9 @@ from click.testing import CliRunner
 torch = pytest.importorskip("torch", reason="the extra rales[train] is not installed")
 
 from inference.manifest import read_manifest  # noqa: E402
-from inference.training.__main__ import main  # noqa: E402 - after the check for torch
+from inference.phantom import make_thorax  # noqa: E402
+from inference.preprocess import to_grey  # noqa: E402
+from inference.training.__main__ import _TASKS, main  # noqa: E402 - after the check for torch
 from inference.training.augment import Batch, _geometry, augment  # noqa: E402
 from inference.training.data import (  # noqa: E402
     IGNORE,
@@ -30,9 +32,15 @@ from inference.training.data import (  # noqa: E402
 from inference.training.engine import train  # noqa: E402
 from inference.training.evaluate import dice  # noqa: E402
 from inference.training.export import PresenceChoice, export, load_checkpoint  # noqa: E402
-from inference.training.phantoms import random_spec  # noqa: E402
+from inference.training.networks import UNet  # noqa: E402
+from inference.training.phantoms import (  # noqa: E402
+    FRONT_ENDS,
+    LIVE_INPUT,
+    phantom_slices,
+    random_spec,
+)
 from inference.training.recipes import RECIPES, Recipe  # noqa: E402
-from inference.training.sampling import _weights  # noqa: E402
+from inference.training.sampling import _weights, sample  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -169,6 +177,46 @@ def test_every_source_is_drawn_in_its_share(slices: SliceSet) -> None:
     assert _weights(only, *np.unique(only.volumes, return_counts=True), recipe) == pytest.approx(
         [0.5, 0.5]
     )
+
+
+def test_as_many_draws_as_asked_are_of_slices_with_a_lesion(slices: SliceSet) -> None:
+    lesions = slices.lesions.copy()
+    lesions[np.arange(24) % 12 != 5] = False
+    data = replace(slices, lesions=lesions)
+    batches = sample(data, replace(_TINY, ill_share=0.5), 2000, np.random.default_rng(0))
+    seen = np.concatenate([batch.lesions.any(dim=(1, 2)).numpy() for batch in batches])
+    assert len(seen) == 2000
+    assert seen.mean() == pytest.approx(0.5 + 0.5 / 12, abs=0.05)
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_a_folded_network_answers_for_every_pixel(fold: int) -> None:
+    """Moved by whole folds and poolings, the image gets the same answers, moved."""
+    network = UNet(3, 2, (4, 8), fold).eval()
+    images = torch.rand(1, 3, 96, 128)
+    with torch.no_grad():
+        found = network(images)
+        moved = network(images.roll((2 * fold, 2 * fold), (2, 3)))
+    assert found.shape == (1, 2, 96, 128)
+    back = moved.roll((-2 * fold, -2 * fold), (2, 3))
+    inside = (slice(None), slice(None), slice(40, 56), slice(40, 88))
+    torch.testing.assert_close(found[inside], back[inside])
+
+
+def test_every_recipe_can_be_trained_by_its_name() -> None:
+    assert set(_TASKS) == set(RECIPES)
+    for recipe in RECIPES.values():
+        assert recipe.front_end in FRONT_ENDS
+        assert recipe.after is None or recipe.after in RECIPES
+
+
+def test_what_is_trained_on_as_live_goes_through_the_live_front_end() -> None:
+    shown = phantom_slices(range(1, 2), FRONT_ENDS["as live"])
+    thorax = make_thorax(random_spec(1, lesions=True))
+    assert np.array_equal(shown.images[30], to_grey(thorax.hu[30], LIVE_INPUT))
+    varied = phantom_slices(range(1, 2), FRONT_ENDS[RECIPES["lesions"].front_end])
+    assert not np.array_equal(varied.images[30], shown.images[30])
+    assert np.array_equal(varied.lesions, shown.lesions)
 
 
 def test_progress_counts_every_batch(slices: SliceSet, tmp_path: Path) -> None:

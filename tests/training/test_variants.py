@@ -42,7 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, data: SliceSet) -> Path:
     for task in ("lungs", "lesions"):
         recipe = replace(
             RECIPES[task],
-            channels=(8, 16),
+            channels=(16, 32),
             crop=96,
             epochs=1,
             slices_per_epoch=48,
