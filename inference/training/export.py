@@ -18,16 +18,22 @@ from inference.training.phantoms import LIVE_INPUT
 from inference.training.recipes import Recipe
 
 _OPSET = 21
-_READING = {"lungs": (0.5, False), "lesions": (0.4, True)}
-"""Threshold, and whether the patient is read a second time, mirrored: what the validation
-patients gained by it is in docs/model/report.md."""
+_THRESHOLD = {"lungs": 0.5, "lesions": 0.3}
+"""Chosen on the validation patients."""
 _FRONT_END: dict[str, dict[str, Any]] = {
     "lungs": {},
-    "lesions": {"window": (-1024.0, 400.0), "clahe_clip": 3.0, "coarsest_mm": 1.8},
+    "lesions": {
+        "window": (-1024.0, 400.0),
+        "clahe_clip": 3.0,
+        "coarsest_mm": 1.8,
+        "mirror": True,
+        "outline_spacing": (1.35, 1.35),
+    },
 }
 """Where live CT is read otherwise than the phantoms were shown in training: with less
 equalisation the lesion network is wrong less often, chosen on validation seeds (MODEL_CARD.md).
-In larger pixels it takes vessels for nodules (docs/decisions/0026)."""
+In larger pixels it takes vessels for nodules (docs/decisions/0026). What the further readings
+gain is in docs/model/report.md and docs/decisions/0028."""
 _LEAST_HU = -750.0
 """What lies below is aerated lung; see MODEL_CARD.md for how it was chosen."""
 LICENCE = "CC BY-NC-SA 4.0 (inherited from the training data); research use only"
@@ -75,12 +81,13 @@ def export(checkpoint: Path, folder: Path, version: str, presence: PresenceChoic
             external_data=False,
             dynamic_shapes=(_any_size(recipe),),
         )
+    # What was trained on one front end alone is read with that one.
     contract = LIVE_INPUT.model_copy(
         update={
             "rows": recipe.size,
             "columns": recipe.size,
             "context": recipe.context,
-            **_FRONT_END[recipe.task],
+            **(_FRONT_END[recipe.task] if recipe.front_end == "varied" else {}),
         }
     )
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -91,7 +98,7 @@ def export(checkpoint: Path, folder: Path, version: str, presence: PresenceChoic
 
 def _any_size(recipe: Recipe) -> dict[int, Any]:
     """Return batch, rows and columns as dynamic; the network halves its images so often."""
-    step = 2 ** (len(recipe.channels) - 1)
+    step = recipe.fold * 2 ** (len(recipe.channels) - 1)
     dim = torch.export.Dim
     return {
         0: dim("n", min=1, max=512),
@@ -101,14 +108,17 @@ def _any_size(recipe: Recipe) -> dict[int, Any]:
 
 
 def parity(network: UNet, file: Path, recipe: Recipe) -> float:
-    """Return the largest absolute difference of the logits on noise."""
+    """Return the largest absolute difference of the logits on noise, whole images and cut ones."""
     random = np.random.default_rng(0)
-    images = random.random((3, recipe.context, recipe.size, recipe.size), dtype=np.float32)
-    with torch.no_grad():
-        expected = network(torch.from_numpy(images)).numpy()
     session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    found = session.run(None, {"image": images})[0]
-    return float(np.abs(expected - found).max())
+    differences = []
+    for rows, columns in ((recipe.size, recipe.size), (recipe.size // 2, 3 * recipe.size // 2)):
+        images = random.random((3, recipe.context, rows, columns), dtype=np.float32)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(images)).numpy()
+        found = session.run(None, {"image": images})[0]
+        differences.append(float(np.abs(expected - found).max()))
+    return max(differences)
 
 
 def _manifest(
@@ -120,7 +130,6 @@ def _manifest(
 ) -> str:
     classes = {"lungs": '["background", "right", "left"]', "lesions": '["lesion"]'}[recipe.task]
     activation = {"lungs": "softmax", "lesions": "sigmoid"}[recipe.task]
-    threshold, mirror = _READING[recipe.task]
     lines = [
         "# Made by: python -m inference.training export; see MODEL_CARD.md",
         f'name = "rales-{recipe.task}"',
@@ -132,14 +141,19 @@ def _manifest(
         'card = "MODEL_CARD.md"',
         f"classes = {classes}",
         f'activation = "{activation}"',
-        f"threshold = {threshold}",
+        f"threshold = {_THRESHOLD[recipe.task]}",
         "",
         "[input]",
         f"rows = {contract.rows}",
         f"columns = {contract.columns}",
         f"context = {contract.context}",
         f"context_mm = {contract.context_mm}",
-        *(["mirror = true"] if mirror else []),
+        *(["mirror = true"] if contract.mirror else []),
+        *(
+            [f"outline_spacing = {list(contract.outline_spacing)}"]
+            if contract.outline_spacing
+            else []
+        ),
         *([f"coarsest_mm = {contract.coarsest_mm}"] if contract.coarsest_mm else []),
         f"window = [{contract.window[0]}, {contract.window[1]}]",
         f"clahe_clip = {contract.clahe_clip}",
