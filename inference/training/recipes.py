@@ -111,7 +111,7 @@ _SHIPPED = {
 # One question, asked in minutes: must window, equalisation and gamma vary in training, or is it
 # enough that live CT goes through the steps of the 8-bit slices? (docs/model/data.md)
 _SHORT = replace(
-    _SHIPPED["lesions"], channels=(24, 48, 96, 160, 160), fold=2, epochs=6, ema=0.99, ill_share=0.5
+    _SHIPPED["lesions"], channels=(24, 48, 96, 160, 160), fold=2, epochs=3, ema=0.99, ill_share=0.5
 )
 RECIPES = {
     **_SHIPPED,
