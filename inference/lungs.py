@@ -57,7 +57,7 @@ class Lungs:
 
     def including(self, marked: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Return the labels with what is airless and ``marked`` as lesion: two networks agree."""
-        return np.where(marked & (self.labels == Label.BACKGROUND), self.airless, self.labels)
+        return np.where(marked & (self.airless > 0), self.airless, self.labels)
 
 
 def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[float], None]) -> Lungs:
@@ -221,10 +221,11 @@ def _airless(
         thick = np.stack([cv2.morphologyEx(plane, cv2.MORPH_OPEN, disc) for plane in own]) > 0
         if not thick.any():
             continue
-        parts, count = components(thick | (lungs == label))
+        lung = lungs == label
+        parts, count = components(thick | lung)
         hanging = np.zeros(count + 1, dtype=bool)
-        hanging[parts[lungs == label]] = True
-        found[thick & hanging[parts] & (lungs == Label.BACKGROUND)] = label
+        hanging[parts[lung]] = True
+        found[thick & hanging[parts]] = label
     return found
 
 
