@@ -32,6 +32,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from chestct.text import printable
+
+_LONGEST = 500
+"""Characters of a refusal: it quotes what came from outside."""
+
 
 class RalesError(Exception):
     """Root of every error that Rales raises on purpose."""
@@ -50,7 +55,10 @@ class ConfigError(PermanentError):
 
 
 class InstanceRefused(PermanentError):
-    """One composite instance cannot be taken in."""
+    """One composite instance cannot be taken in; the message is printable whatever it quotes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, _LONGEST))
 
 
 class NotDicom(InstanceRefused):
@@ -152,11 +160,11 @@ class SeriesRejected(PermanentError):
     """The series cannot or must not be analysed.
 
     ``reason`` is machine-readable; the message is one sentence for a person, without
-    anything that identifies the patient.
+    anything that identifies the patient, and printable whatever it quotes.
     """
 
     def __init__(self, reason: RejectReason, message: str) -> None:
-        super().__init__(message)
+        super().__init__(printable(message, _LONGEST))
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[SeriesRejected], tuple[RejectReason, str]]:

@@ -23,6 +23,7 @@ from pynetdicom.presentation import PresentationContext
 
 from chestct.errors import RalesError
 from chestct.results import Extra, ResultObject, SegKind
+from chestct.text import printable
 from dicom_out.gate import Gate
 from dicom_out.transfer import compressed_syntaxes, read_compressed
 
@@ -34,6 +35,8 @@ _ADDRESS = re.compile(r"(?P<title>[^@\\]{1,16})@(?P<host>\[[^\]]+\]|[^:@]+):(?P<
 _LAST_PORT = 65535
 _PARK_SECONDS = 0.1
 _TITLE_LENGTH = 16
+_LONGEST = 500
+"""Characters of a message; it may quote the other side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,7 @@ class Outcome:
     """What became of one object; ``status`` is the DIMSE status, if one came.
 
     Attributes:
+        message: Printable, whatever it quotes of the other side.
         reached: Whether there was an association; where not, no other object fares better.
     """
 
@@ -112,6 +116,9 @@ class Outcome:
     status: int | None
     message: str
     reached: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", printable(self.message, _LONGEST))
 
 
 def outcome_of(status: int) -> Outcome:

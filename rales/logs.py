@@ -1,4 +1,4 @@
-"""Logging: one line an event, to standard error, no patient data."""
+"""Logging: one line an event, to standard error, no patient data, nothing that does not print."""
 
 from __future__ import annotations
 
@@ -6,6 +6,43 @@ import logging
 import os
 import time
 import warnings
+from typing import Any
+
+from chestct.text import printable
+
+_LONGEST = 4000
+"""Characters of a line; whoever logs may quote what came from outside."""
+
+
+class OneLineFormatter(logging.Formatter):
+    """Writes every record as one printable line; lines of a traceback are indented below it.
+
+    So nothing that was quoted reaches the terminal as a control sequence, or looks like a line
+    that this node wrote.
+    """
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03d"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)sZ %(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its base
+        """Return the line of a record."""
+        return printable(super().formatMessage(record), _LONGEST)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - its base
+        """Return a traceback, indented."""
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - its base
+        """Return a stack, indented."""
+        return _indented(super().formatStack(stack_info))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {printable(line, _LONGEST)}" for line in text.splitlines())
 
 
 def configure(level: str) -> None:
@@ -14,12 +51,8 @@ def configure(level: str) -> None:
     Warnings of libraries quote values of data sets, so they are shown at DEBUG only, in
     this process and in those that it starts.
     """
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(name)s: %(message)s")
-    formatter.converter = time.gmtime
-    formatter.default_time_format = "%Y-%m-%dT%H:%M:%S"
-    formatter.default_msec_format = "%s.%03d"
     handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
+    handler.setFormatter(OneLineFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

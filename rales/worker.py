@@ -25,6 +25,7 @@ from chestct.errors import (
 from chestct.results import SegKind
 from chestct.series import Series
 from chestct.states import JobState
+from chestct.text import printable
 from rales.archive import Archive, Found
 from rales.pipeline import AnalysisRequest, AnalysisSettings, InferenceFacts, run, warm_up
 from rales.priors import prior_of
@@ -36,7 +37,8 @@ from rales.store.jobs import Job, StateConflict
 _LOG = logging.getLogger(__name__)
 
 _FIRST_RETRY = timedelta(seconds=10)
-
+_LONGEST = 500
+"""Characters of the message of a job; an exception may quote a header."""
 
 _REASONS: dict[type[Exception], str] = {
     AnalysisCrashed: "analysis-crashed",
@@ -199,6 +201,7 @@ class AnalysisWorker:
         self._jobs.put_back(job, at=self._clock(), message="the node stops: waits for its start")
 
     def _fail_or_retry(self, job: Job, reason: str, message: str) -> None:
+        message = printable(message, _LONGEST)
         if job.attempts >= self._attempts:
             self._end(job, JobState.FAILED, reason, f"{message} ({job.attempts} attempts)")
             return
@@ -208,5 +211,6 @@ class AnalysisWorker:
         _LOG.warning("series %s: %s; will be tried again", job.series_uid, message)
 
     def _end(self, job: Job, state: JobState, reason: str, message: str) -> None:
+        message = printable(message, _LONGEST)
         self._jobs.move(job, state, at=self._clock(), message=message, reason=reason)
         _LOG.warning("series %s: %s (%s): %s", job.series_uid, state, reason, message)

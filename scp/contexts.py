@@ -34,6 +34,8 @@ from pydicom.uid import (
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
+from chestct.text import printable
+
 VERIFICATION = UID("1.2.840.10008.1.1")
 STORAGE_COMMITMENT = UID("1.2.840.10008.1.20.1")
 
@@ -94,15 +96,10 @@ def not_taken(
         uid = UID(str(context.abstract_syntax))
         if uid in taken:
             continue
-        name = _printable(uid.name)
+        name = printable(uid.name)
         if context.result == _TRANSFER_SYNTAX_REFUSED:
-            name += f" as {_printable(UID(context.transfer_syntax[0]).name)}"
+            name += f" as {printable(UID(context.transfer_syntax[0]).name)}"
         names.setdefault(uid, name)
     shown = list(names.values())[:_MOST_NAMED]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _printable(name: str) -> str:
-    """Return what prints of a name that may come from outside."""
-    return "".join(character for character in name if character.isprintable())

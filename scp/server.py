@@ -15,6 +15,7 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
+from chestct.text import printable
 from scp.admission import Admission, on_requested
 from scp.bounded import on_pdu
 from scp.contexts import commitment_context, supported_contexts
@@ -29,7 +30,7 @@ from scp.guard import (
     quiet_seconds,
     silent_connections,
 )
-from scp.handlers import Handlers
+from scp.handlers import TITLE_LENGTH, Handlers, calling_ae
 from scp.listener import TlsContext, listen
 from scp.ports import Intake, Peer, Witness
 from scp.spool import Spool
@@ -192,7 +193,8 @@ def _on_rejected(event: Event, witness: Witness | None) -> None:
     asked: Any = association.requestor.primitive
     answered: Any = association.acceptor.primitive
     reason = answered.reason_str if answered is not None else "rejected"
-    called, calling = _printable(asked.called_ae_title), _printable(asked.calling_ae_title)
+    called = printable(str(asked.called_ae_title).strip(), TITLE_LENGTH)
+    calling = calling_ae(association)
     _LOG.warning(
         "%s@%s asking for %s was rejected: %s",
         calling,
@@ -203,7 +205,3 @@ def _on_rejected(event: Event, witness: Witness | None) -> None:
     if witness is not None and answered is not None and answered.result == _REJECTED_PERMANENT:
         peer = Peer(ae_title=calling, address=str(association.requestor.address))
         witness.rejected(peer, f"{calling} asking for {called} was rejected: {reason}")
-
-
-def _printable(title: object) -> str:
-    return "".join(character for character in str(title) if character.isprintable())[:16].strip()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 import click
 
 from chestct.errors import RalesError
+from chestct.text import printable
 from rales.cli.analyze import analyze
 from rales.cli.conformance import conformance
 from rales.cli.demo import demo
@@ -15,6 +17,9 @@ from rales.cli.model import model_group
 from rales.cli.serve import serve
 from rales.cli.status import retry, status
 from rales.cli.tools import check, config_group, echo
+
+_LONGEST = 1000
+"""Characters of a line of an error; it may quote what came from outside."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -54,7 +59,13 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line; an expected error is one message and exit status 1."""
+    """Run the command line; an expected error is one message and exit status 1.
+
+    A terminal that lacks a character of a name shows its number instead of ending the command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = cli.main(standalone_mode=False)
     except click.Abort:
@@ -63,7 +74,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except RalesError as error:
-        click.echo(f"rales: {error}", err=True)
+        lines = (printable(line, _LONGEST) for line in str(error).splitlines())
+        click.echo("rales: " + "\n".join(lines), err=True)
         sys.exit(1)
     # Outside its standalone mode click hands the status of an Exit back.
     sys.exit(status if isinstance(status, int) else 0)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from chestct.errors import RalesError, SeriesRejected
 from chestct.results import Extra
+from chestct.text import printable
 from rales import config, logs
 from rales.loops import utc_now
 from rales.sections import Config
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from rales.pipeline import AnalysisSettings
     from rales.results import AnalysisReport
 
+_LONGEST = 500
+"""Characters of a name or a reason; both may quote what came from outside."""
 _STAGES = ("load", "lungs", "presence", "lesions", "measure", "write")
 
 
@@ -67,7 +71,9 @@ def analyze(
     with gathered(inputs) as files:
         found = scan(files)
         for path, why in found.skipped:
-            console.print(f"[dim]skipped {path}: {why}[/dim]", highlight=False)
+            console.print(
+                Text(f"skipped {printable(str(path), _LONGEST)}: {printable(why, _LONGEST)}", "dim")
+            )
         analysed = [
             _one(series, settings, _folder(out, series, len(found.series)), console)
             for series in found.series
@@ -93,7 +99,7 @@ def _one(series: Series, settings: AnalysisSettings, folder: Path, console: Cons
         BarColumn(),
         TimeElapsedColumn(),
     )
-    console.print(f"series {series.series_uid}: {len(series.instances)} images", highlight=False)
+    console.print(Text(f"series {series.series_uid}: {len(series.instances)} images"))
     try:
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task("load", total=len(_STAGES))
@@ -104,10 +110,10 @@ def _one(series: Series, settings: AnalysisSettings, folder: Path, console: Cons
                 ),
             )
     except SeriesRejected as rejection:
-        console.print(f"  [yellow]rejected[/yellow] ({rejection.reason}): {rejection}")
+        _say(console, "rejected", "yellow", f" ({rejection.reason}): {rejection}")
         return False
     except RalesError as error:
-        console.print(f"  [red]failed[/red]: {error}")
+        _say(console, "failed", "red", f": {error}")
         return False
     _tell(report, folder, console)
     return True
@@ -122,11 +128,16 @@ def _tell(report: AnalysisReport, folder: Path, console: Console) -> None:
         if findings.lesions
         else "no lesion found"
     )
-    console.print(f"  {said}; lungs {total.volume_ml:.0f} ml", highlight=False)
+    console.print(Text(f"  {said}; lungs {total.volume_ml:.0f} ml"))
     for flag in findings.quality_flags:
-        console.print(f"  [yellow]note[/yellow]: {flag}")
+        _say(console, "note", "yellow", f": {flag}")
     for extra in report.left_out:
-        console.print(f"  [yellow]note[/yellow]: the {extra} could not be made")
+        _say(console, "note", "yellow", f": the {extra} could not be made")
     times = ", ".join(f"{stage} {value:.2f} s" for stage, value in report.seconds.items())
-    console.print(f"  [dim]{times} on {report.provider}[/dim]", highlight=False)
-    console.print(f"  results in {folder}", highlight=False)
+    console.print(Text(f"  {times} on {report.provider}", "dim"))
+    console.print(Text(f"  results in {printable(str(folder), _LONGEST)}"))
+
+
+def _say(console: Console, what: str, colour: str, more: str) -> None:
+    """Print a coloured word and what follows; markup in that is text like any other."""
+    console.print(Text("  ").append(what, colour).append(printable(more, _LONGEST)))

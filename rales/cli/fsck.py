@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from chestct.errors import ConfigError
+from chestct.text import printable
 from rales import config
 from rales.cli.options import config_option
 from rales.fsck import examine, set_aside
@@ -60,7 +62,7 @@ def fsck(
     elif rows:
         table = Table("fault", "file", "series", "set aside", box=None, pad_edge=False)
         for row in rows:
-            table.add_row(*(str(value) for value in row.values()))
+            table.add_row(*(Text(printable(str(value), 1000)) for value in row.values()))
         Console().print(table)
     else:
         click.echo("nothing is wrong")

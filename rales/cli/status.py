@@ -11,9 +11,11 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from chestct.errors import ConfigError
 from chestct.states import DeliveryState, JobState
+from chestct.text import printable
 from rales import config
 from rales.cli.options import config_option
 from rales.environment import free_bytes
@@ -32,6 +34,8 @@ from rales.store import (
 from rales.store.facts import NodeFacts
 from rales.store.jobs import StateConflict
 
+_LONGEST = 500
+"""Characters of a reason; it may quote what came from outside."""
 _COLOURS = {
     JobState.DONE: "green",
     JobState.REJECTED: "yellow",
@@ -70,7 +74,7 @@ def status(config_path: Path, as_json: bool, series: str | None) -> None:  # noq
         click.echo(json.dumps(content, indent=2))
         return
     console = Console()
-    console.print("  ".join(f"[dim]{name}[/dim] {value}" for name, value in facts.items()))
+    console.print(_facts(facts))
     console.print(
         _table((job, deliveries.of_job(job.id), notifications.of_job(job.id)) for job in chosen)
     )
@@ -88,6 +92,13 @@ def _storage(database: Database, config_path: Path) -> dict[str, str]:
     return facts | {"free": f"{free / 1e9:.0f} GB"}
 
 
+def _facts(facts: Mapping[str, str]) -> Text:
+    line = Text()
+    for name, value in facts.items():
+        line.append("  " if line else "").append(name, "dim").append(f" {printable(value)}")
+    return line
+
+
 def _matches(job: Job, series: str) -> bool:
     return job.series_uid.startswith(series) or job.series_uid.endswith(series)
 
@@ -99,13 +110,9 @@ def _table(rows: Iterable[tuple[Job, list[Delivery], list[Notification]]]) -> Ta
     for job, sent, told in rows:
         colour = _COLOURS.get(job.state, "cyan")
         table.add_row(
-            job.series_uid,
-            str(job.revision),
-            str(job.instance_count or ""),
-            f"[{colour}]{job.state}[/{colour}]",
-            _local(job.since),
-            _why(job),
-            _lines(sent, told),
+            *map(Text, (job.series_uid, str(job.revision), str(job.instance_count or ""))),
+            Text(job.state, colour),
+            *map(Text, (_local(job.since), _why(job), _lines(sent, told))),
         )
     return table
 
@@ -127,7 +134,7 @@ def _why(job: Job) -> str:
         parts.append(_since(job.result.get("evolution")))
     if job.released_at:
         parts.append(f"released {job.released_at:%Y-%m-%d}")
-    return "; ".join(dict.fromkeys(part for part in parts if part))
+    return printable("; ".join(dict.fromkeys(part for part in parts if part)), _LONGEST)
 
 
 def _since(evolution: Mapping[str, Any] | None) -> str:
@@ -155,7 +162,7 @@ def _lines(sent: list[Delivery], told: list[Notification]) -> str:
         if one.state is not DeliveryState.DELIVERED and one.message:
             line += f" (attempt {one.attempts}: {one.message})"
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(printable(line, _LONGEST) for line in lines)
 
 
 def _told(notifications: list[Notification]) -> list[dict[str, Any]]:
