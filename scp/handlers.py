@@ -149,7 +149,7 @@ class Handlers:
             content_digest=spooled.content_digest,
             size=spooled.size,
             received_at=self._clock(),
-            calling_ae=calling_ae(event.assoc),
+            calling_ae=_calling_ae(event.assoc),
             slice_position=header.slice_position,
             expected_instances=header.expected_instances,
         )
@@ -238,7 +238,7 @@ class Handlers:
 
     def _tell(self, association: Association, series: frozenset[Uid], how: AssociationEnd) -> None:
         try:
-            self._intake.association_ended(series, calling_ae(association), how, self._clock())
+            self._intake.association_ended(series, _calling_ae(association), how, self._clock())
         except Exception:  # noqa: BLE001 - it would be lost in pynetdicom
             # The series is complete by its quiet time then.
             _LOG.exception("the end of an association could not be recorded")
@@ -260,18 +260,18 @@ def _level(tally: _Tally, how: AssociationEnd) -> int:
     return logging.INFO if tally.stored or tally.refused else logging.DEBUG
 
 
-def calling_ae(association: Association) -> str:
+def _calling_ae(association: Association) -> str:
     """Return the calling AE title, printable."""
     return printable(str(association.requestor.ae_title).strip(), TITLE_LENGTH)
 
 
 def peer_of(association: Association) -> Peer:
     """Return who asked for an association."""
-    return Peer(ae_title=calling_ae(association), address=str(association.requestor.address))
+    return Peer(ae_title=_calling_ae(association), address=str(association.requestor.address))
 
 
 def _peer(association: Association) -> str:
-    return f"{calling_ae(association)}@{association.requestor.address}"
+    return f"{_calling_ae(association)}@{association.requestor.address}"
 
 
 def _file_meta(header: headers.Header, syntax: str) -> bytes:

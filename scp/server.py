@@ -30,7 +30,7 @@ from scp.guard import (
     quiet_seconds,
     silent_connections,
 )
-from scp.handlers import TITLE_LENGTH, Handlers, calling_ae
+from scp.handlers import TITLE_LENGTH, Handlers
 from scp.listener import TlsContext, listen
 from scp.ports import Intake, Peer, Witness
 from scp.spool import Spool
@@ -193,8 +193,10 @@ def _on_rejected(event: Event, witness: Witness | None) -> None:
     asked: Any = association.requestor.primitive
     answered: Any = association.acceptor.primitive
     reason = answered.reason_str if answered is not None else "rejected"
-    called = printable(str(asked.called_ae_title).strip(), TITLE_LENGTH)
-    calling = calling_ae(association)
+    called, calling = (
+        printable(str(title).strip(), TITLE_LENGTH)
+        for title in (asked.called_ae_title, asked.calling_ae_title)
+    )
     _LOG.warning(
         "%s@%s asking for %s was rejected: %s",
         calling,
