@@ -102,7 +102,7 @@ def watched(node: TinyNode, modality: Modality) -> list[float]:
 def judge(node: TinyNode, pacs: StoringPacs, modality: Modality) -> dict[str, int]:
     """Count what was lost and what came twice."""
     kept = {row[0] for row in node.rows("SELECT sop_instance_uid FROM instances")}
-    paths = [Path(row[0]) for row in node.rows("SELECT path FROM instances")]
+    paths = [node.state.parent / row[0] for row in node.rows("SELECT path FROM instances")]
     lost, twice = 0, 0
     counts: dict[str, list[int]] = {one.uid: [0, 0] for one in modality.series}
     for dataset in pacs.datasets.values():

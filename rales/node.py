@@ -6,10 +6,8 @@ import fcntl
 import logging
 import stat
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
@@ -27,7 +25,8 @@ from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.opening import audit_trail
 from rales.commitments import CommitmentWorker
 from rales.deliveries import BackOff, DeliveryWorker, Sender
-from rales.fsck import repair
+from rales.housekeeping import HousekeepingWorker
+from rales.layout import Layout
 from rales.loops import Loop, utc_now
 from rales.notify.targets import targets_of
 from rales.notify.worker import NotificationWorker
@@ -66,38 +65,6 @@ _GIGABYTE = 1e9
 _MEGABYTE = 10**6
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where the node keeps what below its data folder."""
-
-    data_dir: Path
-
-    @property
-    def state(self) -> Path:
-        """The SQLite file."""
-        return self.data_dir / "state.sqlite"
-
-    @property
-    def spool(self) -> Path:
-        """The received instances."""
-        return self.data_dir / "spool"
-
-    @property
-    def results(self) -> Path:
-        """One folder per analysed job."""
-        return self.data_dir / "results"
-
-    @property
-    def quarantine(self) -> Path:
-        """Files that are not what the state file says."""
-        return self.data_dir / "quarantine"
-
-    @property
-    def lock(self) -> Path:
-        """Locked by the running node."""
-        return self.data_dir / "node.lock"
-
-
 def _close_to_others(folder: Path) -> None:
     """Let nobody but this node's user into the data folder; it holds images and names."""
     if not stat.S_IMODE(folder.stat().st_mode) & 0o077:
@@ -113,9 +80,9 @@ class Node:
     """Everything that ``rales serve`` runs; a context manager.
 
     Raises:
-        ConfigError: The data folder cannot be used, or another node uses it.
+        ConfigError: The data folder cannot be used, another node uses it, or the port cannot
+            be bound.
         ModelError: The models cannot be loaded.
-        OSError: The port cannot be bound.
     """
 
     def __init__(self, config: Config) -> None:
@@ -187,7 +154,11 @@ class Node:
         config = self._config
         jobs, deliveries = JobStore(database), DeliveryStore(database)
         instances = InstanceStore(database, on_change=self._wake)
-        self._check_files(database)
+        spool = Spool(
+            self._layout.spool,
+            reserve=int(config.node.minimum_free_gb * _GIGABYTE),
+            tidy=False,  # housekeeping does it while the node serves
+        )
         notification = self._notification_worker(database, jobs, instances)
         interrupted = jobs.recover(interruptions=_INTERRUPTIONS, at=utc_now())
         if interrupted:
@@ -216,10 +187,11 @@ class Node:
             ),
             Loop("commitment", commitment.step),
             Loop("retention", self._retention_worker(database).step),
+            Loop("housekeeping", self._housekeeping_worker(database, instances, spool).step),
         ]
         inference = analysis[0].warm_up()
         _LOG.info("inference on %s", inference.provider)
-        self._scp = stack.enter_context(self._receiver(instances, commitment.on_report))
+        self._scp = stack.enter_context(self._receiver(spool, instances, commitment.on_report))
         if self._audit:
             self._audit.attached()
             stack.callback(self._audit.detached)
@@ -230,15 +202,20 @@ class Node:
             loop.start()
         _LOG.info("%s listens on %s:%d", config.node.ae_title, config.node.host, self.port)
 
-    def _check_files(self, database: Database) -> None:
-        """Set aside what a power cut left and no row knows; name what is missing or damaged."""
-        counts = Counter(repair(database, self._layout.spool, self._layout.quarantine))
-        for fault, count in counts.items():
-            _LOG.error(
-                "%d files of the spool: %s; `rales fsck` names them, docs/operations.md says more",
-                count,
-                fault,
-            )
+    def _housekeeping_worker(
+        self, database: Database, instances: InstanceStore, spool: Spool
+    ) -> HousekeepingWorker:
+        days = self._config.retention.days
+        facts = NodeFacts(database)
+        facts.write({"files": "being checked"})
+        return HousekeepingWorker(
+            database=database,
+            instances=instances,
+            spool=spool,
+            layout=self._layout,
+            keep=timedelta(days=days) if days else None,
+            on_checked=lambda told: facts.write({"files": told}),
+        )
 
     def _analysis_workers(
         self, jobs: JobStore, instances: InstanceStore, stack: ExitStack
@@ -338,7 +315,9 @@ class Node:
             jitter=_JITTER,
         )
 
-    def _receiver(self, instances: InstanceStore, on_report: ReportHandler) -> RunningScp:
+    def _receiver(
+        self, spool: Spool, instances: InstanceStore, on_report: ReportHandler
+    ) -> RunningScp:
         config = self._config
         settings = ScpSettings(
             ae_title=config.node.ae_title,
@@ -353,15 +332,22 @@ class Node:
         asks = any(one.commitment for one in config.destinations)
         warn_of_closed_door(config)
         self._tls = server_tls(config.tls)
-        return start(
-            settings,
-            spool=Spool(self._layout.spool, reserve=int(config.node.minimum_free_gb * _GIGABYTE)),
-            intake=instances,
-            clock=utc_now,
-            on_commitment_report=on_report if asks else None,
-            witness=self._audit,
-            tls=self._tls,
-        )
+        try:
+            return start(
+                settings,
+                spool=spool,
+                intake=instances,
+                clock=utc_now,
+                on_commitment_report=on_report if asks else None,
+                witness=self._audit,
+                tls=self._tls,
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {config.node.host}:{config.node.port}: "
+                f"{error.strerror or error}. "
+                "Is another node running? node.port chooses another port."
+            ) from error
 
     def _write_facts(self, database: Database, inference: InferenceFacts) -> None:
         models = ", ".join(f"{model.name} {model.version}" for model in inference.models)

@@ -35,6 +35,7 @@ from scp.guard import EMPTY_UID
 from scp.ports import AssociationEnd, Intake, Peer, Recorded, Transfer, Witness
 from scp.spool import Spool
 from scp.status import StoreStatus, answer
+from scp.stored import instance_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -138,20 +139,12 @@ class Handlers:
         with self._lock:
             tally.series.add(header.series_uid)
         spooled = self._spool.write(header.series_uid, _file_meta(header, syntax), content)
-        instance = ReceivedInstance(
-            path=spooled.path,
-            sop_class_uid=header.sop_class_uid,
-            sop_instance_uid=header.sop_instance_uid,
-            series_uid=header.series_uid,
-            study_uid=header.study_uid,
-            patient_key=header.patient_key,
-            transfer_syntax_uid=Uid(syntax),
-            content_digest=spooled.content_digest,
-            size=spooled.size,
+        instance = instance_of(
+            header,
+            spooled,
+            transfer_syntax=syntax,
             received_at=self._clock(),
             calling_ae=_calling_ae(event.assoc),
-            slice_position=header.slice_position,
-            expected_instances=header.expected_instances,
         )
         recorded = self._intake.record(instance)
         self._witness_stored(event.assoc, tally, instance, recorded)

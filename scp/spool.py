@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import secrets
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from scp.space import FreeSpace, LowWaterMark, free_space
 _LOG = logging.getLogger(__name__)
 PARTIAL = ".partial"
 """Suffix of a file that is being written."""
+GROUP_LENGTH_AT = 140
+"""Preamble, prefix, and tag, VR and length of (0002,0000): PS3.10 section 7.1."""
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +39,14 @@ class Spooled:
 class Spool:
     """The folder of received instances; safe to use from many threads."""
 
-    def __init__(self, root: Path, *, reserve: int = 0, free: FreeSpace = free_space) -> None:
+    def __init__(
+        self, root: Path, *, reserve: int = 0, free: FreeSpace = free_space, tidy: bool = True
+    ) -> None:
         """Use ``root``, making it when missing, and remove what a crash left half-written.
 
-        Nothing is written that would leave fewer than ``reserve`` bytes ``free``.
+        Not when not ``tidy``: it takes a look at every folder, and whoever does that anyway
+        asks :meth:`is_left_over`. Nothing is written that would leave fewer than ``reserve``
+        bytes ``free``.
 
         Raises:
             OutOfResources: The folder cannot be used.
@@ -46,9 +54,10 @@ class Spool:
         self._root = root
         self._mark = LowWaterMark(root, reserve=reserve, free=free)
         self._durable_folders: set[Path] = set()
+        self._run = secrets.token_hex(8)
         try:
             root.mkdir(parents=True, exist_ok=True)
-            partials = list(root.glob(f"*/*{PARTIAL}"))
+            partials = list(root.glob(f"*/*{PARTIAL}")) if tidy else []
             for partial in partials:
                 partial.unlink()
         except OSError as error:
@@ -57,8 +66,15 @@ class Spool:
         if partials:
             _LOG.warning("%d half-written files removed; none was acknowledged", len(partials))
 
+    def is_left_over(self, file: Path) -> bool:
+        """Tell whether a file is the half of a write of an earlier run: never acknowledged."""
+        return file.suffix == PARTIAL and not file.name.startswith(self._run)
+
     def write(self, series_uid: Uid, file_meta: bytes, content: bytes) -> Spooled:
         """Make one instance durable and return where.
+
+        A file that is there is kept when it is whole, and otherwise replaced: what a disk
+        lost or damaged comes back with a resend.
 
         Args:
             series_uid: Decides the folder, by digest.
@@ -69,19 +85,21 @@ class Spool:
             OutOfResources: The file could not be written; nothing of it is left.
         """
         name = hashlib.sha256(content).hexdigest()
-        folder = self._root / digest([series_uid])[:16]
+        folder = self._root / folder_of(series_uid)
         path = folder / f"{name}.dcm"
         try:
-            if not path.exists():
+            whole = _is_there(path, file_meta, content) or holds(path, name)
+            if not whole:
                 self._mark.check(len(file_meta) + len(content))
             self._make_folder(folder)
-            if not path.exists():
-                _write_durably(path, file_meta, content)
+            if not whole:
+                _write_durably(path, self._run, file_meta, content)
             # Also for a file that was there: whoever wrote it may not have come so far.
             _sync_folder(folder)
+            size = path.stat().st_size
         except OSError as error:
             raise OutOfResources(f"cannot store: {error.strerror or error}") from error
-        return Spooled(path=path, content_digest=name, size=len(file_meta) + len(content))
+        return Spooled(path=path, content_digest=name, size=size)
 
     def _make_folder(self, folder: Path) -> None:
         """Make the folder durable, once; another thread or an earlier run may have made it."""
@@ -93,9 +111,47 @@ class Spool:
         self._durable_folders.add(folder)
 
 
-def _write_durably(path: Path, *parts: bytes) -> None:
-    """Write ``parts`` so that a file of that name is whole; its folder is still to be synced."""
-    handle, name = tempfile.mkstemp(suffix=PARTIAL, dir=path.parent)
+def folder_of(series_uid: Uid) -> str:
+    """Return the name of the folder of a series."""
+    return digest([series_uid])[:16]
+
+
+def content_digest(path: Path) -> str:
+    """Return the SHA-256 of what follows the file meta information.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(GROUP_LENGTH_AT)
+        file.seek(int.from_bytes(file.read(4), "little"), os.SEEK_CUR)
+        while chunk := file.read(_CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def _is_there(path: Path, *parts: bytes) -> bool:
+    try:
+        return path.read_bytes() == b"".join(parts)
+    except OSError:
+        return False
+
+
+def holds(path: Path, digest: str) -> bool:
+    """Tell whether a file is there and its content has the digest."""
+    try:
+        return content_digest(path) == digest
+    except OSError:  # not there, or not to be read: it is written anew
+        return False
+
+
+def _write_durably(path: Path, prefix: str, *parts: bytes) -> None:
+    """Write ``parts`` so that a file of that name is whole; its folder is still to be synced.
+
+    Until then its name begins with ``prefix``.
+    """
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=PARTIAL, dir=path.parent)
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
             for part in parts:

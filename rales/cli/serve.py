@@ -44,8 +44,4 @@ def serve(config_path: Path, log_level: str) -> None:
             while signals.wait() == signal.SIGHUP:
                 node.reload()
     except OSError as error:
-        where = f"{settings.node.host}:{settings.node.port}"
-        raise ConfigError(
-            f"cannot listen on {where}: {error.strerror or error}. "
-            "Is another node running? node.port chooses another port."
-        ) from error
+        raise ConfigError(f"the node cannot run: {error}") from error

@@ -19,8 +19,8 @@ from chestct.text import printable
 from rales import config
 from rales.cli.options import config_option
 from rales.environment import free_bytes
+from rales.layout import Layout
 from rales.loops import utc_now
-from rales.node import Layout
 from rales.store import (
     Database,
     Delivery,

@@ -1,4 +1,4 @@
-"""The SQLite file: connection, numbered migrations, transactions."""
+"""The SQLite file: connections, numbered migrations, transactions, and the names of files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from chestct.errors import ConfigError, OutOfResources
 
 _LOG = logging.getLogger(__name__)
 _BUSY_SECONDS = 30.0
+_BELOW = frozenset({"spool", "results"})
+"""The folders beside the state file that its rows name files of, each in a folder of its own."""
 
 
 def to_text(at: datetime) -> str:
@@ -28,10 +30,11 @@ def from_text(text: str) -> datetime:
 
 
 class Database:
-    """One connection, shared by the threads of this process behind a lock.
+    """One connection that writes, shared by the threads of this process behind a lock.
 
-    ``synchronous=FULL`` under WAL makes every committed transaction survive a power cut:
-    0x0000 is answered only after the commit.
+    Queries have connections of their own: under WAL nobody who reads waits for who writes, nor
+    holds up a C-STORE. ``synchronous=FULL`` makes every committed transaction survive a power
+    cut: 0x0000 is answered only after the commit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,13 +43,14 @@ class Database:
         Raises:
             ConfigError: The file cannot be opened, or a newer Rales wrote it.
         """
+        self._path = path
         self._lock = threading.RLock()
+        self._writer: int | None = None
+        self._readers: list[sqlite3.Connection] = []
+        self._closed = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            self._connection.row_factory = sqlite3.Row
+            self._connection = self._connect()
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.execute("PRAGMA foreign_keys=ON")
@@ -55,9 +59,12 @@ class Database:
             raise ConfigError(f"cannot open the state file {path}: {error}") from error
 
     def close(self) -> None:
-        """Close the connection; further use is an error."""
+        """Close the connections; further use is an error."""
         with self._lock:
+            self._closed = True
             self._connection.close()
+            while self._readers:
+                self._readers.pop().close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -69,11 +76,14 @@ class Database:
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
+                self._writer = threading.get_ident()
                 try:
                     yield self._connection
                 except BaseException:
                     self._connection.execute("ROLLBACK")
                     raise
+                finally:
+                    self._writer = None
                 self._connection.execute("COMMIT")
             except sqlite3.OperationalError as error:
                 if self._connection.in_transaction:
@@ -81,9 +91,56 @@ class Database:
                 raise OutOfResources(f"the state file cannot be written: {error}") from error
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[sqlite3.Row]:
-        """Return the rows of one query."""
-        with self._lock:
-            return self._connection.execute(sql, parameters).fetchall()
+        """Return the rows of one query; within a transaction of this thread, with its changes.
+
+        Anything but a query goes to the connection that writes.
+        """
+        if self._writer == threading.get_ident() or not sql.lstrip().upper().startswith("SELECT"):
+            with self._lock:
+                return self._connection.execute(sql, parameters).fetchall()
+        with self._reading() as reader:
+            return reader.execute(sql, parameters).fetchall()
+
+    def name_of(self, file: Path) -> str:
+        """Return what a row calls ``file``: its place below the folder of the state file.
+
+        A file elsewhere is called by its whole path.
+        """
+        folder = self._path.parent
+        return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
+
+    def file_of(self, name: str) -> Path:
+        """Undo :meth:`name_of`.
+
+        Older versions wrote whole paths: of those the end counts, wherever the folder was then.
+        """
+        place = PurePosixPath(name)
+        if place.is_absolute() and len(place.parts) > 3 and place.parts[-3] in _BELOW:  # noqa: PLR2004 - folder, folder, file
+            place = PurePosixPath(*place.parts[-3:])
+        return self._path.parent / place
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that only reads: an idle one, or one more."""
+        try:
+            reader = self._readers.pop()
+        except IndexError:
+            reader = self._connect()
+            reader.execute("PRAGMA query_only=ON")
+        try:
+            yield reader
+        finally:
+            if self._closed:
+                reader.close()
+            else:
+                self._readers.append(reader)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+        return connection
 
     def _migrate(self, path: Path) -> None:
         scripts = sorted(

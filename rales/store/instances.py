@@ -36,7 +36,7 @@ class InstanceStore:
                 this moment: the sender has to send it again.
         """
         with self._database.transaction() as tx:
-            recorded = _insert(tx, instance)
+            recorded = _insert(tx, instance, self._database.name_of(instance.path))
             if recorded is not Recorded.REPEATED:
                 _open_job(tx, instance, late=recorded)
         return recorded
@@ -68,7 +68,7 @@ class InstanceStore:
         rows = self._database.rows(
             "SELECT * FROM instances WHERE series_uid = ? AND current = 1", (series_uid,)
         )
-        return [_instance(row) for row in rows]
+        return [_instance(row, self._database.file_of(row["path"])) for row in rows]
 
     def released(self, series_uid: Uid) -> int:
         """Return how many current instances of a series retention has let go of."""
@@ -79,14 +79,23 @@ class InstanceStore:
         )
         return int(rows[0][0])
 
+    def is_released(self, instance: ReceivedInstance) -> bool:
+        """Tell whether retention has let go of this very content."""
+        rows = self._database.rows(
+            "SELECT 1 FROM instances WHERE sop_instance_uid = ? AND content_digest = ?"
+            " AND released_at IS NOT NULL",
+            (instance.sop_instance_uid, instance.content_digest),
+        )
+        return bool(rows)
+
     def count(self) -> int:
         """Return how many instances were ever recorded."""
         return int(self._database.rows("SELECT count(*) FROM instances")[0][0])
 
 
-def _insert(tx: sqlite3.Connection, instance: ReceivedInstance) -> Recorded:
+def _insert(tx: sqlite3.Connection, instance: ReceivedInstance, name: str) -> Recorded:
     same = tx.execute(
-        "SELECT current, released_at FROM instances"
+        "SELECT current, size, released_at FROM instances"
         " WHERE sop_instance_uid = ? AND content_digest = ?",
         (instance.sop_instance_uid, instance.content_digest),
     ).fetchone()
@@ -97,6 +106,11 @@ def _insert(tx: sqlite3.Connection, instance: ReceivedInstance) -> Recorded:
             "UPDATE instances SET released_at = NULL, gone = 0"
             " WHERE sop_instance_uid = ? AND content_digest = ?",
             (instance.sop_instance_uid, instance.content_digest),
+        )
+    if same and same["size"] != instance.size:  # written anew by a version that names itself
+        tx.execute(
+            "UPDATE instances SET size = ? WHERE sop_instance_uid = ? AND content_digest = ?",
+            (instance.size, instance.sop_instance_uid, instance.content_digest),
         )
     if same and same["current"]:
         return Recorded.REPEATED
@@ -124,7 +138,7 @@ def _insert(tx: sqlite3.Connection, instance: ReceivedInstance) -> Recorded:
                 instance.sop_class_uid,
                 instance.transfer_syntax_uid,
                 instance.patient_key,
-                str(instance.path),
+                name,
                 instance.size,
                 instance.slice_position,
                 instance.expected_instances,
@@ -174,9 +188,9 @@ def _open_job(tx: sqlite3.Connection, instance: ReceivedInstance, *, late: Recor
     )
 
 
-def _instance(row: sqlite3.Row) -> ReceivedInstance:
+def _instance(row: sqlite3.Row, path: Path) -> ReceivedInstance:
     return ReceivedInstance(
-        path=Path(row["path"]),
+        path=path,
         sop_class_uid=Uid(row["sop_class_uid"]),
         sop_instance_uid=Uid(row["sop_instance_uid"]),
         series_uid=Uid(row["series_uid"]),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from chestct.states import JobState, may_follow
@@ -110,23 +111,23 @@ class JobStore:
         rows = self._database.rows("SELECT * FROM jobs WHERE id = ?", (job_id,))
         if not rows:
             raise KeyError(job_id)
-        return _job(rows[0])
+        return self._job(rows[0])
 
     def in_state(self, state: JobState) -> list[Job]:
         """Return all jobs in ``state``, oldest first."""
         rows = self._database.rows("SELECT * FROM jobs WHERE state = ? ORDER BY id", (state,))
-        return [_job(row) for row in rows]
+        return [self._job(row) for row in rows]
 
     def all(self) -> list[Job]:
         """Return every job, newest last."""
-        return [_job(row) for row in self._database.rows("SELECT * FROM jobs ORDER BY id")]
+        return [self._job(row) for row in self._database.rows("SELECT * FROM jobs ORDER BY id")]
 
     def latest_of_series(self, series_uid: str) -> Job | None:
         """Return the newest revision of a series."""
         rows = self._database.rows(
             "SELECT * FROM jobs WHERE series_uid = ? ORDER BY revision DESC LIMIT 1", (series_uid,)
         )
-        return _job(rows[0]) if rows else None
+        return self._job(rows[0]) if rows else None
 
     def events(self, job_id: int) -> list[Event]:
         """Return the history of a job, oldest first."""
@@ -213,7 +214,7 @@ class JobStore:
             )
             tx.execute("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", (row["id"],))
             claimed = tx.execute("SELECT * FROM jobs WHERE id = ?", (row["id"],)).fetchone()
-        return _job(claimed)
+        return self._job(claimed)
 
     def postpone(self, job: Job, *, due_at: datetime, at: datetime, message: str) -> None:
         """Put an analysing job back to READY, not before ``due_at``."""
@@ -241,7 +242,7 @@ class JobStore:
             )
             tx.execute(
                 "UPDATE jobs SET key = ?, result = ? WHERE id = ?",
-                (key, json.dumps(result), job.id),
+                (key, json.dumps(_with_files(result, self._named)), job.id),
             )
 
     def next_due(self) -> datetime | None:
@@ -260,7 +261,7 @@ class JobStore:
             " ORDER BY revision DESC LIMIT 1",
             (job.series_uid, job.revision),
         )
-        return _job(rows[0]) if rows else None
+        return self._job(rows[0]) if rows else None
 
     def results_of_patient(self, patient_key: str, *, but_study: str) -> list[Job]:
         """Return the newest result of each series of a patient in other studies.
@@ -279,7 +280,7 @@ class JobStore:
             " ORDER BY j.id",
             (but_study, patient_key),
         )
-        return [_job(row) for row in rows]
+        return [self._job(row) for row in rows]
 
     def has_newer(self, job: Job) -> bool:
         """Tell whether the series has a later revision."""
@@ -347,8 +348,18 @@ class JobStore:
             )
         return after
 
+    def _job(self, row: sqlite3.Row) -> Job:
+        result = json.loads(row["result"]) if row["result"] else None
+        return _job(row, _with_files(result, self._placed) if result else None)
 
-def _job(row: sqlite3.Row) -> Job:
+    def _named(self, file: str) -> str:
+        return self._database.name_of(Path(file))
+
+    def _placed(self, name: str) -> str:
+        return str(self._database.file_of(name))
+
+
+def _job(row: sqlite3.Row, result: Mapping[str, Any] | None) -> Job:
     def time(name: str) -> datetime | None:
         return from_text(row[name]) if row[name] else None
 
@@ -369,6 +380,16 @@ def _job(row: sqlite3.Row) -> Job:
         key=row["key"],
         attempts=row["attempts"],
         due_at=time("due_at"),
-        result=json.loads(row["result"]) if row["result"] else None,
+        result=result,
         released_at=time("released_at"),
     )
+
+
+def _with_files(result: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
+    """Return what a result says (:mod:`rales.results`) with its files renamed."""
+    renamed = dict(result)
+    if "overlay" in result:
+        renamed["overlay"] = rename(result["overlay"])
+    if "objects" in result:
+        renamed["objects"] = [one | {"path": rename(one["path"])} for one in result["objects"]]
+    return renamed

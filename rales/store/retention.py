@@ -105,8 +105,25 @@ class RetentionStore:
                     (_BATCH,),
                 ).fetchall()
                 for row in rows:
-                    remove(Path(row["path"]))
+                    remove(self._database.file_of(row["path"]))
                     tx.execute("UPDATE instances SET gone = 1 WHERE rowid = ?", (row["rowid"],))
             count += len(rows)
             if len(rows) < _BATCH:
                 return count
+
+    def let_go(self, series_uid: str, file: Path) -> bool:
+        """Tell whether retention has let go of an image."""
+        rows = self._database.rows(
+            "SELECT released_at FROM instances WHERE series_uid = ? AND path = ?",
+            (series_uid, self._database.name_of(file)),
+        )
+        return bool(rows and rows[0]["released_at"])
+
+    def remove_again(self, series_uid: str, file: Path) -> None:
+        """Have :meth:`purge` remove a released image whose file came back."""
+        with self._database.transaction() as tx:
+            tx.execute(
+                "UPDATE instances SET gone = 0"
+                " WHERE series_uid = ? AND path = ? AND released_at IS NOT NULL",
+                (series_uid, self._database.name_of(file)),
+            )

@@ -63,7 +63,7 @@ def paths(tmp_path: Path) -> list[Path]:
         )
     rows = database.rows("SELECT path FROM instances ORDER BY sop_instance_uid")
     database.close()
-    return [Path(row["path"]) for row in rows]
+    return [tmp_path / "var" / row["path"] for row in rows]
 
 
 def _fsck(folder: Path, *options: str) -> tuple[int, dict[str, Any]]:

@@ -99,7 +99,8 @@ def test_twenty_kills_lose_nothing_and_double_nothing(
         assert node.ended(one.uid) == "done", (node.jobs(one.uid), node.log())
     kept = {row[0] for row in node.rows("SELECT sop_instance_uid FROM instances")}
     assert modality.acknowledged <= kept
-    paths = [Path(row[0]) for row in node.rows("SELECT path FROM instances WHERE current = 1")]
+    names = node.rows("SELECT path FROM instances WHERE current = 1")
+    paths = [node.state.parent / name for (name,) in names]
     assert len(paths) == 24 * _SERIES
     assert all(path.stat().st_size > SIZE_OF_PIXELS for path in paths)
     for one in series:

@@ -1,0 +1,79 @@
+"""What is known of a stored instance: when it is received, and again from its file."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydicom.filereader import read_file_meta_info
+
+from chestct.errors import NotDicom
+from chestct.series import ReceivedInstance
+from chestct.uids import Uid
+from scp.headers import Header, parse
+from scp.spool import GROUP_LENGTH_AT, Spooled
+
+
+def instance_of(
+    header: Header,
+    spooled: Spooled,
+    *,
+    transfer_syntax: str,
+    received_at: datetime,
+    calling_ae: str,
+) -> ReceivedInstance:
+    """Return what the node keeps of an instance whose bytes are durable."""
+    return ReceivedInstance(
+        path=spooled.path,
+        sop_class_uid=header.sop_class_uid,
+        sop_instance_uid=header.sop_instance_uid,
+        series_uid=header.series_uid,
+        study_uid=header.study_uid,
+        patient_key=header.patient_key,
+        transfer_syntax_uid=Uid(transfer_syntax),
+        content_digest=spooled.content_digest,
+        size=spooled.size,
+        received_at=received_at,
+        calling_ae=calling_ae,
+        slice_position=header.slice_position,
+        expected_instances=header.expected_instances,
+    )
+
+
+def read_back(path: Path, *, calling_ae: str) -> ReceivedInstance:
+    """Return what was kept of the instance in a file of the spool, when the record is lost.
+
+    The same parsing as when it was received: digests, keys and positions are the same. It
+    counts as received when the file was written.
+
+    Raises:
+        NotDicom: It is no whole file of the spool: its name is not the digest of its content,
+            or its content cannot be understood.
+        OSError: It cannot be read.
+    """
+    whole = path.read_bytes()
+    start = GROUP_LENGTH_AT + 4
+    start += int.from_bytes(whole[GROUP_LENGTH_AT:start], "little")
+    content = whole[start:]
+    found = hashlib.sha256(content).hexdigest()
+    if found != path.stem[: len(found)]:
+        raise NotDicom("its name is not the digest of its content")
+    syntax = _transfer_syntax(path)
+    header, _ = parse(content, syntax)
+    return instance_of(
+        header,
+        Spooled(path=path, content_digest=found, size=len(whole)),
+        transfer_syntax=syntax,
+        received_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        calling_ae=calling_ae,
+    )
+
+
+def _transfer_syntax(path: Path) -> str:
+    try:
+        return str(read_file_meta_info(path).TransferSyntaxUID)
+    except OSError:
+        raise
+    except Exception as error:  # a parser on damaged bytes raises anything
+        raise NotDicom("its file meta information cannot be read") from error
