@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event as ConnectionEvent
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
@@ -24,8 +25,9 @@ from pynetdicom.presentation import PresentationContext
 from chestct.errors import RalesError
 from chestct.results import Extra, ResultObject, SegKind
 from chestct.text import printable
+from dicom_out.encodings import data_set_of, in_syntax
 from dicom_out.gate import Gate
-from dicom_out.transfer import compressed_syntaxes, read_compressed
+from dicom_out.transfer import compressed_syntaxes
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,6 +36,9 @@ MAXIMUM_PDU = 131072
 _ADDRESS = re.compile(r"(?P<title>[^@\\]{1,16})@(?P<host>\[[^\]]+\]|[^:@]+):(?P<port>[0-9]{1,5})\Z")
 _LAST_PORT = 65535
 _PARK_SECONDS = 0.1
+_PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_LOW = 2
+"""Priority of a C-STORE (PS3.7 section 9.3.1.1)."""
 _TITLE_LENGTH = 16
 _LONGEST = 500
 """Characters of a message; it may quote the other side."""
@@ -159,7 +164,7 @@ def send(
 
 def storage_contexts(classes: Sequence[str]) -> list[PresentationContext]:
     """Return what is proposed for objects of these SOP classes, one context each."""
-    syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+    syntaxes: list[str | UID] = list(_PLAIN)
     return [build_context(UID(uid), syntaxes) for uid in classes]
 
 
@@ -220,14 +225,17 @@ def _store_all(association: Association, objects: Sequence[ResultObject]) -> Ite
 
 
 def _store(association: Association, item: ResultObject) -> Outcome:
-    if not _accepts(association, item):
+    context = _context_for(association, item)
+    if context is None:
         return Outcome(
             kind=OutcomeKind.REFUSED,
             status=None,
             message=f"{UID(item.sop_class_uid).name} is not accepted there",
         )
     try:
-        response = association.send_c_store(_as_agreed(association, item))
+        data_set = data_set_of(item.path.read_bytes())
+        content = in_syntax(data_set, UID(context.transfer_syntax[0]))
+        response = _send(association, item, context, content)
     except (OSError, RuntimeError, ValueError, AttributeError) as error:
         return _failed(f"could not be sent: {error}")
     if "Status" not in response:
@@ -239,28 +247,45 @@ def _store(association: Association, item: ResultObject) -> Outcome:
     return outcome_of(status)
 
 
-def _as_agreed(association: Association, item: ResultObject) -> Path | Dataset:
-    """Return the object as the best accepted context wants it.
+def _send(
+    association: Any, item: ResultObject, context: PresentationContext, content: bytes
+) -> Dataset:
+    """Send an encoded data set as it is; return the response, empty where none came.
+
+    pynetdicom's own ``send_c_store`` would decode and encode it once more.
+    """
+    request = C_STORE()
+    request.MessageID = 1
+    request.Priority = _LOW
+    request.AffectedSOPClassUID = UID(item.sop_class_uid)
+    request.AffectedSOPInstanceUID = UID(item.sop_instance_uid)
+    request.DataSet = BytesIO(content)
+    gate: Gate = association._reactor_checkpoint  # noqa: SLF001 - as send_c_store does
+    try:
+        association.dimse.send_msg(request, context.context_id)
+        _, response = association.dimse.get_msg(block=True)
+    finally:
+        gate.set()
+    if response is None:
+        association._handle_no_response()  # noqa: SLF001 - likewise
+        return Dataset()
+    answer: Dataset = association._check_received_status(response)  # noqa: SLF001 - likewise
+    return answer
+
+
+def _context_for(association: Association, item: ResultObject) -> PresentationContext | None:
+    """Return the best accepted context for an object; None where there is none.
 
     Compressed forms stand in contexts of their own, so that their acceptance is seen: a peer
     chooses one transfer syntax of each context as it likes.
     """
     accepted = {
-        context.transfer_syntax[0]
+        str(context.transfer_syntax[0]): context
         for context in association.accepted_contexts
-        if str(context.abstract_syntax) == str(item.sop_class_uid)
+        if str(context.abstract_syntax) == str(item.sop_class_uid) and context.as_scu
     }
-    for syntax in compressed_syntaxes(item.sop_class_uid):
-        if syntax in accepted:
-            return read_compressed(item.path, syntax)
-    return item.path
-
-
-def _accepts(association: Association, item: ResultObject) -> bool:
-    return any(
-        str(context.abstract_syntax) == str(item.sop_class_uid)
-        for context in association.accepted_contexts
-    )
+    order = (*compressed_syntaxes(item.sop_class_uid), *_PLAIN)
+    return next((accepted[syntax] for syntax in order if syntax in accepted), None)
 
 
 def park_reactor(association: Any) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pydicom
 import requests
 from dicomweb_client.web import DICOMwebClient
 from pydicom.dataset import Dataset
@@ -20,6 +19,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from chestct.results import Extra, ResultObject, SegKind
 from dicom_out.allowance import TooMuch, shut
+from dicom_out.encodings import NotEncoded, check_whole
 from dicom_out.sender import Outcome, OutcomeKind, outcome_of
 
 Answers = list[requests.Response]
@@ -148,15 +148,28 @@ def ask(destination: WebDestination, *, timeout_seconds: float) -> Outcome:
 
 
 def _store(item: ResultObject, destination: WebDestination, timeout_seconds: float) -> Outcome:
+    try:
+        file = item.path.read_bytes()
+        check_whole(file)
+    except (OSError, NotEncoded) as error:
+        return _failed(f"could not be sent: {error}")
+
     def post(client: DICOMwebClient, answers: Answers) -> Outcome:
         uid = item.sop_instance_uid
         try:
-            told = client.store_instances([pydicom.dcmread(item.path)])
+            told = _post(client, file)
         except requests.HTTPError:
             return outcome_of_refusal(_told_with(answers[-1]), uid, answers[-1].status_code)
         return outcome_of_answer(told, uid, answers[-1])
 
     return _with_client(destination, timeout_seconds, post)
+
+
+def _post(client: Any, file: bytes) -> Dataset:
+    """Post a file as it is; the client's ``store_instances`` would decode and encode it."""
+    url = f"{client.base_url}/studies"
+    told: Dataset = client._http_post_multipart_application_dicom(url, [file])  # noqa: SLF001
+    return told
 
 
 def outcome_of_answer(told: Dataset, sop_instance_uid: str, answer: requests.Response) -> Outcome:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pydicom
-from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -26,17 +22,3 @@ _COMPRESSED: dict[str, tuple[UID, ...]] = {
 def compressed_syntaxes(sop_class_uid: str) -> tuple[UID, ...]:
     """Return the transfer syntaxes in which an object gets small, the best first."""
     return _COMPRESSED.get(sop_class_uid, ())
-
-
-def read_compressed(path: Path, syntax: UID) -> Dataset:
-    """Read a file (explicit VR little endian) as it is sent in ``syntax``; lossless.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    dataset = pydicom.dcmread(path)
-    if syntax == RLELossless:
-        dataset.compress(RLELossless, generate_instance_uid=False)
-    else:
-        dataset.file_meta.TransferSyntaxUID = syntax  # deflated when it is encoded
-    return dataset

@@ -27,7 +27,7 @@ from sr_content import groups, items, values
 
 from chestct.results import ReportOptions, ResultObject, SegKind
 from dicom_out.sender import Destination, OutcomeKind, send
-from dicom_out.transfer import compressed_syntaxes, read_compressed
+from dicom_out.transfer import compressed_syntaxes
 
 LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -196,10 +196,3 @@ def test_a_binary_mask_is_never_proposed_in_rle() -> None:
     """RLE works on whole bytes, and BINARY has eight pixels in one (PS3.5 annex G)."""
     assert compressed_syntaxes(SegmentationStorage) == (DeflatedExplicitVRLittleEndian,)
     assert compressed_syntaxes(COMPREHENSIVE_3D_SR) == ()
-
-
-def test_compressing_leaves_the_file_as_it_is(objects: dict[str, ResultObject]) -> None:
-    path = objects["seg-labelmap"].path
-    before = path.read_bytes()
-    read_compressed(path, RLELossless)
-    assert path.read_bytes() == before
