@@ -157,7 +157,7 @@ class CommitmentWorker:
         _warn(delivery, f"{message}; it is sent again")
 
     def _is_given_up(self, delivery: Delivery, now: datetime) -> bool:
-        return now - delivery.created_at > self._back_off.give_up_after
+        return self._back_off.is_spent(delivery.created_at, now)
 
     def _settle_without(self, delivery: Delivery) -> None:
         message = "stored; no commitment is asked of this destination any more"

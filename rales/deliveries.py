@@ -15,6 +15,7 @@ from chestct.results import ResultObject
 from chestct.states import DeliveryState, JobState
 from dicom_out.recipients import Recipient
 from dicom_out.sender import Outcome, OutcomeKind
+from rales.clock import nothing_skipped
 from rales.results import is_seg, load_objects, objects_for
 from rales.store import Delivery, DeliveryStore, JobStore
 from rales.store.jobs import Job
@@ -36,13 +37,19 @@ class BackOff:
     """Exponential: first, doubled each time up to longest; given up after a while.
 
     ``jitter`` is the part of a pause, 0 to 1, that chance may take away, so that what failed
-    together is not tried again together.
+    together is not tried again together. ``skipped_since`` says what the clock only skipped:
+    nothing is given up for that.
     """
 
     first: timedelta
     longest: timedelta
     give_up_after: timedelta
     jitter: float = 0.0
+    skipped_since: Callable[[datetime], timedelta] = nothing_skipped
+
+    def is_spent(self, since: datetime, now: datetime) -> bool:
+        """Tell whether what has been tried since ``since`` is to be given up."""
+        return now - since - self.skipped_since(since) > self.give_up_after
 
     def delay(self, attempts: int) -> timedelta:
         """Return the pause after ``attempts`` failed attempts (1 or more)."""
@@ -173,7 +180,7 @@ class DeliveryWorker:
             )
         elif outcome.kind is OutcomeKind.REFUSED:
             self._refuse(delivery, outcome.status, outcome.message)
-        elif now - delivery.created_at > self._back_off.give_up_after:
+        elif self._back_off.is_spent(delivery.created_at, now):
             self._refuse(delivery, outcome.status, f"given up: {outcome.message}")
         else:
             attempts = delivery.attempts + 1

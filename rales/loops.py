@@ -5,17 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
+
+from rales.clock import utc_now
 
 _LOG = logging.getLogger(__name__)
 
 _LONGEST_SLEEP = 1.0
 """Seconds; ``rales retry`` changes the state file from outside and cannot wake a loop."""
-
-
-def utc_now() -> datetime:
-    """Return the present as an aware datetime."""
-    return datetime.now(UTC)
 
 
 class Loop:
@@ -31,8 +28,13 @@ class Loop:
         step: Callable[[datetime], datetime | None],
         *,
         on_beat: Callable[[], object] = lambda: None,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Call ``on_beat`` before each step: about once a second while nothing is to do."""
+        """Call ``on_beat`` before each step: about once a second while nothing is to do.
+
+        ``clock`` says what the present is; times that ``step`` returns are compared with it.
+        """
+        self._clock = clock
         self._step = step
         self._on_beat = on_beat
         self._wake = threading.Event()
@@ -63,14 +65,13 @@ class Loop:
             self._on_beat()
             due: datetime | None = None
             try:
-                due = self._step(utc_now())
+                due = self._step(self._clock())
             except Exception:  # noqa: BLE001 - whatever it was, the node goes on serving
                 _LOG.exception("%s: a step failed; it will be tried again", self._thread.name)
             if not self._stopping:
-                self._wake.wait(_pause(due))
+                self._wake.wait(self._pause(due))
 
-
-def _pause(due: datetime | None) -> float:
-    if due is None:
-        return _LONGEST_SLEEP
-    return min(_LONGEST_SLEEP, max(0.0, (due - utc_now()).total_seconds()))
+    def _pause(self, due: datetime | None) -> float:
+        if due is None:
+            return _LONGEST_SLEEP
+        return min(_LONGEST_SLEEP, max(0.0, (due - self._clock()).total_seconds()))

@@ -23,11 +23,13 @@ from rales.archive import archive_of
 from rales.assembly import AssemblyWorker
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.opening import audit_trail
+from rales.clock import NodeClock
+from rales.clockwatch import ClockWatch, resumed_clock
 from rales.commitments import CommitmentWorker
 from rales.deliveries import BackOff, DeliveryWorker, Sender
 from rales.housekeeping import HousekeepingWorker
 from rales.layout import Layout
-from rales.loops import Loop, utc_now
+from rales.loops import Loop
 from rales.notify.targets import targets_of
 from rales.notify.worker import NotificationWorker
 from rales.peers import admission_of, destinations_of, server_tls, warn_of_closed_door
@@ -44,6 +46,7 @@ from rales.store import (
     NotificationStore,
     RetentionStore,
 )
+from rales.store.clock import ClockStore
 from rales.store.facts import NodeFacts
 from rales.systemd import Notifier, Pulse, watchdog_seconds
 from rales.tls import ServerTls
@@ -92,6 +95,7 @@ class Node:
         self._loops: list[Loop] = []
         self._scp: RunningScp | None = None
         self._audit: AuditHooks | None = None
+        self._clock = NodeClock()
         self._tls: ServerTls | None = None
         self._notify = Notifier()
         self._pulse = Pulse(self._notify, patience=watchdog_seconds())
@@ -159,8 +163,10 @@ class Node:
             reserve=int(config.node.minimum_free_gb * _GIGABYTE),
             tidy=False,  # housekeeping does it while the node serves
         )
+        clock_store = ClockStore(database)
+        self._clock = resumed_clock(clock_store)
         notification = self._notification_worker(database, jobs, instances)
-        interrupted = jobs.recover(interruptions=_INTERRUPTIONS, at=utc_now())
+        interrupted = jobs.recover(interruptions=_INTERRUPTIONS, at=self._clock.now())
         if interrupted:
             _LOG.warning("%d analyses were interrupted by the last stop; they go on", interrupted)
         analysis = self._analysis_workers(jobs, instances, stack)
@@ -171,23 +177,25 @@ class Node:
             quiet_seconds=config.completion.quiet_seconds,
         )
         assembly = AssemblyWorker(
-            jobs=jobs, instances=instances, policy=policy, listening_since=utc_now()
+            jobs=jobs, instances=instances, policy=policy, listening_since=self._clock.now()
         )
+        loop = partial(Loop, clock=self._clock.now)
         self._loops = [
-            Loop("assembly", assembly.step, on_beat=self._pulse.lead("assembly")),
-            *(Loop(worker.name, worker.step, on_beat=worker.on_alive) for worker in analysis),
-            Loop("planning", delivery.plan),
+            loop("clock", ClockWatch(self._clock, clock_store).step),
+            loop("assembly", assembly.step, on_beat=self._pulse.lead("assembly")),
+            *(loop(worker.name, worker.step, on_beat=worker.on_alive) for worker in analysis),
+            loop("planning", delivery.plan),
             *(
-                Loop(f"delivery-{name}", partial(delivery.send_due, name))
+                loop(f"delivery-{name}", partial(delivery.send_due, name))
                 for name in destinations_of(config)
             ),
             *(
-                Loop(f"notification-{one.name}", partial(notification.send_due, one.name))
+                loop(f"notification-{one.name}", partial(notification.send_due, one.name))
                 for one in config.notifications
             ),
-            Loop("commitment", commitment.step),
-            Loop("retention", self._retention_worker(database).step),
-            Loop("housekeeping", self._housekeeping_worker(database, instances, spool).step),
+            loop("commitment", commitment.step),
+            loop("retention", self._retention_worker(database).step),
+            loop("housekeeping", self._housekeeping_worker(database, instances, spool).step),
         ]
         inference = analysis[0].warm_up()
         _LOG.info("inference on %s", inference.provider)
@@ -239,7 +247,7 @@ class Node:
                 settings=settings,
                 results_dir=self._layout.results,
                 attempts=analysis.attempts,
-                clock=utc_now,
+                clock=self._clock.now,
                 on_composed=self._wake,
                 archive=archive_of(self._config),
             )
@@ -260,7 +268,7 @@ class Node:
             destinations=destinations_of(self._config),
             sender=AuditedSender(sender, self._audit) if self._audit else sender,
             back_off=self._back_off(),
-            clock=utc_now,
+            clock=self._clock.now,
         )
 
     def _notification_worker(
@@ -272,7 +280,7 @@ class Node:
             notifications=NotificationStore(database),
             targets=targets_of(self._config, instances, DeliveryStore(database)),
             back_off=self._back_off(),
-            clock=utc_now,
+            clock=self._clock.now,
         )
         worker.begin()
         return worker
@@ -294,7 +302,7 @@ class Node:
             ),
             back_off=self._back_off(),
             timeout=timedelta(seconds=delivery.commitment_timeout_seconds),
-            clock=utc_now,
+            clock=self._clock.now,
         )
 
     def _retention_worker(self, database: Database) -> RetentionWorker:
@@ -304,6 +312,7 @@ class Node:
             results_dir=self._layout.results,
             longest=timedelta(days=limits.days) if limits.days else None,
             largest=int(limits.gigabytes * _GIGABYTE) if limits.gigabytes else None,
+            skipped_since=self._clock.skipped_since,
         )
 
     def _back_off(self) -> BackOff:
@@ -313,6 +322,7 @@ class Node:
             longest=timedelta(seconds=delivery.longest_retry_seconds),
             give_up_after=timedelta(hours=delivery.give_up_after_hours),
             jitter=_JITTER,
+            skipped_since=self._clock.skipped_since,
         )
 
     def _receiver(
@@ -337,7 +347,7 @@ class Node:
                 settings,
                 spool=spool,
                 intake=instances,
-                clock=utc_now,
+                clock=self._clock.now,
                 on_commitment_report=on_report if asks else None,
                 witness=self._audit,
                 tls=self._tls,
@@ -355,7 +365,7 @@ class Node:
             {
                 "ae_title": self._config.node.ae_title,
                 "address": f"{self._config.node.host}:{self.port}",
-                "started": utc_now().isoformat(timespec="seconds"),
+                "started": self._clock.now().isoformat(timespec="seconds"),
                 "version": version("rales"),
                 "provider": inference.provider,
                 "models": models,

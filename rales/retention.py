@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from rales.clock import nothing_skipped
 from rales.store.retention import Delivered, RetentionStore
 
 _LOG = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ class RetentionWorker:
         largest: How many bytes of images are kept; the oldest delivered ones go first; none:
             their size is no reason.
         results_dir: One folder per job; results go with their images.
+        skipped_since: What the clock only skipped since a time: nothing is released for that.
     """
 
     def __init__(
@@ -32,11 +34,13 @@ class RetentionWorker:
         results_dir: Path,
         longest: timedelta | None,
         largest: int | None,
+        skipped_since: Callable[[datetime], timedelta] = nothing_skipped,
     ) -> None:
         self._store = store
         self._results_dir = results_dir
         self._longest = longest
         self._largest = largest
+        self._skipped_since = skipped_since
         self._begun = False
         self._next: datetime | None = None
 
@@ -67,7 +71,8 @@ class RetentionWorker:
     def _due(self, now: datetime) -> Iterator[tuple[Delivered, str]]:
         size = self._store.kept().size
         for series in self._store.delivered():
-            if self._longest is not None and now - series.since >= self._longest:
+            kept = now - series.since - self._skipped_since(series.since)
+            if self._longest is not None and kept >= self._longest:
                 why = "retention.days"
             elif self._largest is not None and size > self._largest:
                 why = "retention.gigabytes"

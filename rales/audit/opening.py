@@ -20,7 +20,7 @@ from rales.audit.transports import (
     parse_target,
     tls_context,
 )
-from rales.loops import utc_now
+from rales.clock import utc_now
 from rales.sections import AuditConfig
 
 

@@ -15,7 +15,7 @@ from chestct.errors import RalesError, SeriesRejected
 from chestct.results import Extra
 from chestct.text import printable
 from rales import config, logs
-from rales.loops import utc_now
+from rales.clock import utc_now
 from rales.sections import Config
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from chestct.states import DeliveryState, JobState
 from chestct.text import printable
 from rales import config
 from rales.cli.options import config_option
+from rales.clock import utc_now
 from rales.environment import free_bytes
 from rales.layout import Layout
-from rales.loops import utc_now
 from rales.store import (
     Database,
     Delivery,

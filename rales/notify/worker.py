@@ -121,7 +121,7 @@ class NotificationWorker:
             )
             return
         _LOG.debug("%s answered: %s", one.target, outcome.answer)
-        given_up = now - one.occurred_at > self._back_off.give_up_after
+        given_up = self._back_off.is_spent(one.occurred_at, now)
         if outcome.kind is OutcomeKind.REFUSED or given_up:
             if outcome.kind is OutcomeKind.FAILED:
                 message = f"given up: {message}"

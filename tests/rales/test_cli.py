@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from chestct.errors import ConfigError
 from chestct.states import JobState
 from rales.cli import cli
-from rales.loops import utc_now
+from rales.clock import utc_now
 from rales.store import Database, InstanceStore, JobStore
 
 from .test_store import Make

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from chestct.states import JobState
 from dicom_out.sender import Outcome, OutcomeKind
 from rales.cli import cli
+from rales.clock import utc_now
 from rales.logs import OneLineFormatter
-from rales.loops import utc_now
 from rales.store import Database, InstanceStore, JobStore
 
 from .test_store import Make
