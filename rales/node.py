@@ -179,23 +179,23 @@ class Node:
         assembly = AssemblyWorker(
             jobs=jobs, instances=instances, policy=policy, listening_since=self._clock.now()
         )
-        loop = partial(Loop, clock=self._clock.now)
+        timed = partial(Loop, clock=self._clock.now)
         self._loops = [
-            loop("clock", ClockWatch(self._clock, clock_store).step),
-            loop("assembly", assembly.step, on_beat=self._pulse.lead("assembly")),
-            *(loop(worker.name, worker.step, on_beat=worker.on_alive) for worker in analysis),
-            loop("planning", delivery.plan),
+            timed("clock", ClockWatch(self._clock, clock_store).step),
+            timed("assembly", assembly.step, on_beat=self._pulse.lead("assembly")),
+            *(timed(worker.name, worker.step, on_beat=worker.on_alive) for worker in analysis),
+            timed("planning", delivery.plan),
             *(
-                loop(f"delivery-{name}", partial(delivery.send_due, name))
+                timed(f"delivery-{name}", partial(delivery.send_due, name))
                 for name in destinations_of(config)
             ),
             *(
-                loop(f"notification-{one.name}", partial(notification.send_due, one.name))
+                timed(f"notification-{one.name}", partial(notification.send_due, one.name))
                 for one in config.notifications
             ),
-            loop("commitment", commitment.step),
-            loop("retention", self._retention_worker(database).step),
-            loop("housekeeping", self._housekeeping_worker(database, instances, spool).step),
+            timed("commitment", commitment.step),
+            timed("retention", self._retention_worker(database).step),
+            timed("housekeeping", self._housekeeping_worker(database, instances, spool).step),
         ]
         inference = analysis[0].warm_up()
         _LOG.info("inference on %s", inference.provider)
