@@ -18,6 +18,7 @@
     │   └── NotificationImpossible    a message that cannot be composed
     └── RetryableError                the same call may succeed later
         ├── OutOfResources            no space, no file handle: the object is not stored
+        ├── InputUnavailable          a received image is missing, damaged or cannot be read
         ├── AnalysisCrashed           the analysis process died
         ├── AnalysisHung              the analysis process did not answer in time
         ├── AnalysisStopped           the node stops before the analysis has ended
@@ -30,6 +31,7 @@ statuses; it is the only place that does.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from enum import StrEnum
 
 from chestct.text import printable
@@ -103,6 +105,32 @@ class NotificationImpossible(PermanentError):
 
 class OutOfResources(RetryableError):
     """The object could not be made durable."""
+
+
+class InputUnavailable(RetryableError):
+    """Images that were acknowledged are not there as they were received.
+
+    Their sender is not to blame, so it is no reason to reject their series: sent again, they
+    are whole again. ``images`` are the SOP Instance UIDs.
+    """
+
+    def __init__(self, message: str, *, images: Collection[str]) -> None:
+        super().__init__(message)
+        self.images = tuple(images)
+
+    def __reduce__(self) -> tuple[Callable[..., InputUnavailable], tuple[str, tuple[str, ...]]]:
+        """Pickle both arguments: the error crosses a process boundary."""
+        return _input_unavailable, (str(self), self.images)
+
+    @classmethod
+    def because_of(cls, error: OSError, image: str) -> InputUnavailable:
+        """Return what an error of the operating system means for the file of one image."""
+        why = error.strerror or type(error).__name__
+        return cls(f"the file of image {image} cannot be read: {why}", images=(image,))
+
+
+def _input_unavailable(message: str, images: tuple[str, ...]) -> InputUnavailable:
+    return InputUnavailable(message, images=images)
 
 
 class AnalysisCrashed(RetryableError):

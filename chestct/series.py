@@ -27,7 +27,8 @@ class ReceivedInstance:
     disagree, without naming anybody in the state file. ``slice_position`` is
     the signed distance of the slice along its own normal in mm, where the header gives
     one; ``expected_instances`` is Number of Series Related Instances (0020,1209), where
-    the sender states it.
+    the sender states it. ``written`` tells that its file was written now, though there may
+    be a record that it was before: what a disk lost or damaged came back.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class ReceivedInstance:
     calling_ae: str
     slice_position: float | None = None
     expected_instances: int | None = None
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

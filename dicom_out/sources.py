@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -13,9 +14,9 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
-from chestct.errors import ResultInvalid
+from chestct.errors import InputUnavailable, ResultInvalid
 from chestct.series import Series
-from chestct.uids import derive_uid
+from chestct.uids import Uid, derive_uid
 from chestct.volume import SliceSource, Volume
 
 TAKEN_OVER = (
@@ -140,19 +141,13 @@ def read_sources(series: Series, volume: Volume) -> Sources:
     """Read the headers of the images that the volume was made of.
 
     Raises:
-        ResultInvalid: A source image is gone, or the volume mixes single-frame and multi-frame
-            images.
+        InputUnavailable: A source image is gone or cannot be read now.
+        ResultInvalid: The volume mixes single-frame and multi-frame images.
     """
     paths = {instance.sop_instance_uid: instance.path for instance in series.instances}
     ordered = list(dict.fromkeys(source.sop_instance_uid for source in volume.sources))
-    try:
-        headers = [
-            pydicom.dcmread(paths[uid], stop_before_pixels=True, specific_tags=list(_NEEDED))
-            for uid in ordered
-        ]
-        original = pydicom.dcmread(paths[ordered[0]], stop_before_pixels=True)
-    except (OSError, KeyError) as error:
-        raise ResultInvalid("a source image is not in the spool any more") from error
+    headers = [_header(uid, paths[uid], specific_tags=list(_NEEDED)) for uid in ordered]
+    original = _header(ordered[0], paths[ordered[0]])
     images = tuple(_completed(header, volume) for header in headers)
     kinds = {source.frame_number is None for source in volume.sources}
     if len(kinds) > 1:
@@ -163,6 +158,13 @@ def read_sources(series: Series, volume: Volume) -> Sources:
         slices=volume.sources,
         original=original,
     )
+
+
+def _header(uid: Uid, path: Path, **options: Any) -> Dataset:
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, **options)
+    except OSError as error:
+        raise InputUnavailable.because_of(error, uid) from error
 
 
 def joined(images: Sequence[Dataset], volume: Volume) -> Dataset:

@@ -10,8 +10,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from chestct.errors import RejectReason, SeriesRejected
-from chestct.series import Series
+from chestct.errors import InputUnavailable, RejectReason, SeriesRejected
+from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid
 from chestct.volume import Volume
 from inference.elements import UNPARSABLE, value_of
@@ -44,9 +44,10 @@ def load(series: Series, policy: LoadingPolicy) -> Volume:
     Raises:
         SeriesRejected: The series is not eligible, mixes patients, studies or geometries,
             or makes no complete regular grid. The message says what is wrong, in numbers.
+        InputUnavailable: A file is missing or cannot be read now.
     """
     _require_one_patient(series)
-    datasets = [_read(instance.path) for instance in series.instances]
+    datasets = [_read(instance) for instance in series.instances]
     _require_images(datasets)
     require_whole_concatenations(datasets)
     frames = one_stack(frames_of(datasets))
@@ -74,10 +75,12 @@ def _require_one_patient(series: Series) -> None:
         )
 
 
-def _read(path: object) -> Dataset:
+def _read(instance: ReceivedInstance) -> Dataset:
     try:
-        dataset = pydicom.dcmread(str(path))
-    except (InvalidDicomError, OSError, EOFError, *UNPARSABLE) as error:
+        dataset = pydicom.dcmread(instance.path)
+    except OSError as error:
+        raise InputUnavailable.because_of(error, instance.sop_instance_uid) from error
+    except (InvalidDicomError, EOFError, *UNPARSABLE) as error:
         raise SeriesRejected(RejectReason.BAD_PIXELS, "a stored image cannot be read") from error
     if not isinstance(value_of(dataset.file_meta, "TransferSyntaxUID"), str):
         raise SeriesRejected(

@@ -9,6 +9,7 @@ from functools import partial
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 
 from chestct.evolution import Circumstances, PriorResult
 from chestct.series import Series, patient_key
@@ -64,8 +65,8 @@ def look(series: Series, *, fetch: Callable[[Wanted], Sequence[Dataset]], days: 
         header = pydicom.dcmread(
             series.instances[0].path, stop_before_pixels=True, specific_tags=list(_HEADER)
         )
-    except OSError as error:
-        return Found(trouble=str(error.strerror))
+    except (OSError, InvalidDicomError) as error:
+        return Found(trouble=str(getattr(error, "strerror", error)))
     present = read_study_time(header)
     if present is None:
         return Found()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from pydicom.uid import UID
 from chestct.errors import ConfigError, NotDicom
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid
+from rales.intact import content_digest
 from scp.contexts import STORAGE_SOP_CLASSES
 from scp.headers import read_header
 
@@ -116,7 +116,6 @@ def _describe(path: Path) -> ReceivedInstance:
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if not syntax:
         raise NotDicom("the file does not say its Transfer Syntax UID")
-    content = path.read_bytes()
     return ReceivedInstance(
         path=path,
         sop_class_uid=header.sop_class_uid,
@@ -125,8 +124,8 @@ def _describe(path: Path) -> ReceivedInstance:
         study_uid=header.study_uid,
         patient_key=header.patient_key,
         transfer_syntax_uid=Uid(syntax),
-        content_digest=hashlib.sha256(content).hexdigest(),
-        size=len(content),
+        content_digest=content_digest(path),
+        size=path.stat().st_size,
         received_at=datetime.fromtimestamp(path.stat().st_mtime, tz=UTC),
         calling_ae="",
         slice_position=header.slice_position,

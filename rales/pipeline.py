@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from chestct.errors import OutOfResources
+from chestct.errors import InputUnavailable, OutOfResources
 from chestct.evolution import PriorResult, compare
 from chestct.findings import Method
 from chestct.results import (
@@ -35,6 +35,7 @@ from inference.eligibility import EligibilityRules
 from inference.loading import LoadingPolicy, load
 from inference.ports import ModelSet
 from inference.session import load_models
+from rales.intact import require_intact
 from rales.overlay import write_montage
 from rales.page import Reading, drawings_of
 from rales.priors import circumstances_of, remembered, told
@@ -180,6 +181,7 @@ def run(
 
     Raises:
         SeriesRejected: The series cannot or must not be analysed; nothing is written.
+        InputUnavailable: A file is not as it was received, or cannot be read now.
         ResultInvalid: A written object did not read back as computed.
         OutOfResources: The results cannot be written.
     """
@@ -187,6 +189,7 @@ def run(
     models = models_for(settings.models_dir, settings.providers, settings.threads)
     seconds: dict[str, float] = {}
     with _timed(seconds, "load", progress):
+        require_intact(request.series)
         volume = load(request.series, LoadingPolicy(rules=settings.rules))
     analysis = analyse(
         volume,
@@ -205,12 +208,13 @@ def run(
         models_digest=models_digest(analysis.models),
         config_digest=settings.digest,
     )
-    made = circumstances_of(
-        request.series,
-        volume,
-        models_digest=key.models_digest,
-        method=analysis.findings.method,
-    )
+    with _input_errors(request.series):
+        made = circumstances_of(
+            request.series,
+            volume,
+            models_digest=key.models_digest,
+            method=analysis.findings.method,
+        )
     evolution = compare(analysis.findings, made, request.priors) if made else None
     with _timed(seconds, "write", progress), _disk_errors():
         request.folder.mkdir(parents=True, exist_ok=True)
@@ -317,6 +321,14 @@ def _timed(seconds: dict[str, float], stage: str, progress: Progress) -> Iterato
     yield
     seconds[stage] = time.perf_counter() - start
     progress(stage, 1.0)
+
+
+@contextmanager
+def _input_errors(series: Series) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputUnavailable.because_of(error, series.instances[0].sop_instance_uid) from error
 
 
 @contextmanager

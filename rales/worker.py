@@ -18,8 +18,10 @@ from chestct.errors import (
     AnalysisCrashed,
     AnalysisHung,
     AnalysisStopped,
+    InputUnavailable,
+    ModelError,
     PermanentError,
-    RetryableError,
+    RalesError,
     SeriesRejected,
 )
 from chestct.results import SegKind
@@ -121,15 +123,15 @@ class AnalysisWorker:
             if series.digest != job.instances_digest:
                 return partial(self._supersede, job)
             report = self._analyse(job, series)
-        except SeriesRejected as rejection:
-            reason = str(rejection.reason)
-            return partial(self._end, job, JobState.REJECTED, reason, str(rejection))
         except AnalysisStopped:
             return partial(self._put_back, job)
-        except PermanentError as error:
-            return partial(self._end, job, JobState.FAILED, type(error).__name__, str(error))
+        except InputUnavailable as error:
+            return partial(self._wait_for_images, job, error)
         except Exception as error:  # noqa: BLE001 - an unforeseen error costs an attempt, no more
-            if not isinstance(error, RetryableError | OSError | MemoryError):
+            # The node began with models that worked: memory is short, or they are being changed.
+            if isinstance(error, PermanentError) and not isinstance(error, ModelError):
+                return partial(self._end_for_good, job, error)
+            if not isinstance(error, RalesError | OSError | MemoryError):
                 _LOG.exception("job %d: the analysis raised", job.id)
             reason = _REASONS.get(type(error), type(error).__name__)
             return partial(self._fail_or_retry, job, reason, str(error) or reason)
@@ -200,15 +202,36 @@ class AnalysisWorker:
     def _put_back(self, job: Job) -> None:
         self._jobs.put_back(job, at=self._clock(), message="the node stops: waits for its start")
 
+    def _wait_for_images(self, job: Job, error: InputUnavailable) -> None:
+        now, spent = self._clock(), job.attempts >= self._attempts
+        hint = f"after {job.attempts} attempts: have the series sent again, or use rales retry"
+        message = f"{error}; {hint if spent else 'will be tried again'}"
+        due_at = None if spent else now + self._pause(job)
+        state = self._instances.unavailable(
+            job, error.images, due_at=due_at, at=now, message=message
+        )
+        _LOG.error("series %s: %s (%s)", job.series_uid, message, state)
+
     def _fail_or_retry(self, job: Job, reason: str, message: str) -> None:
         message = printable(message, _LONGEST)
         if job.attempts >= self._attempts:
             self._end(job, JobState.FAILED, reason, f"{message} ({job.attempts} attempts)")
             return
         now = self._clock()
-        due_at = now + _FIRST_RETRY * 2.0 ** (job.attempts - 1)
-        self._jobs.postpone(job, due_at=due_at, at=now, message=f"{message}; will be tried again")
+        self._jobs.postpone(
+            job, due_at=now + self._pause(job), at=now, message=f"{message}; will be tried again"
+        )
         _LOG.warning("series %s: %s; will be tried again", job.series_uid, message)
+
+    @staticmethod
+    def _pause(job: Job) -> timedelta:
+        return _FIRST_RETRY * 2.0 ** (job.attempts - 1)
+
+    def _end_for_good(self, job: Job, error: PermanentError) -> None:
+        if isinstance(error, SeriesRejected):
+            self._end(job, JobState.REJECTED, str(error.reason), str(error))
+        else:
+            self._end(job, JobState.FAILED, type(error).__name__, str(error))
 
     def _end(self, job: Job, state: JobState, reason: str, message: str) -> None:
         message = printable(message, _LONGEST)

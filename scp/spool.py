@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from chestct.errors import OutOfResources
@@ -29,11 +29,15 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spooled:
-    """A durable Part 10 file."""
+    """A durable Part 10 file.
+
+    ``written`` tells that its content was written now: there was none, or a damaged one.
+    """
 
     path: Path
     content_digest: str
     size: int
+    written: bool = field(default=False, compare=False)
 
 
 class Spool:
@@ -88,7 +92,9 @@ class Spool:
         folder = self._root / folder_of(series_uid)
         path = folder / f"{name}.dcm"
         try:
-            whole = _is_there(path, file_meta, content) or holds(path, name)
+            whole = _is_there(path, file_meta, content)
+            # Where only the file meta information differs, another version wrote it, or a disk.
+            written = not whole and not holds(path, name)
             if not whole:
                 self._mark.check(len(file_meta) + len(content))
             self._make_folder(folder)
@@ -99,7 +105,7 @@ class Spool:
             size = path.stat().st_size
         except OSError as error:
             raise OutOfResources(f"cannot store: {error.strerror or error}") from error
-        return Spooled(path=path, content_digest=name, size=size)
+        return Spooled(path=path, content_digest=name, size=size, written=written)
 
     def _make_folder(self, folder: Path) -> None:
         """Make the folder durable, once; another thread or an earlier run may have made it."""

@@ -34,6 +34,7 @@ def instance_of(
         transfer_syntax_uid=Uid(transfer_syntax),
         content_digest=spooled.content_digest,
         size=spooled.size,
+        written=spooled.written,
         received_at=received_at,
         calling_ae=calling_ae,
         slice_position=header.slice_position,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from chestct.uids import Uid
 from rales.store.database import Database, from_text, to_text
-from rales.store.jobs import add_event, change_state
+from rales.store.jobs import Job, add_event, change_state
+from rales.store.mending import mend, set_back
 from scp.ports import AssociationEnd, Recorded
 
 
@@ -29,7 +30,8 @@ class InstanceStore:
 
         The same bytes again change nothing. Other bytes under the same SOP Instance UID
         take the place of the old ones, which stay on disk and in the table. Bytes that
-        retention had let go of are kept again, and open no new job.
+        retention had let go of are kept again, and open no new job. A file that was lost or
+        damaged starts the job again that failed of it (:mod:`rales.store.mending`).
 
         Raises:
             OutOfResources: The state file cannot be written, or retention removed the file at
@@ -63,6 +65,23 @@ class InstanceStore:
             )
         self._on_change()
 
+    def unavailable(
+        self,
+        job: Job,
+        images: Collection[str],
+        *,
+        due_at: datetime | None,
+        at: datetime,
+        message: str,
+    ) -> JobState:
+        """Put an analysing job that could not read ``images`` back; see :func:`set_back`.
+
+        Raises:
+            StateConflict: The job is not analysing any more.
+        """
+        with self._database.transaction() as tx:
+            return set_back(tx, job, images=images, due_at=due_at, at=at, message=message)
+
     def of_series(self, series_uid: Uid) -> list[ReceivedInstance]:
         """Return the current instances of a series."""
         rows = self._database.rows(
@@ -95,7 +114,7 @@ class InstanceStore:
 
 def _insert(tx: sqlite3.Connection, instance: ReceivedInstance, name: str) -> Recorded:
     same = tx.execute(
-        "SELECT current, size, released_at FROM instances"
+        "SELECT current, size, released_at, faulty FROM instances"
         " WHERE sop_instance_uid = ? AND content_digest = ?",
         (instance.sop_instance_uid, instance.content_digest),
     ).fetchone()
@@ -113,6 +132,7 @@ def _insert(tx: sqlite3.Connection, instance: ReceivedInstance, name: str) -> Re
             (instance.size, instance.sop_instance_uid, instance.content_digest),
         )
     if same and same["current"]:
+        mend(tx, instance, faulty=bool(same["faulty"]))
         return Recorded.REPEATED
     replaced = tx.execute(
         "UPDATE instances SET current = 0 WHERE sop_instance_uid = ? AND series_uid = ?"

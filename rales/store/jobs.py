@@ -37,6 +37,7 @@ class Job:
     due_at: datetime | None
     result: Mapping[str, Any] | None
     released_at: datetime | None = None
+    mended: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,6 +383,7 @@ def _job(row: sqlite3.Row, result: Mapping[str, Any] | None) -> Job:
         due_at=time("due_at"),
         result=result,
         released_at=time("released_at"),
+        mended=row["mended"],
     )
 
 

@@ -19,7 +19,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from chestct.errors import ResultInvalid
+from chestct.errors import InputUnavailable
 from dicom_out.sources import same_patient_and_study
 
 NAMES = {
@@ -194,7 +194,7 @@ def test_another_patient_or_study_is_seen(keyword: str, value: str, tmp_path: Pa
 def test_a_source_that_is_gone_is_an_error_of_its_own(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series")
     case.series.instances[2].path.unlink()
-    with pytest.raises(ResultInvalid, match="not in the spool"):
+    with pytest.raises(InputUnavailable, match="cannot be read"):
         case.compose(tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -15,7 +15,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from chestct.errors import RejectReason, SeriesRejected
+from chestct.errors import InputUnavailable, RejectReason, SeriesRejected
 from chestct.uids import derive_uid
 from inference.eligibility import EligibilityRules
 from inference.loading import LoadingPolicy, load
@@ -262,10 +262,12 @@ def test_a_file_that_is_none_any_more(make_ct: SeriesMaker) -> None:
     assert refusal(series)[0] is RejectReason.BAD_PIXELS
 
 
-def test_a_file_that_is_gone(make_ct: SeriesMaker) -> None:
+def test_a_file_that_is_gone_is_no_reason_to_refuse(make_ct: SeriesMaker) -> None:
     series = make_ct()
     series.instances[5].path.unlink()
-    assert refusal(series)[0] is RejectReason.BAD_PIXELS
+    with pytest.raises(InputUnavailable) as caught:
+        load(series, LoadingPolicy())
+    assert caught.value.images == (series.instances[5].sop_instance_uid,)
 
 
 def test_a_second_stack_is_never_set_aside(make_ct: SeriesMaker) -> None:

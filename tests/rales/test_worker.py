@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chestct.errors import AnalysisHung, OutOfResources, RejectReason, SeriesRejected
+from chestct.errors import AnalysisHung, ModelError, OutOfResources, RejectReason, SeriesRejected
 from chestct.findings import Method
 from chestct.results import Extra
 from chestct.series import ReceivedInstance, Series
@@ -137,6 +137,7 @@ def test_a_rejection_ends_with_its_reason(
         (OutOfResources("disk full"), "OutOfResources"),
         (MemoryError(), "out-of-memory"),
         (AnalysisHung("no answer"), "analysis-hung"),
+        (ModelError("not to be read now"), "ModelError"),
         (KeyError("odd"), "KeyError"),
     ],
 )

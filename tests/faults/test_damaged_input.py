@@ -1,0 +1,323 @@
+"""Images that the disk lost or damaged: nobody else is blamed, and a resend goes on from there."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pydicom
+import pytest
+from tiny_node import (
+    StoringPacs,
+    TinyNode,
+    TinySeries,
+    send_files,
+    tiny_thorax,
+    wait_for,
+    write_models,
+    write_tiny_series,
+)
+
+from chestct.errors import InputUnavailable
+from chestct.findings import Method
+from chestct.series import ReceivedInstance, Series
+from chestct.states import JobState
+from inference import loading
+from inference.eligibility import EligibilityRules
+from rales.intact import require_intact
+from rales.pipeline import AnalysisSettings
+from rales.store import Database, InstanceStore, Job, JobStore
+from rales.testing import InlineWorker, ManualClock
+from rales.worker import AnalysisWorker
+from scp.headers import parse
+from scp.ports import Recorded
+from scp.spool import GROUP_LENGTH_AT, Spool
+from scp.stored import instance_of
+
+from .test_retention import NOON
+
+_ATTEMPTS = 2
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+@dataclass(frozen=True)
+class Chest:
+    """One series on disk, and networks that find its lungs."""
+
+    series: TinySeries
+    models: Path
+
+
+@pytest.fixture(scope="module")
+def chest(tmp_path_factory: pytest.TempPathFactory) -> Chest:
+    folder = tmp_path_factory.mktemp("chest")
+    thorax = tiny_thorax()
+    return Chest(
+        write_tiny_series(thorax, folder, "PATIENT"), write_models(folder / "models", thorax)
+    )
+
+
+class Rig:
+    """Spool, state file and analysis as in the node, in one thread."""
+
+    def __init__(self, folder: Path, chest: Chest) -> None:
+        self.chest = chest
+        self.clock = ManualClock(NOON)
+        self.database = Database(folder / "state.sqlite")
+        self.jobs = JobStore(self.database)
+        self.instances = InstanceStore(self.database, on_change=lambda: None)
+        self.spool = Spool(folder / "spool")
+        self.worker = AnalysisWorker(
+            jobs=self.jobs,
+            instances=self.instances,
+            settings=AnalysisSettings(
+                rules=EligibilityRules(),
+                method=Method(),
+                minimum_lesion_ml=None,
+                models_dir=chest.models,
+                providers=("CPU",),
+                threads=1,
+                station_name="RALES",
+            ),
+            results_dir=folder / "results",
+            attempts=_ATTEMPTS,
+            process=InlineWorker(),
+            clock=self.clock,
+            on_composed=lambda: None,
+        )
+
+    def receive(self, file: Path) -> tuple[ReceivedInstance, Recorded]:
+        whole = file.read_bytes()
+        start = GROUP_LENGTH_AT + 4
+        start += int.from_bytes(whole[GROUP_LENGTH_AT:start], "little")
+        header, _ = parse(whole[start:], EXPLICIT)
+        instance = instance_of(
+            header,
+            self.spool.write(header.series_uid, whole[:start], whole[start:]),
+            transfer_syntax=EXPLICIT,
+            received_at=self.clock(),
+            calling_ae="CT",
+        )
+        return instance, self.instances.record(instance)
+
+    def receive_all(self) -> list[ReceivedInstance]:
+        return [self.receive(file)[0] for file in self.chest.series.files]
+
+    def ready(self) -> list[ReceivedInstance]:
+        received = self.receive_all()
+        series = Series.of(self.instances.of_series(received[0].series_uid))
+        self.jobs.mark_ready(
+            self.job, instances_digest=series.digest, count=len(received), at=NOON, message=""
+        )
+        return received
+
+    @property
+    def job(self) -> Job:
+        job = self.jobs.latest_of_series(self.chest.series.uid)
+        assert job is not None
+        return job
+
+    def analyse(self, attempts: int = 1) -> Job:
+        for _ in range(attempts):
+            self.worker.step(self.clock.advance(100))
+        return self.job
+
+
+@pytest.fixture
+def rig(tmp_path: Path, chest: Chest) -> Iterator[Rig]:
+    made = Rig(tmp_path, chest)
+    yield made
+    made.database.close()
+
+
+def _shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def _flip_header(path: Path) -> None:
+    """Make it "CX" what was a CT: a good reader would reject the series for it."""
+    content = path.read_bytes()
+    place = content.index(b"\x08\x00\x60\x00CS\x02\x00CT") + 9
+    path.write_bytes(content[:place] + b"X" + content[place + 1 :])
+
+
+def _flip_pixel(path: Path) -> None:
+    """Change what no reader would stumble over."""
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 0x10
+    path.write_bytes(content)
+
+
+def _flip_syntax(path: Path) -> None:
+    """Damage the file meta information alone."""
+    content = path.read_bytes()
+    path.write_bytes(content.replace(EXPLICIT.encode(), b"1.2.840.10008.1.2.9", 1))
+
+
+_DAMAGE = {
+    "lost": (Path.unlink, "missing"),
+    "cut off": (_shorten, "damaged"),
+    "another header": (_flip_header, "damaged"),
+    "another pixel": (_flip_pixel, "damaged"),
+    "another syntax": (_flip_syntax, "damaged"),
+}
+
+
+@pytest.mark.parametrize("damage", _DAMAGE)
+def test_a_file_that_is_not_as_it_was_received_is_no_fault_of_the_series(
+    rig: Rig, damage: str
+) -> None:
+    act, word = _DAMAGE[damage]
+    received = rig.ready()
+    act(received[3].path)
+    waiting = rig.analyse()
+    assert (waiting.state, waiting.attempts) == (JobState.READY, 1)
+    failed = rig.analyse()
+    assert (failed.state, failed.reason) == (JobState.FAILED, "input-unavailable")
+    assert f"1 of {len(received)} images" in failed.message
+    assert word in failed.message
+    assert received[3].path.name in failed.message
+    assert "sent again" in failed.message
+
+
+@pytest.mark.parametrize("damage", _DAMAGE)
+def test_a_resend_puts_the_file_back_and_the_job_goes_on(rig: Rig, damage: str) -> None:
+    act, _ = _DAMAGE[damage]
+    received = rig.ready()
+    act(received[3].path)
+    act(received[7].path)
+    assert rig.analyse(_ATTEMPTS).state is JobState.FAILED
+    assert rig.receive(rig.chest.series.files[3])[1] is Recorded.REPEATED
+    assert rig.job.state is JobState.FAILED, "another image is still missing"
+    assert rig.receive(rig.chest.series.files[7])[1] is Recorded.REPEATED
+    assert (rig.job.state, rig.job.attempts) == (JobState.READY, 0)
+    done = rig.analyse()
+    assert (done.state, done.revision) == (JobState.COMPOSED, 1)
+
+
+def test_a_resend_that_changes_nothing_starts_nothing(rig: Rig) -> None:
+    received = rig.ready()
+    received[3].path.unlink()
+    failed = rig.analyse(_ATTEMPTS)
+    for number in (0, 1, 2):
+        assert rig.receive(rig.chest.series.files[number])[1] is Recorded.REPEATED
+    assert rig.job == failed
+    rig.receive(rig.chest.series.files[3])
+    done = rig.analyse()
+    rig.receive_all()
+    assert rig.job == done
+    assert done.state is JobState.COMPOSED
+
+
+def test_an_image_that_comes_again_during_the_last_attempt_is_not_too_late(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = rig.ready()
+    received[3].path.unlink()
+    rig.analyse(_ATTEMPTS - 1)
+    last = rig.jobs.claim(at=rig.clock.advance(100))
+    assert last is not None
+    with pytest.raises(InputUnavailable) as caught:
+        require_intact(Series.of(rig.instances.of_series(last.series_uid)))
+    rig.receive(rig.chest.series.files[3])
+    state = rig.instances.unavailable(
+        last, caught.value.images, due_at=None, at=rig.clock(), message="too late"
+    )
+    assert state is JobState.READY
+    assert rig.analyse().state is JobState.COMPOSED
+
+
+def test_an_image_that_comes_again_ends_the_wait_for_the_next_attempt(rig: Rig) -> None:
+    received = rig.ready()
+    received[3].path.unlink()
+    waiting = rig.analyse()
+    assert waiting.due_at is not None
+    rig.receive(rig.chest.series.files[3])
+    assert rig.job.due_at is not None
+    assert rig.job.due_at < waiting.due_at
+    assert rig.job.attempts == 0
+    assert rig.analyse().state is JobState.COMPOSED
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ENOMEM, errno.EACCES])
+def test_an_error_of_the_system_passes_and_a_resend_starts_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    received = rig.ready()
+    opened = Path.open
+
+    def fail(path: Path, *arguments: object, **options: object) -> object:
+        if path == received[5].path:
+            raise OSError(number, "so says the system", str(path))
+        return opened(path, *arguments, **options)  # type: ignore[call-overload]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", fail)
+        failed = rig.analyse(_ATTEMPTS)
+    assert (failed.state, failed.reason) == (JobState.FAILED, "input-unavailable")
+    assert "1 unreadable (so says the system)" in failed.message
+    rig.receive_all()
+    assert rig.analyse().state is JobState.COMPOSED
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), MemoryError()])
+def test_no_error_of_the_system_rejects_while_the_images_are_read(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    rig.ready()
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loading.pydicom, "dcmread", fail)
+        assert rig.analyse().state is JobState.READY
+        assert rig.analyse().state is JobState.FAILED
+    assert rig.job.reason in {"input-unavailable", "out-of-memory"}
+
+
+def test_a_verdict_over_damaged_bytes_of_an_older_version_does_not_stand(rig: Rig) -> None:
+    received = rig.ready()
+    job = rig.jobs.claim(at=NOON)
+    assert job is not None
+    rig.jobs.move(job, JobState.REJECTED, at=NOON, message="unreadable", reason="bad-pixels")
+    received[3].path.unlink()
+    rig.receive(rig.chest.series.files[4])
+    assert rig.job.state is JobState.REJECTED, "that image was whole"
+    rig.receive(rig.chest.series.files[3])
+    assert rig.analyse().state is JobState.COMPOSED
+
+
+def test_a_series_that_was_rejected_as_it_was_received_stays_so(rig: Rig) -> None:
+    rig.ready()
+    rig.worker._settings = replace(rig.worker._settings, rules=EligibilityRules(minimum_slices=100))
+    rejected = rig.analyse()
+    assert rejected.state is JobState.REJECTED
+    rig.receive_all()
+    assert rig.job == rejected
+
+
+def test_over_the_network_a_lost_image_is_named_and_a_resend_brings_the_results(
+    chest: Chest, tmp_path: Path
+) -> None:
+    pacs = StoringPacs()
+    node = TinyNode(tmp_path, chest.models, [pacs.start()], extra="attempts = 1\n")
+    files, uid = chest.series.files, chest.series.uid
+    try:
+        node.start()
+        assert send_files(node.port, [*files[:5], *files[6:]], set())
+        lost = str(pydicom.dcmread(files[2]).SOPInstanceUID)
+        ((place,),) = node.rows("SELECT path FROM instances WHERE sop_instance_uid = ?", lost)
+        (tmp_path / "data" / place).unlink()
+        assert send_files(node.port, [files[5]], set())
+        assert node.ended(uid) == "failed"
+        assert node.jobs(uid) == [("failed", "input-unavailable")]
+        assert send_files(node.port, files, set())
+        wait_for("the results", lambda: node.jobs(uid) == [("done", "")])
+        objects = pacs.of_series(uid)
+        assert (len(objects["SEG"]), len(objects["SR"])) == (1, 1)
+    finally:
+        node.end()
+        pacs.stop()
