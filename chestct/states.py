@@ -24,6 +24,7 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
     JobState.READY: frozenset({JobState.ANALYSING, JobState.SUPERSEDED}),
     JobState.ANALYSING: frozenset(
         {
+            JobState.RECEIVING,
             JobState.READY,
             JobState.COMPOSED,
             JobState.REJECTED,
@@ -39,7 +40,8 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
     JobState.SUPERSEDED: frozenset(),
 }
 """From each state, the states that may follow. READY after REJECTED or FAILED, and
-COMPOSED after DONE or FAILED, happen only by hand (``rales retry``)."""
+COMPOSED after DONE or FAILED, happen only by hand (``rales retry``). RECEIVING after ANALYSING:
+the images are others by now, or more of them may come. SUPERSEDED needs a later revision."""
 
 
 class DeliveryState(StrEnum):

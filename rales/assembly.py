@@ -10,7 +10,7 @@ from pydicom.uid import UID
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from rales.store import InstanceStore, JobStore
-from rales.store.jobs import Job
+from rales.store.jobs import Job, StateConflict
 from scp.assembler import Complete, CompletionPolicy, Evidence, decide
 from scp.contexts import MULTI_FRAME_CLASSES
 
@@ -60,13 +60,16 @@ class AssemblyWorker:
                 _LOG.warning("series %s %s", job.series_uid, waits)
             return None
         series = Series.of(instances)
-        self._jobs.mark_ready(
-            job,
-            instances_digest=series.digest,
-            count=len(series.instances),
-            at=now,
-            message=f"complete: {decision.reason}",
-        )
+        try:
+            self._jobs.mark_ready(
+                job,
+                instances_digest=series.digest,
+                count=len(series.instances),
+                at=now,
+                message=f"complete: {decision.reason}",
+            )
+        except StateConflict:
+            return now  # more came since the job was read: it is looked at again
         _LOG.info(
             "series %s: %d instances, complete: %s",
             job.series_uid,

@@ -98,7 +98,8 @@ class DeliveryWorker:
     def plan(self, now: datetime) -> datetime | None:
         """Plan the deliveries of new results; withdraw, refuse and close what has ended."""
         for job in self._jobs.in_state(JobState.COMPOSED):
-            self._plan(job, now)
+            with self._jobs.as_one():
+                self._plan(job, now)
         self._deliveries.withdraw_superseded(at=now)
         for delivery in self._deliveries.due(at=now):
             if delivery.destination not in self._destinations:

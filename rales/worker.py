@@ -121,7 +121,7 @@ class AnalysisWorker:
         try:
             series = Series.of(self._instances.of_series(job.series_uid))
             if series.digest != job.instances_digest:
-                return partial(self._supersede, job)
+                return partial(self._give_way, job)
             report = self._analyse(job, series)
         except AnalysisStopped:
             return partial(self._put_back, job)
@@ -137,9 +137,9 @@ class AnalysisWorker:
             return partial(self._fail_or_retry, job, reason, str(error) or reason)
         return partial(self._compose, job, report)
 
-    def _supersede(self, job: Job) -> None:
-        message = "more instances arrived: the next revision takes over"
-        self._jobs.move(job, JobState.SUPERSEDED, at=self._clock(), message=message)
+    def _give_way(self, job: Job) -> None:
+        self._jobs.give_way(job, at=self._clock())
+        self._on_composed()
 
     def _analyse(self, job: Job, series: Series) -> AnalysisReport:
         predecessor = self._jobs.predecessor(job)

@@ -70,10 +70,17 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Yield the connection inside one write transaction; an exception rolls it back.
 
+        Within another of this thread it is a part of that: what a step reads, decides and writes
+        can be one transaction, whichever methods do it.
+
         Raises:
             OutOfResources: The disk is full or the file cannot be written now.
         """
         with self._lock:
+            if self._writer == threading.get_ident():
+                with self._nested():
+                    yield self._connection
+                return
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._writer = threading.get_ident()
@@ -89,6 +96,17 @@ class Database:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise OutOfResources(f"the state file cannot be written: {error}") from error
+
+    @contextmanager
+    def _nested(self) -> Iterator[None]:
+        self._connection.execute("SAVEPOINT nested")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK TO nested")
+            raise
+        finally:
+            self._connection.execute("RELEASE nested")
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[sqlite3.Row]:
         """Return the rows of one query; within a transaction of this thread, with its changes.

@@ -10,7 +10,7 @@ from datetime import datetime
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
 from rales.store.database import Database, from_text, to_text
-from rales.store.jobs import Job, change_state
+from rales.store.jobs import Job, change_state, is_overtaken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +286,7 @@ def _finish(tx: sqlite3.Connection, job_id: int, refused: int, at: str) -> None:
     after, message = JobState.DONE, "everything delivered"
     if not states:
         message = "no destination is configured"
-    elif states == {DeliveryState.WITHDRAWN}:
+    elif states == {DeliveryState.WITHDRAWN} and is_overtaken(tx, job_id):
         after, message = JobState.SUPERSEDED, "a newer revision took over before anything was sent"
     elif DeliveryState.WITHDRAWN in states:
         message = "delivered, but for what a newer revision took over"

@@ -12,7 +12,7 @@ from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from chestct.uids import Uid
 from rales.store.database import Database, from_text, to_text
-from rales.store.jobs import Job, add_event, change_state
+from rales.store.jobs import Job, change_state, open_revision
 from rales.store.mending import mend, set_back
 from scp.ports import AssociationEnd, Recorded
 
@@ -177,9 +177,22 @@ def _open_job(tx: sqlite3.Connection, instance: ReceivedInstance, *, late: Recor
         (instance.series_uid,),
     ).fetchone()
     if last and last["state"] == JobState.RECEIVING:
-        tx.execute("UPDATE jobs SET association_ended_at = NULL WHERE id = ?", (last["id"],))
+        tx.execute(
+            "UPDATE jobs SET association_ended_at = NULL, arrivals = arrivals + 1 WHERE id = ?",
+            (last["id"],),
+        )
         return
     revision = last["revision"] + 1 if last else 1
+    why = f"{late} instance after revision {revision - 1}" if last else "first instance"
+    open_revision(
+        tx,
+        series_uid=instance.series_uid,
+        study_uid=instance.study_uid,
+        revision=revision,
+        calling_ae=instance.calling_ae,
+        at=at,
+        message=f"{why} from {instance.calling_ae}",
+    )
     if last and last["state"] == JobState.READY:
         change_state(
             tx,
@@ -189,23 +202,6 @@ def _open_job(tx: sqlite3.Connection, instance: ReceivedInstance, *, late: Recor
             at=at,
             message=f"more instances arrived: revision {revision} takes over",
         )
-    job_id = tx.execute(
-        "INSERT INTO jobs (series_uid, study_uid, calling_ae, revision, state, since, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            instance.series_uid,
-            instance.study_uid,
-            instance.calling_ae,
-            revision,
-            JobState.RECEIVING,
-            at,
-            at,
-        ),
-    ).lastrowid
-    why = "first instance" if revision == 1 else f"{late} instance after revision {revision - 1}"
-    add_event(
-        tx, job_id, None, JobState.RECEIVING, at=at, message=f"{why} from {instance.calling_ae}"
-    )
 
 
 def _instance(row: sqlite3.Row, path: Path) -> ReceivedInstance:

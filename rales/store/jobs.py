@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +39,8 @@ class Job:
     result: Mapping[str, Any] | None
     released_at: datetime | None = None
     mended: int = 0
+    arrivals: int = 0
+    """Grows with every change of the images while they are received."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +86,13 @@ def change_state(
     """Move a job from ``before`` to ``after`` and write the event.
 
     Raises:
-        StateConflict: The job is not in ``before`` (any more), or the move is not legal.
+        StateConflict: The job is not in ``before`` (any more), the move is not legal, or no
+            later revision is there that could supersede it.
     """
     if not may_follow(before, after):
         raise StateConflict(f"no job goes from {before} to {after}")
+    if after is JobState.SUPERSEDED and not is_overtaken(tx, job_id):
+        raise StateConflict(f"no later revision supersedes job {job_id}")
     changed = tx.execute(
         "UPDATE jobs SET state = ?, since = ?, message = ?, reason = ?, due_at = NULL"
         " WHERE id = ? AND state = ?",
@@ -95,6 +101,36 @@ def change_state(
     if not changed:
         raise StateConflict(f"job {job_id} is not {before} any more")
     add_event(tx, job_id, before, after, at=at, message=message)
+
+
+def is_overtaken(tx: sqlite3.Connection, job_id: int) -> bool:
+    """Tell whether the series of a job has a later revision."""
+    found = tx.execute(
+        "SELECT 1 FROM jobs mine JOIN jobs newer ON newer.series_uid = mine.series_uid"
+        " AND newer.revision > mine.revision WHERE mine.id = ? LIMIT 1",
+        (job_id,),
+    ).fetchone()
+    return found is not None
+
+
+def open_revision(
+    tx: sqlite3.Connection,
+    *,
+    series_uid: str,
+    study_uid: str,
+    revision: int,
+    calling_ae: str,
+    at: str,
+    message: str,
+) -> None:
+    """Have the images of a series collected for a revision."""
+    state = JobState.RECEIVING
+    job_id = tx.execute(
+        "INSERT INTO jobs (series_uid, study_uid, calling_ae, revision, state, since, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (series_uid, study_uid, calling_ae, revision, state, at, at),
+    ).lastrowid
+    add_event(tx, job_id, None, state, at=at, message=message)
 
 
 class JobStore:
@@ -169,17 +205,53 @@ class JobStore:
     ) -> None:
         """Close the collection of a series: its instance set is fixed from here on.
 
+        Read ``job`` before the images: what came since is not of the set.
+
         Raises:
-            StateConflict: The job is not receiving any more.
+            StateConflict: The job is not receiving any more, or more images came since it was
+                read.
         """
         with self._database.transaction() as tx:
             change_state(
                 tx, job.id, JobState.RECEIVING, JobState.READY, at=to_text(at), message=message
             )
-            tx.execute(
-                "UPDATE jobs SET instances_digest = ?, instance_count = ? WHERE id = ?",
-                (instances_digest, count, job.id),
+            marked = tx.execute(
+                "UPDATE jobs SET instances_digest = ?, instance_count = ?"
+                " WHERE id = ? AND arrivals = ?",
+                (instances_digest, count, job.id, job.arrivals),
+            ).rowcount
+            if not marked:
+                raise StateConflict(f"more images came for job {job.id} meanwhile")
+
+    def give_way(self, job: Job, *, at: datetime) -> JobState:
+        """End the analysis of ``job``, whose images are others by now; return its state.
+
+        A later revision has them; without one the job itself collects them anew.
+        """
+        with self._database.transaction() as tx:
+            if is_overtaken(tx, job.id):
+                after, message = JobState.SUPERSEDED, "the next revision takes over"
+            else:
+                after, message = JobState.RECEIVING, "they are collected again"
+            change_state(
+                tx,
+                job.id,
+                JobState.ANALYSING,
+                after,
+                at=to_text(at),
+                message=f"the images are others than when it was complete: {message}",
             )
+            tx.execute(
+                "UPDATE jobs SET attempts = attempts - 1, association_ended_at = NULL WHERE id = ?",
+                (job.id,),
+            )
+        return after
+
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """Make what is read, decided and written inside one step, with nothing in between."""
+        with self._database.transaction():
+            yield
 
     def note(self, job: Job, message: str) -> bool:
         """Say why a job waits; tell whether that is news."""
@@ -298,7 +370,8 @@ class JobStore:
         not cost one of its attempts. But a series that takes the whole machine down must not
         do so for ever: ``interruptions`` of them end it. A series that was being received
         stays as it is: its association was cut off by the stop, not released, and its sender
-        will try again.
+        will try again. A series whose newest revision is superseded, by nothing then, is
+        collected again.
         """
         now = to_text(at)
         with self._database.transaction() as tx:
@@ -321,7 +394,23 @@ class JobStore:
                     "UPDATE jobs SET interruptions = ?, attempts = attempts - 1 WHERE id = ?",
                     (number, row["id"]),
                 )
-        return len(rows)
+            lost = tx.execute(
+                "SELECT * FROM jobs j WHERE state = ? AND NOT EXISTS (SELECT 1 FROM jobs n"
+                " WHERE n.series_uid = j.series_uid AND n.revision > j.revision)",
+                (JobState.SUPERSEDED,),
+            ).fetchall()
+            for row in lost:
+                why = "no revision had taken over: the series is collected again"
+                open_revision(
+                    tx,
+                    series_uid=row["series_uid"],
+                    study_uid=row["study_uid"],
+                    revision=row["revision"] + 1,
+                    calling_ae=row["calling_ae"],
+                    at=now,
+                    message=why,
+                )
+        return len(rows) + len(lost)
 
     def retry(self, job: Job, *, at: datetime) -> JobState:
         """Start a finished job again by hand; return the state it goes to.
@@ -334,12 +423,14 @@ class JobStore:
         Raises:
             StateConflict: The job is under way, or a newer revision has taken over.
         """
-        if self.has_newer(job):
-            raise StateConflict("a newer revision of this series has taken over")
-        if job.released_at is not None:
-            raise StateConflict(f"retention released its images on {job.released_at:%Y-%m-%d}")
-        after = JobState.COMPOSED if job.result else JobState.READY
         with self._database.transaction() as tx:
+            if is_overtaken(tx, job.id):
+                raise StateConflict("a newer revision of this series has taken over")
+            present = self.get(job.id)
+            if present.released_at is not None:
+                released = f"{present.released_at:%Y-%m-%d}"
+                raise StateConflict(f"retention released its images on {released}")
+            after = JobState.COMPOSED if present.result else JobState.READY
             change_state(tx, job.id, job.state, after, at=to_text(at), message="retried by hand")
             tx.execute("UPDATE jobs SET attempts = 0, interruptions = 0 WHERE id = ?", (job.id,))
             tx.execute(
@@ -384,6 +475,7 @@ def _job(row: sqlite3.Row, result: Mapping[str, Any] | None) -> Job:
         result=result,
         released_at=time("released_at"),
         mended=row["mended"],
+        arrivals=row["arrivals"],
     )
 
 

@@ -157,10 +157,14 @@ def test_a_failure_is_tried_again_until_the_attempts_are_spent(
 
 def test_a_late_instance_takes_the_job_over(rig: Rig, make_instance: Make) -> None:
     job = rig.add(make_instance(1))
-    with rig.jobs._database.transaction() as tx:
-        tx.execute("UPDATE jobs SET instances_digest = 'of fewer instances'")
+    claimed = rig.jobs.claim(at=NOON)
+    assert claimed is not None
+    rig.instances.record(make_instance(2))
+    rig.jobs.put_back(claimed, at=NOON, message="as after a stop")
     rig.worker().step(NOON)
     assert rig.jobs.get(job.id).state is JobState.SUPERSEDED
+    (newest,) = rig.jobs.in_state(JobState.RECEIVING)
+    assert newest.revision == 2
 
 
 def test_an_outcome_that_cannot_be_recorded_is_recorded_later(
