@@ -19,8 +19,8 @@ import numpy as np
 
 from inference.phantom import make_thorax, sample_spec, write_series
 from inference.session import OnnxModel
-from rales.inputs import scan
 from rales.pipeline import AnalysisRequest, models_for, run, settings_of
+from rales.scanning import scan
 from rales.sections import Config
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -83,3 +83,15 @@ class Series:
             for instance in sorted(self.instances, key=lambda instance: instance.sop_instance_uid)
             for part in (instance.sop_instance_uid, instance.content_digest)
         )
+
+
+def contested_uids(counts: Mapping[Uid, int]) -> str:
+    """Say how many images with different content came under one SOP Instance UID.
+
+    ``counts`` holds them by that UID; only one of each counts. Nothing is said of none.
+    """
+    if not counts:
+        return ""
+    worst, count = max(counts.items(), key=lambda one: one[1])
+    more = f", and likewise {len(counts) - 1} other UIDs" if len(counts) > 1 else ""
+    return f"{count} images came under one SOP Instance UID ({worst}){more}; only the last counts"

@@ -7,6 +7,7 @@ themselves are in :mod:`rales.sections`.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -39,9 +40,11 @@ def load(path: Path) -> Config:
             The message names every wrong key, one a line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _decoded(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path} {error}") from error
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -50,6 +53,29 @@ def load(path: Path) -> Config:
         return _anchored(parse(raw), path.resolve().parent)
     except ConfigError as error:
         raise ConfigError(f"{path}:\n{error}") from error
+
+
+def _decoded(content: bytes) -> str:
+    """Return a text in UTF-8, or in UTF-16 that begins with a byte order mark.
+
+    Raises:
+        ConfigError: It is in another encoding; the message continues the name of the file.
+    """
+    content = content.removeprefix(codecs.BOM_UTF8)
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not utf16 and b"\0" in content:
+        raise ConfigError("is in UTF-16 without a mark, or no text at all: save it as UTF-8")
+    try:
+        return content.decode("utf-16" if utf16 else "utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        if utf16:
+            raise ConfigError("is damaged UTF-16: save it as UTF-8") from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"is not in UTF-8: line {line} holds the byte 0x{content[error.start]:02X}, "
+            f"which is {content[error.start : error.start + 1].decode('latin-1')!r} in Latin-1: "
+            "save it as UTF-8"
+        ) from error
 
 
 def parse(raw: Mapping[str, Any]) -> Config:

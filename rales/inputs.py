@@ -1,133 +1,190 @@
-"""What a person may hand to ``rales analyze``: folders, files, lists of files, ZIP archives."""
+"""What a person may hand to ``rales analyze``: folders, files, lists of files, ZIP archives.
+
+Whatever is wrong with one of them costs that one, and is said.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
-import pydicom
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
-
-from chestct.errors import ConfigError, NotDicom
-from chestct.series import ReceivedInstance, Series
-from chestct.uids import Uid
-from rales.intact import content_digest
-from scp.contexts import STORAGE_SOP_CLASSES
-from scp.headers import read_header
+from chestct.errors import ConfigError
+from rales.plainfiles import Unreadable, open_plain
+from rales.scanning import Found, scan
 
 _LIST_SUFFIXES = frozenset({".txt", ".lst", ".list"})
+_LONGEST_LIST = 1 << 26
+_MOST_MEMBERS = 100_000
+_LEAST_UNPACKED = 1 << 28
+_MOST_UNPACKED = 1 << 34
+_UNPACKED_RATIO = 50
+"""A ZIP archive may have 256 MiB or 50 times its size when it is unpacked, and 16 GiB at most:
+CT shrinks to a half or a third, a bomb to a thousandth."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    OSError,
+    ValueError,
+    ArithmeticError,
+)
+"""What zipfile raises on an archive that is none, or on a member that is damaged or encrypted."""
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The files that were named.
+
+    Attributes:
+        folder: Lasts as long as they are used.
+        skipped: What cannot be read, with the reason.
+        names: Those that people know, for files that have another one here.
+    """
+
+    folder: Path
+    files: list[Path] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    names: dict[Path, str] = field(default_factory=dict)
+
+    def name_of(self, path: Path) -> str:
+        """Return the name by which people know a file."""
+        return self.names.get(path, str(path))
 
 
 @contextmanager
-def gathered(inputs: Sequence[Path]) -> Iterator[list[Path]]:
+def gathered(inputs: Sequence[Path]) -> Iterator[Gathered]:
     """Yield every file that ``inputs`` name; archives are unpacked for as long.
 
     Raises:
-        ConfigError: An input does not exist, or an archive or list cannot be read.
+        ConfigError: An input does not exist.
     """
-    with ExitStack() as stack:
-        yield [path for item in inputs for path in _expand(item, stack)]
+    with TemporaryDirectory(prefix="rales-") as folder:
+        found = Gathered(folder=Path(folder))
+        for item in inputs:
+            _add(item, found)
+        yield found
 
 
-def _expand(item: Path, stack: ExitStack) -> Iterator[Path]:
-    if item.is_dir():
-        yield from sorted(path for path in item.rglob("*") if path.is_file())
-    elif not item.exists():
+def scanned(found: Gathered) -> Found:
+    """Sort what was gathered into series; see :func:`rales.scanning.scan`."""
+    return scan(found.files, into=found.folder / "completed")
+
+
+def _add(item: Path, found: Gathered) -> None:
+    if not os.path.lexists(item):
         raise ConfigError(f"{item} does not exist")
-    elif zipfile.is_zipfile(item):
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="rales-")))
-        _unpack(item, folder)
-        yield from sorted(path for path in folder.rglob("*") if path.is_file())
+    if item.is_dir():
+        _add_folder(item, found)
+        return
+    try:
+        with open_plain(item) as file:
+            archive = zipfile.is_zipfile(file)
+    except Unreadable as error:
+        found.skipped.append((str(item), str(error)))
+        return
+    if archive:
+        _add_archive(item, found)
     elif item.suffix.lower() in _LIST_SUFFIXES:
-        yield from _listed(item)
+        _add_listed(item, found)
     else:
-        yield item
+        found.files.append(item)
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack under names of our own: those in the archive come from outside."""
+def _add_folder(folder: Path, found: Gathered) -> None:
+    def unreadable(error: OSError) -> None:
+        found.skipped.append((str(error.filename), f"cannot be read: {error.strerror}"))
+
+    for place, folders, files in os.walk(folder, onerror=unreadable):
+        for name in sorted(folders):
+            if (Path(place) / name).is_symlink():
+                found.skipped.append((str(Path(place) / name), "is a link to a folder"))
+        folders.sort()
+        found.files.extend(Path(place) / name for name in sorted(files))
+
+
+def _add_archive(archive: Path, found: Gathered) -> None:
+    """Unpack under names of our own: those in the archive come from outside.
+
+    Of an archive that grows beyond measure nothing is read: half of a series would be worse.
+    """
+    folder = found.folder / f"archive-{len(found.names)}-{len(found.skipped)}"
+    folder.mkdir()
+    limit = min(_MOST_UNPACKED, max(_LEAST_UNPACKED, _UNPACKED_RATIO * archive.stat().st_size))
+    kept: list[Path] = []
+    broken: list[tuple[str, str]] = []
     try:
-        with zipfile.ZipFile(archive) as content:
-            members = [member for member in content.infolist() if not member.is_dir()]
-            for number, member in enumerate(members):
-                with content.open(member) as source, (folder / f"{number:06d}").open("wb") as to:
-                    while chunk := source.read(1 << 20):
-                        to.write(chunk)
-    except (zipfile.BadZipFile, RuntimeError, OSError, NotImplementedError) as error:
-        raise ConfigError(f"{archive} cannot be unpacked: {error}") from error
+        with open_plain(archive) as file, zipfile.ZipFile(file) as content:
+            left = limit
+            for number, member in enumerate(_members(content)):
+                to = folder / f"{number:06d}-{_UNSAFE.sub('_', Path(member.filename).name)[-60:]}"
+                name = f"{archive}: {member.filename}"
+                try:
+                    with content.open(member) as source:
+                        left -= _copy(source, to, left, limit)
+                except _BROKEN as error:
+                    said = str(error) or type(error).__name__
+                    broken.append((name, f"cannot be unpacked: {said}"))
+                    continue
+                kept.append(to)
+                found.names[to] = name
+    except _TooLarge as error:
+        found.skipped.append((str(archive), str(error)))
+    except (Unreadable, *_BROKEN) as error:
+        found.skipped.append((str(archive), f"cannot be unpacked: {error}"))
+    else:
+        found.files += kept
+        found.skipped += broken
 
 
-def _listed(file: Path) -> Iterator[Path]:
-    """Yield the paths of a list, one a line, relative to the folder of the list."""
+class _TooLarge(Exception):
+    """An archive beyond its limits."""
+
+
+def _members(content: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    members = [member for member in content.infolist() if not member.is_dir()]
+    if len(members) > _MOST_MEMBERS:
+        raise _TooLarge(f"has {len(members)} members, at most {_MOST_MEMBERS} are read")
+    return members
+
+
+def _copy(source: IO[bytes], to: Path, left: int, limit: int) -> int:
+    """Write what comes; return how much it was. What a header says of it is not believed."""
+    written = 0
+    with to.open("wb") as file:
+        while chunk := source.read(1 << 20):
+            written += len(chunk)
+            if written > left:
+                raise _TooLarge(
+                    f"has more than {limit >> 20} MiB when unpacked; none of it is read"
+                )
+            file.write(chunk)
+    return written
+
+
+def _add_listed(file: Path, found: Gathered) -> None:
+    """Add the paths of a list, one a line, relative to the folder of the list."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is no list of files: {error}") from error
+        with open_plain(file) as content:
+            lines = content.read(_LONGEST_LIST).decode("utf-8-sig").splitlines()
+    except (Unreadable, OSError, UnicodeDecodeError) as error:
+        found.skipped.append((str(file), f"is no list of files in UTF-8: {error}"))
+        return
     for line in lines:
         if not line.strip() or line.startswith("#"):
             continue
         path = file.parent / line.strip()
-        if not path.is_file():
-            raise ConfigError(f"{file} lists {line.strip()}, which does not exist")
-        yield path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a set of files holds: series, and files left out with the reason."""
-
-    series: tuple[Series, ...]
-    skipped: tuple[tuple[Path, str], ...]
-
-
-def scan(files: Sequence[Path]) -> Found:
-    """Read the header of every file and sort the CT images into series.
-
-    The same image twice counts once.
-    """
-    members: dict[Uid, dict[Uid, ReceivedInstance]] = {}
-    skipped: list[tuple[Path, str]] = []
-    for path in files:
-        try:
-            instance = _describe(path)
-        except (NotDicom, InvalidDicomError, OSError) as error:
-            skipped.append((path, str(error) if isinstance(error, NotDicom) else "not DICOM"))
-            continue
-        if UID(instance.sop_class_uid) not in STORAGE_SOP_CLASSES:
-            skipped.append((path, f"{UID(instance.sop_class_uid).name} is not analysed"))
-            continue
-        members.setdefault(instance.series_uid, {})[instance.sop_instance_uid] = instance
-    return Found(
-        series=tuple(Series.of(instances.values()) for instances in members.values()),
-        skipped=tuple(skipped),
-    )
-
-
-def _describe(path: Path) -> ReceivedInstance:
-    """Describe one file as if it had been received."""
-    dataset = pydicom.dcmread(path, stop_before_pixels=True)
-    header = read_header(dataset)
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if not syntax:
-        raise NotDicom("the file does not say its Transfer Syntax UID")
-    return ReceivedInstance(
-        path=path,
-        sop_class_uid=header.sop_class_uid,
-        sop_instance_uid=header.sop_instance_uid,
-        series_uid=header.series_uid,
-        study_uid=header.study_uid,
-        patient_key=header.patient_key,
-        transfer_syntax_uid=Uid(syntax),
-        content_digest=content_digest(path),
-        size=path.stat().st_size,
-        received_at=datetime.fromtimestamp(path.stat().st_mtime, tz=UTC),
-        calling_ae="",
-        slice_position=header.slice_position,
-        expected_instances=header.expected_instances,
-    )
+        if "\0" in line or path.is_dir() or not os.path.lexists(path):
+            found.skipped.append((str(path), f"is listed in {file}, but is no file"))
+        else:
+            found.files.append(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,9 @@ from rich.text import Text
 
 from chestct.errors import RalesError, SeriesRejected
 from chestct.results import Extra
+from chestct.series import contested_uids
 from chestct.text import printable
+from chestct.uids import Uid
 from rales import config, logs
 from rales.clock import utc_now
 from rales.sections import Config
@@ -60,7 +64,10 @@ def analyze(
 
     Exit status 0: at least one series was analysed. 1: none was, and the reasons are shown.
     """
-    from rales.inputs import gathered, scan  # noqa: PLC0415 - imports that --help need not wait for
+    from rales.inputs import (  # noqa: PLC0415 - imports that --help need not wait for
+        gathered,
+        scanned,
+    )
     from rales.pipeline import settings_of  # noqa: PLC0415
 
     logs.configure("ERROR")
@@ -69,13 +76,21 @@ def analyze(
     settings = replace(settings, extras=tuple(extra for extra in Extra if extra in wanted))
     console = Console(stderr=True)
     with gathered(inputs) as files:
-        found = scan(files)
-        for path, why in found.skipped:
+        found = scanned(files)
+        left_out = [*files.skipped, *((files.name_of(path), why) for path, why in found.skipped)]
+        for name, why in left_out:
             console.print(
-                Text(f"skipped {printable(str(path), _LONGEST)}: {printable(why, _LONGEST)}", "dim")
+                Text(f"skipped {printable(name, _LONGEST)}: {printable(why, _LONGEST)}", "dim")
             )
+        names = {uid: files.name_of(path) for uid, path in found.files.items()}
         analysed = [
-            _one(series, settings, _folder(out, series, len(found.series)), console)
+            _one(
+                series,
+                settings,
+                _folder(out, series, len(found.series)),
+                console,
+                _Images(names, found.contested),
+            )
             for series in found.series
         ]
     if not any(analysed):
@@ -86,7 +101,26 @@ def _folder(out: Path, series: Series, count: int) -> Path:
     return out if count == 1 else out / series.series_uid
 
 
-def _one(series: Series, settings: AnalysisSettings, folder: Path, console: Console) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """Which file an image came from, and how many came under one SOP Instance UID."""
+
+    names: Mapping[Uid, str]
+    contested: Mapping[Uid, int]
+
+    def contested_in(self, series: Series) -> str:
+        uids = {one.sop_instance_uid for one in series.instances}
+        return contested_uids({uid: n for uid, n in self.contested.items() if uid in uids})
+
+    def named_in(self, message: str) -> list[str]:
+        """Name the files of the images that a message names by their UIDs."""
+        uids = dict.fromkeys(re.findall(r"[0-9.]{3,}[0-9]", message))
+        return [f"{uid} is {self.names[Uid(uid)]}" for uid in uids if uid in self.names]
+
+
+def _one(
+    series: Series, settings: AnalysisSettings, folder: Path, console: Console, images: _Images
+) -> bool:
     """Analyse one series with a progress bar; tell whether there are results."""
     from rales.pipeline import AnalysisRequest, run  # noqa: PLC0415
 
@@ -100,6 +134,8 @@ def _one(series: Series, settings: AnalysisSettings, folder: Path, console: Cons
         TimeElapsedColumn(),
     )
     console.print(Text(f"series {series.series_uid}: {len(series.instances)} images"))
+    if contested := images.contested_in(series):
+        _say(console, "note", "yellow", f": {contested}")
     try:
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task("load", total=len(_STAGES))
@@ -111,9 +147,14 @@ def _one(series: Series, settings: AnalysisSettings, folder: Path, console: Cons
             )
     except SeriesRejected as rejection:
         _say(console, "rejected", "yellow", f" ({rejection.reason}): {rejection}")
+        for line in images.named_in(str(rejection)):
+            console.print(Text(f"    {printable(line, _LONGEST)}"))
         return False
     except RalesError as error:
         _say(console, "failed", "red", f": {error}")
+        return False
+    except Exception as error:  # noqa: BLE001 - one series must not end the others
+        _say(console, "failed", "red", f": {type(error).__name__}: {error}")
         return False
     _tell(report, folder, console)
     return True

@@ -109,10 +109,10 @@ def _series_sample(folder: Path) -> Sample:
     from inference.loading import LoadingPolicy, load  # noqa: PLC0415 - seconds of imports
     from inference.modelcheck import found_sample  # noqa: PLC0415
     from inference.session import load_models  # noqa: PLC0415
-    from rales.inputs import gathered, scan  # noqa: PLC0415
+    from rales.inputs import gathered, scanned  # noqa: PLC0415
 
     with gathered([folder]) as files:
-        found = scan(files).series
+        found = scanned(files).series
         if len(found) != 1:
             raise RalesError(f"{folder} holds {len(found)} CT series; one is needed")
         volume = load(found[0], LoadingPolicy())

@@ -35,8 +35,8 @@ from dicom_out.identity import SoftwareIdentity
 from inference.loading import LoadingPolicy, load
 from inference.quantify import measure
 from rales.conformance.series import PLANS, Plan, labels_of
-from rales.inputs import scan
 from rales.page import Reading, drawings_of
+from rales.scanning import scan
 
 _COMPREHENSIVE_3D_SR = Uid("1.2.840.10008.5.1.4.1.1.88.34")
 

@@ -25,7 +25,7 @@ from inference.loading import LoadingPolicy, load
 from inference.phantom import Thorax
 from inference.quantify import measure
 from rales.demo.pacs import Pacs, start_pacs
-from rales.inputs import scan
+from rales.scanning import scan
 
 pytestmark = pytest.mark.orthanc
 

@@ -24,7 +24,7 @@ from inference.loading import LoadingPolicy, load
 from inference.phantom import PhantomIdentity, Thorax, write_series
 from inference.session import load_models
 from rales.demo.pacs import Pacs, free_port, start_pacs
-from rales.inputs import scan
+from rales.scanning import scan
 
 from .conftest import NodeProcess, wait_for
 

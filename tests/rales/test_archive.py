@@ -31,7 +31,7 @@ def report_of(case: Case, folder: Path) -> Dataset:
 
 def identified(case: Case) -> Series:
     """Return the series with the patient key that the receiver gives it."""
-    from rales.inputs import scan  # noqa: PLC0415
+    from rales.scanning import scan  # noqa: PLC0415
 
     return scan([one.path for one in case.series.instances]).series[0]
 

@@ -190,3 +190,31 @@ segmentation = "fractional"
 """
     with pytest.raises(ConfigError, match=r"segmentation: Input should be 'binary' or 'labelmap'"):
         parse(tomllib.loads(said))
+
+
+_NAMED = '[node]\nae_title = "RALES"\n# für München\ndata_dir = "münchen"\n'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_that_name_themselves_are_read(encoding: str, tmp_path: Path) -> None:
+    file = tmp_path / "rales.toml"
+    file.write_bytes(_NAMED.replace("\n", "\r\n").encode(encoding))
+    assert load(file).node.data_dir == tmp_path / "münchen"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (_NAMED.encode("latin-1"), "not in UTF-8: line 3 holds the byte 0xFC, which is 'ü'"),
+        (b"\xef\xbb\xbf" + _NAMED.encode("latin-1"), "line 3 holds the byte 0xFC"),
+        (_NAMED.encode("utf-16-le"), "UTF-16 without a mark"),
+        (_NAMED.encode("utf-16")[:-1], "damaged UTF-16"),
+    ],
+)
+def test_other_encodings_are_named_with_the_line(content: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "rales.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load(file)
+    assert "save it as UTF-8" in str(caught.value)
+    assert str(file) in str(caught.value)

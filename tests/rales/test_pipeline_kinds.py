@@ -14,8 +14,8 @@ from tiny_node import TinySeries, tiny_thorax, write_models, write_tiny_series
 from chestct.results import ResultReference, SegKind
 from chestct.uids import derive_uid
 from rales.config import parse
-from rales.inputs import scan
 from rales.pipeline import AnalysisRequest, AnalysisSettings, run, settings_of
+from rales.scanning import scan
 
 
 @pytest.fixture(scope="module")

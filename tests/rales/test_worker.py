@@ -12,9 +12,9 @@ from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from inference.eligibility import EligibilityRules
 from rales import worker as worker_module
-from rales.inputs import scan
 from rales.pipeline import AnalysisRequest, AnalysisSettings, run
 from rales.results import AnalysisReport, load_objects
+from rales.scanning import scan
 from rales.store import Database, InstanceStore, Job, JobStore
 from rales.testing import InlineWorker, ManualClock
 from rales.worker import AnalysisWorker
