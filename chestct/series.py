@@ -19,6 +19,14 @@ def patient_key(patient_id: bytes, issuer: bytes, name: bytes) -> str:
     return digest((patient_id.hex(), issuer.hex(), name.hex()))
 
 
+def accession_key(number: bytes) -> str:
+    """Return a digest that finds the images of an order, from its encoded Accession Number.
+
+    Empty where there is none: that is no order.
+    """
+    return digest((number.hex(),)) if number else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedInstance:
     """One composite instance whose bytes are durable at ``path``.
@@ -28,7 +36,8 @@ class ReceivedInstance:
     the signed distance of the slice along its own normal in mm, where the header gives
     one; ``expected_instances`` is Number of Series Related Instances (0020,1209), where
     the sender states it. ``written`` tells that its file was written now, though there may
-    be a record that it was before: what a disk lost or damaged came back.
+    be a record that it was before: what a disk lost or damaged came back. ``accession_key`` is
+    that of :func:`accession_key`, where it is known.
     """
 
     path: Path
@@ -45,6 +54,7 @@ class ReceivedInstance:
     slice_position: float | None = None
     expected_instances: int | None = None
     written: bool = False
+    accession_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from rales.clock import nothing_skipped
-from rales.store.retention import Delivered, RetentionStore
+from rales.store.retention import Done, RetentionStore
 
 _LOG = logging.getLogger(__name__)
 _EVERY = timedelta(seconds=10)
+_LOOK = 200
+"""So many series are looked at in one step."""
 
 
 class RetentionWorker:
@@ -43,6 +45,7 @@ class RetentionWorker:
         self._skipped_since = skipped_since
         self._begun = False
         self._next: datetime | None = None
+        self._after: Done | None = None
 
     def step(self, now: datetime) -> datetime | None:
         """Release what is due; return when to look again."""
@@ -55,7 +58,8 @@ class RetentionWorker:
         if self._next is not None and now < self._next:
             return self._next  # the loop asks every second
         self._next = now + _EVERY
-        for series, why in list(self._due(now)):
+        for series, why in self._due(now):
+            size = self._store.size(series.series_uid)
             if self._store.release(series.series_uid, at=now):
                 self._remove_results(series.series_uid)
                 images = self._store.purge(_remove)
@@ -63,23 +67,27 @@ class RetentionWorker:
                     "series %s: %d images (%.1f MB) and its results released: %s",
                     series.series_uid,
                     images,
-                    series.size / 1e6,
+                    size / 1e6,
                     why,
                 )
         return self._next
 
-    def _due(self, now: datetime) -> Iterator[tuple[Delivered, str]]:
-        size = self._store.kept().size
-        for series in self._store.delivered():
+    def _due(self, now: datetime) -> Iterator[tuple[Done, str]]:
+        """Yield what is to go, oldest first; it is looked on where the last step ended.
+
+        Of all that is done, much may have to stay for other reasons: no step looks at all.
+        """
+        page = self._store.done(after=self._after, limit=_LOOK)
+        self._after = page[-1] if len(page) == _LOOK else None
+        for series in page:
             kept = now - series.since - self._skipped_since(series.since)
             if self._longest is not None and kept >= self._longest:
-                why = "retention.days"
-            elif self._largest is not None and size > self._largest:
-                why = "retention.gigabytes"
+                yield series, "retention.days"
+            elif self._largest is not None and self._store.kept().size > self._largest:
+                yield series, "retention.gigabytes"
             else:
-                continue
-            size -= series.size
-            yield series, why
+                self._after = None
+                return
 
     def _remove_results(self, series_uid: str) -> None:
         for job_id in self._store.released_jobs(series_uid):

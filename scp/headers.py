@@ -27,7 +27,7 @@ from pydicom.uid import (
 
 from chestct.errors import NotDicom
 from chestct.geometry import cross, dot
-from chestct.series import patient_key
+from chestct.series import accession_key, patient_key
 from chestct.uids import Uid
 from scp.nesting import check_extent
 
@@ -61,6 +61,7 @@ class Header:
     series_uid: Uid
     study_uid: Uid
     patient_key: str
+    accession_key: str
     slice_position: float | None
     expected_instances: int | None
 
@@ -156,6 +157,7 @@ def read_header(dataset: Dataset) -> Header:
             _raw(dataset, "IssuerOfPatientID"),
             _raw(dataset, "PatientName"),
         ),
+        accession_key=accession_key(_raw(dataset, "AccessionNumber").strip()),
         slice_position=_slice_position(dataset),
         expected_instances=(
             _integer(dataset, "NumberOfSeriesRelatedInstances")

@@ -39,6 +39,7 @@ def instance_of(
         calling_ae=calling_ae,
         slice_position=header.slice_position,
         expected_instances=header.expected_instances,
+        accession_key=header.accession_key,
     )
 
 

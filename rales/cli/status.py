@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chestct.errors import ConfigError
+from chestct.series import accession_key
 from chestct.states import DeliveryState, JobState
 from chestct.text import printable
 from rales import config
@@ -32,7 +34,7 @@ from rales.store import (
     RetentionStore,
 )
 from rales.store.facts import NodeFacts
-from rales.store.jobs import StateConflict
+from rales.store.jobs import JobFilter, StateConflict
 
 _LONGEST = 500
 """Characters of a reason; it may quote what came from outside."""
@@ -51,17 +53,83 @@ def _open(config_path: Path) -> Database:
     return Database(layout.state)
 
 
+class _Moment(click.ParamType[datetime]):
+    """A time, or how long ago: 2026-01-31, 2026-01-31T08:00, 90m, 12h, 7d."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return it as an aware datetime; without an offset it is local time."""
+        if isinstance(value, datetime):
+            return value
+        ago = re.fullmatch(r"(\d{1,6})([mhd])", value)
+        if ago:
+            return utc_now() - int(ago[1]) * _UNITS[ago[2]]
+        try:
+            return datetime.fromisoformat(value).astimezone()
+        except ValueError:
+            return self.fail(f"{value!r} is neither a time nor like 90m, 12h or 7d", param, ctx)
+
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_LATEST = 50
+
+
 @click.command()
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every event.")
 @click.option("--series", help="Only the series whose UID starts or ends with this.")
-def status(config_path: Path, as_json: bool, series: str | None) -> None:  # noqa: FBT001 - click's way
-    """Show every series: state, since when, why, results, deliveries."""
+@click.option("--accession", help="Only the series of this Accession Number.")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice([str(state) for state in JobState]),
+    multiple=True,
+    help="Only series in this state; may be given again.",
+)
+@click.option(
+    "--since",
+    type=_Moment(),
+    help="Only what came to its state since: 2026-01-31, 2026-01-31T08:00, or 90m, 12h, 7d ago.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=_LATEST,
+    show_default=True,
+    help="The latest so many; 0: all.",
+)
+def status(
+    *,
+    config_path: Path,
+    as_json: bool,
+    series: str | None,
+    accession: str | None,
+    states: tuple[str, ...],
+    since: datetime | None,
+    limit: int,
+) -> None:
+    """Show the latest series: state, since when, why, results, deliveries.
+
+    \b
+    rales status --state failed --since 7d       what failed this week, and why
+    rales status --accession A123 --json         all about the series of one order
+    """  # noqa: D301 - click wants the backspace character itself
     database = _open(config_path)
     jobs, deliveries = JobStore(database), DeliveryStore(database)
     notifications = NotificationStore(database)
     facts = NodeFacts(database).read() | _storage(database, config_path)
-    chosen = [job for job in jobs.all() if series is None or _matches(job, series)]
+    wanted = JobFilter(
+        states=tuple(JobState(state) for state in states),
+        since=since,
+        series=series,
+        accession_key=None if accession is None else accession_key(accession.strip().encode()),
+        limit=limit or None,
+    )
+    chosen = jobs.select(wanted)
+    omitted = jobs.number(wanted) - len(chosen) if len(chosen) == limit else 0
     if as_json:
         content = {
             "node": facts,
@@ -70,6 +138,7 @@ def status(config_path: Path, as_json: bool, series: str | None) -> None:  # noq
                 | {"notifications": _told(notifications.of_job(job.id))}
                 for job in chosen
             ],
+            "omitted": omitted,
         }
         click.echo(json.dumps(content, indent=2))
         return
@@ -78,8 +147,11 @@ def status(config_path: Path, as_json: bool, series: str | None) -> None:  # noq
     console.print(
         _table((job, deliveries.of_job(job.id), notifications.of_job(job.id)) for job in chosen)
     )
+    if omitted:
+        console.print(f"{omitted} earlier ones are not shown; --limit 0 shows all.")
     if not chosen:
-        console.print("No series yet.")
+        asked = series or accession or states or since
+        console.print("No such series." if asked else "No series yet.")
 
 
 def _storage(database: Database, config_path: Path) -> dict[str, str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
-from dicom_out.commitment import CommitmentReport
 from rales.store.database import Database, from_text, to_text
 from rales.store.deliveries import Delivery, delivery_of
+
+if TYPE_CHECKING:  # it brings pynetdicom, which `rales status` need not wait for
+    from dicom_out.commitment import CommitmentReport
 
 
 class CommitmentStore:

@@ -60,7 +60,7 @@ class InstanceStore:
             return
         with self._database.transaction() as tx:
             tx.executemany(
-                "UPDATE jobs SET association_ended_at = ? WHERE series_uid = ? AND state = ?",
+                "UPDATE jobs SET association_ended_at = ? WHERE series_uid = ? AND +state = ?",
                 [(to_text(at), uid, JobState.RECEIVING) for uid in sorted(series_uids)],
             )
         self._on_change()
@@ -135,8 +135,9 @@ def _insert(tx: sqlite3.Connection, instance: ReceivedInstance, name: str) -> Re
         mend(tx, instance, faulty=bool(same["faulty"]))
         return Recorded.REPEATED
     replaced = tx.execute(
-        "UPDATE instances SET current = 0 WHERE sop_instance_uid = ? AND series_uid = ?"
-        " AND current = 1",
+        # By the UID alone: a series may have thousands, and the planner does not know.
+        "UPDATE instances SET current = 0 WHERE sop_instance_uid = ? AND +series_uid = ?"
+        " AND +current = 1",
         (instance.sop_instance_uid, instance.series_uid),
     ).rowcount
     if same:
@@ -192,6 +193,7 @@ def _open_job(tx: sqlite3.Connection, instance: ReceivedInstance, *, late: Recor
         calling_ae=instance.calling_ae,
         at=at,
         message=f"{why} from {instance.calling_ae}",
+        accession_key=instance.accession_key,
     )
     if last and last["state"] == JobState.READY:
         change_state(

@@ -53,6 +53,23 @@ class Event:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs are looked for; what is not given excludes none.
+
+    Attributes:
+        since: Those whose state is not older.
+        series: The beginning or the end of the Series Instance UID.
+        limit: So many of them, the newest.
+    """
+
+    states: tuple[JobState, ...] = ()
+    since: datetime | None = None
+    series: str | None = None
+    accession_key: str | None = None
+    limit: int | None = None
+
+
 class StateConflict(RuntimeError):
     """A job was not in the state that a change expected; nothing was changed."""
 
@@ -122,13 +139,18 @@ def open_revision(
     calling_ae: str,
     at: str,
     message: str,
+    accession_key: str = "",
 ) -> None:
-    """Have the images of a series collected for a revision."""
+    """Have the images of a series collected for a revision.
+
+    Without an ``accession_key`` it is that of an earlier revision.
+    """
     state = JobState.RECEIVING
     job_id = tx.execute(
-        "INSERT INTO jobs (series_uid, study_uid, calling_ae, revision, state, since, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (series_uid, study_uid, calling_ae, revision, state, at, at),
+        "INSERT INTO jobs (series_uid, study_uid, calling_ae, revision, state, since, created_at,"
+        " accession_key) VALUES (?, ?, ?, ?, ?, ?, ?, coalesce(nullif(?, ''),"
+        "  (SELECT max(accession_key) FROM jobs WHERE series_uid = ?), ''))",
+        (series_uid, study_uid, calling_ae, revision, state, at, at, accession_key, series_uid),
     ).lastrowid
     add_event(tx, job_id, None, state, at=at, message=message)
 
@@ -158,6 +180,21 @@ class JobStore:
     def all(self) -> list[Job]:
         """Return every job, newest last."""
         return [self._job(row) for row in self._database.rows("SELECT * FROM jobs ORDER BY id")]
+
+    def select(self, wanted: JobFilter) -> list[Job]:
+        """Return the jobs that are looked for, newest last."""
+        where, parameters = _conditions(wanted)
+        rows = self._database.rows(
+            f"SELECT * FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",  # noqa: S608 - own text
+            (*parameters, -1 if wanted.limit is None else wanted.limit),
+        )
+        return [self._job(row) for row in reversed(rows)]
+
+    def number(self, wanted: JobFilter) -> int:
+        """Return how many there are without the limit."""
+        where, parameters = _conditions(wanted)
+        sql = f"SELECT count(*) FROM jobs WHERE {where}"  # noqa: S608 - own text
+        return int(self._database.rows(sql, parameters)[0][0])
 
     def latest_of_series(self, series_uid: str) -> Job | None:
         """Return the newest revision of a series."""
@@ -271,9 +308,9 @@ class JobStore:
         now = to_text(at)
         with self._database.transaction() as tx:
             row = tx.execute(
-                "SELECT id, attempts FROM jobs WHERE state = ? AND (due_at IS NULL OR due_at <= ?)"
-                " ORDER BY coalesce(due_at, since), id LIMIT 1",
-                (JobState.READY, now),
+                "SELECT id, attempts FROM jobs INDEXED BY jobs_to_claim WHERE state = 'ready'"
+                " AND (due_at IS NULL OR due_at <= ?) ORDER BY coalesce(due_at, since), id LIMIT 1",
+                (now,),
             ).fetchone()
             if row is None:
                 return None
@@ -344,9 +381,9 @@ class JobStore:
         """
         rows = self._database.rows(
             "SELECT j.* FROM jobs j WHERE j.result IS NOT NULL AND j.study_uid <> ?"
-            " AND (j.state IN ('composed', 'delivering', 'done') OR (j.state = 'failed'"
+            " AND (+j.state IN ('composed', 'delivering', 'done') OR (+j.state = 'failed'"
             "  AND EXISTS (SELECT 1 FROM deliveries d WHERE d.job_id = j.id"
-            "   AND d.role IN ('sr', 'sr-labelmap') AND d.state = 'delivered')))"
+            "   AND d.role IN ('sr', 'sr-labelmap') AND +d.state = 'delivered')))"
             " AND NOT EXISTS (SELECT 1 FROM jobs n WHERE n.series_uid = j.series_uid"
             " AND n.revision > j.revision AND n.result IS NOT NULL)"
             " AND j.series_uid IN (SELECT series_uid FROM instances WHERE patient_key = ?)"
@@ -449,6 +486,22 @@ class JobStore:
 
     def _placed(self, name: str) -> str:
         return str(self._database.file_of(name))
+
+
+def _conditions(wanted: JobFilter) -> tuple[str, tuple[object, ...]]:
+    found: dict[str, tuple[object, ...]] = {"1": ()}
+    if wanted.states:
+        marks = ", ".join("?" * len(wanted.states))
+        found[f"state IN ({marks})"] = tuple(wanted.states)
+    if wanted.since is not None:
+        found["since >= ?"] = (to_text(wanted.since),)
+    if wanted.series is not None:
+        begins = "substr(series_uid, 1, length(?)) = ?"
+        ends = "substr(series_uid, -length(?)) = ?"
+        found[f"({begins} OR {ends})"] = (wanted.series,) * 4
+    if wanted.accession_key is not None:
+        found["accession_key = ? AND accession_key <> ''"] = (wanted.accession_key,)
+    return " AND ".join(found), tuple(one for values in found.values() for one in values)
 
 
 def _job(row: sqlite3.Row, result: Mapping[str, Any] | None) -> Job:

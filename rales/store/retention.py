@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,16 +10,18 @@ from pathlib import Path
 
 from rales.store.database import Database, from_text, to_text
 
-_BATCH = 500
+_BATCH = 50
+_HOLD_SECONDS = 0.01
+"""So long, and one file more, a purge keeps a C-STORE from the state file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
-    """A series that may be released."""
+class Done:
+    """A series that is done and whose images are kept; ``job_id`` is that of its last revision."""
 
     series_uid: str
+    job_id: int
     since: datetime
-    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,32 +36,48 @@ class Kept:
 class RetentionStore:
     """Finds what may go, marks it, and removes it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._database = database
+        self._monotonic = monotonic
 
     def kept(self) -> Kept:
         """Return what is kept now."""
         row = self._database.rows(
-            "SELECT count(*) AS images, coalesce(sum(size), 0) AS size, min(received_at) AS oldest"
-            " FROM instances WHERE released_at IS NULL"
+            "SELECT images, size, (SELECT min(created_at) FROM jobs WHERE holds = 1) AS oldest"
+            " FROM kept"
         )[0]
         return Kept(
             images=row["images"],
             size=row["size"],
-            oldest=from_text(row["oldest"]) if row["oldest"] else None,
+            oldest=from_text(row["oldest"]) if row["oldest"] and row["images"] else None,
         )
 
-    def delivered(self) -> list[Delivered]:
-        """Return the series that may be released, the one that was done first, first."""
+    def done(self, *, after: Done | None, limit: int) -> list[Done]:
+        """Return series that are done, the one that was done first, first.
+
+        Not all of them may be released: see :meth:`release`.
+        """
         rows = self._database.rows(
-            "SELECT r.series_uid, r.since, sum(i.size) AS size FROM releasable r"
-            " JOIN instances i ON i.series_uid = r.series_uid AND i.released_at IS NULL"
-            " GROUP BY r.series_uid ORDER BY r.since"
+            "SELECT series_uid, id, since FROM jobs INDEXED BY jobs_to_release"
+            " WHERE holds = 1 AND state = 'done' AND (since, id) > (?, ?)"
+            " ORDER BY since, id LIMIT ?",
+            (to_text(after.since), after.job_id, limit) if after else ("", 0, limit),
         )
         return [
-            Delivered(series_uid=row["series_uid"], since=from_text(row["since"]), size=row["size"])
+            Done(series_uid=row["series_uid"], job_id=row["id"], since=from_text(row["since"]))
             for row in rows
         ]
+
+    def size(self, series_uid: str) -> int:
+        """Return the bytes of the images of a series that are kept."""
+        rows = self._database.rows(
+            "SELECT coalesce(sum(size), 0) FROM instances"
+            " WHERE series_uid = ? AND released_at IS NULL",
+            (series_uid,),
+        )
+        return int(rows[0][0])
 
     def release(self, series_uid: str, *, at: datetime) -> bool:
         """Mark images and results of a series as released; False: it may not go (any more)."""
@@ -75,7 +94,8 @@ class RetentionStore:
                 (now, series_uid),
             )
             tx.execute(
-                "UPDATE jobs SET released_at = ? WHERE series_uid = ? AND released_at IS NULL",
+                "UPDATE jobs SET released_at = coalesce(released_at, ?), holds = 0"
+                " WHERE series_uid = ?",
                 (now, series_uid),
             )
         return True
@@ -91,25 +111,34 @@ class RetentionStore:
         """Remove the files of released images; return how many.
 
         While the state file is locked: a resend that comes at the same moment finds either its
-        file or, at its record, that it is gone (see :meth:`InstanceStore.record`).
+        file or, at its record, that it is gone (see :meth:`InstanceStore.record`). It is locked
+        for a moment at a time.
 
         Raises:
             OSError: A file cannot be removed; it stays to be removed.
         """
         count = 0
-        while True:
-            with self._database.transaction() as tx:
-                rows = tx.execute(
-                    "SELECT rowid, path FROM instances"
-                    " WHERE gone = 0 AND released_at IS NOT NULL LIMIT ?",
-                    (_BATCH,),
-                ).fetchall()
-                for row in rows:
-                    remove(self._database.file_of(row["path"]))
-                    tx.execute("UPDATE instances SET gone = 1 WHERE rowid = ?", (row["rowid"],))
-            count += len(rows)
-            if len(rows) < _BATCH:
-                return count
+        while removed := self._purge_some(remove):
+            count += removed
+            time.sleep(0.001)  # whoever waits for the state file is next
+        return count
+
+    def _purge_some(self, remove: Callable[[Path], None]) -> int:
+        removed: list[tuple[int]] = []
+        with self._database.transaction() as tx:
+            end = self._monotonic() + _HOLD_SECONDS
+            rows = tx.execute(
+                "SELECT rowid, path FROM instances"
+                " WHERE gone = 0 AND released_at IS NOT NULL LIMIT ?",
+                (_BATCH,),
+            ).fetchall()
+            for row in rows:
+                remove(self._database.file_of(row["path"]))
+                removed.append((row["rowid"],))
+                if self._monotonic() >= end:
+                    break
+            tx.executemany("UPDATE instances SET gone = 1 WHERE rowid = ?", removed)
+        return len(removed)
 
     def let_go(self, series_uid: str, file: Path) -> bool:
         """Tell whether retention has let go of an image."""

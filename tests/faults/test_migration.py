@@ -11,7 +11,7 @@ import pytest
 
 from chestct.errors import ConfigError
 from chestct.states import DeliveryState, JobState
-from rales.store import Database, DeliveryStore, JobStore
+from rales.store import Database, DeliveryStore, JobStore, RetentionStore
 
 _SCRIPTS = sorted(
     (one for one in resources.files("rales.sql").iterdir() if one.name[:4].isdigit()),
@@ -87,6 +87,11 @@ def test_rows_in_every_state_come_over_from_every_schema_and_nobody_is_told(
     released = [row["series_uid"] for row in database.rows("SELECT * FROM releasable")]
     assert released == [f"1.{done}"]
     assert [one.state for one in JobStore(database).all()] == list(JobState)
+    assert RetentionStore(database).kept().images == len(jobs)
+    counted = "SELECT id FROM jobs WHERE open_deliveries <> (SELECT count(*) FROM deliveries"
+    assert not database.rows(
+        f"{counted} WHERE job_id = jobs.id AND state IN ('pending', 'stored'))"
+    )
     assert {one.state for one in DeliveryStore(database).of_job(done)} == set(DeliveryState)
     database.close()
 

@@ -339,12 +339,12 @@ def test_a_resend_heals_what_the_disk_lost_or_damaged(rig: SpoolRig) -> None:
 def test_the_check_takes_a_moment_at_a_time(rig: SpoolRig) -> None:
     for number in range(20):
         rig.receive(f"1.2.{number + 1}", 1)
-    ticks = iter(range(1000))
+    ticks = iter(range(100_000))
     worker = rig.housekeeping()
     worker._monotonic = lambda: next(ticks) / 10  # every look takes longer than a moment
     worker.step(NOON)
     assert rig.told == []
-    for _ in range(200):
+    for _ in range(2000):
         worker.step(NOON)
     assert rig.told == ["all there"]
 

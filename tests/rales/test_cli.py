@@ -3,17 +3,20 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 
 import pydicom
 import pytest
 from click.testing import CliRunner, Result
+from spool_rig import NOON, spool_rig
 
 from chestct.errors import ConfigError
 from chestct.states import JobState
 from rales.cli import cli
 from rales.clock import utc_now
 from rales.store import Database, InstanceStore, JobStore
+from rales.store.database import to_text
 
 from .test_store import Make
 
@@ -164,3 +167,37 @@ def test_config_check(config: Path) -> None:
     config.write_text("[nod]\n")
     result = _run("config", "check", config)
     assert "did you mean 'node'" in str(result.exception)
+
+
+def test_status_shows_the_latest_and_what_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "rales.toml").write_text('[node]\ndata_dir = "data"\n')
+    config = str(tmp_path / "rales.toml")
+    for rig in spool_rig(tmp_path / "data"):
+        for number in range(60):
+            rig.instances.record(rig.write(f"1.2.{number + 1}", 0, accession=f" A{number} "))
+        with rig.database.transaction() as tx:
+            tx.execute(
+                "UPDATE jobs SET state = 'failed', since = ? WHERE id <= 3",
+                (to_text(NOON + timedelta(days=1)),),
+            )
+
+    def shown(*options: str) -> tuple[list[int], int]:
+        content = json.loads(_run("status", "--config", config, "--json", *options).output)
+        return [one["job"] for one in content["series"]], content["omitted"]
+
+    assert shown() == (list(range(11, 61)), 10)
+    assert shown("--limit", "2") == ([59, 60], 58)
+    assert shown("--limit", "0") == (list(range(1, 61)), 0)
+    assert shown("--state", "failed", "--limit", "2") == ([2, 3], 1)
+    assert shown("--state", "failed", "--state", "receiving")[1] == 10
+    assert shown("--since", "2026-01-03T00:00:00+00:00") == ([1, 2, 3], 0)
+    assert shown("--since", "1m") == ([], 0)
+    assert shown("--accession", "A7") == ([8], 0)
+    assert shown("--accession", "") == ([], 0)
+    assert shown("--series", "1.2.7") == ([7], 0)
+    assert shown("--series", ".2.60") == ([60], 0)
+    text = _run("status", "--config", config).output
+    assert "10 earlier ones are not shown; --limit 0 shows all." in text
+    assert "No such series." in _run("status", "--config", config, "--state", "done").output
+    assert b"A7" not in (tmp_path / "data" / "state.sqlite").read_bytes()
+    assert "neither a time nor" in _run("status", "--config", config, "--since", "soon").output
