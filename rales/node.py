@@ -35,6 +35,7 @@ from rales.notify.worker import NotificationWorker
 from rales.peers import admission_of, destinations_of, server_tls, warn_of_closed_door
 from rales.pipeline import InferenceFacts, settings_of
 from rales.process import WorkerProcess
+from rales.refusals import RefusalCounter
 from rales.retention import RetentionWorker
 from rales.sections import Config
 from rales.store import (
@@ -48,6 +49,7 @@ from rales.store import (
 )
 from rales.store.clock import ClockStore
 from rales.store.facts import NodeFacts
+from rales.store.refusals import RefusalStore
 from rales.systemd import Notifier, Pulse, watchdog_seconds
 from rales.tls import ServerTls
 from rales.worker import AnalysisWorker
@@ -179,6 +181,8 @@ class Node:
         assembly = AssemblyWorker(
             jobs=jobs, instances=instances, policy=policy, listening_since=self._clock.now()
         )
+        refusals = RefusalCounter(RefusalStore(database), self._clock.now)
+        stack.callback(refusals.close)
         timed = partial(Loop, clock=self._clock.now)
         self._loops = [
             timed("clock", ClockWatch(self._clock, clock_store).step),
@@ -194,12 +198,15 @@ class Node:
                 for one in config.notifications
             ),
             timed("commitment", commitment.step),
+            timed("refusals", refusals.step),
             timed("retention", self._retention_worker(database).step),
             timed("housekeeping", self._housekeeping_worker(database, instances, spool).step),
         ]
         inference = analysis[0].warm_up()
         _LOG.info("inference on %s", inference.provider)
-        self._scp = stack.enter_context(self._receiver(spool, instances, commitment.on_report))
+        self._scp = stack.enter_context(
+            self._receiver(spool, instances, commitment.on_report, refusals)
+        )
         if self._audit:
             self._audit.attached()
             stack.callback(self._audit.detached)
@@ -326,7 +333,11 @@ class Node:
         )
 
     def _receiver(
-        self, spool: Spool, instances: InstanceStore, on_report: ReportHandler
+        self,
+        spool: Spool,
+        instances: InstanceStore,
+        on_report: ReportHandler,
+        refusals: RefusalCounter,
     ) -> RunningScp:
         config = self._config
         settings = ScpSettings(
@@ -350,6 +361,7 @@ class Node:
                 clock=self._clock.now,
                 on_commitment_report=on_report if asks else None,
                 witness=self._audit,
+                doorkeeper=refusals,
                 tls=self._tls,
             )
         except OSError as error:

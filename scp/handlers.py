@@ -32,7 +32,16 @@ from scp import headers
 from scp.bounded import is_too_large
 from scp.contexts import STORAGE_SOP_CLASSES, not_taken
 from scp.guard import EMPTY_UID
-from scp.ports import AssociationEnd, Intake, Peer, Recorded, Transfer, Witness
+from scp.ports import (
+    AssociationEnd,
+    Doorkeeper,
+    Intake,
+    Peer,
+    Recorded,
+    Refused,
+    Transfer,
+    Witness,
+)
 from scp.spool import Spool
 from scp.status import StoreStatus, answer
 from scp.stored import instance_of
@@ -70,7 +79,9 @@ class Handlers:
         intake: Intake,
         clock: Callable[[], datetime],
         witness: Witness | None = None,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
+        self._doorkeeper = doorkeeper
         self._spool = spool
         self._intake = intake
         self._clock = clock
@@ -86,6 +97,8 @@ class Handlers:
         if refused:
             level = logging.INFO if event.assoc.accepted_contexts else logging.WARNING
             _LOG.log(level, "%s offers what is not taken: %s", _peer(event.assoc), refused)
+            if not event.assoc.accepted_contexts:
+                self._count(event, Refused.ASSOCIATION, f"offers only what is not taken: {refused}")
 
     def on_echo(self, event: Event) -> int:
         """Answer a C-ECHO.
@@ -107,15 +120,28 @@ class Handlers:
         except RalesError as error:
             tally.refused += 1
             status = answer(error)
-            _LOG.warning("%s refused 0x%04X: %s", _peer(event.assoc), status.Status, error)
+            _LOG.warning(
+                "%s refused 0x%04X: %s (%s)",
+                _peer(event.assoc),
+                status.Status,
+                error,
+                _instance(event),
+            )
+            self._count(event, Refused.IMAGE, f"0x{status.Status:04X} {error}")
             return status
         except Exception as error:  # noqa: BLE001 - no exception may leak into the protocol machine
             tally.refused += 1
             _LOG.exception("%s: unexpected error while storing", _peer(event.assoc))
-            return answer(error)
+            status = answer(error)
+            self._count(event, Refused.IMAGE, f"0x{status.Status:04X} {type(error).__name__}")
+            return status
         tally.stored += 1
         tally.size += instance.size
         return int(StoreStatus.SUCCESS)
+
+    def _count(self, event: Event, kind: Refused, reason: str) -> None:
+        if self._doorkeeper is not None:
+            self._doorkeeper.refused(peer_of(event.assoc), kind, reason)
 
     def _receive(self, event: Event, tally: _Tally) -> ReceivedInstance:
         if not isinstance(event.request, C_STORE):
@@ -265,6 +291,13 @@ def peer_of(association: Association) -> Peer:
 
 def _peer(association: Association) -> str:
     return f"{_calling_ae(association)}@{association.requestor.address}"
+
+
+def _instance(event: Event) -> str:
+    """Name the object of a request."""
+    request: Any = event.request
+    uid = getattr(request, "AffectedSOPInstanceUID", None)
+    return f"SOP Instance UID {printable(str(uid), 64)}"
 
 
 def _file_meta(header: headers.Header, syntax: str) -> bytes:

@@ -84,3 +84,21 @@ class Witness(Protocol):
 
     def transfer_ended(self, peer: Peer, transfer: Transfer, how: AssociationEnd) -> None:
         """Note that the association of a transfer has ended."""
+
+
+class Refused(StrEnum):
+    """What was refused."""
+
+    IMAGE = "image"
+    ASSOCIATION = "association"
+    """A-ASSOCIATE-RJ, or one in which nothing that was offered is taken."""
+
+
+class Doorkeeper(Protocol):
+    """Counts what was refused, so that a person can see who sends in vain, and why.
+
+    Called from the threads of the associations: it must neither wait nor raise.
+    """
+
+    def refused(self, peer: Peer, kind: Refused, reason: str) -> None:
+        """Count a refusal; ``reason`` may quote what came from outside, but no patient."""

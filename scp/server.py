@@ -32,7 +32,7 @@ from scp.guard import (
 )
 from scp.handlers import TITLE_LENGTH, Handlers
 from scp.listener import TlsContext, listen
-from scp.ports import Intake, Peer, Witness
+from scp.ports import Doorkeeper, Intake, Peer, Refused, Witness
 from scp.spool import Spool
 
 _LOG = logging.getLogger(__name__)
@@ -133,6 +133,7 @@ def start(
     clock: Callable[[], datetime],
     on_commitment_report: Callable[[Event], tuple[int, None]] | None = None,
     witness: Witness | None = None,
+    doorkeeper: Doorkeeper | None = None,
     tls: TlsContext | None = None,
 ) -> RunningScp:
     """Listen in threads of its own and return at once.
@@ -158,7 +159,9 @@ def start(
     ae.acse_timeout = ACSE_SECONDS
     ae.dimse_timeout = settings.network_timeout
     ae.network_timeout = settings.network_timeout
-    handlers = Handlers(spool=spool, intake=intake, clock=clock, witness=witness)
+    handlers = Handlers(
+        spool=spool, intake=intake, clock=clock, witness=witness, doorkeeper=doorkeeper
+    )
     limits = Limits(
         maximum_pdu=settings.maximum_pdu_size,
         request_seconds=ACSE_SECONDS,
@@ -180,14 +183,14 @@ def start(
             (evt.EVT_ACSE_RECV, handlers.on_acse),
             (evt.EVT_ABORTED, handlers.on_aborted),
             (evt.EVT_CONN_CLOSE, handlers.on_aborted),
-            (evt.EVT_REJECTED, _on_rejected, [witness]),
+            (evt.EVT_REJECTED, _on_rejected, [witness, doorkeeper]),
             *reports,
         ],
     )
     return RunningScp(ae, server)
 
 
-def _on_rejected(event: Event, witness: Witness | None) -> None:
+def _on_rejected(event: Event, witness: Witness | None, doorkeeper: Doorkeeper | None) -> None:
     """Say who was rejected and why (EVT_REJECTED)."""
     association = event.assoc
     asked: Any = association.requestor.primitive
@@ -204,6 +207,8 @@ def _on_rejected(event: Event, witness: Witness | None) -> None:
         called,
         reason,
     )
+    peer = Peer(ae_title=calling, address=str(association.requestor.address))
+    if doorkeeper is not None:
+        doorkeeper.refused(peer, Refused.ASSOCIATION, f"asking for {called}: {reason}")
     if witness is not None and answered is not None and answered.result == _REJECTED_PERMANENT:
-        peer = Peer(ae_title=calling, address=str(association.requestor.address))
         witness.rejected(peer, f"{calling} asking for {called} was rejected: {reason}")

@@ -19,6 +19,7 @@ from chestct.series import accession_key
 from chestct.states import DeliveryState, JobState
 from chestct.text import printable
 from rales import config
+from rales.cli import refusals
 from rales.cli.options import config_option
 from rales.clock import utc_now
 from rales.environment import free_bytes
@@ -35,6 +36,7 @@ from rales.store import (
 )
 from rales.store.facts import NodeFacts
 from rales.store.jobs import JobFilter, StateConflict
+from rales.store.refusals import RefusalStore
 
 _LONGEST = 500
 """Characters of a reason; it may quote what came from outside."""
@@ -133,6 +135,7 @@ def status(
     if as_json:
         content = {
             "node": facts,
+            "refused": refusals.as_dicts(RefusalStore(database).all()),
             "series": [
                 _as_dict(job, jobs, deliveries.of_job(job.id))
                 | {"notifications": _told(notifications.of_job(job.id))}
@@ -152,6 +155,9 @@ def status(
     if not chosen:
         asked = series or accession or states or since
         console.print("No such series." if asked else "No series yet.")
+    if refused := refusals.table(RefusalStore(database).all()):
+        console.print()
+        console.print(refused)
 
 
 def _storage(database: Database, config_path: Path) -> dict[str, str]:
