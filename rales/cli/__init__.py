@@ -10,6 +10,7 @@ import click
 from chestct.errors import RalesError
 from chestct.text import printable
 from rales.cli.analyze import analyze
+from rales.cli.backup import backup, restore
 from rales.cli.conformance import conformance
 from rales.cli.demo import demo
 from rales.cli.fsck import fsck
@@ -48,6 +49,8 @@ for command in (
     status,
     retry,
     fsck,
+    backup,
+    restore,
     echo,
     check,
     config_group,
