@@ -10,15 +10,6 @@ from pathlib import Path
 from chestct.uids import Uid, digest
 
 
-def patient_key(patient_id: bytes, issuer: bytes, name: bytes) -> str:
-    """Return a digest that is the same for two headers exactly when they name one patient.
-
-    The arguments are the encoded values of Patient ID, Issuer of Patient ID and Patient's
-    Name, padding removed.
-    """
-    return digest((patient_id.hex(), issuer.hex(), name.hex()))
-
-
 def accession_key(number: bytes) -> str:
     """Return a digest that finds the images of an order, from its encoded Accession Number.
 
@@ -31,7 +22,7 @@ def accession_key(number: bytes) -> str:
 class ReceivedInstance:
     """One composite instance whose bytes are durable at ``path``.
 
-    ``patient_key`` is that of :func:`patient_key`: enough to see that two instances
+    ``patient_key`` is that of :mod:`chestct.identity`: enough to see that two instances
     disagree, without naming anybody in the state file. ``slice_position`` is
     the signed distance of the slice along its own normal in mm, where the header gives
     one; ``expected_instances`` is Number of Series Related Instances (0020,1209), where

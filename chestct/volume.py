@@ -17,12 +17,15 @@ from chestct.uids import Uid
 class SliceSource:
     """The image that a slice of the volume was read from.
 
-    ``frame_number`` counts from 1 in a multi-frame instance and is None otherwise.
+    ``frame_number`` counts from 1 in a multi-frame instance, which has ``frame_count`` frames;
+    both are None otherwise. ``rescale`` are the slope and intercept from stored values to HU.
     """
 
     sop_class_uid: Uid
     sop_instance_uid: Uid
     frame_number: int | None = None
+    frame_count: int | None = None
+    rescale: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class Volume:
         geometry: The grid, LPS mm.
         sources: One per slice, in slice order.
         frame_of_reference_uid: Of the source series.
+        thickness_mm: What the images say; None where they do not.
+        notes: What a reader should know of how the volume was made.
 
     Raises:
         GeometryError: Array, grid and sources do not fit together.
@@ -44,6 +49,8 @@ class Volume:
     sources: tuple[SliceSource, ...]
     series_uid: Uid
     frame_of_reference_uid: Uid
+    thickness_mm: float | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.hu.dtype != np.int16:

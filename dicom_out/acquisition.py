@@ -10,7 +10,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from dicom_out.sources import functional_group, raw_value
+from dicom_out.sources import raw_value
 
 _PLACES = (
     ("AcquisitionDateTime", ""),
@@ -84,11 +84,14 @@ def _kernel_of_frames(header: Dataset) -> str:
     """Return the kernel of the first frame of a multi-frame image (PS3.3 C.8.15.3.7)."""
     if "PerFrameFunctionalGroupsSequence" not in header:
         return ""
-    try:
-        reconstruction = functional_group(header, 0, "CTReconstructionSequence")
-    except (KeyError, IndexError, AttributeError):  # it need not say
-        return ""
-    return _text(reconstruction, "ConvolutionKernel")
+    for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        try:
+            (first, *_) = header[keyword].value
+            (reconstruction, *_) = first["CTReconstructionSequence"].value
+        except (KeyError, ValueError, TypeError):  # it need not say
+            continue
+        return _text(reconstruction, "ConvolutionKernel")
+    return ""
 
 
 def _acquired(header: Dataset) -> tuple[datetime, bool] | None:

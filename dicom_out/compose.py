@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +15,7 @@ from highdicom._standard_utils import get_iod_module_map, get_module_attribute_m
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from chestct.errors import ResultInvalid
+from chestct.errors import RalesError, ResultInvalid
 from chestct.evolution import Evolution
 from chestct.findings import Findings
 from chestct.results import (
@@ -25,6 +27,7 @@ from chestct.results import (
     SegKind,
 )
 from chestct.series import Series
+from chestct.text import printable
 from chestct.volume import LesionMap, Volume
 from dicom_out.identity import SoftwareIdentity
 from dicom_out.seg import LESIONS, TISSUES, build_seg
@@ -35,6 +38,9 @@ from dicom_out.sr_groups import Drawn, Reported
 from dicom_out.written import encode, verify, write
 
 __all__ = ["SoftwareIdentity", "compose", "warm_up"]
+
+_MOST_SAID = 200
+"""Characters of what a library says of an error."""
 
 
 def compose(
@@ -58,7 +64,7 @@ def compose(
     ``models`` are the lung and the lesion model. The same arguments give the same objects.
 
     Raises:
-        ResultInvalid: An object does not read back as what was computed.
+        ResultInvalid: An object cannot be built, or does not read back as what was computed.
         OSError: The files cannot be written.
     """
     sources = read_sources(series, volume)
@@ -69,44 +75,48 @@ def compose(
     drawn: list[Drawn] = []
     encoded: list[tuple[str, bytes, Dataset]] = []
     for document, segments in layers:
-        seg = build_seg(
-            document=document,
+        role = kind.role(document.role)
+        with _named(role):
+            seg = build_seg(
+                document=document,
+                kind=kind,
+                sources=sources,
+                segments=segments,
+                models=models,
+                parameters=parameters_of(findings),
+                key=key,
+                created=created,
+                software=software,
+            )
+            content = encode(seg)  # before anything reads in it: what was read is encoded anew
+            verify(content, sources, volume)
+            _verify_mask(content, segments, sources)
+        encoded.append((role, content, seg))
+        drawn.append(Drawn(seg=seg, segments=segments))
+    role = kind.role("sr")
+    with _named(role):
+        sr = build_sr(
             kind=kind,
             sources=sources,
-            segments=segments,
-            models=models,
-            parameters=parameters_of(findings),
-            key=key,
+            told=Reported(
+                volume=volume,
+                lesion_map=lesion_map,
+                findings=findings,
+                tissues=drawn[0],
+                lesions=drawn[1] if len(drawn) > 1 else None,
+                measured=measured,
+                models=models,
+                parameters=parameters_of(findings),
+                key=key,
+                evolution=evolution,
+            ),
+            predecessor=predecessor,
             created=created,
             software=software,
         )
-        content = encode(seg)  # before anything reads in it: what was read is encoded anew
+        content = encode(sr)
         verify(content, sources, volume)
-        _verify_mask(content, segments, sources)
-        encoded.append((kind.role(document.role), content, seg))
-        drawn.append(Drawn(seg=seg, segments=segments))
-    sr = build_sr(
-        kind=kind,
-        sources=sources,
-        told=Reported(
-            volume=volume,
-            lesion_map=lesion_map,
-            findings=findings,
-            tissues=drawn[0],
-            lesions=drawn[1] if len(drawn) > 1 else None,
-            measured=measured,
-            models=models,
-            parameters=parameters_of(findings),
-            key=key,
-            evolution=evolution,
-        ),
-        predecessor=predecessor,
-        created=created,
-        software=software,
-    )
-    content = encode(sr)
-    verify(content, sources, volume)
-    encoded.append((kind.role("sr"), content, sr))
+    encoded.append((role, content, sr))
     return ResultSet(
         key=key,
         objects=tuple(
@@ -114,6 +124,22 @@ def compose(
             for name, content, dataset in encoded
         ),
     )
+
+
+@contextmanager
+def _named(role: str) -> Iterator[None]:
+    """Turn whatever the libraries raise over an object into an error that names it.
+
+    It is permanent: the same images would raise the same again, after as long an analysis. What
+    is handed to the libraries bears no patient, so that their words may be shown.
+    """
+    try:
+        yield
+    except (RalesError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        said = printable(f"{type(error).__name__}: {error}", _MOST_SAID)
+        raise ResultInvalid(f"the {role} cannot be written ({said})") from error
 
 
 def _verify_mask(content: bytes, segments: Segments, sources: Sources) -> None:

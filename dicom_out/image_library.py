@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_out import codes
-from dicom_out.sources import Sources, functional_group
+from dicom_out.sources import Sources
 
 _ONE_BY_ONE = frozenset(f"Image Position (Patient) {axis}" for axis in "XYZ")
 
@@ -41,8 +41,10 @@ def _flat(image: Dataset) -> Dataset:
     for keyword in ("SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID", "Modality"):
         setattr(flat, keyword, image[keyword].value)
     flat.Rows, flat.Columns = image.Rows, image.Columns
-    for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence"):
-        flat.update(functional_group(image, 0, keyword))
+    (shared,) = image.SharedFunctionalGroupsSequence
+    flat.update(shared.PixelMeasuresSequence[0])
+    flat.update(shared.PlaneOrientationSequence[0])
+    flat.update(image.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0])
     return flat
 
 

@@ -35,7 +35,7 @@ def presentation_state(lesion_map: LesionMap, made: Provenance) -> Dataset | Non
     slices = [int(index) for index in np.flatnonzero(lesion.any(axis=(1, 2)))]
     images = _images_of(slices, made)
     several = made.sources.multi_frame and len(images) > 1
-    if not slices or several or not _have_one_rescale(images):
+    if not slices or several or not _have_one_rescale(images, made):
         return None
     layer = hd.pr.GraphicLayer(
         "RALES_LESIONS",
@@ -138,14 +138,11 @@ def _images_of(slices: list[int], made: Provenance) -> list[Dataset]:
     return [image for image in made.sources.images if image.SOPInstanceUID in wanted]
 
 
-def _have_one_rescale(images: list[Dataset]) -> bool:
-    found = {(image.get("RescaleSlope"), image.get("RescaleIntercept")) for image in images}
-    varies = any(
-        "PixelValueTransformationSequence" in frame
-        for image in images
-        for frame in image.get("PerFrameFunctionalGroupsSequence") or ()
-    )
-    return len(found) == 1 and not varies
+def _have_one_rescale(images: list[Dataset], made: Provenance) -> bool:
+    """Tell whether every slice of some images becomes HU in the same way."""
+    uids = {image.SOPInstanceUID for image in images}
+    found = {one.rescale for one in made.sources.slices if one.sop_instance_uid in uids}
+    return len(found) == 1 and None not in found
 
 
 def _annotation(

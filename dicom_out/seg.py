@@ -21,7 +21,7 @@ from dicom_out.identity import (
     contributing_equipment,
 )
 from dicom_out.segments import SegmentPlan, Segments
-from dicom_out.sources import Sources, take_over
+from dicom_out.sources import Sources, raw_value, take_over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +190,8 @@ def stamp(dataset: Dataset, created: datetime, original: Dataset) -> None:
     is taken over. So the times are those of the source's zone; where it names none, the
     machine's own, and none is claimed.
     """
-    offset = str(original.get("TimezoneOffsetFromUTC") or "")
+    offset = (raw_value(original, "TimezoneOffsetFromUTC") or b"").decode("ascii", "replace")
+    offset = offset.strip(" \0")
     try:
         zone = datetime.strptime(offset, "%z").tzinfo
     except ValueError:

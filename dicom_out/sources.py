@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -13,10 +12,11 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
+from pydicom.valuerep import format_number_as_ds
 
 from chestct.errors import InputUnavailable, ResultInvalid
 from chestct.series import Series
-from chestct.uids import Uid, derive_uid
+from chestct.uids import derive_uid
 from chestct.volume import SliceSource, Volume
 
 TAKEN_OVER = (
@@ -55,43 +55,19 @@ _EMPTY_ALLOWED = (
     "AccessionNumber",
 )
 """Type 2: present in a result even where the source lacks them."""
-_NEEDED = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-    "Modality",
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-    "Rows",
-    "Columns",
-    "PixelSpacing",
-    "SliceThickness",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "InstanceNumber",
-    "NumberOfFrames",
-    "ImageType",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "RescaleType",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-)
-_OF_ONE_IMAGE = frozenset(
-    {
-        "SOPInstanceUID",
-        "NumberOfFrames",
-        "SharedFunctionalGroupsSequence",
-        "PerFrameFunctionalGroupsSequence",
-    }
-)
-"""What the frames of several images, taken together, do not have from one of them."""
+_DECIMAL = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
+"""A Decimal String (DS, PS3.5 section 6.2)."""
+_CODE_STRING = re.compile(rb"[A-Z0-9 _]{1,16}\Z")
+_DECIMALS = 6
+"""Of a position in mm: what lies beyond is what floats make of a sum."""
+_OPTIONAL = {
+    "PatientAge": re.compile(rb"\d{3}[DWMY]\Z"),
+    "PatientSize": _DECIMAL,
+    "PatientWeight": _DECIMAL,
+    "PatientBirthTime": re.compile(rb"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?\Z"),
+}
+"""Type 3, with the form of a value: what has another ("1,80") is left out of a result. It names
+nobody, and would make the result invalid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +75,9 @@ class Sources:
     """The source images of a result.
 
     Attributes:
-        images: One data set per source instance without pixel data and without patient, in the
-            order of the slices.
+        images: One data set per source instance, in the order of the slices: the UIDs under which
+            it is referenced, and the geometry and the numbers of the volume. Nothing else of its
+            header is in it, so that no header, however odd, can stand in the way of a result.
         stack: The same images as highdicom takes them: ``images`` where they have one frame
             each, else one multi-frame image of the frames of all of them, in slice order, whose
             UID is none that was received.
@@ -134,100 +111,176 @@ class Sources:
         if not self.multi_frame:
             return None
         used = [frame for _, frame in self.slices_of(str(image.SOPInstanceUID))]
-        return None if len(used) == int(image.NumberOfFrames) else sorted(used)
+        return None if len(used) == image.NumberOfFrames else sorted(used)
 
 
 def read_sources(series: Series, volume: Volume) -> Sources:
-    """Read the headers of the images that the volume was made of.
+    """Return the images that the volume was made of.
 
     Raises:
         InputUnavailable: A source image is gone or cannot be read now.
         ResultInvalid: The volume mixes single-frame and multi-frame images.
     """
-    paths = {instance.sop_instance_uid: instance.path for instance in series.instances}
-    ordered = list(dict.fromkeys(source.sop_instance_uid for source in volume.sources))
-    headers = [_header(uid, paths[uid], specific_tags=list(_NEEDED)) for uid in ordered]
-    original = _header(ordered[0], paths[ordered[0]])
-    images = tuple(_completed(header, volume) for header in headers)
     kinds = {source.frame_number is None for source in volume.sources}
     if len(kinds) > 1:
         raise ResultInvalid("a volume of single-frame and multi-frame images")
+    paths = {instance.sop_instance_uid: instance.path for instance in series.instances}
+    first = volume.sources[0].sop_instance_uid
+    try:
+        original = pydicom.dcmread(paths[first], stop_before_pixels=True)
+    except OSError as error:
+        raise InputUnavailable.because_of(error, first) from error
+    common = _common(series, volume, original)
+    if kinds == {True}:
+        images = tuple(_slice(common, volume, index) for index in range(len(volume.sources)))
+        return Sources(images=images, stack=images, slices=volume.sources, original=original)
     return Sources(
-        images=images,
-        stack=images if kinds == {True} else (joined(images, volume),),
+        images=tuple(_multi_frame(common, members) for members in _instances(volume)),
+        stack=(_joined(common, volume),),
         slices=volume.sources,
         original=original,
     )
 
 
-def _header(uid: Uid, path: Path, **options: Any) -> Dataset:
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=True, **options)
-    except OSError as error:
-        raise InputUnavailable.because_of(error, uid) from error
+def _common(series: Series, volume: Volume, original: Dataset) -> Dataset:
+    """Return what all images have in common.
+
+    The patient is left empty: highdicom (0.28) raises without Patient's Birth Date and with many
+    a Specific Character Set. :func:`take_over` writes both as they came.
+    """
+    image = Dataset()
+    for keyword in _EMPTY_ALLOWED:
+        setattr(image, keyword, "")
+    image.StudyInstanceUID = series.instances[0].study_uid
+    image.SeriesInstanceUID = volume.series_uid
+    image.FrameOfReferenceUID = volume.frame_of_reference_uid
+    image.PositionReferenceIndicator = _ascii(original, "PositionReferenceIndicator")
+    image.Modality = "CT"
+    image.Rows, image.Columns = volume.geometry.shape[1:]
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    _say_how_lossy(image, original)
+    return image
 
 
-def joined(images: Sequence[Dataset], volume: Volume) -> Dataset:
-    """Return the frames of multi-frame images as those of one, in slice order.
+def _say_how_lossy(image: Dataset, original: Dataset) -> None:
+    """Hand on whether the source was compressed with loss, where it says so in the right form."""
+    stated = _ascii(original, "LossyImageCompression")
+    if stated not in {"00", "01"}:
+        return
+    image.LossyImageCompression = stated
+    for keyword, form in (
+        ("LossyImageCompressionRatio", _DECIMAL),
+        ("LossyImageCompressionMethod", _CODE_STRING),
+    ):
+        values = [one.strip() for one in _ascii(original, keyword).split("\\")]
+        if all(form.match(one.encode()) for one in values):
+            setattr(image, keyword, values)
+
+
+def _slice(common: Dataset, volume: Volume, index: int) -> Dataset:
+    """Return the single-frame image of one slice."""
+    source = volume.sources[index]
+    image = Dataset()
+    image.update(common)
+    image.SOPClassUID = source.sop_class_uid
+    image.SOPInstanceUID = source.sop_instance_uid
+    image.update(_measures(volume))
+    image.update(_orientation(volume))
+    image.update(_position(volume, index))
+    image.update(_rescale([source]))
+    return image
+
+
+def _instances(volume: Volume) -> list[list[SliceSource]]:
+    """Return the frames that were analysed of each multi-frame instance, in slice order."""
+    members: dict[str, list[SliceSource]] = {}
+    for source in volume.sources:
+        members.setdefault(source.sop_instance_uid, []).append(source)
+    return list(members.values())
+
+
+def _multi_frame(common: Dataset, members: Sequence[SliceSource]) -> Dataset:
+    """Return a received multi-frame image: what is referenced, and how its values are rescaled."""
+    first = members[0]
+    image = Dataset()
+    image.update(common)
+    image.SOPClassUID = first.sop_class_uid
+    image.SOPInstanceUID = first.sop_instance_uid
+    image.NumberOfFrames = first.frame_count or max(one.frame_number or 1 for one in members)
+    shared = Dataset()
+    rescale = _rescale(members)
+    if len(rescale):
+        shared.PixelValueTransformationSequence = [rescale]
+    image.SharedFunctionalGroupsSequence = [shared]
+    return image
+
+
+def _joined(common: Dataset, volume: Volume) -> Dataset:
+    """Return the frames of all multi-frame images as those of one, in slice order.
 
     highdicom (0.28) takes one multi-frame image at most, every frame of it, with pixel measures
-    and orientation shared. Those of the first slice stand for all: slices that differ are
-    refused before anything is analysed.
+    and orientation shared.
     """
-    by_uid = {str(image.SOPInstanceUID): image for image in images}
-    places = [
-        (by_uid[source.sop_instance_uid], (source.frame_number or 1) - 1)
-        for source in volume.sources
-    ]
     joint = Dataset()
-    for element in images[0]:
-        if element.keyword not in _OF_ONE_IMAGE:
-            joint[element.tag] = element
-    joint.SOPInstanceUID = derive_uid("joined", *by_uid)
-    joint.NumberOfFrames = len(places)
-    measures = deepcopy(functional_group(*places[0], "PixelMeasuresSequence"))
-    if not measures.get("SliceThickness"):
-        measures.SliceThickness = f"{volume.geometry.slice_spacing:.6g}"
+    joint.update(common)
+    uids = dict.fromkeys(source.sop_instance_uid for source in volume.sources)
+    joint.SOPClassUID = volume.sources[0].sop_class_uid
+    joint.SOPInstanceUID = derive_uid("joined", *uids)
+    joint.NumberOfFrames = len(volume.sources)
     shared = Dataset()
-    shared.PixelMeasuresSequence = [measures]
-    shared.PlaneOrientationSequence = [functional_group(*places[0], "PlaneOrientationSequence")]
+    shared.PixelMeasuresSequence = [_measures(volume)]
+    shared.PlaneOrientationSequence = [_orientation(volume)]
     joint.SharedFunctionalGroupsSequence = [shared]
-    joint.PerFrameFunctionalGroupsSequence = [_positioned(*place) for place in places]
+    joint.PerFrameFunctionalGroupsSequence = []
+    for index in range(len(volume.sources)):
+        groups = Dataset()
+        groups.PlanePositionSequence = [_position(volume, index)]
+        joint.PerFrameFunctionalGroupsSequence.append(groups)
     return joint
 
 
-def _positioned(image: Dataset, frame: int) -> Dataset:
-    groups = Dataset()
-    groups.PlanePositionSequence = [functional_group(image, frame, "PlanePositionSequence")]
-    return groups
-
-
-def functional_group(image: Dataset, frame: int, keyword: str) -> Dataset:
-    """Return the item of a functional group of a frame (from 0), shared or its own."""
-    own = image.PerFrameFunctionalGroupsSequence[frame]
-    groups = own if own.get(keyword) else image.SharedFunctionalGroupsSequence[0]
-    item: Dataset = groups[keyword].value[0]
+def _measures(volume: Volume) -> Dataset:
+    item = Dataset()
+    item.PixelSpacing = [_decimal(one) for one in volume.geometry.pixel_spacing]
+    item.SliceThickness = _decimal(volume.thickness_mm or volume.geometry.slice_spacing)
     return item
 
 
-def _completed(header: Dataset, volume: Volume) -> Dataset:
-    """Return a data set on which highdicom (0.28) does not stumble.
+def _orientation(volume: Volume) -> Dataset:
+    item = Dataset()
+    geometry = volume.geometry
+    cosines = (*geometry.row_cosines, *geometry.column_cosines)
+    item.ImageOrientationPatient = [_decimal(one) for one in cosines]
+    return item
 
-    It raises without Patient's Birth Date and with many a Specific Character Set: empty, with
-    an empty first value (Japanese, Korean), or of a writer's own. Neither it nor what the
-    patient is called is needed here: :func:`take_over` writes both as they came.
-    """
-    header.pop("SpecificCharacterSet", None)
-    for keyword in _EMPTY_ALLOWED:
-        setattr(header, keyword, "")
-    header.PatientName = ""
-    if not header.get("SliceThickness") and "PixelSpacing" in header:
-        header.SliceThickness = f"{volume.geometry.slice_spacing:.6g}"
-    if not header.get("LossyImageCompression"):  # highdicom would hand on that it is empty
-        header.pop("LossyImageCompression", None)
-    if "PositionReferenceIndicator" not in header:
-        header.PositionReferenceIndicator = ""
-    return header
+
+def _position(volume: Volume, index: int) -> Dataset:
+    item = Dataset()
+    place = volume.geometry.slice_position(index)
+    item.ImagePositionPatient = [_decimal(round(one, _DECIMALS)) for one in place]
+    return item
+
+
+def _rescale(members: Sequence[SliceSource]) -> Dataset:
+    """Return how stored values become HU; empty where it is not known or not always the same."""
+    item = Dataset()
+    found = {one.rescale for one in members}
+    (rescale,) = found if len(found) == 1 else (None,)
+    if rescale is not None:
+        item.RescaleSlope, item.RescaleIntercept = map(_decimal, rescale)
+        item.RescaleType = "HU"
+    return item
+
+
+def _decimal(value: float) -> str:
+    """Return a number as a Decimal String: 16 characters at most, no negative zero."""
+    return format_number_as_ds(float(value) + 0.0)
+
+
+def _ascii(dataset: Dataset, keyword: str) -> str:
+    """Return a value with a question mark for what is not ASCII."""
+    text = (raw_value(dataset, keyword) or b"").decode("ascii", "replace")
+    return text.replace("\N{REPLACEMENT CHARACTER}", "?").strip(" \0")
 
 
 def raw_value(dataset: Dataset, keyword: str) -> bytes | None:
@@ -243,18 +296,19 @@ def raw_value(dataset: Dataset, keyword: str) -> bytes | None:
     if isinstance(value, bytes | None):
         return value or b""
     parts = [value] if isinstance(value, str) else list(value)
-    return "\\".join(str(part) for part in parts).encode("ascii")
+    return "\\".join(str(part) for part in parts).encode("latin-1", "replace")
 
 
 def take_over(original: Dataset, result: Dataset) -> None:
-    """Write the patient and the study of the source into a result, byte for byte.
+    """Write the patient and the study of the source into a result, byte for byte but for padding.
 
     Raw elements go over undecoded, so that no character set, however odd, can change them.
     """
     for keyword in TAKEN_OVER:
         tag = Tag(keyword)
-        value = raw_value(original, keyword)
+        value = _taken_over(original, keyword)
         if value is not None:
+            value = _padded(value, dictionary_VR(tag))
             result[tag] = RawDataElement(
                 tag=tag,
                 VR=dictionary_VR(tag),
@@ -270,10 +324,27 @@ def take_over(original: Dataset, result: Dataset) -> None:
             setattr(result, keyword, "")
 
 
+def _taken_over(original: Dataset, keyword: str) -> bytes | None:
+    value = raw_value(original, keyword)
+    if keyword == "SpecificCharacterSet" and not (value or b"").strip(b" \0"):
+        return None  # empty is absent, and must be absent where it says nothing (type 1C)
+    form = _OPTIONAL.get(keyword)
+    if value and form is not None and not form.match(value.strip(b" \0")):
+        return None
+    return value
+
+
+def _padded(value: bytes, vr: str) -> bytes:
+    """Return a value with the padding of its VR and no other (PS3.5 section 6.2)."""
+    padding = b"\0" if vr == "UI" else b" "
+    value = value.rstrip(b"\0 " if vr == "UI" else b"\0")
+    return value + padding * (len(value) % 2)
+
+
 def same_patient_and_study(original: Dataset, result: Dataset) -> bool:
     """Tell whether a result that was read back names the patient and study of the source."""
     for keyword in TAKEN_OVER:
-        before, after = raw_value(original, keyword), raw_value(result, keyword)
+        before, after = _taken_over(original, keyword), raw_value(result, keyword)
         if (before or b"").rstrip(b"\0 ") != (after or b"").rstrip(b"\0 "):
             return False
     return True

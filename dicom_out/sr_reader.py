@@ -41,7 +41,8 @@ class EarlierReport:
     """What a report says of itself and of the patient.
 
     Attributes:
-        patient: Encoded Patient ID, Issuer of Patient ID and Patient's Name, without padding.
+        patient: Encoded Patient ID, Issuer of Patient ID, Patient's Name and Specific Character
+            Set, without padding.
         acquired: Study Date and Time, as the report took them over from the images; midnight
             without ``has_time``.
         models: Digests of the lung and of the lesion model.
@@ -50,7 +51,7 @@ class EarlierReport:
 
     study_uid: Uid
     reference: ResultReference
-    patient: tuple[bytes, bytes, bytes]
+    patient: tuple[bytes, bytes, bytes, bytes]
     birth_date: str
     sex: str
     acquired: datetime
@@ -106,6 +107,7 @@ def _read(report: Dataset) -> EarlierReport:
             _raw(report, "PatientID"),
             _raw(report, "IssuerOfPatientID"),
             _raw(report, "PatientName"),
+            _raw(report, "SpecificCharacterSet"),
         ),
         birth_date=_raw(report, "PatientBirthDate").decode("latin-1"),
         sex=_raw(report, "PatientSex").decode("latin-1"),

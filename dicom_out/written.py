@@ -12,7 +12,7 @@ from pydicom.filewriter import correct_ambiguous_vr
 
 from chestct.errors import ResultInvalid
 from chestct.results import ResultObject
-from chestct.uids import Uid
+from chestct.uids import OwnUid, Uid
 from chestct.volume import Volume
 from dicom_out.sources import Sources, same_patient_and_study
 
@@ -70,7 +70,7 @@ def write(path: Path, role: str, content: bytes, dataset: Dataset) -> ResultObje
         role=role,
         path=path,
         sop_class_uid=Uid(dataset.SOPClassUID),
-        sop_instance_uid=Uid(dataset.SOPInstanceUID),
-        series_uid=Uid(dataset.SeriesInstanceUID),
+        sop_instance_uid=OwnUid(dataset.SOPInstanceUID),
+        series_uid=OwnUid(dataset.SeriesInstanceUID),
         study_uid=Uid(dataset.StudyInstanceUID),
     )

@@ -6,9 +6,11 @@ import math
 import struct
 from typing import Any
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 
 UNPARSABLE = (
     BytesLengthException,
@@ -30,6 +32,18 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
         return dataset.get(keyword)
     except UNPARSABLE:
         return None
+
+
+def raw_of(dataset: Dataset, keyword: str) -> bytes:
+    """Return an element as it is encoded; empty where it is missing or a sequence."""
+    tag = Tag(keyword)
+    element: Any = dataset.get_item(tag) if tag in dataset else None
+    if element is None or element.VR == "SQ":
+        return b""
+    if isinstance(element, RawDataElement):
+        return element.value or b""
+    parts = element.value if isinstance(element.value, MultiValue) else [element.value or ""]
+    return "\\".join(map(str, parts)).encode("utf-8", "surrogateescape")
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:

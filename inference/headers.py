@@ -107,6 +107,8 @@ def _parse(frame: Frame) -> SliceHeader:
             sop_class_uid=_uid(dataset, "SOPClassUID"),
             sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
             frame_number=frame.number,
+            frame_count=None if frame.number is None else integer(dataset, "NumberOfFrames"),
+            rescale=(slope, intercept),
         ),
         instance=frame.instance,
         frame=(frame.number or 1) - 1,
@@ -119,7 +121,7 @@ def _parse(frame: Frame) -> SliceHeader:
         slope=slope,
         intercept=intercept,
         padding=_padding(dataset),
-        thickness_mm=number_of(groups, "SliceThickness"),
+        thickness_mm=_thickness(groups),
         gantry_tilt=number_of(groups, "GantryDetectorTilt") or 0.0,
         image_type=frame.image_type,
     )
@@ -158,7 +160,7 @@ def _sides(dataset: Dataset) -> tuple[int, int]:
 def _uid(dataset: Dataset, keyword: str) -> Uid:
     value = value_of(dataset, keyword)
     try:
-        return Uid(value if isinstance(value, str) else "")
+        return Uid(value.strip(" \0") if isinstance(value, str) else "")
     except ValueError as error:
         raise SeriesRejected(
             RejectReason.BAD_PIXELS, f"an image has no usable {keyword}"
@@ -213,6 +215,13 @@ def _padding(dataset: Dataset) -> tuple[int, int] | None:
 def _as_stored(value: int, bits: int, *, signed: bool) -> int:
     wrapped = value % (1 << bits)
     return wrapped - (1 << bits) if signed and wrapped >= 1 << (bits - 1) else wrapped
+
+
+def _thickness(dataset: Dataset) -> float | None:
+    """Return Slice Thickness; None where it is no number that a slice can have."""
+    thickness = number_of(dataset, "SliceThickness")
+    low, high = _SPACING_MM
+    return thickness if thickness is not None and low <= thickness <= high else None
 
 
 def _spoken(keyword: str) -> str:

@@ -11,10 +11,11 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from chestct.errors import InputUnavailable, RejectReason, SeriesRejected
+from chestct.identity import patient_key
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid
 from chestct.volume import Volume
-from inference.elements import UNPARSABLE, value_of
+from inference.elements import UNPARSABLE, raw_of, value_of
 from inference.eligibility import EligibilityRules, require_eligible
 from inference.frames import frames_of
 from inference.headers import SliceHeader, series_facts, slice_headers
@@ -46,8 +47,8 @@ def load(series: Series, policy: LoadingPolicy) -> Volume:
             or makes no complete regular grid. The message says what is wrong, in numbers.
         InputUnavailable: A file is missing or cannot be read now.
     """
-    _require_one_patient(series)
     datasets = [_read(instance) for instance in series.instances]
+    _require_one_patient(series, datasets)
     _require_images(datasets)
     require_whole_concatenations(datasets)
     frames = one_stack(frames_of(datasets))
@@ -61,11 +62,13 @@ def load(series: Series, policy: LoadingPolicy) -> Volume:
         sources=tuple(headers[index].source for index in order),
         series_uid=series.series_uid,
         frame_of_reference_uid=frame_of_reference,
+        thickness_mm=headers[order[0]].thickness_mm,
     )
 
 
-def _require_one_patient(series: Series) -> None:
-    if len({instance.patient_key for instance in series.instances}) > 1:
+def _require_one_patient(series: Series, datasets: Sequence[Dataset]) -> None:
+    """Refuse a mix, by what the images say: a state file may hold keys of an older rule."""
+    if len({patient_key(*_patient(one)) for one in datasets}) > 1:
         raise SeriesRejected(
             RejectReason.MIXED_PATIENTS, "images of different patients under one Series UID"
         )
@@ -73,6 +76,15 @@ def _require_one_patient(series: Series) -> None:
         raise SeriesRejected(
             RejectReason.MIXED_STUDIES, "images of different studies under one Series UID"
         )
+
+
+def _patient(dataset: Dataset) -> tuple[bytes, bytes, bytes, bytes]:
+    return (
+        raw_of(dataset, "PatientID"),
+        raw_of(dataset, "IssuerOfPatientID"),
+        raw_of(dataset, "PatientName"),
+        raw_of(dataset, "SpecificCharacterSet"),
+    )
 
 
 def _read(instance: ReceivedInstance) -> Dataset:
@@ -99,7 +111,9 @@ def _require_images(datasets: Sequence[Dataset]) -> None:
 
 
 def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
-    found = {str(value_of(dataset, "FrameOfReferenceUID") or "") for dataset in datasets}
+    found = {
+        str(value_of(dataset, "FrameOfReferenceUID") or "").strip(" \0") for dataset in datasets
+    }
     if len(found) > 1:
         raise SeriesRejected(
             RejectReason.MIXED_FRAMES_OF_REFERENCE,

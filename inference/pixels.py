@@ -98,8 +98,10 @@ def _layout(dataset: Dataset) -> _Layout:
             RejectReason.BAD_PIXELS, "Bits Stored or Pixel Representation is missing or wrong"
         )
     enhanced = PER_FRAME in dataset
-    frames = integer(dataset, "NumberOfFrames") if "NumberOfFrames" in dataset else 1
-    if frames is None or frames < 1 or (frames > 1 and not enhanced):
+    stated = integer(dataset, "NumberOfFrames")
+    # A CT image has one frame and need not say so; the functional groups of others are counted.
+    frames = 1 if stated is None else stated
+    if frames < 1 or (frames > 1 and not enhanced):
         raise SeriesRejected(
             RejectReason.BAD_PIXELS, f"{frames} frames without a description of each"
         )

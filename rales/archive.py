@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from chestct.evolution import Circumstances, PriorResult
-from chestct.series import Series, patient_key
+from chestct.identity import patient_key
+from chestct.series import Series
 from chestct.uids import digest
 from dicom_out.acquisition import read_study_time
 from dicom_out.query import ArchiveUnavailable, Wanted, fetch_reports
@@ -59,7 +60,7 @@ def look(series: Series, *, fetch: Callable[[Wanted], Sequence[Dataset]], days: 
     """Return the earlier results that are surely of the same patient.
 
     The archive's word is not taken for it: each report is read, and Patient ID, issuer and name
-    must be those of the series byte for byte.
+    must be those of the series.
     """
     try:
         header = pydicom.dcmread(

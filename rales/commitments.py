@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from chestct.results import ResultObject
 from chestct.states import DeliveryState
-from chestct.uids import Uid
+from chestct.uids import OwnUid, Uid
 from dicom_out.commitment import CommitmentReport, ReportHandler, explain, is_final
 from dicom_out.sender import Destination, Outcome, OutcomeKind
 from rales.deliveries import BackOff
@@ -116,7 +116,7 @@ class CommitmentWorker:
         self, job_id: int, destination: Destination, deliveries: Sequence[Delivery]
     ) -> None:
         by_role = {item.role: item for item in load_objects(self._jobs.get(job_id))}
-        transaction_uid = Uid(f"2.25.{uuid4().int}")
+        transaction_uid = OwnUid(f"2.25.{uuid4().int}")
         now = self._clock()
         self._commitments.request(deliveries, transaction_uid, at=now, until=now + self._timeout)
         answered = self._answered.setdefault(transaction_uid, threading.Event())

@@ -27,7 +27,8 @@ from pydicom.uid import (
 
 from chestct.errors import NotDicom
 from chestct.geometry import cross, dot
-from chestct.series import accession_key, patient_key
+from chestct.identity import patient_key
+from chestct.series import accession_key
 from chestct.uids import Uid
 from scp.nesting import check_extent
 
@@ -156,6 +157,7 @@ def read_header(dataset: Dataset) -> Header:
             _raw(dataset, "PatientID"),
             _raw(dataset, "IssuerOfPatientID"),
             _raw(dataset, "PatientName"),
+            _raw(dataset, "SpecificCharacterSet"),
         ),
         accession_key=accession_key(_raw(dataset, "AccessionNumber").strip()),
         slice_position=_slice_position(dataset),

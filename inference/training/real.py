@@ -13,7 +13,8 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from chestct.series import ReceivedInstance, Series, patient_key
+from chestct.identity import patient_key
+from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid
 from chestct.volume import Label, Volume
 from inference.loading import LoadingPolicy, load

@@ -9,7 +9,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from chest_cases import SHAPE, Case, make_case
+from chest_cases import MODELS, SHAPE, Case, make_case
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,7 +19,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from chestct.errors import RalesError
+from chestct.errors import RalesError, ResultInvalid
 from chestct.results import ReportOptions, SegKind
 from chestct.volume import Label
 from dicom_out.sources import raw_value
@@ -137,3 +137,10 @@ def _read_back(case: Case, objects: list[Dataset], header: dict[str, bytes]) -> 
     voxels = int((seg.pixel_array > 0).sum())
     assert voxels == int((case.lesion_map.labels > 0).sum())
     assert objects[-1].Modality == "SR"
+
+
+def test_what_a_library_raises_is_an_error_that_names_the_object(tmp_path: Path) -> None:
+    """It is permanent: the same images would raise the same after as long an analysis."""
+    case = make_case(tmp_path / "series")
+    with pytest.raises(ResultInvalid, match=r"the seg cannot be written \(ValueError: "):
+        case.compose(tmp_path / "out", models=MODELS[:1])

@@ -276,7 +276,7 @@ def _uid_inside(content: bytes, syntax: str) -> str:
 
 @strange_uids
 @pytest.mark.parametrize("keyword", ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"])
-@pytest.mark.parametrize("uid", ["../../escaped", "/etc/passwd", "1.2.03", "1..2", "1.2\n3"])
+@pytest.mark.parametrize("uid", ["../../escaped", "/etc/passwd", "..", "1.2/3", "1.2\n3"])
 def test_no_path_is_made_from_a_uid(
     node: RunningScp, intake: MemoryIntake, tmp_path: Path, keyword: str, uid: str
 ) -> None:
@@ -285,6 +285,22 @@ def test_no_path_is_made_from_a_uid(
     assert store(node, dataset).Status == 0xC000
     assert set(tmp_path.rglob("*")) == before
     assert intake.instances == []
+
+
+@strange_uids
+@pytest.mark.parametrize(
+    "uid", ["1.2.392.200036.9116.2.5.1.48.0048", "1.02.3", "1..2", "1.2.", "7"]
+)
+def test_a_uid_that_is_not_well_formed_names_its_object_all_the_same(
+    node: RunningScp, intake: MemoryIntake, uid: str
+) -> None:
+    """Scanners write such UIDs; the syntax for UIDs that are written is no gate for others."""
+    dataset = make_ct(SOPInstanceUID=uid, SeriesInstanceUID=uid, StudyInstanceUID=uid)
+    assert store(node, dataset).Status == 0x0000
+    (instance,) = intake.instances
+    assert (instance.sop_instance_uid, instance.series_uid, instance.study_uid) == (uid, uid, uid)
+    reread = pydicom.dcmread(instance.path)
+    assert reread.file_meta.MediaStorageSOPInstanceUID == reread.SOPInstanceUID == uid
 
 
 @strange_uids

@@ -164,7 +164,13 @@ def _write_slices(
         _save(dataset, path)
         uid = Uid(dataset.SOPInstanceUID)
         paths.append((path, uid))
-        sources.append(SliceSource(sop_class_uid=Uid(CTImageStorage), sop_instance_uid=uid))
+        sources.append(
+            SliceSource(
+                sop_class_uid=Uid(CTImageStorage),
+                sop_instance_uid=uid,
+                rescale=(float(dataset.RescaleSlope), float(dataset.RescaleIntercept)),
+            )
+        )
     return paths, tuple(sources)
 
 
@@ -220,6 +226,8 @@ def _write_enhanced(
             sop_class_uid=Uid(EnhancedCTImageStorage),
             sop_instance_uid=uid,
             frame_number=count - index,
+            frame_count=count,
+            rescale=(1.0, -1024.0),
         )
         for index in range(count)
     )

@@ -254,7 +254,8 @@ def _shapes() -> list[Harm]:
             found.append(Harm(name=name, change=change, syntax=syntax))
     for frames in (b"2147483647", b"0 ", b"-1", b"2 ", b"99999999999999999999", b"many"):
         name = f"{frames.decode()} frames"
-        found.append(Harm(name=name, change=_everywhere("NumberOfFrames", frames)))
+        change = _everywhere("NumberOfFrames", frames)
+        found.append(Harm(name=name, change=change, refused=len(frames) < 4 or frames < b"3"))
     return found
 
 
