@@ -28,7 +28,9 @@ class ReceivedInstance:
     one; ``expected_instances`` is Number of Series Related Instances (0020,1209), where
     the sender states it. ``written`` tells that its file was written now, though there may
     be a record that it was before: what a disk lost or damaged came back. ``accession_key`` is
-    that of :func:`accession_key`, where it is known.
+    that of :func:`accession_key`, where it is known. ``content_digest`` is over the bytes,
+    ``value_digest`` over what they say in whatever transfer syntax; empty when an older version
+    recorded the image.
     """
 
     path: Path
@@ -46,6 +48,15 @@ class ReceivedInstance:
     expected_instances: int | None = None
     written: bool = False
     accession_key: str = ""
+    value_digest: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What this image is in a digest of its series: its values, where they are known.
+
+        An older version recorded the bytes alone, and its results keep their UIDs by them.
+        """
+        return self.value_digest or self.content_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +93,7 @@ class Series:
         return digest(
             part
             for instance in sorted(self.instances, key=lambda instance: instance.sop_instance_uid)
-            for part in (instance.sop_instance_uid, instance.content_digest)
+            for part in (instance.sop_instance_uid, instance.identity)
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -31,6 +31,7 @@ from chestct.identity import patient_key
 from chestct.series import accession_key
 from chestct.uids import Uid
 from scp.nesting import check_extent
+from scp.values import value_digest
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -65,6 +66,7 @@ class Header:
     accession_key: str
     slice_position: float | None
     expected_instances: int | None
+    value_digest: str = ""
 
 
 def parse(content: bytes, transfer_syntax: str) -> tuple[Header, Dataset]:
@@ -76,8 +78,10 @@ def parse(content: bytes, transfer_syntax: str) -> tuple[Header, Dataset]:
     """
     syntax = UID(transfer_syntax)
     try:
+        if syntax == DeflatedExplicitVRLittleEndian:
+            content = inflate(content)
         dataset = _read(content, syntax)
-        header = read_header(dataset)
+        header = replace(read_header(dataset), value_digest=value_digest(content, syntax))
         check_pixel_data(dataset, syntax)
     except NotDicom:
         raise
@@ -89,8 +93,6 @@ def parse(content: bytes, transfer_syntax: str) -> tuple[Header, Dataset]:
 
 
 def _read(content: bytes, syntax: UID) -> Dataset:
-    if syntax == DeflatedExplicitVRLittleEndian:
-        content = _inflate(content)
     _check_encoding(content, syntax)
     check_extent(content, implicit=syntax.is_implicit_VR)
     stream = BytesIO(content)
@@ -115,7 +117,7 @@ def _end_of(element: DataElement | RawDataElement) -> int:
     return element.value_tell + element.length
 
 
-def _inflate(content: bytes) -> bytes:
+def inflate(content: bytes) -> bytes:
     """Return the data set (PS3.5 annex A.5), unless it grows beyond measure."""
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     limit = max(_INFLATED_LEAST, _INFLATED_RATIO * len(content))

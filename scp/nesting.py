@@ -17,7 +17,7 @@ MOST_ELEMENTS = 1 << 20
 hundred times its bytes in memory."""
 
 _UNDEFINED = 0xFFFFFFFF
-_LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN"}) | {
+LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN"}) | {
     b"UR",
     b"UT",
     b"UV",
@@ -77,7 +77,7 @@ def _head(content: bytes, place: int, tag: int, *, implicit: bool) -> tuple[int,
         known = dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"
         return place + 8, length, known or (length == _UNDEFINED and tag != _PIXEL_DATA), True
     vr = content[place + 4 : place + 6]
-    if vr not in _LONG:
+    if vr not in LONG_VRS:
         (length,) = _SHORT.unpack_from(content, place + 6)
         return place + 8, length, False, False
     if place + 12 > len(content):

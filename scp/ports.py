@@ -18,9 +18,9 @@ class Recorded(StrEnum):
 
     NEW = "new"
     REPEATED = "repeated"
-    """The same SOP Instance with the same bytes: nothing changed."""
+    """The same SOP Instance with the same values, in whatever transfer syntax: nothing changed."""
     REPLACED = "replaced"
-    """The same SOP Instance UID with other bytes: the new ones count, the old are kept."""
+    """The same SOP Instance UID with other values: the new ones count, the old are kept."""
 
 
 class AssociationEnd(StrEnum):

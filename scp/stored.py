@@ -33,6 +33,7 @@ def instance_of(
         patient_key=header.patient_key,
         transfer_syntax_uid=Uid(transfer_syntax),
         content_digest=spooled.content_digest,
+        value_digest=header.value_digest,
         size=spooled.size,
         written=spooled.written,
         received_at=received_at,

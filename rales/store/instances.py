@@ -11,6 +11,7 @@ from chestct.errors import OutOfResources
 from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from chestct.uids import Uid
+from rales.store.alike import is_lost, says_the_same
 from rales.store.database import Database, from_text, to_text
 from rales.store.jobs import Job, change_state, open_revision
 from rales.store.mending import mend, set_back
@@ -28,17 +29,20 @@ class InstanceStore:
     def record(self, instance: ReceivedInstance) -> Recorded:
         """Record an instance whose bytes are durable; open or extend its series' job.
 
-        The same bytes again change nothing. Other bytes under the same SOP Instance UID
-        take the place of the old ones, which stay on disk and in the table. Bytes that
-        retention had let go of are kept again, and open no new job. A file that was lost or
-        damaged starts the job again that failed of it (:mod:`rales.store.mending`).
+        The same again changes nothing, in whatever transfer syntax. Other values under the
+        same SOP Instance UID take the place of the old ones, which stay on disk and in the
+        table. Bytes that retention had let go of are kept again, and open no new job. A file
+        that was lost or damaged starts the job again that failed of it
+        (:mod:`rales.store.mending`).
 
         Raises:
             OutOfResources: The state file cannot be written, or retention removed the file at
                 this moment: the sender has to send it again.
         """
         with self._database.transaction() as tx:
-            recorded = _insert(tx, instance, self._database.name_of(instance.path))
+            recorded = _insert(
+                tx, instance, self._database.name_of(instance.path), self._database.file_of
+            )
             if recorded is not Recorded.REPEATED:
                 _open_job(tx, instance, late=recorded)
         return recorded
@@ -112,7 +116,9 @@ class InstanceStore:
         return int(self._database.rows("SELECT count(*) FROM instances")[0][0])
 
 
-def _insert(tx: sqlite3.Connection, instance: ReceivedInstance, name: str) -> Recorded:
+def _insert(
+    tx: sqlite3.Connection, instance: ReceivedInstance, name: str, file_of: Callable[[str], Path]
+) -> Recorded:
     same = tx.execute(
         "SELECT current, size, released_at, faulty FROM instances"
         " WHERE sop_instance_uid = ? AND content_digest = ?",
@@ -134,40 +140,57 @@ def _insert(tx: sqlite3.Connection, instance: ReceivedInstance, name: str) -> Re
     if same and same["current"]:
         mend(tx, instance, faulty=bool(same["faulty"]))
         return Recorded.REPEATED
-    replaced = tx.execute(
-        # By the UID alone: a series may have thousands, and the planner does not know.
-        "UPDATE instances SET current = 0 WHERE sop_instance_uid = ? AND +series_uid = ?"
-        " AND +current = 1",
+    # By the UID alone: a series may have thousands, and the planner does not know.
+    current = tx.execute(
+        "SELECT * FROM instances WHERE sop_instance_uid = ? AND +series_uid = ? AND +current = 1",
         (instance.sop_instance_uid, instance.series_uid),
-    ).rowcount
+    ).fetchone()
+    equal = bool(current) and says_the_same(current, file_of(current["path"]), instance)
+    # Of two encodings the first counts, as long as its file can be read.
+    takes_over = not equal or is_lost(current, file_of(current["path"]))
+    if takes_over:
+        tx.execute(
+            "UPDATE instances SET current = 0 WHERE sop_instance_uid = ? AND +series_uid = ?",
+            (instance.sop_instance_uid, instance.series_uid),
+        )
     if same:
         tx.execute(
-            "UPDATE instances SET current = 1 WHERE sop_instance_uid = ? AND content_digest = ?",
-            (instance.sop_instance_uid, instance.content_digest),
+            "UPDATE instances SET current = ? WHERE sop_instance_uid = ? AND content_digest = ?",
+            (takes_over, instance.sop_instance_uid, instance.content_digest),
         )
     else:
-        tx.execute(
-            "INSERT INTO instances (sop_instance_uid, content_digest, series_uid, study_uid,"
-            " sop_class_uid, transfer_syntax_uid, patient_key, path, size, slice_position,"
-            " expected_instances, calling_ae, received_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                instance.sop_instance_uid,
-                instance.content_digest,
-                instance.series_uid,
-                instance.study_uid,
-                instance.sop_class_uid,
-                instance.transfer_syntax_uid,
-                instance.patient_key,
-                name,
-                instance.size,
-                instance.slice_position,
-                instance.expected_instances,
-                instance.calling_ae,
-                to_text(instance.received_at),
-            ),
-        )
-    return Recorded.REPLACED if replaced else Recorded.NEW
+        _add(tx, instance, name, current=takes_over)
+    if equal and takes_over:
+        mend(tx, instance, faulty=True)
+    if equal:
+        return Recorded.REPEATED
+    return Recorded.REPLACED if current else Recorded.NEW
+
+
+def _add(tx: sqlite3.Connection, instance: ReceivedInstance, name: str, *, current: bool) -> None:
+    tx.execute(
+        "INSERT INTO instances (sop_instance_uid, content_digest, value_digest, series_uid,"
+        " study_uid, sop_class_uid, transfer_syntax_uid, patient_key, path, size, slice_position,"
+        " expected_instances, calling_ae, received_at, current)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            instance.sop_instance_uid,
+            instance.content_digest,
+            instance.value_digest,
+            instance.series_uid,
+            instance.study_uid,
+            instance.sop_class_uid,
+            instance.transfer_syntax_uid,
+            instance.patient_key,
+            name,
+            instance.size,
+            instance.slice_position,
+            instance.expected_instances,
+            instance.calling_ae,
+            to_text(instance.received_at),
+            current,
+        ),
+    )
 
 
 def _open_job(tx: sqlite3.Connection, instance: ReceivedInstance, *, late: Recorded) -> None:
@@ -216,6 +239,7 @@ def _instance(row: sqlite3.Row, path: Path) -> ReceivedInstance:
         patient_key=row["patient_key"],
         transfer_syntax_uid=Uid(row["transfer_syntax_uid"]),
         content_digest=row["content_digest"],
+        value_digest=row["value_digest"],
         size=row["size"],
         received_at=from_text(row["received_at"]),
         calling_ae=row["calling_ae"],

@@ -1,0 +1,241 @@
+"""One digest for one set of values, however a transfer syntax encodes them.
+
+The same image comes by two routes as explicit and as implicit VR, deflated, with group
+lengths, with sequences of defined or undefined length, with other padding: what it says is
+the same (PS3.5 sections 7 and 10). Pixels are taken as they are encoded: a compressed image
+and its uncompressed twin differ here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.uid import UID
+
+from scp.nesting import DEEPEST, LONG_VRS
+
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_PIXEL_DATA = 0x7FE00010
+_SAYS_NOTHING = frozenset({0x00080001, 0xFFFCFFFC})
+"""Length to End (retired) and Data Set Trailing Padding; group lengths come to it."""
+_TEXT = frozenset(
+    {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI"}
+    | {"UR", "UT"}
+)
+"""Value representations whose trailing padding says nothing (PS3.5 table 6.2-1)."""
+_WORDS = {
+    **dict.fromkeys((b"AT", b"OW", b"SS", b"US"), 2),
+    **dict.fromkeys((b"FL", b"OF", b"OL", b"SL", b"UL"), 4),
+    **dict.fromkeys((b"FD", b"OD", b"OV", b"SV", b"UV"), 8),
+}
+"""The bytes of one number, which big endian turns round."""
+_LARGE = 1 << 12
+_HEAD = struct.Struct("<LcQ")
+_EXPLICIT = {"<": struct.Struct("<HH2sH"), ">": struct.Struct(">HH2sH")}
+_IMPLICIT = {"<": struct.Struct("<HHL"), ">": struct.Struct(">HHL")}
+_LENGTH = {"<": struct.Struct("<L"), ">": struct.Struct(">L")}
+
+_Part = bytes | memoryview
+
+
+class _Malformed(Exception):
+    """The bytes are not what they are read as."""
+
+
+def value_digest(content: bytes, transfer_syntax: str) -> str:
+    """Return the SHA-256 of what a data set says.
+
+    Args:
+        content: An encoded data set, not deflated any more.
+        transfer_syntax: How it is encoded; of deflated, the syntax that was deflated.
+    """
+    syntax = UID(transfer_syntax)
+    reader = _Reader(content, "<" if syntax.is_little_endian else ">")
+    parts: list[_Part] = []
+    if syntax.is_encapsulated:
+        parts.append(str(syntax).encode())
+    try:
+        reader.data_set(0, len(content), parts, implicit=syntax.is_implicit_VR, depth=0)
+    except (_Malformed, struct.error):
+        # No two encodings of it are known to be the same: it is what it is, byte for byte.
+        parts = [b"as it came", str(syntax).encode(), content]
+    found = hashlib.sha256()
+    for part in _joined(parts):
+        found.update(part)
+    return found.hexdigest()
+
+
+def _joined(parts: list[_Part]) -> Iterator[_Part]:
+    """Yield many small parts as one, and large ones uncopied."""
+    small: list[_Part] = []
+    for part in parts:
+        if len(part) < _LARGE:
+            small.append(part)
+        else:
+            yield b"".join(small)
+            small.clear()
+            yield part
+    yield b"".join(small)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    content: bytes
+    order: str
+
+    def data_set(
+        self, place: int, end: int, parts: list[_Part], *, implicit: bool, depth: int
+    ) -> int:
+        """Take what stands from ``place`` to ``end``, or to the end of an item; return where."""
+        if depth > DEEPEST:
+            raise _Malformed
+        while place + 8 <= end:
+            tag, vr, length, after = self._head(place, implicit=implicit)
+            if tag == _ITEM_END:
+                return after
+            if not tag and not self.content[place:end].strip(b"\0"):
+                return end  # some writers pad files with zeros
+            if tag >= _ITEM or (length != _UNDEFINED and after + length > end):
+                raise _Malformed
+            if not tag & 0xFFFF or tag in _SAYS_NOTHING:
+                place = after + length
+            else:
+                place = self._element(
+                    after, length, end, parts, tag=tag, vr=vr, implicit=implicit, depth=depth
+                )
+        if self.content[place:end].strip(b"\0"):
+            raise _Malformed
+        return end
+
+    def _head(self, place: int, *, implicit: bool) -> tuple[int, bytes, int, int]:
+        """Return tag, VR (empty in implicit VR), length, and where the value begins."""
+        if implicit:
+            group, number, length = _IMPLICIT[self.order].unpack_from(self.content, place)
+            return group << 16 | number, b"", length, place + 8
+        group, number, vr, length = _EXPLICIT[self.order].unpack_from(self.content, place)
+        if vr not in LONG_VRS:
+            return group << 16 | number, vr, length, place + 8
+        (length,) = _LENGTH[self.order].unpack_from(self.content, place + 8)
+        return group << 16 | number, vr, length, place + 12
+
+    def _element(
+        self,
+        place: int,
+        length: int,
+        end: int,
+        parts: list[_Part],
+        *,
+        tag: int,
+        vr: bytes,
+        implicit: bool,
+        depth: int,
+    ) -> int:
+        """Take one element, whose value begins at ``place``; return where the next begins."""
+        kind = _kind(tag)
+        if tag == _PIXEL_DATA and length == _UNDEFINED:
+            return self._fragments(place, end, parts)
+        if length == _UNDEFINED or vr == b"SQ" or (implicit and kind == "SQ"):
+            # Of unknown VR it is one in implicit VR (PS3.5 section 6.2.2).
+            within = implicit or vr == b"UN"
+            return self._sequence(place, length, end, parts, tag=tag, implicit=within, depth=depth)
+        if not kind and length and self._begins_item(place, length):
+            try:
+                items: list[_Part] = []
+                after = self._sequence(
+                    place, length, end, items, tag=tag, implicit=True, depth=depth
+                )
+            except (_Malformed, struct.error):
+                pass  # an opaque value that happens to begin like one
+            else:
+                parts += items
+                return after
+        self._value(place, length, parts, tag=tag, vr=vr, is_text=kind in _TEXT)
+        return place + length
+
+    def _value(
+        self, place: int, length: int, parts: list[_Part], *, tag: int, vr: bytes, is_text: bool
+    ) -> None:
+        value: _Part
+        if length >= _LARGE and not is_text:
+            value = memoryview(self.content)[place : place + length]
+        else:
+            value = self.content[place : place + length]
+            if is_text:
+                value = value.rstrip(b" \0")
+        size = _WORDS.get(vr, 1)
+        if self.order == ">" and size > 1 and length % size == 0:
+            value = np.frombuffer(value, f">u{size}").astype(f"<u{size}").tobytes()
+        parts.append(_HEAD.pack(tag, b"v", len(value)))
+        parts.append(value)
+
+    def _begins_item(self, place: int, length: int) -> bool:
+        if length < 8:  # noqa: PLR2004 - an item's tag and length
+            return False
+        group, number, _ = _IMPLICIT[self.order].unpack_from(self.content, place)
+        return bool(group << 16 | number == _ITEM)
+
+    def _sequence(
+        self,
+        place: int,
+        length: int,
+        end: int,
+        parts: list[_Part],
+        *,
+        tag: int,
+        implicit: bool,
+        depth: int,
+    ) -> int:
+        """Take the items of a sequence (PS3.5 section 7.5); one without any is an empty value."""
+        stop = end if length == _UNDEFINED else place + length
+        items: list[_Part] = []
+        count = 0
+        while place < stop:
+            group, number, size = _IMPLICIT[self.order].unpack_from(self.content, place)
+            item = group << 16 | number
+            place += 8
+            if item == _SEQUENCE_END:
+                break
+            if item != _ITEM or (size != _UNDEFINED and place + size > stop):
+                raise _Malformed
+            count += 1
+            items.append(b"item")
+            within = stop if size == _UNDEFINED else place + size
+            place = self.data_set(place, within, items, implicit=implicit, depth=depth + 1)
+        parts.append(_HEAD.pack(tag, b"s" if count else b"v", count))
+        parts += items
+        return place if length == _UNDEFINED else stop
+
+    def _fragments(self, place: int, end: int, parts: list[_Part]) -> int:
+        """Take the fragments of encapsulated pixels, without their table (PS3.5 annex A.4)."""
+        number = 0
+        while place + 8 <= end:
+            group, low, size = _IMPLICIT[self.order].unpack_from(self.content, place)
+            place += 8
+            if group << 16 | low == _SEQUENCE_END:
+                break
+            if group << 16 | low != _ITEM or place + size > end:
+                raise _Malformed
+            if number:
+                parts.append(_HEAD.pack(_PIXEL_DATA, b"f", size))
+                parts.append(memoryview(self.content)[place : place + size])
+            place += size
+            number += 1
+        return place
+
+
+@lru_cache(maxsize=1 << 13)
+def _kind(tag: int) -> str:
+    """Return the VR that the dictionary has for a tag; empty for private and unknown ones.
+
+    Not the one that is written: there is none in implicit VR.
+    """
+    if tag >> 16 & 1 or not dictionary_has_tag(tag):
+        return ""
+    return dictionary_VR(tag)
