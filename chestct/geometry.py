@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,14 @@ from chestct.errors import GeometryError
 
 Vector = tuple[float, float, float]
 
+_DECIMALS = (1.0, 0.1, 0.01, 0.001)
+_SAME_DECIMAL = 1e-3
+_UNEVEN = 0.1
+"""Part of the usual step by which a step may differ: scanners round positions."""
+_UNEVEN_DECIMALS = 1 / _UNEVEN
+_MOST_ROUNDING = 0.4
+"""Part of the usual step that rounding may explain; a missing slice makes it a whole one longer."""
+_SAME_PLACE_MM = 0.01
 _UNIT_TOLERANCE = 1e-3
 """Direction cosines are written with few decimals (PS3.5 DS: 16 characters)."""
 
@@ -29,6 +38,43 @@ def cross(a: Vector, b: Vector) -> Vector:
 def norm(a: Vector) -> float:
     """Return the Euclidean length."""
     return math.sqrt(dot(a, a))
+
+
+def resolution(values: Sequence[float]) -> float:
+    """Return the decimal in which all ``values`` are written, as 0.1; 0.0 where it is a fine one.
+
+    An archive or a scanner that rounds positions to a tenth of a millimetre leaves tenths.
+    """
+    return next(
+        (
+            step
+            for step in _DECIMALS
+            if all(abs(value / step - round(value / step)) < _SAME_DECIMAL for value in values)
+        ),
+        0.0,
+    )
+
+
+def usual_step(steps: Sequence[float], written_in: float) -> tuple[float, float]:
+    """Return the usual distance of slices, and how far a single one may be from it.
+
+    A step lies between two rounded positions, so that it may be off by what they are
+    ``written_in``; but never by so much that a missing slice could pass.
+
+    Args:
+        steps: Distances between neighbours, mm; one at least.
+        written_in: The :func:`resolution` of the positions.
+    """
+    median = sorted(steps)[len(steps) // 2]
+    allowed = _allowed(median, written_in)
+    near = [step for step in steps if abs(step - median) <= allowed]
+    usual = sum(near) / len(near) if written_in * _UNEVEN_DECIMALS > median else median
+    return usual, _allowed(usual, written_in)
+
+
+def _allowed(usual: float, written_in: float) -> float:
+    rounding = min(written_in, _MOST_ROUNDING * usual) * (1 + _SAME_DECIMAL)
+    return max(_UNEVEN * usual, rounding, _SAME_PLACE_MM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from chestct.errors import GeometryError, RejectReason, SeriesRejected
-from chestct.geometry import Geometry, Vector, cross, dot, norm
+from chestct.geometry import Geometry, Vector, cross, dot, norm, resolution, usual_step
 from inference.headers import SliceHeader
 
 _SAME_DIRECTION = 2e-3
 _SAME_SPACING = 1e-3
 _UNEVEN = 0.1
 """Part of the usual step by which a step may differ: scanners round positions."""
+_OF_ROUNDING = 0.75
+"""Of what positions are rounded to: so far may one lie beside the grid (a half, and the fit's)."""
 _DRIFT = 0.25
 """Part of the spacing by which a slice may lie beside its place on the even grid."""
 _SAME_PLACE_MM = 0.01
@@ -41,7 +43,11 @@ def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[li
     places = [dot(header.position, unit) for header in headers]
     order = sorted(range(len(headers)), key=places.__getitem__)
     _require_right_angles(headers, order, unit)
-    spacing = _even_spacing([places[index] for index in order])
+    written_in = sum(
+        abs(part) * resolution([header.position[axis] for header in headers])
+        for axis, part in enumerate(unit)
+    )
+    begin, spacing = _even_grid([places[index] for index in order], written_in)
     if spacing > maximum_spacing_mm + _SAME_PLACE_MM:
         raise SeriesRejected(
             RejectReason.TOO_THICK,
@@ -51,7 +57,7 @@ def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[li
     try:
         geometry = Geometry(
             shape=(len(headers), lowest.rows, lowest.columns),
-            origin=lowest.position,
+            origin=_moved(lowest.position, unit, begin - places[order[0]]),
             row_cosines=lowest.row_cosines,
             column_cosines=lowest.column_cosines,
             pixel_spacing=lowest.pixel_spacing,
@@ -125,12 +131,23 @@ def _shift(position: Vector, start: Vector, normal: Vector) -> tuple[float, floa
     return math.sqrt(max(0.0, dot(offset, offset) - along**2)), along
 
 
-def _even_spacing(places: Sequence[float]) -> float:
-    """Return the distance of the slices in mm; ``places`` ascend."""
+def _moved(position: Vector, unit: Vector, by: float) -> Vector:
+    if by == 0:
+        return position
+    return (position[0] + by * unit[0], position[1] + by * unit[1], position[2] + by * unit[2])
+
+
+def _even_grid(places: Sequence[float], written_in: float) -> tuple[float, float]:
+    """Return where the slices begin and their distance in mm; ``places`` ascend.
+
+    Args:
+        places: Along the normal, mm.
+        written_in: What these are multiples of, because they were rounded; 0 where they were not.
+    """
     steps = [after - before for before, after in pairwise(places)]
     if not steps:
         raise SeriesRejected(RejectReason.TOO_FEW_SLICES, "a single slice has no spacing")
-    usual = sorted(steps)[len(steps) // 2]
+    usual, allowed = usual_step(steps, written_in)
     same = [place for place, step in zip(places, steps, strict=False) if step < _SAME_PLACE_MM]
     if same:
         raise SeriesRejected(
@@ -141,19 +158,31 @@ def _even_spacing(places: Sequence[float]) -> float:
     odd = [
         (place, step)
         for place, step in zip(places, steps, strict=False)
-        if abs(step - usual) > max(_UNEVEN * usual, _SAME_PLACE_MM)
+        if abs(step - usual) > allowed
     ]
     if odd:
         _refuse_uneven(odd, usual)
-    spacing = (places[-1] - places[0]) / len(steps)
-    drift = max(abs(place - places[0] - number * spacing) for number, place in enumerate(places))
-    if drift > max(_DRIFT * spacing, _SAME_PLACE_MM):
+    begin, spacing = places[0], (places[-1] - places[0]) / len(steps)
+    most = max(_DRIFT * spacing, _SAME_PLACE_MM)
+    if max(abs(step - usual) for step in steps) > max(_UNEVEN * usual, _SAME_PLACE_MM):
+        begin, spacing = _fitted(places)
+        most = _OF_ROUNDING * written_in
+    drift = max(abs(place - begin - number * spacing) for number, place in enumerate(places))
+    if drift > most:
         raise SeriesRejected(
             RejectReason.VARIABLE_SPACING,
             f"the slices are {min(steps):.2f} to {max(steps):.2f} mm apart and drift "
             f"{drift:.1f} mm from an even grid",
         )
-    return spacing
+    return begin, spacing
+
+
+def _fitted(places: Sequence[float]) -> tuple[float, float]:
+    """Return the begin and the step of the even grid that lies nearest, by least squares."""
+    middle, mean = (len(places) - 1) / 2, sum(places) / len(places)
+    covariance = sum((number - middle) * (place - mean) for number, place in enumerate(places))
+    step = covariance / sum((number - middle) ** 2 for number in range(len(places)))
+    return mean - step * middle, step
 
 
 def _refuse_uneven(odd: Sequence[tuple[float, float]], usual: float) -> None:
