@@ -13,6 +13,7 @@ from rales.store import InstanceStore, JobStore
 from rales.store.jobs import Job, StateConflict
 from scp.assembler import Complete, CompletionPolicy, Evidence, decide
 from scp.contexts import MULTI_FRAME_CLASSES
+from scp.traffic import Traffic
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,11 +32,13 @@ class AssemblyWorker:
         instances: InstanceStore,
         policy: CompletionPolicy,
         listening_since: datetime | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self._jobs = jobs
         self._instances = instances
         self._policy = policy
         self._listening_since = listening_since
+        self._traffic = traffic or Traffic()
 
     def step(self, now: datetime) -> datetime | None:
         """Move complete series to READY; return when the next one may be complete."""
@@ -50,6 +53,8 @@ class AssemblyWorker:
         instances = self._instances.of_series(job.series_uid)
         decision = decide(self._evidence(job, instances), self._policy, now)
         if not isinstance(decision, Complete):
+            if decision.reason != job.message and not job.hold_until:
+                self._jobs.note(job, decision.reason)
             return decision.at
         if missing := self._instances.released(job.series_uid):
             waits = (
@@ -67,6 +72,7 @@ class AssemblyWorker:
                 count=len(series.instances),
                 at=now,
                 message=f"complete: {decision.reason}",
+                hold_until=decision.hold_until,
             )
         except StateConflict:
             return now  # more came since the job was read: it is looked at again
@@ -85,6 +91,18 @@ class AssemblyWorker:
             expected=max((one.expected_instances or 0 for one in instances), default=0) or None,
             positions=tuple(one.slice_position for one in instances),
             last_received_at=max(last, self._listening_since or last),
-            association_ended_at=job.association_ended_at,
+            association_ended_at=self._since_start(job.association_ended_at),
+            associations=job.associations,
+            revised=job.revision > 1,
+            busy=self._traffic.is_busy(job.study_uid),
+            read_early=job.hold_until is not None,
             multi_frame=all(UID(one.sop_class_uid) in MULTI_FRAME_CLASSES for one in instances),
         )
+
+    def _since_start(self, ended: datetime | None) -> datetime | None:
+        """Return the end of an association; none from before a restart.
+
+        What others were bringing of the study then is not known any more.
+        """
+        since = self._listening_since
+        return None if ended is None or (since and ended < since) else ended

@@ -97,7 +97,7 @@ class DeliveryWorker:
 
     def plan(self, now: datetime) -> datetime | None:
         """Plan the deliveries of new results; withdraw, refuse and close what has ended."""
-        for job in self._jobs.in_state(JobState.COMPOSED):
+        for job in self._jobs.to_plan(at=now):
             with self._jobs.as_one():
                 self._plan(job, now)
         self._deliveries.withdraw_superseded(at=now)
@@ -106,7 +106,7 @@ class DeliveryWorker:
                 message = f"no destination {delivery.destination!r} is configured any more"
                 self._refuse(delivery, None, message)
         self._deliveries.finish_jobs(at=now)
-        return None
+        return self._jobs.next_to_plan()
 
     def send_due(self, name: str, now: datetime) -> datetime | None:
         """Send what is due at one destination; return when the next is.

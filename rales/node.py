@@ -56,6 +56,7 @@ from rales.worker import AnalysisWorker
 from scp.assembler import CompletionPolicy
 from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
+from scp.traffic import Traffic
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class Node:
         self._scp: RunningScp | None = None
         self._audit: AuditHooks | None = None
         self._clock = NodeClock()
+        self._traffic = Traffic(window_seconds=config.completion.quiet_seconds)
         self._tls: ServerTls | None = None
         self._notify = Notifier()
         self._pulse = Pulse(self._notify, patience=watchdog_seconds())
@@ -179,7 +181,11 @@ class Node:
             quiet_seconds=config.completion.quiet_seconds,
         )
         assembly = AssemblyWorker(
-            jobs=jobs, instances=instances, policy=policy, listening_since=self._clock.now()
+            jobs=jobs,
+            instances=instances,
+            policy=policy,
+            listening_since=self._clock.now(),
+            traffic=self._traffic,
         )
         refusals = RefusalCounter(RefusalStore(database), self._clock.now)
         stack.callback(refusals.close)
@@ -362,6 +368,7 @@ class Node:
                 on_commitment_report=on_report if asks else None,
                 witness=self._audit,
                 doorkeeper=refusals,
+                traffic=self._traffic,
                 tls=self._tls,
             )
         except OSError as error:

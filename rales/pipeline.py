@@ -282,6 +282,7 @@ def run(
         circumstances=remembered(made) if made else None,
         evolution=told(evolution) if evolution else None,
         left_out=extras.left_out,
+        reaches_an_end=bool((analysis.lesion_map.labels[[0, -1]] > 0).any()),
     )
     _write_findings(request, report, analysis.models)
     return report

@@ -28,7 +28,8 @@ class AnalysisReport:
     ``seconds`` are wall-clock seconds per stage, in the order in which they ran;
     ``circumstances`` is what a later study is compared by, ``evolution`` the change since the
     one before (:mod:`rales.priors`), ``left_out`` what a destination may have asked for beside
-    SEG and SR and could not be made.
+    SEG and SR and could not be made. ``reaches_an_end``: lung is in the first or the last slice,
+    so that some of it may lie beyond.
     """
 
     results: ResultSet
@@ -39,6 +40,7 @@ class AnalysisReport:
     circumstances: Mapping[str, Any] | None = None
     evolution: Mapping[str, Any] | None = None
     left_out: tuple[Extra, ...] = ()
+    reaches_an_end: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, for the state file."""

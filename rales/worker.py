@@ -138,7 +138,8 @@ class AnalysisWorker:
         return partial(self._compose, job, report)
 
     def _give_way(self, job: Job) -> None:
-        self._jobs.give_way(job, at=self._clock())
+        message = "the images are others than when it was complete"
+        self._jobs.give_way(job, at=self._clock(), message=message)
         self._on_composed()
 
     def _analyse(self, job: Job, series: Series) -> AnalysisReport:
@@ -184,12 +185,19 @@ class AnalysisWorker:
         )
         if report.left_out:
             message += f"; could not be made: {', '.join(report.left_out)}"
+        hold = report.reaches_an_end and job.is_held(self._clock())
+        if hold:
+            message += (
+                "; lung reaches the first or last slice: waits for more images"
+                f" until {job.hold_until:%H:%M:%S} UTC"
+            )
         self._jobs.composed(
             job,
             key=report.results.key.value,
             result=report.to_dict(),
             at=self._clock(),
             message=message,
+            hold=hold,
         )
         _LOG.info(
             "series %s: analysed in %.1f s on %s",
@@ -235,5 +243,9 @@ class AnalysisWorker:
 
     def _end(self, job: Job, state: JobState, reason: str, message: str) -> None:
         message = printable(message, _LONGEST)
-        self._jobs.move(job, state, at=self._clock(), message=message, reason=reason)
-        _LOG.warning("series %s: %s (%s): %s", job.series_uid, state, reason, message)
+        after = self._jobs.end(job, state, at=self._clock(), message=message, reason=reason)
+        if after is state:
+            _LOG.warning("series %s: %s (%s): %s", job.series_uid, state, reason, message)
+        else:
+            _LOG.info("series %s: %s (%s): %s", job.series_uid, after, reason, message)
+            self._on_composed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -45,6 +46,7 @@ from scp.ports import (
 from scp.spool import Spool
 from scp.status import StoreStatus, answer
 from scp.stored import instance_of
+from scp.traffic import Traffic
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,15 +56,11 @@ TITLE_LENGTH = 16
 
 @dataclass(slots=True)
 class _Tally:
-    """What one association has brought so far.
-
-    ``interrupted`` are those of its series of which another association brought a part
-    and was aborted.
-    """
+    """What one association has brought so far; of each study, how many images."""
 
     started: float = field(default_factory=time.monotonic)
     series: set[Uid] = field(default_factory=set)
-    interrupted: set[Uid] = field(default_factory=set)
+    studies: Counter[Uid] = field(default_factory=Counter)
     transfers: dict[tuple[Uid, str, Recorded], Transfer] = field(default_factory=dict)
     stored: int = 0
     refused: int = 0
@@ -80,12 +78,14 @@ class Handlers:
         clock: Callable[[], datetime],
         witness: Witness | None = None,
         doorkeeper: Doorkeeper | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self._doorkeeper = doorkeeper
         self._spool = spool
         self._intake = intake
         self._clock = clock
         self._witness = witness
+        self._traffic = traffic or Traffic()
         self._tallies: dict[Association, _Tally] = {}
         self._lock = Lock()
 
@@ -162,8 +162,7 @@ class Handlers:
             raise SopClassMismatch("SOP Class UID of data set and request differ")
         if header.sop_instance_uid != request.AffectedSOPInstanceUID:
             raise SopClassMismatch("SOP Instance UID of data set and request differ")
-        with self._lock:
-            tally.series.add(header.series_uid)
+        self._note_begin(event.assoc, tally, header)
         spooled = self._spool.write(header.series_uid, _file_meta(header, syntax), content)
         instance = instance_of(
             header,
@@ -181,6 +180,13 @@ class Handlers:
                 instance.sop_instance_uid,
             )
         return instance
+
+    def _note_begin(self, association: Association, tally: _Tally, header: headers.Header) -> None:
+        with self._lock:
+            tally.series.add(header.series_uid)
+            if header.study_uid not in tally.studies and association in self._tallies:
+                self._traffic.began(header.study_uid)
+            tally.studies[header.study_uid] += 1
 
     def _witness_stored(
         self, association: Association, tally: _Tally, instance: ReceivedInstance, kind: Recorded
@@ -213,7 +219,8 @@ class Handlers:
     def _end(self, association: Association, how: AssociationEnd) -> None:
         with self._lock:
             tally = self._tallies.pop(association, None)
-            ended = self._ended_series(tally, how) if tally else {}
+            for study_uid, images in tally.studies.items() if tally else ():
+                self._traffic.ended(study_uid, images=images)
         if tally is None:
             return
         _LOG.log(
@@ -227,33 +234,11 @@ class Handlers:
             tally.size / 1e6,
             time.monotonic() - tally.started,
         )
-        for end, series in ended.items():
-            self._tell(association, series, end)
+        if tally.series:
+            self._tell(association, frozenset(tally.series), how)
         if self._witness is not None:
             for transfer in tally.transfers.values():
                 self._witness.transfer_ended(peer_of(association), transfer, how)
-
-    def _ended_series(
-        self, tally: _Tally, how: AssociationEnd
-    ) -> dict[AssociationEnd, frozenset[Uid]]:
-        """Return the series that no association is sending any more, by how that ended.
-
-        A series that several associations bring ends with the last of them, and counts as
-        aborted when one of them was: a part of it may be missing.
-        """
-        if how is AssociationEnd.ABORTED:
-            tally.interrupted |= tally.series
-        elsewhere: set[Uid] = set()
-        for other in self._tallies.values():
-            shared = tally.series & other.series
-            other.interrupted |= shared & tally.interrupted
-            elsewhere |= shared
-        ended = tally.series - elsewhere
-        by_end = {
-            AssociationEnd.RELEASED: frozenset(ended - tally.interrupted),
-            AssociationEnd.ABORTED: frozenset(ended & tally.interrupted),
-        }
-        return {end: series for end, series in by_end.items() if series}
 
     def _tell(self, association: Association, series: frozenset[Uid], how: AssociationEnd) -> None:
         try:

@@ -43,7 +43,10 @@ class Intake(Protocol):
     def association_ended(
         self, series_uids: frozenset[Uid], calling_ae: str, how: AssociationEnd, at: datetime
     ) -> None:
-        """Note that an association that sent instances of ``series_uids`` has ended."""
+        """Note that an association that sent instances of ``series_uids`` has ended.
+
+        Another may be sending some of them yet.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

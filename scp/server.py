@@ -34,6 +34,7 @@ from scp.handlers import TITLE_LENGTH, Handlers
 from scp.listener import TlsContext, listen
 from scp.ports import Doorkeeper, Intake, Peer, Refused, Witness
 from scp.spool import Spool
+from scp.traffic import Traffic
 
 _LOG = logging.getLogger(__name__)
 
@@ -134,6 +135,7 @@ def start(
     on_commitment_report: Callable[[Event], tuple[int, None]] | None = None,
     witness: Witness | None = None,
     doorkeeper: Doorkeeper | None = None,
+    traffic: Traffic | None = None,
     tls: TlsContext | None = None,
 ) -> RunningScp:
     """Listen in threads of its own and return at once.
@@ -160,7 +162,12 @@ def start(
     ae.dimse_timeout = settings.network_timeout
     ae.network_timeout = settings.network_timeout
     handlers = Handlers(
-        spool=spool, intake=intake, clock=clock, witness=witness, doorkeeper=doorkeeper
+        spool=spool,
+        intake=intake,
+        clock=clock,
+        witness=witness,
+        doorkeeper=doorkeeper,
+        traffic=traffic,
     )
     limits = Limits(
         maximum_pdu=settings.maximum_pdu_size,

@@ -13,6 +13,7 @@ _SEEN = "clock_seen"
 
 _SCHEDULED = (
     ("jobs", "due_at", "state = 'ready'"),
+    ("jobs", "hold_until", "state IN ('receiving', 'ready', 'analysing', 'composed')"),
     ("deliveries", "due_at", "state IN ('pending', 'stored')"),
     ("notifications", "due_at", "state = 'pending'"),
 )

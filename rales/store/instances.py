@@ -54,18 +54,18 @@ class InstanceStore:
         how: AssociationEnd,
         at: datetime,
     ) -> None:
-        """Note that no association is sending ``series_uids`` any more.
+        """Count an association that brought some of ``series_uids``; note its release.
 
         Only a release says that the sender had no more to send. After an abort, half a
-        series may be contiguous too: it waits the quiet time, in which the sender may try
+        series may look whole too: it waits the quiet time, in which the sender may try
         again.
         """
-        if how is not AssociationEnd.RELEASED:
-            return
+        released = to_text(at) if how is AssociationEnd.RELEASED else None
         with self._database.transaction() as tx:
             tx.executemany(
-                "UPDATE jobs SET association_ended_at = ? WHERE series_uid = ? AND +state = ?",
-                [(to_text(at), uid, JobState.RECEIVING) for uid in sorted(series_uids)],
+                "UPDATE jobs SET association_ended_at = ?, associations = associations + 1"
+                " WHERE series_uid = ? AND +state = ?",
+                [(released, uid, JobState.RECEIVING) for uid in sorted(series_uids)],
             )
         self._on_change()
 

@@ -41,6 +41,14 @@ class Job:
     mended: int = 0
     arrivals: int = 0
     """Grows with every change of the images while they are received."""
+    associations: int = 0
+    """How many that brought some of the images have ended."""
+    hold_until: datetime | None = None
+    """Complete by the settle time only: until then, what speaks for a part is not told."""
+
+    def is_held(self, now: datetime) -> bool:
+        """Tell whether more images may still show that it was a part."""
+        return self.hold_until is not None and now < self.hold_until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,11 +246,19 @@ class JobStore:
             )
 
     def mark_ready(
-        self, job: Job, *, instances_digest: str, count: int, at: datetime, message: str
+        self,
+        job: Job,
+        *,
+        instances_digest: str,
+        count: int,
+        at: datetime,
+        message: str,
+        hold_until: datetime | None = None,
     ) -> None:
         """Close the collection of a series: its instance set is fixed from here on.
 
-        Read ``job`` before the images: what came since is not of the set.
+        Read ``job`` before the images: what came since is not of the set. Until ``hold_until``
+        it may turn out to be a part.
 
         Raises:
             StateConflict: The job is not receiving any more, or more images came since it was
@@ -253,36 +269,45 @@ class JobStore:
                 tx, job.id, JobState.RECEIVING, JobState.READY, at=to_text(at), message=message
             )
             marked = tx.execute(
-                "UPDATE jobs SET instances_digest = ?, instance_count = ?"
+                "UPDATE jobs SET instances_digest = ?, instance_count = ?, hold_until = ?"
                 " WHERE id = ? AND arrivals = ?",
-                (instances_digest, count, job.id, job.arrivals),
+                (instances_digest, count, _text(hold_until), job.id, job.arrivals),
             ).rowcount
             if not marked:
                 raise StateConflict(f"more images came for job {job.id} meanwhile")
 
-    def give_way(self, job: Job, *, at: datetime) -> JobState:
-        """End the analysis of ``job``, whose images are others by now; return its state.
+    def give_way(self, job: Job, *, at: datetime, message: str) -> JobState:
+        """End the analysis of ``job``, which was of no whole series; return its state.
 
-        A later revision has them; without one the job itself collects them anew.
+        A later revision has the others; without one the job itself goes on collecting.
+        """
+        with self._database.transaction() as tx:
+            overtaken = is_overtaken(tx, job.id)
+            after = JobState.SUPERSEDED if overtaken else JobState.RECEIVING
+            change_state(tx, job.id, JobState.ANALYSING, after, at=to_text(at), message=message)
+            tx.execute("UPDATE jobs SET attempts = 0 WHERE id = ?", (job.id,))
+        return after
+
+    def end(
+        self, job: Job, state: JobState, *, at: datetime, message: str, reason: str
+    ) -> JobState:
+        """End ``job`` without a result; return its state.
+
+        Nobody is told of a part: while it is held it goes on collecting, and where a later
+        revision has begun that one takes over.
         """
         with self._database.transaction() as tx:
             if is_overtaken(tx, job.id):
-                after, message = JobState.SUPERSEDED, "the next revision takes over"
-            else:
-                after, message = JobState.RECEIVING, "they are collected again"
-            change_state(
-                tx,
-                job.id,
-                JobState.ANALYSING,
-                after,
-                at=to_text(at),
-                message=f"the images are others than when it was complete: {message}",
-            )
-            tx.execute(
-                "UPDATE jobs SET attempts = attempts - 1, association_ended_at = NULL WHERE id = ?",
-                (job.id,),
-            )
-        return after
+                why = f"more images arrived; of those before: {message}"
+                return self.give_way(job, at=at, message=why)
+            if job.is_held(at):
+                why = (
+                    f"read early and not analysable ({reason}: {message});"
+                    f" waits for more images until {job.hold_until:%H:%M:%S} UTC"
+                )
+                return self.give_way(job, at=at, message=why)
+            self.move(job, state, at=at, message=message, reason=reason)
+        return state
 
     @contextmanager
     def as_one(self) -> Iterator[None]:
@@ -343,17 +368,45 @@ class JobStore:
             tx.execute("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", (job.id,))
 
     def composed(
-        self, job: Job, *, key: str, result: Mapping[str, Any], at: datetime, message: str
+        self,
+        job: Job,
+        *,
+        key: str,
+        result: Mapping[str, Any],
+        at: datetime,
+        message: str,
+        hold: bool = False,
     ) -> None:
-        """Record that the result objects of ``job`` are durable."""
+        """Record that the result objects of ``job`` are durable.
+
+        ``hold``: they may be of a part, and wait while ``job`` is held.
+        """
         with self._database.transaction() as tx:
             change_state(
                 tx, job.id, JobState.ANALYSING, JobState.COMPOSED, at=to_text(at), message=message
             )
             tx.execute(
-                "UPDATE jobs SET key = ?, result = ? WHERE id = ?",
-                (key, json.dumps(_with_files(result, self._named)), job.id),
+                "UPDATE jobs SET key = ?, result = ?,"
+                " hold_until = CASE WHEN ? THEN hold_until END WHERE id = ?",
+                (key, json.dumps(_with_files(result, self._named)), hold, job.id),
             )
+
+    def to_plan(self, *, at: datetime) -> list[Job]:
+        """Return the jobs whose results may be delivered now, or are of no use any more."""
+        rows = self._database.rows(
+            "SELECT * FROM jobs j WHERE state = ? AND (hold_until IS NULL OR hold_until <= ?"
+            " OR EXISTS (SELECT 1 FROM jobs n WHERE n.series_uid = j.series_uid"
+            "  AND n.revision > j.revision)) ORDER BY id",
+            (JobState.COMPOSED, to_text(at)),
+        )
+        return [self._job(row) for row in rows]
+
+    def next_to_plan(self) -> datetime | None:
+        """Return when the next result that is held may be delivered."""
+        row = self._database.rows(
+            "SELECT min(hold_until) FROM jobs WHERE state = ?", (JobState.COMPOSED,)
+        )[0]
+        return from_text(row[0]) if row[0] else None
 
     def next_due(self) -> datetime | None:
         """Return when the next postponed job is due."""
@@ -504,6 +557,10 @@ def _conditions(wanted: JobFilter) -> tuple[str, tuple[object, ...]]:
     return " AND ".join(found), tuple(one for values in found.values() for one in values)
 
 
+def _text(at: datetime | None) -> str | None:
+    return to_text(at) if at else None
+
+
 def _job(row: sqlite3.Row, result: Mapping[str, Any] | None) -> Job:
     def time(name: str) -> datetime | None:
         return from_text(row[name]) if row[name] else None
@@ -529,6 +586,8 @@ def _job(row: sqlite3.Row, result: Mapping[str, Any] | None) -> Job:
         released_at=time("released_at"),
         mended=row["mended"],
         arrivals=row["arrivals"],
+        associations=row["associations"],
+        hold_until=time("hold_until"),
     )
 
 

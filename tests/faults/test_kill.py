@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tiny_node import (
+    SLICES,
     StoringPacs,
     TinyNode,
     TinySeries,
@@ -101,7 +102,7 @@ def test_twenty_kills_lose_nothing_and_double_nothing(
     assert modality.acknowledged <= kept
     names = node.rows("SELECT path FROM instances WHERE current = 1")
     paths = [node.state.parent / name for (name,) in names]
-    assert len(paths) == 24 * _SERIES
+    assert len(paths) == SLICES * _SERIES
     assert all(path.stat().st_size > SIZE_OF_PIXELS for path in paths)
     for one in series:
         _one_result(node, pacs, one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,10 +16,14 @@ from scp.assembler import (
     WaitUntil,
     decide,
     is_contiguous,
+    is_plausible_whole,
 )
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 POLICY = CompletionPolicy(settle_seconds=2.0, quiet_seconds=30.0)
+
+
+_CHEST = tuple(5.0 * number for number in range(40))
 
 
 def _after(seconds: float) -> datetime:
@@ -27,10 +32,11 @@ def _after(seconds: float) -> datetime:
 
 def _evidence(
     *,
-    positions: tuple[float | None, ...] = (0.0, 2.5, 5.0),
+    positions: tuple[float | None, ...] = _CHEST,
     expected: int | None = None,
     ended: float | None = None,
     multi_frame: bool = False,
+    **known: Any,
 ) -> Evidence:
     return Evidence(
         count=len(positions),
@@ -39,11 +45,12 @@ def _evidence(
         last_received_at=NOON,
         association_ended_at=None if ended is None else _after(ended),
         multi_frame=multi_frame,
+        **known,
     )
 
 
 @pytest.mark.parametrize("ended", [None, 0.0])
-@pytest.mark.parametrize("expected", [2, 3])
+@pytest.mark.parametrize("expected", [39, 40])
 def test_the_announced_count_is_enough(expected: int, ended: float | None) -> None:
     decision = decide(_evidence(expected=expected, ended=ended), POLICY, NOON)
     assert isinstance(decision, Complete)
@@ -51,7 +58,7 @@ def test_the_announced_count_is_enough(expected: int, ended: float | None) -> No
 
 
 def test_fewer_than_announced_wait_the_quiet_time_although_they_are_contiguous() -> None:
-    evidence = _evidence(expected=4, ended=1.0)
+    evidence = _evidence(expected=41, ended=1.0)
     decision = decide(evidence, POLICY, _after(29.9))
     assert isinstance(decision, WaitUntil)
     assert decision.at == _after(30)
@@ -66,14 +73,48 @@ def test_a_released_contiguous_series_settles() -> None:
     complete = decide(evidence, POLICY, _after(3.0))
     assert isinstance(complete, Complete)
     assert "contiguous" in complete.reason
+    assert complete.hold_until == _after(30), "until then it may be a part"
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"associations": 2},
+        {"revised": True},
+        {"busy": True},
+        {"read_early": True},
+        {"positions": tuple(float(number) for number in range(30))},  # 30 mm are no chest
+        {"positions": tuple(5.0 * number for number in range(30))},  # half of one
+        {"positions": (*_CHEST[:20], *_CHEST[21:])},
+    ],
+    ids=["two-associations", "revised", "busy", "read-early", "thin", "half", "gap"],
+)
+def test_what_may_be_a_part_waits_the_quiet_time_and_says_why(known: dict[str, Any]) -> None:
+    evidence = _evidence(ended=1.0, **known)
+    decision = decide(evidence, POLICY, _after(29.9))
+    assert isinstance(decision, WaitUntil)
+    assert decision.at == _after(30)
+    assert decision.reason.startswith("waits until nothing came for 30 s: ")
+    complete = decide(evidence, POLICY, _after(30))
+    assert isinstance(complete, Complete)
+    assert complete.hold_until is None
+
+
+@pytest.mark.parametrize(
+    ("slices", "step"),
+    [(99, 3.0), (64, 5.0), (83, 3.75), (74, 4.0), (99, 4.25), (92, 3.0), (49, 4.0), (154, 2.0)],
+)
+def test_real_chests_are_plausible_wholes(slices: int, step: float) -> None:
+    """Numbers and steps of the real series that the networks are measured on."""
+    assert is_plausible_whole(tuple(-100.0 + step * number for number in range(slices)))
 
 
 @pytest.mark.parametrize(
     "positions",
     [
-        (0.0, 2.5, 7.5),  # a slice is missing
-        (0.0, 2.5, None),  # one tells no position
-        (0.0, 0.0, 2.5),  # two at one place
+        (*_CHEST, 205.0),  # a slice is missing
+        (*_CHEST, None),  # one tells no position
+        (*_CHEST, 0.0),  # two at one place
         (1.0,),  # one slice has no step
     ],
 )
@@ -91,12 +132,20 @@ def test_an_open_association_waits_the_quiet_time() -> None:
 
 
 EVIDENCE = st.builds(
-    lambda positions, expected, ended: _evidence(
-        positions=tuple(positions), expected=expected, ended=ended
+    lambda positions, expected, ended, known: _evidence(
+        positions=tuple(positions), expected=expected, ended=ended, **known
     ),
-    st.lists(st.none() | st.floats(-1e4, 1e4), min_size=1, max_size=8),
+    st.lists(st.none() | st.floats(-1e4, 1e4), min_size=1, max_size=8) | st.just(_CHEST),
     st.none() | st.integers(1, 10),
     st.none() | st.floats(-100, 100),
+    st.fixed_dictionaries(
+        {
+            "associations": st.integers(0, 3),
+            "revised": st.booleans(),
+            "busy": st.booleans(),
+            "read_early": st.booleans(),
+        }
+    ),
 )
 POLICIES = st.builds(
     CompletionPolicy, settle_seconds=st.floats(0.1, 50), quiet_seconds=st.floats(0.1, 50)
