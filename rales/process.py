@@ -83,7 +83,7 @@ class WorkerProcess:
         """
         connection = self._started()
         try:
-            connection.send((function, arguments))
+            self._send(connection, (function, arguments))
             answered, value = self._answer(connection)
         except (EOFError, OSError) as error:
             raise self._crashed() from error
@@ -138,6 +138,36 @@ class WorkerProcess:
             if left <= 0:
                 self._end()
                 raise AnalysisHung(f"no answer within {self._time_limit:g} s: ended")
+
+    def _send(self, connection: Connection, call: object) -> None:
+        """Send a call; a process that does not read it is ended at the time limit."""
+        trouble: list[BaseException] = []
+
+        def send() -> None:
+            try:
+                connection.send(call)
+            except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
+                trouble.append(error)
+
+        sending = threading.Thread(target=send, name="rales-analysis-call", daemon=True)
+        sending.start()
+        deadline = time.monotonic() + self._time_limit
+        while sending.is_alive():
+            sending.join(_POLL_SECONDS)
+            self._on_alive()
+            if self._stopped.is_set() or time.monotonic() > deadline:
+                break
+        if not sending.is_alive():
+            if trouble:
+                raise trouble[0]
+            return
+        if self._process is not None:
+            self._process.kill()  # that breaks the pipe, and ends the thread that writes to it
+        sending.join()
+        self._end()
+        if self._stopped.is_set():
+            raise AnalysisStopped("the node is stopping")
+        raise AnalysisHung(f"the process took no call within {self._time_limit:g} s: ended")
 
     def _crashed(self) -> AnalysisCrashed:
         process = self._process

@@ -1,7 +1,8 @@
 """Limits that pynetdicom (3.0.4) lacks.
 
-It takes PDUs of any announced length, waits for ever for the rest of one, counts silent
-connections as associations, and leaves a C-STORE without identifiers unanswered.
+It takes PDUs of any announced length, waits for ever for the rest of one and for a peer that
+does not read, counts silent and rejected connections as associations, and leaves a C-STORE
+without identifiers unanswered.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from scp.sturdy import protect
 
 _LOG = logging.getLogger(__name__)
 
-_CONTROL_PDU = 1 << 20
-"""Bytes that any PDU may have beside the negotiated maximum (association requests)."""
+_CONTROL_PDU = 1 << 17
+"""Bytes that any PDU may have beside the negotiated maximum (association requests). One with 128
+presentation contexts of ten transfer syntaxes each has 50,000; to parse a million takes 2 s."""
 _SILENT_CONNECTIONS = 80
-"""Connections that may wait with their association request; beyond, the oldest goes. Each
-costs a thread of pynetdicom that looks a thousand times a second."""
+"""Connections that may wait with their association request, or with closing after it was
+rejected; beyond, the oldest goes. Each costs a thread of pynetdicom that looks a thousand times a
+second."""
 _C_STORE_RQ = 0x0001
 _UID_LENGTH = 64
 _CHATTER = (
@@ -55,7 +58,8 @@ class Limits:
     Attributes:
         maximum_pdu: The maximum length of a P-DATA-TF that was negotiated.
         request_seconds: How long a connection may take to ask for an association.
-        pdu_seconds: How long a PDU that has begun may take to end, in an association.
+        pdu_seconds: How long a PDU that has begun may take to end, in an association; how long
+            the peer may take to read one.
     """
 
     maximum_pdu: int
@@ -66,19 +70,24 @@ class Limits:
 class CountingEntity(AE):
     """An AE whose maximum of associations counts associations, not mere connections.
 
-    A load balancer that connects and closes, or a peer that connects and says nothing,
-    must not keep a scanner out.
+    A load balancer that connects and closes, a peer that connects and says nothing, or one
+    that was rejected and does not close must not keep a scanner out.
     """
 
     @property
     def active_associations(self) -> list[Association]:
-        """Return the associations that were asked for and have not ended."""
-        return [one for one in super().active_associations if not is_silent(one)]
+        """Return the associations that were asked for, not rejected, and have not ended."""
+        return [one for one in super().active_associations if not is_idle(one)]
 
 
 def is_silent(association: Association) -> bool:
     """Tell whether a connection has not (yet) asked for an association."""
     return association.is_acceptor and association.requestor.primitive is None
+
+
+def is_idle(association: Association) -> bool:
+    """Tell whether a connection carries no association: not asked for yet, or rejected."""
+    return is_silent(association) or (association.is_acceptor and association.is_rejected)
 
 
 class GuardedReceive:
@@ -148,6 +157,39 @@ class GuardedReceive:
         return OSError(reason)
 
 
+class GuardedSend:
+    """Replaces the ``send`` of an association's socket: a peer has to read in time.
+
+    Otherwise one that never reads would hold its association past every other time limit:
+    pynetdicom's thread that looks at those would wait for it.
+    """
+
+    def __init__(self, connection: socket.socket, association: Association, limits: Limits) -> None:
+        self._connection = connection
+        self._association = association
+        self._seconds = limits.pdu_seconds
+
+    def __call__(self, content: bytes) -> None:
+        """Send all of ``content``, or end the connection."""
+        try:
+            self._connection.settimeout(self._seconds)
+            self._connection.sendall(content)
+            self._connection.settimeout(None)
+        except TimeoutError:
+            _LOG.warning(
+                "%s: closed: it did not read within %g s",
+                self._association.requestor.address,
+                self._seconds,
+            )
+            self._end()
+        except OSError:
+            self._end()
+
+    def _end(self) -> None:
+        hang_up(self._association)
+        self._association.dul.event_queue.put("Evt17")
+
+
 def _acknowledge_now(connection: socket.socket) -> None:
     if hasattr(socket, "TCP_QUICKACK"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -163,12 +205,13 @@ def on_connection_open(event: Event, limits: Limits) -> None:
     for chatter, handler in _CHATTER:
         event.assoc.unbind(chatter, handler)
     wrapped.recv = GuardedReceive(connection, event.assoc, limits)
+    wrapped.send = GuardedSend(connection, event.assoc, limits)
     protect(event.assoc)
-    waiting = silent_connections(event.assoc._server)  # noqa: SLF001 - it has no public name
+    waiting = idle_connections(event.assoc._server)  # noqa: SLF001 - it has no public name
     if len(waiting) > _SILENT_CONNECTIONS:
         oldest = waiting[0]
         _LOG.warning(
-            "%s: closed: the oldest of %d connections that asked for no association",
+            "%s: closed: the oldest of %d connections without an association",
             oldest.requestor.address,
             len(waiting),
         )
@@ -188,9 +231,9 @@ def on_connection_close(event: Event) -> None:
         event.assoc.dul.to_user_queue.put(None)
 
 
-def silent_connections(server: Any) -> list[Association]:
+def idle_connections(server: Any) -> list[Association]:
     """Return the connections to ``server`` without an association, oldest first."""
-    return [one for one in server.active_associations if is_silent(one)]
+    return [one for one in server.active_associations if is_idle(one)]
 
 
 def quiet_seconds(association: Association) -> float:

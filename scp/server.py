@@ -23,12 +23,12 @@ from scp.guard import (
     CountingEntity,
     Limits,
     hang_up,
-    is_silent,
+    idle_connections,
+    is_idle,
     on_connection_close,
     on_connection_open,
     on_message,
     quiet_seconds,
-    silent_connections,
 )
 from scp.handlers import TITLE_LENGTH, Handlers
 from scp.listener import TlsContext, listen
@@ -93,14 +93,14 @@ class RunningScp:
         self._stopped = True
         BaseServer.shutdown(self._server)
         self._server.server_close()
-        for silent in silent_connections(self._server):
-            hang_up(silent)
+        for idle in idle_connections(self._server):
+            hang_up(idle)
         deadline = time.monotonic() + _DRAIN_SECONDS
         aborted: dict[Association, float] = {}
         while still_open := self._server.active_associations:
             now = time.monotonic()
             for association in still_open:
-                if is_silent(association):
+                if is_idle(association):
                     hang_up(association)
                 elif association in aborted:
                     if now - aborted[association] > _GOODBYE_SECONDS:

@@ -114,6 +114,31 @@ def test_one_that_hangs_is_ended_at_its_time_limit_and_replaced(
     assert worker.call(pid) != before
 
 
+def test_one_that_takes_no_call_is_ended_at_its_time_limit_and_replaced(
+    process: Callable[..., WorkerProcess],
+) -> None:
+    """A call is larger than a pipe holds: the request of a series of 400 slices is."""
+    worker = process(time_limit=20.0)
+    before = worker.call(pid)
+    os.kill(before, signal.SIGSTOP)
+    worker._time_limit = 0.5
+    with pytest.raises(AnalysisHung, match="took no call within"):
+        worker.call(len, bytes(8 * _MEGABYTE))
+    assert gone(before)
+    worker._time_limit = 60.0
+    assert worker.call(len, bytes(8 * _MEGABYTE)) == 8 * _MEGABYTE
+
+
+def test_a_stop_ends_a_call_that_is_not_taken(process: Callable[..., WorkerProcess]) -> None:
+    worker = process()
+    os.kill(worker.call(pid), signal.SIGSTOP)
+    stopper = threading.Timer(0.1, worker.stop)
+    stopper.start()
+    with pytest.raises(AnalysisStopped):
+        worker.call(len, bytes(8 * _MEGABYTE))
+    stopper.join()
+
+
 def test_memory_beyond_the_limit_is_refused_to_it_and_the_process_replaced(
     process: Callable[..., WorkerProcess],
 ) -> None:
