@@ -13,6 +13,7 @@
     │   ├── GeometryError             a grid that cannot exist
     │   ├── ModelError                a model or its manifest breaks its contract
     │   ├── ResultInvalid             a result object did not survive its own re-reading
+    │   ├── ResultDamaged             the file of a result is gone, or not what was written
     │   ├── DeliveryRefused           the destination will never take this object
     │   ├── ReportInvalid             a storage commitment report that cannot be understood
     │   └── NotificationImpossible    a message that cannot be composed
@@ -85,6 +86,10 @@ class ModelError(PermanentError):
 
 class ResultInvalid(PermanentError):
     """A written result object does not read back as what was computed."""
+
+
+class ResultDamaged(PermanentError):
+    """The file of a result object is gone, or is not what was written."""
 
 
 class DeliveryRefused(PermanentError):

@@ -102,7 +102,11 @@ class ResultReference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultObject:
-    """One encoded object at ``path``, ready to be delivered."""
+    """One encoded object at ``path``, ready to be delivered.
+
+    ``digest`` (SHA-256, hexadecimal) and ``size`` are those of the file as it was verified;
+    an object of a version that kept none has an empty digest.
+    """
 
     role: str
     path: Path
@@ -110,6 +114,8 @@ class ResultObject:
     sop_instance_uid: Uid
     series_uid: Uid
     study_uid: Uid
+    digest: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
             JobState.SUPERSEDED,
         }
     ),
-    JobState.COMPOSED: frozenset({JobState.DELIVERING, JobState.SUPERSEDED}),
+    JobState.COMPOSED: frozenset({JobState.DELIVERING, JobState.FAILED, JobState.SUPERSEDED}),
     JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED, JobState.SUPERSEDED}),
     JobState.DONE: frozenset({JobState.COMPOSED}),
     JobState.REJECTED: frozenset({JobState.READY}),
@@ -55,7 +55,8 @@ class DeliveryState(StrEnum):
     REPLACED = "replaced"
     """Refused, and what the configuration names in its place was planned."""
     WITHDRAWN = "withdrawn"
-    """Never sent: a newer revision took over first."""
+    """Not sent (any more): a newer revision took over first, or its destination is not
+    configured any more."""
 
 
 def may_follow(before: JobState, after: JobState) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from chestct.results import ResultObject
 from dicom_out import stow
-from dicom_out.sender import Destination, Outcome, echo, send
+from dicom_out.sender import Destination, Outcome, echo, send_each
 from dicom_out.stow import WebDestination
 
 Recipient = Destination | WebDestination
@@ -18,14 +18,15 @@ def send_to(
     *,
     calling_ae: str,
     timeout_seconds: float,
-) -> Sequence[Outcome]:
+) -> Iterator[Outcome]:
     """Send ``objects`` the way that the recipient takes them; one outcome each, in order.
 
-    Never raises for what the recipient or the network does.
+    Each is yielded as soon as it is known. Never raises for what the recipient or the network
+    does.
     """
     if isinstance(recipient, WebDestination):
-        return stow.store(objects, recipient, timeout_seconds=timeout_seconds)
-    return send(objects, recipient, calling_ae=calling_ae, timeout_seconds=timeout_seconds)
+        return stow.store_each(objects, recipient, timeout_seconds=timeout_seconds)
+    return send_each(objects, recipient, calling_ae=calling_ae, timeout_seconds=timeout_seconds)
 
 
 def ask(recipient: Recipient, *, calling_ae: str, timeout_seconds: float = 10.0) -> Outcome:

@@ -22,12 +22,13 @@ from pynetdicom.events import Event as ConnectionEvent
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
-from chestct.errors import RalesError
+from chestct.errors import RalesError, ResultDamaged
 from chestct.results import Extra, ResultObject, SegKind
 from chestct.text import printable
 from dicom_out.encodings import data_set_of, in_syntax
 from dicom_out.gate import Gate
 from dicom_out.transfer import compressed_syntaxes
+from dicom_out.written import read_whole
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,6 +107,10 @@ class OutcomeKind(StrEnum):
     """For good: the same object will not be taken."""
     FAILED = "failed"
     """For now: the same request may succeed later."""
+    NOT_ACCEPTED = "not accepted"
+    """A state of the destination, whatever the object: its settings may change."""
+    DAMAGED = "damaged"
+    """Nothing was sent: our own file is gone, or not what was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,28 +120,49 @@ class Outcome:
     Attributes:
         message: Printable, whatever it quotes of the other side.
         reached: Whether there was an association; where not, no other object fares better.
+        present: It says that it has an object of this UID: to one that was sent before and
+            whose answer was lost, a delivery.
     """
 
     kind: OutcomeKind
     status: int | None
     message: str
     reached: bool = True
+    present: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", printable(self.message, _LONGEST))
 
 
-def outcome_of(status: int) -> Outcome:
-    """Classify the status of a C-STORE response (PS3.4 table B.2-1).
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
+_OLD_NOT_SUPPORTED = range(0xA800, 0xA900)
+"""What 0x0122 was in DICOM of 1993."""
+_DUPLICATE = 0x0111
+_PASSING = frozenset({0x0110, 0x0210, 0x0212, 0x0213, 0xFE00})
+"""Processing failure, duplicate invocation, mistyped argument, resource limitation, cancelled."""
+_OF_THE_DESTINATION = frozenset({0x0122, 0x0124, 0x0211})
+"""SOP class not supported, not authorised, unrecognised operation (PS3.7 annex C)."""
 
-    Success and warnings (0x0001, 0xBxxx) mean that it is stored. Out of resources (0xA7xx)
-    and processing failures (0x0110) may pass; everything else is final.
+
+def outcome_of(status: int) -> Outcome:
+    """Classify the status of a C-STORE response (PS3.4 table B.2-1, PS3.7 annex C).
+
+    Success and warnings (0x0001, 0xBxxx) mean that it is stored. What says nothing of the
+    object may pass: out of resources (0xA7xx, 0x0213), a failure in processing (0x0110), and
+    what the destination does not take or allow at present. Everything else is a verdict on
+    the object, and final.
     """
     said = f"status 0x{status:04X}"
     if status == 0x0000 or status == 0x0001 or 0xB000 <= status <= 0xBFFF:  # noqa: PLR1714, PLR2004 - PS3.7 annex C
         return Outcome(kind=OutcomeKind.DELIVERED, status=status, message=f"stored, {said}")
-    if 0xA700 <= status <= 0xA7FF or status == 0x0110:  # noqa: PLR2004 - PS3.4 B.2.3
+    if status in _OUT_OF_RESOURCES or status in _PASSING:
         return Outcome(kind=OutcomeKind.FAILED, status=status, message=f"not stored, {said}")
+    if status in _OF_THE_DESTINATION or status in _OLD_NOT_SUPPORTED:
+        message = f"not accepted there at present, {said}"
+        return Outcome(kind=OutcomeKind.NOT_ACCEPTED, status=status, message=message)
+    if status == _DUPLICATE:
+        message = f"it has an object of this UID already, {said}"
+        return Outcome(kind=OutcomeKind.REFUSED, status=status, message=message, present=True)
     return Outcome(kind=OutcomeKind.REFUSED, status=status, message=f"refused, {said}")
 
 
@@ -147,7 +173,20 @@ def send(
     calling_ae: str,
     timeout_seconds: float,
 ) -> tuple[Outcome, ...]:
-    """Send ``objects`` in one association; return one outcome each, in order.
+    """Send ``objects`` in one association; return one outcome each, in order."""
+    return tuple(
+        send_each(objects, destination, calling_ae=calling_ae, timeout_seconds=timeout_seconds)
+    )
+
+
+def send_each(
+    objects: Sequence[ResultObject],
+    destination: Destination,
+    *,
+    calling_ae: str,
+    timeout_seconds: float,
+) -> Iterator[Outcome]:
+    """Send ``objects`` in one association; yield the outcome of each, in order, once it is known.
 
     Never raises for what the destination or the network does. Only the presentation
     contexts that the objects need are proposed.
@@ -158,8 +197,9 @@ def send(
         contexts += compressed_contexts(classes)
     with associated(destination, contexts, calling_ae, timeout_seconds) as (association, why):
         if association is None:
-            return (why,) * len(objects)
-        return tuple(_store_all(association, objects))
+            yield from (why for _ in objects)
+        else:
+            yield from _store_all(association, objects)
 
 
 def storage_contexts(classes: Sequence[str]) -> list[PresentationContext]:
@@ -228,14 +268,16 @@ def _store(association: Association, item: ResultObject) -> Outcome:
     context = _context_for(association, item)
     if context is None:
         return Outcome(
-            kind=OutcomeKind.REFUSED,
+            kind=OutcomeKind.NOT_ACCEPTED,
             status=None,
             message=f"{UID(item.sop_class_uid).name} is not accepted there",
         )
     try:
-        data_set = data_set_of(item.path.read_bytes())
+        data_set = data_set_of(read_whole(item))
         content = in_syntax(data_set, UID(context.transfer_syntax[0]))
         response = _send(association, item, context, content)
+    except ResultDamaged as error:
+        return Outcome(kind=OutcomeKind.DAMAGED, status=None, message=str(error))
     except (OSError, RuntimeError, ValueError, AttributeError) as error:
         return _failed(f"could not be sent: {error}")
     if "Status" not in response:
@@ -414,7 +456,7 @@ def _why_not(association: Any, destination: Destination, line: _Line) -> Outcome
         answer = association.acceptor.primitive
         permanent = answer.result == 0x01
         return Outcome(
-            kind=OutcomeKind.REFUSED if permanent else OutcomeKind.FAILED,
+            kind=OutcomeKind.NOT_ACCEPTED if permanent else OutcomeKind.FAILED,
             status=None,
             message=f"{where} rejected the association: {answer.reason_str}",
             reached=False,
@@ -422,7 +464,7 @@ def _why_not(association: Any, destination: Destination, line: _Line) -> Outcome
     if association.rejected_contexts:
         kinds = ", ".join(context.abstract_syntax.name for context in association.rejected_contexts)
         return Outcome(
-            kind=OutcomeKind.REFUSED, status=None, message=f"{where} does not accept {kinds}"
+            kind=OutcomeKind.NOT_ACCEPTED, status=None, message=f"{where} does not accept {kinds}"
         )
     if line.refusal is not None:
         return _failed(f"{where}: the TLS handshake failed: {line.refusal}", reached=False)

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,18 +17,17 @@ from pydicom.dataset import Dataset
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from chestct.errors import ResultDamaged
 from chestct.results import Extra, ResultObject, SegKind
 from dicom_out.allowance import TooMuch, shut
-from dicom_out.encodings import NotEncoded, check_whole
 from dicom_out.sender import Outcome, OutcomeKind, outcome_of
+from dicom_out.written import read_whole
 
 Answers = list[requests.Response]
 """What came over the line; dicomweb-client keeps most of it to itself."""
 
 _WHOLE = 1 << 40
 """Bytes of one piece: an object travels whole, since many servers take no chunked bodies."""
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
-"""HTTP statuses after which the same request may succeed."""
 _NOT_THERE = {
     401: "it does not take these credentials (HTTP 401)",
     403: "it forbids this (HTTP 403)",
@@ -37,9 +36,20 @@ _NOT_THERE = {
 }
 """What a person has to mend, at this end or at that: no object fares better until then."""
 _FOR_GOOD = {
+    400: "refused, HTTP 400",
+    409: "refused, HTTP 409",
     413: "it is too large (HTTP 413)",
-    415: "DICOM files are not accepted there (HTTP 415)",
+    422: "refused, HTTP 422",
 }
+"""Verdicts on the object."""
+_NOT_ACCEPTED = {
+    406: "what it answers is no DICOM JSON (HTTP 406)",
+    415: "DICOM files are not accepted there (HTTP 415)",
+    501: "it does not store (HTTP 501)",
+}
+_CONFLICT = 409
+_PRESENT = frozenset({0x0110, 0x0111})
+"""Failure Reasons that come with 409 for an object that is there already (dcm4chee: 0x0110)."""
 _FAILURES = ("FailedSOPSequence", "OtherFailuresSequence")
 """What failed, named and unnamed; the reason may be missing (PS3.18 table I.2.1)."""
 _PATIENCE = 20.0
@@ -116,18 +126,23 @@ class WebDestination:
 def store(
     objects: Sequence[ResultObject], destination: WebDestination, *, timeout_seconds: float
 ) -> tuple[Outcome, ...]:
-    """Send ``objects``, a request each; return one outcome each, in order.
+    """Send ``objects``, a request each; return one outcome each, in order."""
+    return tuple(store_each(objects, destination, timeout_seconds=timeout_seconds))
+
+
+def store_each(
+    objects: Sequence[ResultObject], destination: WebDestination, *, timeout_seconds: float
+) -> Iterator[Outcome]:
+    """Send ``objects``, a request each; yield one outcome each, in order, once it is known.
 
     Never raises for what the service or the network does. When one object finds that nobody
     is there, or that the credentials are wrong, the others are not tried.
     """
-    outcomes: list[Outcome] = []
+    gone: Outcome | None = None
     for item in objects:
-        if outcomes and not outcomes[-1].reached:
-            outcomes.append(outcomes[-1])
-        else:
-            outcomes.append(_store(item, destination, timeout_seconds))
-    return tuple(outcomes)
+        outcome = gone or _store(item, destination, timeout_seconds)
+        gone = None if outcome.reached else outcome
+        yield outcome
 
 
 def ask(destination: WebDestination, *, timeout_seconds: float) -> Outcome:
@@ -149,9 +164,10 @@ def ask(destination: WebDestination, *, timeout_seconds: float) -> Outcome:
 
 def _store(item: ResultObject, destination: WebDestination, timeout_seconds: float) -> Outcome:
     try:
-        file = item.path.read_bytes()
-        check_whole(file)
-    except (OSError, NotEncoded) as error:
+        file = read_whole(item)
+    except ResultDamaged as error:
+        return Outcome(kind=OutcomeKind.DAMAGED, status=None, message=str(error))
+    except OSError as error:
         return _failed(f"could not be sent: {error}")
 
     def post(client: DICOMwebClient, answers: Answers) -> Outcome:
@@ -211,13 +227,20 @@ def outcome_of_refusal(told: Dataset, sop_instance_uid: str, http_status: int) -
     """
     reason = _reason(told, "FailedSOPSequence", "FailureReason", sop_instance_uid)
     if reason is not None:
-        return outcome_of(reason)
+        outcome = outcome_of(reason)
+        present = outcome.present or (http_status == _CONFLICT and reason in _PRESENT)
+        return replace(outcome, present=present)
     if http_status in _NOT_THERE:
         return _failed(_NOT_THERE[http_status], reached=False)
-    if http_status in _PASSING:
-        return _failed(f"it cannot just now (HTTP {http_status})")
-    why = _FOR_GOOD.get(http_status, f"refused, HTTP {http_status}")
-    return Outcome(kind=OutcomeKind.REFUSED, status=None, message=why)
+    if http_status in _NOT_ACCEPTED:
+        why = _NOT_ACCEPTED[http_status]
+        return Outcome(kind=OutcomeKind.NOT_ACCEPTED, status=None, message=why)
+    if http_status in _FOR_GOOD:
+        # A conflict without a word of a failure: that is how some say that they have it.
+        present = http_status == _CONFLICT and not any(told.get(one) for one in _FAILURES)
+        why = _FOR_GOOD[http_status]
+        return Outcome(kind=OutcomeKind.REFUSED, status=None, message=why, present=present)
+    return _failed(f"it cannot just now (HTTP {http_status})")
 
 
 def _with_client(

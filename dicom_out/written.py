@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
 
-from chestct.errors import ResultInvalid
+from chestct.errors import ResultDamaged, ResultInvalid
 from chestct.results import ResultObject
 from chestct.uids import OwnUid, Uid
 from chestct.volume import Volume
+from dicom_out.encodings import NotEncoded, check_whole
 from dicom_out.sources import Sources, same_patient_and_study
 
 
@@ -73,4 +75,36 @@ def write(path: Path, role: str, content: bytes, dataset: Dataset) -> ResultObje
         sop_instance_uid=OwnUid(dataset.SOPInstanceUID),
         series_uid=OwnUid(dataset.SeriesInstanceUID),
         study_uid=Uid(dataset.StudyInstanceUID),
+        digest=sha256(content).hexdigest(),
+        size=len(content),
     )
+
+
+def read_whole(item: ResultObject) -> bytes:
+    """Return the file of a result object, if it is still what was written.
+
+    Raises:
+        ResultDamaged: It is gone, or holds something else.
+        OSError: It cannot be read now.
+    """
+    name, remedy = item.path.name, "`rales retry` of its series makes it anew"
+    try:
+        content = item.path.read_bytes()
+    except FileNotFoundError as error:
+        raise ResultDamaged(f"the result file {name} is missing; {remedy}") from error
+    if fault := _fault(item, content):
+        raise ResultDamaged(f"the result file {name} is damaged ({fault}); {remedy}")
+    return content
+
+
+def _fault(item: ResultObject, content: bytes) -> str:
+    """Say how a file differs from what was written; empty: it does not."""
+    if item.digest:
+        if len(content) != item.size:
+            return f"{len(content)} of {item.size} bytes"
+        return "" if sha256(content).hexdigest() == item.digest else "other content"
+    try:
+        check_whole(content)
+    except NotEncoded as error:
+        return str(error)
+    return ""

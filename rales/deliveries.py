@@ -3,59 +3,26 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import groupby
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
+from chestct.errors import OutOfResources
 from chestct.results import ResultObject
-from chestct.states import DeliveryState, JobState
+from chestct.states import JobState
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Outcome, OutcomeKind
-from rales.clock import nothing_skipped
-from rales.results import is_seg, load_objects, objects_for
-from rales.store import Delivery, DeliveryStore, JobStore
-from rales.store.jobs import Job
+from dicom_out.sender import Outcome
+from rales.backoff import BackOff
+from rales.complaints import Complaints
+from rales.dispatch import DestinationQueue, Sender
+from rales.outbox import Outbox
+from rales.results import load_objects, objects_for
+from rales.store import DeliveryStore, JobStore
+from rales.store.jobs import Job, StateConflict
+
+__all__ = ["BackOff", "DeliveryWorker", "Sender"]
 
 _LOG = logging.getLogger(__name__)
-
-
-class Sender(Protocol):
-    """Sends objects to one destination; :func:`dicom_out.recipients.send_to` is the real one."""
-
-    def __call__(
-        self, objects: Sequence[ResultObject], destination: Recipient
-    ) -> Sequence[Outcome]:
-        """Return one outcome per object, in order; never raises for a remote failure."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackOff:
-    """Exponential: first, doubled each time up to longest; given up after a while.
-
-    ``jitter`` is the part of a pause, 0 to 1, that chance may take away, so that what failed
-    together is not tried again together. ``skipped_since`` says what the clock only skipped:
-    nothing is given up for that.
-    """
-
-    first: timedelta
-    longest: timedelta
-    give_up_after: timedelta
-    jitter: float = 0.0
-    skipped_since: Callable[[datetime], timedelta] = nothing_skipped
-
-    def is_spent(self, since: datetime, now: datetime) -> bool:
-        """Tell whether what has been tried since ``since`` is to be given up."""
-        return now - since - self.skipped_since(since) > self.give_up_after
-
-    def delay(self, attempts: int) -> timedelta:
-        """Return the pause after ``attempts`` failed attempts (1 or more)."""
-        factor: float = 2.0 ** min(attempts - 1, 30)
-        pause = min(self.first * factor, self.longest)
-        return pause * (1.0 - self.jitter * random.random())  # noqa: S311 - no secret
 
 
 class DeliveryWorker:
@@ -79,9 +46,25 @@ class DeliveryWorker:
         self._deliveries = deliveries
         self._destinations = destinations
         self._sender = sender
-        self._back_off = back_off
         self._clock = clock
         self._parked = threading.Event()
+        self._complaints = Complaints(_LOG)
+        self._outboxes = {
+            name: Outbox(
+                f"delivery to {name}",
+                DestinationQueue(
+                    destination,
+                    jobs=jobs,
+                    deliveries=deliveries,
+                    sender=self._send,
+                    back_off=back_off,
+                    clock=clock,
+                ),
+                clock=clock,
+                parked=self._parked,
+            )
+            for name, destination in destinations.items()
+        }
 
     def park(self) -> None:
         """Begin no further sending; what is under way may end."""
@@ -96,41 +79,40 @@ class DeliveryWorker:
         return self._deliveries.next_due()
 
     def plan(self, now: datetime) -> datetime | None:
-        """Plan the deliveries of new results; withdraw, refuse and close what has ended."""
-        for job in self._jobs.to_plan(at=now):
-            with self._jobs.as_one():
-                self._plan(job, now)
+        """Plan the deliveries of new results; withdraw and close what has ended."""
+        for job_id in self._jobs.to_plan(at=now):
+            self._plan_or_end(job_id, now)
         self._deliveries.withdraw_superseded(at=now)
-        for delivery in self._deliveries.due(at=now):
-            if delivery.destination not in self._destinations:
-                message = f"no destination {delivery.destination!r} is configured any more"
-                self._refuse(delivery, None, message)
+        for one in self._deliveries.withdraw_unconfigured(self._destinations, at=now):
+            _LOG.error(
+                "the %s of job %d is withdrawn: no destination %r is configured any more",
+                one.role,
+                one.job_id,
+                one.destination,
+            )
         self._deliveries.finish_jobs(at=now)
         return self._jobs.next_to_plan()
 
     def send_due(self, name: str, now: datetime) -> datetime | None:
-        """Send what is due at one destination; return when the next is.
+        """Send what is due at one destination; return when the next is."""
+        due = self._outboxes[name].step(now)
+        self._deliveries.finish_jobs(at=self._clock())
+        return due
 
-        When there is no association to be had, one attempt stands for all that is due: a
-        destination that is down is not asked a hundred times in a row.
-        """
-        due = self._deliveries.due(at=now, destination=name)
-        gone: Outcome | None = None
-        for job_id, items in groupby(due, key=lambda one: one.job_id):
-            group = list(items)
-            if self._parked.is_set():
-                break
-            if not self._deliveries.may_send(group, at=self._clock()):
-                continue
-            if gone is not None:
-                for delivery in group:
-                    self._record(delivery, gone)
-            else:
-                outcomes = self._deliver(self._jobs.get(job_id), self._destinations[name], group)
-                gone = next((one for one in outcomes if _is_down(one)), None)
-        if due:
-            self._deliveries.finish_jobs(at=self._clock())
-        return self._deliveries.next_due(destination=name)
+    def _send(self, objects: Sequence[ResultObject], destination: Recipient) -> Iterable[Outcome]:
+        return self._sender(objects, destination)
+
+    def _plan_or_end(self, job_id: int, now: datetime) -> None:
+        """Plan a job; end it when what the state file says of its results cannot be read."""
+        try:
+            with self._jobs.as_one():
+                self._plan(self._jobs.get(job_id), now)
+        except (OutOfResources, StateConflict):
+            raise
+        except Exception as error:  # noqa: BLE001 - one job must not hold up the others
+            self._complaints.say("planning a job", error)
+            message = f"its results cannot be read ({type(error).__name__})"
+            self._jobs.give_up(job_id, JobState.COMPOSED, at=now, message=message)
 
     def _plan(self, job: Job, now: datetime) -> None:
         if self._jobs.has_newer(job):
@@ -150,90 +132,3 @@ class DeliveryWorker:
             for name, destination in self._destinations.items()
         }
         self._deliveries.begin(job, planned=planned, at=now)
-
-    def _deliver(
-        self, job: Job, destination: Recipient, group: Sequence[Delivery]
-    ) -> Sequence[Outcome]:
-        by_role = {item.role: item for item in load_objects(job)}
-        objects = [by_role[delivery.role] for delivery in group]
-        outcomes = self._sender(objects, destination)
-        for delivery, outcome in zip(group, outcomes, strict=True):
-            if destination.commitment and outcome.kind is OutcomeKind.DELIVERED:
-                self._deliveries.stored(
-                    delivery, status=outcome.status, message=outcome.message, at=self._clock()
-                )
-            elif _refuses_seg(delivery, outcome):
-                instead = [by_role[extra] for extra in destination.fallback if extra in by_role]
-                self._refuse(delivery, outcome.status, outcome.message, instead=instead)
-            else:
-                self._record(delivery, outcome)
-        return outcomes
-
-    def _record(self, delivery: Delivery, outcome: Outcome) -> None:
-        now = self._clock()
-        if outcome.kind is OutcomeKind.DELIVERED:
-            self._deliveries.settle(
-                delivery,
-                DeliveryState.DELIVERED,
-                status=outcome.status,
-                message=outcome.message,
-                at=now,
-            )
-        elif outcome.kind is OutcomeKind.REFUSED:
-            self._refuse(delivery, outcome.status, outcome.message)
-        elif self._back_off.is_spent(delivery.created_at, now):
-            self._refuse(delivery, outcome.status, f"given up: {outcome.message}")
-        else:
-            attempts = delivery.attempts + 1
-            due_at = now + self._back_off.delay(attempts)
-            self._deliveries.postpone(
-                delivery,
-                due_at=due_at,
-                status=outcome.status,
-                message=outcome.message,
-                may_be_there=outcome.reached and outcome.status is None,
-            )
-            _LOG.warning(
-                "delivery of the %s of job %d to %s failed (attempt %d, again at %s): %s",
-                delivery.role,
-                delivery.job_id,
-                delivery.destination,
-                attempts,
-                due_at.isoformat(timespec="seconds"),
-                outcome.message,
-            )
-
-    def _refuse(
-        self,
-        delivery: Delivery,
-        status: int | None,
-        message: str,
-        *,
-        instead: Sequence[ResultObject] = (),
-    ) -> None:
-        """Record that an object will not be delivered; plan what is sent instead."""
-        _LOG.error(
-            "the %s of job %d will not be delivered to %s: %s%s",
-            delivery.role,
-            delivery.job_id,
-            delivery.destination,
-            message,
-            "".join(f"; it gets the {item.role} instead" for item in instead),
-        )
-        self._deliveries.settle(
-            delivery,
-            DeliveryState.REPLACED if instead else DeliveryState.REFUSED,
-            status=status,
-            message=message,
-            at=self._clock(),
-            instead=[(item.role, item.sop_instance_uid) for item in instead],
-        )
-
-
-def _refuses_seg(delivery: Delivery, outcome: Outcome) -> bool:
-    """Tell whether the destination itself will not have a SEG, so that nothing shows there."""
-    return is_seg(delivery.role) and outcome.kind is OutcomeKind.REFUSED and outcome.reached
-
-
-def _is_down(outcome: Outcome) -> bool:
-    return outcome.kind is OutcomeKind.FAILED and not outcome.reached

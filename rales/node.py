@@ -18,7 +18,6 @@ from typing import Self
 from chestct.errors import ConfigError
 from dicom_out.commitment import ReportHandler, request_commitment
 from dicom_out.recipients import send_to
-from dicom_out.sender import Destination
 from rales.archive import archive_of
 from rales.assembly import AssemblyWorker
 from rales.audit.hooks import AuditedSender, AuditHooks
@@ -203,7 +202,10 @@ class Node:
                 timed(f"notification-{one.name}", partial(notification.send_due, one.name))
                 for one in config.notifications
             ),
-            timed("commitment", commitment.step),
+            *(
+                timed(f"commitment-{name}", partial(commitment.ask_due, name))
+                for name in destinations_of(config)
+            ),
             timed("refusals", refusals.step),
             timed("retention", self._retention_worker(database).step),
             timed("housekeeping", self._housekeeping_worker(database, instances, spool).step),
@@ -217,7 +219,7 @@ class Node:
             self._audit.attached()
             stack.callback(self._audit.detached)
         self._write_facts(database, inference)
-        stack.callback(self._stop, self._scp, analysis, (delivery, notification))
+        stack.callback(self._stop, self._scp, analysis, (delivery, commitment, notification))
         self._notify("READY=1")
         for loop in self._loops:
             loop.start()
@@ -303,11 +305,7 @@ class Node:
         return CommitmentWorker(
             jobs=jobs,
             commitments=commitments,
-            destinations={
-                name: one
-                for name, one in destinations_of(self._config).items()
-                if isinstance(one, Destination)
-            },
+            destinations=destinations_of(self._config),
             requester=partial(
                 request_commitment,
                 calling_ae=self._config.node.ae_title,
@@ -399,7 +397,7 @@ class Node:
         self,
         scp: RunningScp,
         analysis: Sequence[AnalysisWorker],
-        senders: Sequence[DeliveryWorker | NotificationWorker],
+        senders: Sequence[DeliveryWorker | CommitmentWorker | NotificationWorker],
     ) -> None:
         """Take nothing new, let finish what soon ends, park the rest; within 30 seconds."""
         began = time.monotonic()

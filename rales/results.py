@@ -76,6 +76,8 @@ def load_objects(job: Job) -> list[ResultObject]:
             sop_instance_uid=Uid(item["sop_instance_uid"]),
             series_uid=Uid(item["series_uid"]),
             study_uid=Uid(item["study_uid"]),
+            digest=item.get("digest", ""),
+            size=item.get("size", 0),
         )
         for item in stored
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from dicom_out.recipients import Recipient
 from dicom_out.sender import Outcome, OutcomeKind
 from rales.audit import messages as m
 from rales.audit.trail import AuditTrail
-from rales.deliveries import Sender
+from rales.dispatch import Sender
 from scp.ports import AssociationEnd, Peer, Recorded, Transfer
 
 _LOG = logging.getLogger(__name__)
@@ -33,8 +33,10 @@ _ACTIONS = {
 _OUTCOMES = {
     OutcomeKind.DELIVERED: m.Severity.SUCCESS,
     OutcomeKind.FAILED: m.Severity.MINOR_FAILURE,
+    OutcomeKind.NOT_ACCEPTED: m.Severity.MINOR_FAILURE,
     OutcomeKind.REFUSED: m.Severity.SERIOUS_FAILURE,
 }
+"""Of what was sent, and what was to be; what is damaged here never went out."""
 
 
 def node_participant(ae_title: str, host: str) -> m.Participant:
@@ -154,7 +156,7 @@ class AuditHooks:
     ) -> None:
         """Results were sent: one message for each kind of outcome (section A.5.3.7)."""
         for kind, outcome in _OUTCOMES.items():
-            pairs = [pair for pair in zip(objects, outcomes, strict=True) if pair[1].kind is kind]
+            pairs = [pair for pair in zip(objects, outcomes, strict=False) if pair[1].kind is kind]
             if pairs:
                 said = "; ".join(dict.fromkeys(answer.message for _, answer in pairs))
                 description = "" if kind is OutcomeKind.DELIVERED else said
@@ -216,9 +218,13 @@ class AuditedSender:
 
     def __call__(
         self, objects: Sequence[ResultObject], destination: Recipient
-    ) -> Sequence[Outcome]:
+    ) -> Iterator[Outcome]:
         """Send ``objects``, with a message before and messages after."""
         self._hooks.sending(objects, destination)
-        outcomes = self._sender(objects, destination)
-        self._hooks.sent(objects, destination, outcomes)
-        return outcomes
+        outcomes: list[Outcome] = []
+        try:
+            for outcome in self._sender(objects, destination):
+                outcomes.append(outcome)
+                yield outcome
+        finally:
+            self._hooks.sent(objects, destination, outcomes)

@@ -39,6 +39,7 @@ _STATUSES = 1 << 16
 TOLD = {
     OutcomeKind.DELIVERED: "delivered",
     OutcomeKind.FAILED: "tried again",
+    OutcomeKind.NOT_ACCEPTED: "not accepted at present: tried again after long pauses",
     OutcomeKind.REFUSED: "refused: not tried again, until `rales retry` asks for it",
 }
 """What becomes of an object by the kind of its outcome."""

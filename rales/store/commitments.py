@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from chestct.states import DeliveryState, JobState
+from chestct.states import DeliveryState
 from chestct.uids import Uid
 from rales.store.database import Database, from_text, to_text
 from rales.store.deliveries import Delivery, delivery_of
@@ -26,21 +26,21 @@ class CommitmentStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def waiting(self) -> list[Delivery]:
-        """Return every delivery that waits for a commitment, oldest first."""
+    def due(self, *, at: datetime | None, destination: str | None = None) -> list[Delivery]:
+        """Return what is to be asked for, or was not answered in time; at None whatever waits."""
         rows = self._database.rows(
-            "SELECT deliveries.* FROM deliveries JOIN jobs ON jobs.id = job_id"
-            " WHERE deliveries.state = ? AND jobs.state = ? ORDER BY deliveries.rowid",
-            (DeliveryState.STORED, JobState.DELIVERING),
+            "SELECT * FROM waiting_commitments WHERE due_at <= coalesce(?, due_at)"
+            " AND destination = coalesce(?, destination) ORDER BY number",
+            (to_text(at) if at else None, destination),
         )
         return [delivery_of(row) for row in rows]
 
-    def next_due(self) -> datetime | None:
-        """Return when the next of them is due."""
+    def next_due(self, *, destination: str | None = None) -> datetime | None:
+        """Return when the next of them is due, everywhere or at one place."""
         row = self._database.rows(
-            "SELECT min(deliveries.due_at) FROM deliveries JOIN jobs ON jobs.id = job_id"
-            " WHERE deliveries.state = ? AND jobs.state = ?",
-            (DeliveryState.STORED, JobState.DELIVERING),
+            "SELECT min(due_at) FROM waiting_commitments"
+            " WHERE destination = coalesce(?, destination)",
+            (destination,),
         )[0]
         return from_text(row[0]) if row[0] else None
 
@@ -74,7 +74,7 @@ class CommitmentStore:
                     )
 
     def ask_again(
-        self, delivery: Delivery, transaction_uid: Uid, *, due_at: datetime, message: str
+        self, delivery: Delivery, transaction_uid: Uid | None, *, due_at: datetime, message: str
     ) -> None:
         """Note that a request did not get through; ask again at ``due_at``."""
         with self._database.transaction() as tx:
@@ -82,7 +82,7 @@ class CommitmentStore:
                 "UPDATE deliveries SET transaction_uid = NULL, attempts = attempts + 1,"
                 " due_at = ?, message = ?"
                 " WHERE job_id = ? AND role = ? AND destination = ?"
-                " AND state = ? AND transaction_uid = ?",
+                " AND state = ? AND transaction_uid IS ?",
                 (
                     to_text(due_at),
                     message,

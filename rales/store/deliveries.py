@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
 from rales.store.database import Database, from_text, to_text
-from rales.store.jobs import Job, change_state, is_overtaken
+from rales.store.jobs import Job, add_event, change_state, is_overtaken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class Delivery:
     message: str
     transaction_uid: Uid | None
     """While STORED: the storage commitment request that is waited for."""
+    sent: int
+    """How often it went out and may be at the destination since."""
 
 
 class DeliveryStore:
@@ -93,20 +96,18 @@ class DeliveryStore:
     def due(self, *, at: datetime, destination: str | None = None) -> list[Delivery]:
         """Return the pending deliveries whose time has come, everywhere or at one place."""
         rows = self._database.rows(
-            "SELECT deliveries.* FROM deliveries JOIN jobs ON jobs.id = job_id"
-            " WHERE deliveries.state = ? AND deliveries.due_at <= ? AND jobs.state = ?"
-            " AND destination = coalesce(?, destination) ORDER BY deliveries.rowid",
-            (DeliveryState.PENDING, to_text(at), JobState.DELIVERING, destination),
+            "SELECT * FROM waiting_deliveries WHERE due_at <= ?"
+            " AND destination = coalesce(?, destination) ORDER BY number",
+            (to_text(at), destination),
         )
         return [delivery_of(row) for row in rows]
 
     def next_due(self, *, destination: str | None = None) -> datetime | None:
         """Return when the next pending delivery is due, everywhere or at one place."""
         row = self._database.rows(
-            "SELECT min(deliveries.due_at) FROM deliveries JOIN jobs ON jobs.id = job_id"
-            " WHERE deliveries.state = ? AND jobs.state = ?"
-            " AND destination = coalesce(?, destination)",
-            (DeliveryState.PENDING, JobState.DELIVERING, destination),
+            "SELECT min(due_at) FROM waiting_deliveries"
+            " WHERE destination = coalesce(?, destination)",
+            (destination,),
         )[0]
         return from_text(row[0]) if row[0] else None
 
@@ -135,6 +136,42 @@ class DeliveryStore:
             return 0  # every second, and a C-STORE must not wait for it
         with self._database.transaction() as tx:
             return _withdraw(tx, to_text(at))
+
+    def withdraw_unconfigured(self, configured: Collection[str], *, at: datetime) -> list[Delivery]:
+        """Withdraw what waits for destinations that are none of ``configured``; return it."""
+        elsewhere = (
+            "SELECT deliveries.* FROM deliveries JOIN jobs ON jobs.id = job_id"
+            " WHERE deliveries.state IN ('pending', 'stored') AND jobs.state = 'delivering'"
+            " AND destination NOT IN (SELECT value FROM json_each(?)) ORDER BY deliveries.rowid"
+        )
+        names, now = json.dumps(sorted(configured)), to_text(at)
+        if not self._database.rows(elsewhere, (names,)):
+            return []
+        with self._database.transaction() as tx:
+            gone = [delivery_of(row) for row in tx.execute(elsewhere, (names,))]
+            for one in gone:
+                message = f"no destination {one.destination!r} is configured any more"
+                tx.execute(
+                    "UPDATE deliveries SET state = ?, settled_at = ?, message = ?"
+                    " WHERE job_id = ? AND role = ? AND destination = ?",
+                    (
+                        DeliveryState.WITHDRAWN,
+                        now,
+                        message,
+                        one.job_id,
+                        one.role,
+                        one.destination,
+                    ),
+                )
+                add_event(
+                    tx,
+                    one.job_id,
+                    JobState.DELIVERING,
+                    JobState.DELIVERING,
+                    at=now,
+                    message=f"the {one.role} is withdrawn: {message}",
+                )
+        return gone
 
     def settle(
         self,
@@ -256,45 +293,57 @@ def _withdraw(tx: sqlite3.Connection, at: str, *, of: tuple[int, str] | None = N
 
 
 def _finish(tx: sqlite3.Connection, job_id: int, at: str) -> None:
-    """Close one job: DONE when everything was taken, FAILED when something was refused.
+    """Close one job of which nothing is open.
 
-    SUPERSEDED when a newer revision took over before anything was sent.
+    DONE when everything was taken, FAILED when something was refused or nothing had a place to
+    go to any more, SUPERSEDED when a newer revision took over before anything was sent.
     """
-    refusals = _refusals(tx, job_id)
-    if refusals:
-        change_state(
-            tx,
-            job_id,
-            JobState.DELIVERING,
-            JobState.FAILED,
-            at=at,
-            reason="delivery-refused",
-            message=refusals,
-        )
-        return
     states = {
         row["state"]
         for row in tx.execute("SELECT DISTINCT state FROM deliveries WHERE job_id = ?", (job_id,))
     }
-    after, message = JobState.DONE, "everything delivered"
-    if not states:
+    after, reason, message = JobState.DONE, "", "everything delivered"
+    if DeliveryState.REFUSED in states:
+        after, reason, message = JobState.FAILED, "delivery-refused", _refusals(tx, job_id)
+    elif not states:
         message = "no destination is configured"
-    elif states == {DeliveryState.WITHDRAWN} and is_overtaken(tx, job_id):
-        after, message = JobState.SUPERSEDED, "a newer revision took over before anything was sent"
-    elif DeliveryState.WITHDRAWN in states:
+    elif DeliveryState.WITHDRAWN in states and is_overtaken(tx, job_id):
         message = "delivered, but for what a newer revision took over"
+        if states == {DeliveryState.WITHDRAWN}:
+            after = JobState.SUPERSEDED
+            message = "a newer revision took over before anything was sent"
+    elif states == {DeliveryState.WITHDRAWN}:
+        after, reason = JobState.FAILED, "destination-removed"
+        message = (
+            f"delivered nowhere: {_withdrawn(tx, job_id)}; `rales retry` sends it to those that are"
+        )
+    elif DeliveryState.WITHDRAWN in states:
+        message = f"delivered, but for what was withdrawn: {_withdrawn(tx, job_id)}"
     elif DeliveryState.REPLACED in states:
         message = "delivered; where the SEG was refused, what is configured in its place"
-    change_state(tx, job_id, JobState.DELIVERING, after, at=at, message=message)
+    change_state(tx, job_id, JobState.DELIVERING, after, at=at, reason=reason, message=message)
+
+
+def _withdrawn(tx: sqlite3.Connection, job_id: int) -> str:
+    rows = tx.execute(
+        "SELECT DISTINCT message FROM deliveries WHERE job_id = ? AND +state = ? ORDER BY rowid",
+        (job_id, DeliveryState.WITHDRAWN),
+    ).fetchall()
+    return "; ".join(row[0] for row in rows)
 
 
 def _refusals(tx: sqlite3.Connection, job_id: int) -> str:
+    """Say what was refused, and what was given up or could not be sent."""
     rows = tx.execute(
-        "SELECT destination, role, message FROM deliveries WHERE job_id = ? AND +state = ?"
+        "SELECT destination, role, message, status FROM deliveries WHERE job_id = ? AND +state = ?"
         " ORDER BY rowid",
         (job_id, DeliveryState.REFUSED),
     ).fetchall()
-    return "; ".join(f"{row[0]} refused the {row[1]}: {row[2]}" for row in rows)
+    return "; ".join(
+        f"{row['destination']} {'did not get' if row['status'] is None else 'refused'}"
+        f" the {row['role']}: {row['message']}"
+        for row in rows
+    )
 
 
 def delivery_of(row: sqlite3.Row) -> Delivery:
@@ -312,4 +361,5 @@ def delivery_of(row: sqlite3.Row) -> Delivery:
         status=row["status"],
         message=row["message"],
         transaction_uid=Uid(row["transaction_uid"]) if row["transaction_uid"] else None,
+        sent=row["sent"],
     )

@@ -185,6 +185,23 @@ class JobStore:
         rows = self._database.rows("SELECT * FROM jobs WHERE state = ? ORDER BY id", (state,))
         return [self._job(row) for row in rows]
 
+    def give_up(self, job_id: int, before: JobState, *, at: datetime, message: str) -> None:
+        """End a job of which nothing can be read but its number.
+
+        Raises:
+            StateConflict: It is not in the state ``before`` (any more).
+        """
+        with self._database.transaction() as tx:
+            change_state(
+                tx,
+                job_id,
+                before,
+                JobState.FAILED,
+                at=to_text(at),
+                reason="unreadable",
+                message=message,
+            )
+
     def all(self) -> list[Job]:
         """Return every job, newest last."""
         return [self._job(row) for row in self._database.rows("SELECT * FROM jobs ORDER BY id")]
@@ -391,15 +408,15 @@ class JobStore:
                 (key, json.dumps(_with_files(result, self._named)), hold, job.id),
             )
 
-    def to_plan(self, *, at: datetime) -> list[Job]:
+    def to_plan(self, *, at: datetime) -> list[int]:
         """Return the jobs whose results may be delivered now, or are of no use any more."""
         rows = self._database.rows(
-            "SELECT * FROM jobs j WHERE state = ? AND (hold_until IS NULL OR hold_until <= ?"
+            "SELECT id FROM jobs j WHERE state = ? AND (hold_until IS NULL OR hold_until <= ?"
             " OR EXISTS (SELECT 1 FROM jobs n WHERE n.series_uid = j.series_uid"
             "  AND n.revision > j.revision)) ORDER BY id",
             (JobState.COMPOSED, to_text(at)),
         )
-        return [self._job(row) for row in rows]
+        return [row["id"] for row in rows]
 
     def next_to_plan(self) -> datetime | None:
         """Return when the next result that is held may be delivered."""
@@ -525,7 +542,8 @@ class JobStore:
             tx.execute("UPDATE jobs SET attempts = 0, interruptions = 0 WHERE id = ?", (job.id,))
             tx.execute(
                 "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = ?, created_at = ?,"
-                " settled_at = NULL WHERE job_id = ? AND (state = 'refused' OR ? = 'done')",
+                " settled_at = NULL WHERE job_id = ?"
+                " AND (state IN ('refused', 'withdrawn') OR ? = 'done')",
                 (to_text(at), to_text(at), job.id, job.state),
             )
         return after

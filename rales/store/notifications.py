@@ -48,7 +48,7 @@ class NotificationStore:
     def set_targets(self, wanted: Mapping[str, Collection[JobState]], *, at: datetime) -> int:
         """Say who is told of what from now on; return how many waiting messages that ends.
 
-        A message to a target that is not configured any more is refused.
+        A message to a target that is not configured any more is withdrawn.
         """
         with self._database.transaction() as tx:
             tx.execute("DELETE FROM notification_targets")
@@ -60,7 +60,7 @@ class NotificationStore:
                 "UPDATE notifications SET state = ?, settled_at = ?,"
                 " message = 'no notification of this name is configured any more'"
                 " WHERE state = ? AND target NOT IN (SELECT name FROM notification_targets)",
-                (DeliveryState.REFUSED, to_text(at), DeliveryState.PENDING),
+                (DeliveryState.WITHDRAWN, to_text(at), DeliveryState.PENDING),
             ).rowcount
 
     def of_job(self, job_id: int) -> list[Notification]:
@@ -77,13 +77,8 @@ class NotificationStore:
         never hears of the second end of a series before the first.
         """
         rows = self._database.rows(
-            "SELECT m.* FROM notifications m JOIN jobs j ON j.id = m.job_id"
-            " WHERE m.state = ? AND m.target = ? AND m.due_at <= ? AND NOT EXISTS"
-            " (SELECT 1 FROM notifications e JOIN jobs o ON o.id = e.job_id"
-            "  WHERE o.series_uid = j.series_uid AND e.target = m.target"
-            "  AND e.state = m.state AND e.id < m.id)"
-            " ORDER BY m.id",
-            (DeliveryState.PENDING, target, to_text(at)),
+            "SELECT * FROM waiting_notifications WHERE target = ? AND due_at <= ? ORDER BY id",
+            (target, to_text(at)),
         )
         return [_notification(row) for row in rows]
 
@@ -102,10 +97,9 @@ class NotificationStore:
         return bool(rows)
 
     def next_due(self, target: str) -> datetime | None:
-        """Return when the next message to ``target`` is due."""
+        """Return when the next message that :meth:`due` would return is due."""
         row = self._database.rows(
-            "SELECT min(due_at) FROM notifications WHERE state = ? AND target = ?",
-            (DeliveryState.PENDING, target),
+            "SELECT min(due_at) FROM waiting_notifications WHERE target = ?", (target,)
         )[0]
         return from_text(row[0]) if row[0] else None
 

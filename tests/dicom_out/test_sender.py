@@ -7,6 +7,8 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -86,8 +88,12 @@ def test_status_decides_the_outcome(start_scp: Start, make_object: MakeObject) -
         0xA700: OutcomeKind.FAILED,
         0xA7FF: OutcomeKind.FAILED,
         0x0110: OutcomeKind.FAILED,
-        0x0122: OutcomeKind.REFUSED,
-        0x0124: OutcomeKind.REFUSED,
+        0x0111: OutcomeKind.REFUSED,
+        0x0122: OutcomeKind.NOT_ACCEPTED,
+        0x0124: OutcomeKind.NOT_ACCEPTED,
+        0x0211: OutcomeKind.NOT_ACCEPTED,
+        0x0213: OutcomeKind.FAILED,
+        0xA800: OutcomeKind.NOT_ACCEPTED,
         0xA900: OutcomeKind.REFUSED,
         0xC000: OutcomeKind.REFUSED,
         0xC123: OutcomeKind.REFUSED,
@@ -96,6 +102,7 @@ def test_status_decides_the_outcome(start_scp: Start, make_object: MakeObject) -
     outcomes = deliver([make_object()] * len(expected), start_scp(lambda _: next(answers)))
     assert {outcome.status: outcome.kind for outcome in outcomes} == expected
     assert all(f"0x{outcome.status:04X}" in outcome.message for outcome in outcomes)
+    assert [outcome.status for outcome in outcomes if outcome.present] == [0x0111]
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -131,22 +138,20 @@ def test_one_refused_object_does_not_stop_the_next(
     assert kinds(outcomes) == [OutcomeKind.REFUSED, OutcomeKind.DELIVERED]
 
 
-def test_a_kind_that_is_not_accepted_is_refused_alone(
-    start_scp: Start, make_object: MakeObject
-) -> None:
+def test_a_kind_that_is_not_accepted_waits_alone(start_scp: Start, make_object: MakeObject) -> None:
     outcomes = deliver([make_object("seg"), make_object("sr", kind=SR)], start_scp())
-    assert kinds(outcomes) == [OutcomeKind.DELIVERED, OutcomeKind.REFUSED]
+    assert kinds(outcomes) == [OutcomeKind.DELIVERED, OutcomeKind.NOT_ACCEPTED]
     assert "Comprehensive 3D SR Storage" in outcomes[1].message
 
 
 @pytest.mark.parametrize(
     "offer", [{"kinds": (VERIFICATION,)}, {"syntaxes": (JPEG2000Lossless,)}], ids=["kind", "syntax"]
 )
-def test_no_accepted_presentation_context_is_final(
+def test_no_accepted_presentation_context_is_a_state_of_the_destination(
     offer: dict[str, Any], start_scp: Start, make_object: MakeObject
 ) -> None:
     (outcome,) = deliver([make_object()], start_scp(**offer))
-    assert outcome.kind is OutcomeKind.REFUSED
+    assert (outcome.kind, outcome.reached) == (OutcomeKind.NOT_ACCEPTED, True)
     assert "does not accept Segmentation Storage" in outcome.message
 
 
@@ -165,11 +170,13 @@ def test_a_destination_that_only_speaks_implicit_vr_is_served(
     assert seen == [ImplicitVRLittleEndian, item.sop_instance_uid]
 
 
-def test_permanent_rejection_is_final(start_scp: Start, make_object: MakeObject) -> None:
+def test_permanent_rejection_is_a_state_of_the_destination(
+    start_scp: Start, make_object: MakeObject
+) -> None:
     scp = start_scp(require_called_aet=True)
     stranger = Destination(name="x", ae_title="SOMEBODY", host=scp.host, port=scp.port)
     (outcome,) = deliver([make_object()], stranger)
-    assert outcome.kind is OutcomeKind.REFUSED
+    assert (outcome.kind, outcome.reached) == (OutcomeKind.NOT_ACCEPTED, False)
     assert "Called AE title not recognised" in outcome.message
 
 
@@ -255,7 +262,38 @@ def test_a_file_that_is_gone_fails_alone(start_scp: Start, make_object: MakeObje
     objects = [make_object("a"), make_object("b")]
     objects[0].path.unlink()
     outcomes = deliver(objects, start_scp())
-    assert kinds(outcomes) == [OutcomeKind.FAILED, OutcomeKind.DELIVERED]
+    assert kinds(outcomes) == [OutcomeKind.DAMAGED, OutcomeKind.DELIVERED]
+    assert "a.dcm is missing" in outcomes[0].message
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["digest kept", "of an older version"])
+def test_a_file_that_was_cut_to_half_is_not_sent(
+    start_scp: Start, make_object: MakeObject, *, known: bool
+) -> None:
+    received: list[str] = []
+
+    def store(event: Any) -> int:
+        received.append(str(event.request.AffectedSOPInstanceUID))
+        return 0x0000
+
+    whole, half = make_object("a"), make_object("b", 4000)
+    content = half.path.read_bytes()
+    half.path.write_bytes(content[: len(content) // 2])
+    if known:
+        half = replace(half, digest=sha256(content).hexdigest(), size=len(content))
+    outcomes = deliver([half, whole], start_scp(store))
+    assert kinds(outcomes) == [OutcomeKind.DAMAGED, OutcomeKind.DELIVERED]
+    assert received == [whole.sop_instance_uid]
+
+
+def test_a_file_with_another_byte_is_not_sent(start_scp: Start, make_object: MakeObject) -> None:
+    item = make_object("a")
+    content = item.path.read_bytes()
+    item = replace(item, digest=sha256(content).hexdigest(), size=len(content))
+    item.path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (outcome,) = deliver([item], start_scp())
+    assert outcome.kind is OutcomeKind.DAMAGED
+    assert "other content" in outcome.message
 
 
 def test_no_response_is_lost_under_load(

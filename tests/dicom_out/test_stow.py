@@ -60,7 +60,7 @@ def test_the_file_travels_as_it_is(
         (200, STORED, {}, OutcomeKind.DELIVERED, 0),
         (202, STORED, {"warning": 0xB006}, OutcomeKind.DELIVERED, 0xB006),
         (202, FAILED, {"failure": 0xA700}, OutcomeKind.FAILED, 0xA700),
-        (202, FAILED, {"failure": 0x0122}, OutcomeKind.REFUSED, 0x0122),
+        (202, FAILED, {"failure": 0x0122}, OutcomeKind.NOT_ACCEPTED, 0x0122),
         (409, FAILED, {"failure": 0xA700}, OutcomeKind.FAILED, 0xA700),
         (409, FAILED, {"failure": 0xC122}, OutcomeKind.REFUSED, 0xC122),
     ],
@@ -86,7 +86,7 @@ def test_what_the_service_says_of_the_object_counts(
         (404, OutcomeKind.FAILED, False),
         (409, OutcomeKind.REFUSED, True),
         (413, OutcomeKind.REFUSED, True),
-        (415, OutcomeKind.REFUSED, True),
+        (415, OutcomeKind.NOT_ACCEPTED, True),
         (429, OutcomeKind.FAILED, True),
         (500, OutcomeKind.FAILED, True),
         (503, OutcomeKind.FAILED, True),
@@ -106,6 +106,33 @@ def test_without_a_word_on_the_object_the_http_status_counts(
     assert len(service.bodies) == 1, (
         "the pauses between attempts are the delivery's, not the client's"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "failure", "present"),
+    [
+        (409, None, True),
+        (409, 272, True),
+        (409, 273, True),
+        (409, 0xC000, False),
+        (202, 273, True),
+        (202, 272, False),
+        (400, None, False),
+    ],
+)
+def test_what_may_say_that_it_is_there_already(
+    serve: Callable[..., Service],
+    make_object: Callable[..., ResultObject],
+    status: int,
+    failure: int | None,
+    *,
+    present: bool,
+) -> None:
+    item = make_object()
+    told = None if failure is None else named(FAILED, item.sop_instance_uid, failure=failure)
+    outcome = put(item, serve(says(status, told)))
+    assert outcome.kind is not OutcomeKind.DELIVERED, "only a delivery sent before knows"
+    assert outcome.present is present
 
 
 def test_a_page_that_is_no_dicom_is_no_success(

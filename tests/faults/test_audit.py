@@ -360,7 +360,7 @@ def test_what_was_sent_is_told_apart_by_its_outcome(
     destination = Destination(name="pacs", ae_title="PACS", host="localhost", port=104)
     with audit_trail(AuditConfig(to=to), "RALES") as hooks:
         assert hooks is not None
-        assert AuditedSender(sender, hooks)(objects, destination) == [refused, stored]
+        assert list(AuditedSender(sender, hooks)(objects, destination)) == [refused, stored]
         began, *ended = received.wait_for(3)
     assert kind_of(began) == ("110102", "", "0")
     assert [kind_of(one) for one in ended] == [("110104", "", "0"), ("110104", "", "8")]
@@ -565,5 +565,7 @@ def test_the_fake_sender_fits_the_audited_one(udp: tuple[str, Received], tmp_pat
     destination = Destination(name="pacs", ae_title="PACS", host="10.0.0.1", port=104)
     with audit_trail(AuditConfig(to=to), "RALES") as hooks:
         assert hooks is not None
-        AuditedSender(FakeSender(), hooks)([_result(tmp_path / "gone.dcm", "seg")], destination)
+        list(
+            AuditedSender(FakeSender(), hooks)([_result(tmp_path / "gone.dcm", "seg")], destination)
+        )
     assert [kind_of(one)[0] for one in received.wait_for(2)] == ["110102", "110104"]

@@ -207,7 +207,7 @@ def test_a_target_that_is_gone_from_the_configuration_ends_its_messages(
     rig = make_rig(url="http://127.0.0.1:9/")
     rig.reject()
     assert rig.outbox.set_targets({}, at=NOON) == 1
-    assert rig.told.state is DeliveryState.REFUSED
+    assert rig.told.state is DeliveryState.WITHDRAWN
     assert "configured" in rig.told.message
 
 

@@ -35,9 +35,10 @@ AT_A_JUMP = {"_move_schedule", "_correct_records"}
 
 OPEN = {
     "CommitmentStore.next_due",
-    "CommitmentStore.waiting",
+    "CommitmentStore.due",
     "DeliveryStore.due",
     "DeliveryStore.next_due",
+    "DeliveryStore.withdraw_unconfigured",
     "JobStore.in_state",
     "JobStore.next_due",
     "JobStore.next_to_plan",
