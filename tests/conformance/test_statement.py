@@ -95,7 +95,7 @@ def test_received_classes_and_syntaxes_are_those_of_the_node(written: str) -> No
 
 def test_statuses_of_responses_are_told_in_ranges(written: str) -> None:
     assert "| 0x0000-0x0001, 0xB000-0xBFFF | delivered |" in written
-    assert "| 0x0110, 0xA700-0xA7FF | tried again |" in written
+    assert "| 0x0110, 0x0210, 0x0212-0x0213, 0xA700-0xA7FF, 0xFE00 | tried again |" in written
     assert "| 0xA700 | Out of resources |" in written
 
 
