@@ -11,17 +11,19 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from chestct.errors import InputUnavailable, RejectReason, SeriesRejected
+from chestct.geometry import Geometry
 from chestct.identity import patient_key
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid
 from chestct.volume import Volume
 from inference.elements import UNPARSABLE, raw_of, value_of
 from inference.eligibility import EligibilityRules, require_eligible
-from inference.frames import frames_of
+from inference.frames import Frame, frames_of
 from inference.headers import SliceHeader, series_facts, slice_headers
 from inference.pixels import stored_frames, to_hu
 from inference.selection import one_stack, require_whole_concatenations
 from inference.stacking import stack
+from inference.strangers import without_strangers
 
 MOST_VOXELS = 1 << 30
 """Voxels of a series that is analysed: 1024 slices of 1024 by 1024, 2 GiB of HU. What is larger
@@ -39,8 +41,9 @@ def load(series: Series, policy: LoadingPolicy) -> Volume:
     """Return the volume of a series, int16 HU (slice, row, column).
 
     Localizers that a scanner put into the same series are set aside, and what
-    :mod:`inference.selection` knows for another stack; any other image that does not fit is a
-    reason to refuse the series, never to leave it out.
+    :mod:`inference.selection` knows for another stack; so are, with a note, the few images that
+    :mod:`inference.strangers` knows for none of the slices, where the rest is whole without
+    them. Any other image that does not fit is a reason to refuse the series.
 
     Raises:
         SeriesRejected: The series is not eligible, mixes patients, studies or geometries,
@@ -51,19 +54,42 @@ def load(series: Series, policy: LoadingPolicy) -> Volume:
     _require_one_patient(series, datasets)
     _require_images(datasets)
     require_whole_concatenations(datasets)
-    frames = one_stack(frames_of(datasets))
-    frame_of_reference = _frame_of_reference([frame.dataset for frame in frames])
-    headers = slice_headers(frames)
-    require_eligible(series_facts(frames, headers), policy.rules)
-    order, geometry = stack(headers, policy.rules.maximum_thickness_mm)
+    headers, geometry, frame_of_reference, notes = _grid(frames_of(datasets), policy)
     return Volume(
-        hu=_fill(datasets, [headers[index] for index in order]),
+        hu=_fill(datasets, headers),
         geometry=geometry,
-        sources=tuple(headers[index].source for index in order),
+        sources=tuple(header.source for header in headers),
         series_uid=series.series_uid,
         frame_of_reference_uid=frame_of_reference,
-        thickness_mm=headers[order[0]].thickness_mm,
+        thickness_mm=headers[0].thickness_mm,
+        notes=notes,
     )
+
+
+_Grid = tuple[list[SliceHeader], Geometry, Uid, tuple[str, ...]]
+"""The slices in order, where they lie, and what was set aside."""
+
+
+def _grid(frames: Sequence[Frame], policy: LoadingPolicy) -> _Grid:
+    kept, strangers = without_strangers(frames)
+    if strangers:
+        try:
+            headers, geometry, uid, _ = _stacked(kept, policy)
+        except SeriesRejected:
+            pass  # it is not whole without them: what is wrong is said of all images
+        else:
+            if not any(one.continues(geometry) for one in strangers):
+                return headers, geometry, uid, tuple(one.note for one in strangers)
+    return _stacked(frames, policy)
+
+
+def _stacked(frames: Sequence[Frame], policy: LoadingPolicy) -> _Grid:
+    images = one_stack(frames)
+    uid = _frame_of_reference([frame.dataset for frame in images])
+    headers = slice_headers(images)
+    require_eligible(series_facts(images, headers), policy.rules)
+    order, geometry = stack(headers, policy.rules.maximum_thickness_mm)
+    return [headers[index] for index in order], geometry, uid, ()
 
 
 def _require_one_patient(series: Series, datasets: Sequence[Dataset]) -> None:

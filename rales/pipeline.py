@@ -197,9 +197,10 @@ def run(
         settings.method_with(models),
         lambda stage, part: progress(_name(stage), part),
     )
-    if request.priors_trouble:
+    trouble = (_NO_PRIORS,) if request.priors_trouble else ()
+    if volume.notes or trouble:
         findings = analysis.findings
-        flags = (*findings.quality_flags, _NO_PRIORS)
+        flags = (*volume.notes, *findings.quality_flags, *trouble)
         analysis = replace(analysis, findings=replace(findings, quality_flags=flags))
     seconds.update({_name(stage): value for stage, value in analysis.seconds.items()})
     key = AnalysisKey(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from hospital_series import Habit, habits
+from hospital_series import Habit, habits, with_strangers
 from judges import require_valid
 from pydicom.dataset import Dataset
 from tiny_node import tiny_thorax, write_models
@@ -71,7 +71,7 @@ def expected(textbook: tuple[Path, AnalysisSettings], analyse: Analyse) -> Analy
     return analyse(read(textbook[0]), "textbook")
 
 
-@pytest.mark.parametrize("habit", habits(), ids=lambda habit: habit.name)
+@pytest.mark.parametrize("habit", [*habits(), *with_strangers()], ids=lambda habit: habit.name)
 def test_a_habit_of_a_hospital_changes_nothing(
     textbook: tuple[Path, AnalysisSettings],
     analyse: Analyse,

@@ -1,0 +1,59 @@
+"""Images that are no slices are set aside and named; what may be a slice never is."""
+
+from __future__ import annotations
+
+import pytest
+from ct_series import ORIGIN, SLICES, STEP, SeriesMaker, ct_slice, stored_values
+from pydicom.dataset import Dataset
+
+from chestct.errors import RejectReason, SeriesRejected
+from chestct.uids import derive_uid
+from inference.loading import LoadingPolicy, load
+
+
+def stranger(name: str, at: float, **elements: object) -> Dataset:
+    dataset = ct_slice(0, stored_values()[0])
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = derive_uid(name)
+    dataset.ImagePositionPatient = [*ORIGIN[:2], ORIGIN[2] + STEP * at]
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+SHOT = {"ImageType": ["DERIVED", "SECONDARY"]}
+
+
+def test_a_screenshot_where_a_slice_is_is_set_aside_and_named(make_ct: SeriesMaker) -> None:
+    volume = load(make_ct(extra=[stranger("shot", 3, **SHOT)]), LoadingPolicy())
+    assert volume.geometry.shape[0] == SLICES
+    (note,) = volume.notes
+    assert derive_uid("shot") in note
+    assert derive_uid("shot") not in {one.sop_instance_uid for one in volume.sources}
+
+
+def test_a_textbook_series_has_no_note(make_ct: SeriesMaker) -> None:
+    assert load(make_ct(), LoadingPolicy()).notes == ()
+
+
+@pytest.mark.parametrize("at", [-1, SLICES])
+def test_what_continues_the_stack_is_not_set_aside(make_ct: SeriesMaker, at: int) -> None:
+    with pytest.raises(SeriesRejected) as refused:
+        load(make_ct(extra=[stranger("end", at, **SHOT)]), LoadingPolicy())
+    assert refused.value.reason is RejectReason.DERIVED
+
+
+def test_what_would_leave_a_gap_is_not_set_aside(make_ct: SeriesMaker) -> None:
+    def unplaced(index: int, dataset: Dataset) -> None:
+        if index == 7:
+            del dataset.ImagePositionPatient
+
+    with pytest.raises(SeriesRejected) as refused:
+        load(make_ct(unplaced), LoadingPolicy())
+    assert refused.value.reason is RejectReason.NO_POSITIONS
+
+
+def test_many_are_no_clear_case(make_ct: SeriesMaker) -> None:
+    shots = [stranger(f"shot {number}", number, **SHOT) for number in range(4)]
+    with pytest.raises(SeriesRejected) as refused:
+        load(make_ct(extra=shots), LoadingPolicy())
+    assert refused.value.reason is RejectReason.DERIVED
