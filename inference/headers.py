@@ -11,6 +11,7 @@ from chestct.errors import RejectReason, SeriesRejected
 from chestct.geometry import Vector
 from chestct.uids import Uid
 from chestct.volume import SliceSource
+from inference.blame import each
 from inference.elements import integer, number_of, numbers_of, text_of, value_of
 from inference.frames import Frame
 
@@ -76,7 +77,12 @@ def slice_headers(frames: Sequence[Frame]) -> list[SliceHeader]:
         SeriesRejected: An image lacks a position, an orientation, a spacing or a rescale, or
             one of them is no number that an image can have.
     """
-    return [_parse(frame) for frame in frames]
+    return each(frames, _name_of, _parse)
+
+
+def _name_of(frame: Frame) -> str:
+    uid = str(value_of(frame.dataset, "SOPInstanceUID") or "an image without a UID")
+    return uid if frame.number is None else f"{uid} frame {frame.number}"
 
 
 def series_facts(frames: Sequence[Frame], headers: Sequence[SliceHeader]) -> SeriesFacts:
@@ -133,14 +139,18 @@ def _require_plausible(
     """Refuse numbers whose squares or products would be none any more."""
     if max(map(abs, position)) > _FARTHEST_MM:
         raise SeriesRejected(
-            RejectReason.BAD_GEOMETRY, f"a slice lies more than {_FARTHEST_MM:g} mm away"
+            RejectReason.BAD_GEOMETRY,
+            f"a slice lies {max(map(abs, position)):g} mm away, at most {_FARTHEST_MM:g} mm "
+            "is read",
         )
     if max(map(abs, cosines)) > 2:  # noqa: PLR2004 - a unit vector's are at most 1
         raise SeriesRejected(RejectReason.BAD_GEOMETRY, "the slice directions are no directions")
     low, high = _SPACING_MM
     if any(0 < one < low or one > high for one in spacing):  # not positive: see Geometry
         raise SeriesRejected(
-            RejectReason.BAD_GEOMETRY, f"Pixel Spacing is not between {low:g} and {high:g} mm"
+            RejectReason.BAD_GEOMETRY,
+            f"Pixel Spacing is {spacing[0]:g} x {spacing[1]:g} mm, not between {low:g} and "
+            f"{high:g} mm",
         )
 
 

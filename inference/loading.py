@@ -16,6 +16,7 @@ from chestct.identity import patient_key
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid
 from chestct.volume import Volume
+from inference.blame import each
 from inference.elements import UNPARSABLE, raw_of, value_of
 from inference.eligibility import EligibilityRules, require_eligible
 from inference.frames import Frame, frames_of
@@ -50,7 +51,7 @@ def load(series: Series, policy: LoadingPolicy) -> Volume:
             or makes no complete regular grid. The message says what is wrong, in numbers.
         InputUnavailable: A file is missing or cannot be read now.
     """
-    datasets = [_read(instance) for instance in series.instances]
+    datasets = each(series.instances, lambda one: one.sop_instance_uid, _read)
     _require_one_patient(series, datasets)
     _require_images(datasets)
     require_whole_concatenations(datasets)
@@ -128,12 +129,19 @@ def _read(instance: ReceivedInstance) -> Dataset:
 
 
 def _require_images(datasets: Sequence[Dataset]) -> None:
-    for dataset in datasets:
-        modality = str(value_of(dataset, "Modality") or "missing")[:16]
-        if modality != "CT":
-            raise SeriesRejected(RejectReason.NOT_CT, f"Modality is {modality}")
-        if "PixelData" not in dataset:
-            raise SeriesRejected(RejectReason.BAD_PIXELS, "an object of the series has no pixels")
+    each(datasets, _name_of, _require_image)
+
+
+def _require_image(dataset: Dataset) -> None:
+    modality = str(value_of(dataset, "Modality") or "missing")[:16]
+    if modality != "CT":
+        raise SeriesRejected(RejectReason.NOT_CT, f"Modality is {modality}")
+    if "PixelData" not in dataset:
+        raise SeriesRejected(RejectReason.BAD_PIXELS, "an object of the series has no pixels")
+
+
+def _name_of(dataset: Dataset) -> str:
+    return str(value_of(dataset, "SOPInstanceUID") or "an image without a UID")
 
 
 def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
@@ -143,7 +151,7 @@ def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
     if len(found) > 1:
         raise SeriesRejected(
             RejectReason.MIXED_FRAMES_OF_REFERENCE,
-            "the images are in different frames of reference",
+            f"the images are in {len(found)} different frames of reference",
         )
     try:
         return Uid(found.pop())
@@ -166,6 +174,11 @@ def _fill(datasets: Sequence[Dataset], headers: Sequence[SliceHeader]) -> np.nda
     for place, header in enumerate(headers):
         places.setdefault(header.instance, {})[header.frame] = place
     for instance, members in places.items():
-        for frame, stored in stored_frames(datasets[instance], members.keys()):
-            to_hu(stored, headers[members[frame]], hu[members[frame]])
+        try:
+            for frame, stored in stored_frames(datasets[instance], members.keys()):
+                to_hu(stored, headers[members[frame]], hu[members[frame]])
+        except SeriesRejected as rejection:  # the others are not tried: it may have taken long
+            uid = _name_of(datasets[instance])
+            message = f"one of {len(places)} images: {uid}: {rejection}"
+            raise SeriesRejected(rejection.reason, message) from rejection
     return hu

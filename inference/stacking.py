@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from chestct.errors import GeometryError, RejectReason, SeriesRejected
 from chestct.geometry import Geometry, Vector, cross, dot, norm, resolution, usual_step
+from inference.blame import about
 from inference.headers import SliceHeader
 
 _SAME_DIRECTION = 2e-3
@@ -33,8 +34,7 @@ def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[li
             their normal, or do not make a right-angled grid.
     """
     first = headers[0]
-    for other in headers[1:]:
-        _require_alike(first, other)
+    _require_alike(headers)
     normal = cross(first.row_cosines, first.column_cosines)
     length = norm(normal)
     if length == 0:
@@ -75,25 +75,61 @@ def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[li
     return order, geometry
 
 
-def _require_alike(first: SliceHeader, other: SliceHeader) -> None:
-    if (other.rows, other.columns) != (first.rows, first.columns):
-        raise SeriesRejected(
-            RejectReason.MIXED_GEOMETRY,
-            f"slices of {first.rows}x{first.columns} and {other.rows}x{other.columns} pixels",
-        )
-    turned = max(
-        abs(a - b)
-        for a, b in zip(
-            (*first.row_cosines, *first.column_cosines),
-            (*other.row_cosines, *other.column_cosines),
-            strict=True,
-        )
+def _require_alike(headers: Sequence[SliceHeader]) -> None:
+    """Refuse slices that differ from most of the others, and name the first of them."""
+    checks: tuple[Callable[[SliceHeader, SliceHeader], str], ...] = (
+        _other_size,
+        _other_direction,
+        _other_spacing,
     )
-    if turned > _SAME_DIRECTION:
-        raise SeriesRejected(RejectReason.MIXED_GEOMETRY, "slices in different directions")
-    scaled = max(abs(a - b) for a, b in zip(first.pixel_spacing, other.pixel_spacing, strict=True))
-    if scaled > _SAME_SPACING:
-        raise SeriesRejected(RejectReason.MIXED_GEOMETRY, "slices of different Pixel Spacing")
+    for differs in checks:
+        usual = headers[0]
+        odd = [one for one in headers if differs(usual, one)]
+        if 2 * len(odd) > len(headers):
+            usual = odd[0]
+            odd = [one for one in headers if differs(usual, one)]
+        if odd:
+            uid, message = odd[0].source.sop_instance_uid, differs(usual, odd[0])
+            raise SeriesRejected(
+                RejectReason.MIXED_GEOMETRY, about(len(odd), len(headers), uid, message)
+            )
+
+
+def _other_size(usual: SliceHeader, other: SliceHeader) -> str:
+    if (other.rows, other.columns) == (usual.rows, usual.columns):
+        return ""
+    return (
+        f"slices of {usual.rows}x{usual.columns} and {other.rows}x{other.columns} pixels, "
+        "this one of the latter"
+    )
+
+
+def _other_direction(usual: SliceHeader, other: SliceHeader) -> str:
+    pairs = (
+        (usual.row_cosines, other.row_cosines),
+        (usual.column_cosines, other.column_cosines),
+    )
+    turned = max(abs(a - b) for one, two in pairs for a, b in zip(one, two, strict=True))
+    if turned <= _SAME_DIRECTION:
+        return ""
+    degrees = max(_angle(one, two) for one, two in pairs)
+    return f"slices in different directions, this one is turned by {degrees:.1f} degrees"
+
+
+def _angle(one: Vector, two: Vector) -> float:
+    length = norm(one) * norm(two)
+    cosine = dot(one, two) / length if length else 1.0
+    return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+
+
+def _other_spacing(usual: SliceHeader, other: SliceHeader) -> str:
+    pairs = zip(usual.pixel_spacing, other.pixel_spacing, strict=True)
+    if max(abs(a - b) for a, b in pairs) <= _SAME_SPACING:
+        return ""
+    first, second = (
+        f"{one.pixel_spacing[0]:g} x {one.pixel_spacing[1]:g} mm" for one in (usual, other)
+    )
+    return f"slices of different Pixel Spacing, {first} and this one {second}"
 
 
 def _require_right_angles(

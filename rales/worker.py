@@ -25,7 +25,7 @@ from chestct.errors import (
     SeriesRejected,
 )
 from chestct.results import SegKind
-from chestct.series import Series
+from chestct.series import Series, contested_uids
 from chestct.states import JobState
 from chestct.text import printable
 from rales.archive import Archive, Found
@@ -237,7 +237,9 @@ class AnalysisWorker:
 
     def _end_for_good(self, job: Job, error: PermanentError) -> None:
         if isinstance(error, SeriesRejected):
-            self._end(job, JobState.REJECTED, str(error.reason), str(error))
+            contested = contested_uids(self._instances.contested(job.series_uid))
+            message = f"{error}; {contested}" if contested else str(error)
+            self._end(job, JobState.REJECTED, str(error.reason), message)
         else:
             self._end(job, JobState.FAILED, type(error).__name__, str(error))
 

@@ -93,6 +93,18 @@ class InstanceStore:
         )
         return [_instance(row, self._database.file_of(row["path"])) for row in rows]
 
+    def contested(self, series_uid: Uid) -> dict[Uid, int]:
+        """Return how many images came under one SOP Instance UID, where there were several.
+
+        The same image in two transfer syntaxes is one.
+        """
+        rows = self._database.rows(
+            "SELECT sop_instance_uid, count(*) AS images FROM instances WHERE series_uid = ?"
+            " GROUP BY sop_instance_uid, transfer_syntax_uid HAVING count(*) > 1 ORDER BY images",
+            (series_uid,),
+        )
+        return {Uid(row["sop_instance_uid"]): row["images"] for row in rows}
+
     def released(self, series_uid: Uid) -> int:
         """Return how many current instances of a series retention has let go of."""
         rows = self._database.rows(

@@ -313,10 +313,10 @@ def test_pixels_of_another_unit_are_refused(make_ct: SeriesMaker) -> None:
         groups = images[0].PerFrameFunctionalGroupsSequence[5]
         groups.PixelValueTransformationSequence[0].RescaleType = "MGML"
 
-    assert refusal(written(make_ct, Layout(), change)) == (
-        RejectReason.BAD_RESCALE,
-        "the pixels are MGML, not Hounsfield units",
-    )
+    reason, message = refusal(written(make_ct, Layout(), change))
+    assert reason is RejectReason.BAD_RESCALE
+    assert message.startswith("1 of ")
+    assert message.endswith(" frame 6: the pixels are MGML, not Hounsfield units")
 
 
 def test_a_position_counts_in_its_own_group_alone(make_ct: SeriesMaker) -> None:

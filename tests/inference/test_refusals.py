@@ -361,3 +361,28 @@ def test_volumes_are_read_only(make_ct: SeriesMaker) -> None:
     with pytest.raises(ValueError, match="read-only"):
         volume.hu[0, 0, 0] = 1
     assert volume.hu.dtype == np.int16
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (one(4, PixelSpacing=""), "no usable Pixel Spacing"),
+        (one(4, Modality="MR"), "Modality is MR"),
+        (one(4, Rows=20), "40x34 and 20x34"),
+        (one(4, PixelSpacing=[1.5, 0.8]), "1.5 x 0.75 mm and this one 1.5 x 0.8 mm"),
+        (
+            one(4, ImageOrientationPatient=[0.9998, 0.02, 0, -0.02, 0.9998, 0]),
+            "turned by 1.1 degrees",
+        ),
+        (one(0, Rows=20), "40x34 and 20x34"),
+    ],
+)
+def test_a_refusal_for_one_image_names_it_and_the_count(
+    make_ct: SeriesMaker, change: Change, said: str
+) -> None:
+    series = make_ct(change)
+    _, message = refusal(series)
+    assert message.startswith("1 of 24 images: ")
+    assert any(one.sop_instance_uid in message for one in series.instances)
+    assert said in message

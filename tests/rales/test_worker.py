@@ -155,6 +155,22 @@ def test_a_failure_is_tried_again_until_the_attempts_are_spent(
     assert (ended.state, ended.reason) == (JobState.FAILED, reason)
 
 
+def test_a_rejection_says_how_many_images_came_under_one_uid(
+    rig: Rig, make_instance: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> AnalysisReport:
+        raise SeriesRejected(RejectReason.TOO_FEW_SLICES, "1 slices, at least 20 are needed")
+
+    monkeypatch.setattr(worker_module, "run", refuse)
+    images = [make_instance(1, content=f"{number:02d}") for number in range(64)]
+    job = rig.add(*images)
+    rig.worker().step(NOON)
+    ended = rig.jobs.get(job.id)
+    assert ended.state is JobState.REJECTED
+    assert "at least 20 are needed; 64 images came under one SOP Instance UID" in ended.message
+    assert images[0].sop_instance_uid in ended.message
+
+
 def test_a_late_instance_takes_the_job_over(rig: Rig, make_instance: Make) -> None:
     job = rig.add(make_instance(1))
     claimed = rig.jobs.claim(at=NOON)
