@@ -179,6 +179,7 @@ def _fill(datasets: Sequence[Dataset], headers: Sequence[SliceHeader]) -> np.nda
                 to_hu(stored, headers[members[frame]], hu[members[frame]])
         except SeriesRejected as rejection:  # the others are not tried: it may have taken long
             uid = _name_of(datasets[instance])
-            message = f"one of {len(places)} images: {uid}: {rejection}"
+            count = f"one of {len(places)} images: " if len(places) > 1 else ""
+            message = f"{count}{uid}: {rejection}"
             raise SeriesRejected(rejection.reason, message) from rejection
     return hu

@@ -334,10 +334,10 @@ def test_a_group_of_the_frame_takes_the_place_of_the_shared_one(make_ct: SeriesM
         for groups in images[0].PerFrameFunctionalGroupsSequence:
             groups.PixelMeasuresSequence = [item(SliceThickness="2.5")]
 
-    assert refusal(written(make_ct, Layout(), change)) == (
-        RejectReason.BAD_GEOMETRY,
-        "a slice has no usable Pixel Spacing",
-    )
+    reason, message = refusal(written(make_ct, Layout(), change))
+    assert reason is RejectReason.BAD_GEOMETRY
+    assert message.startswith("24 of 24 images: ")
+    assert message.endswith(" frame 1: a slice has no usable Pixel Spacing")
 
 
 def without(images: list[Dataset], number: int) -> None:
@@ -497,9 +497,11 @@ def test_one_frame_that_claims_to_be_huge_is_refused(make_ct: SeriesMaker) -> No
     frames[17] = frames[17][:place] + b"\xff\xff\xff\xff" + frames[17][place + 4 :]
     image.PixelData = encapsulate(frames)
     series = make_ct.write([image], JPEGLSLossless, lambda _image, _syntax: None)
-    assert refusal(series) == (
-        RejectReason.BAD_PIXELS,
-        "the pixels cannot be decoded (JPEG-LS Lossless Image Compression)",
+    reason, message = refusal(series)
+    assert reason is RejectReason.BAD_PIXELS
+    assert message == (
+        f"{series.instances[0].sop_instance_uid}: "
+        "the pixels cannot be decoded (JPEG-LS Lossless Image Compression)"
     )
 
 
