@@ -54,7 +54,8 @@ def _identities(rig: SpoolRig) -> set[tuple[object, ...]]:
         tuple(row)
         for row in rig.database.rows(
             "SELECT sop_instance_uid, content_digest, series_uid, study_uid, sop_class_uid,"
-            " transfer_syntax_uid, patient_key, path, size, slice_position FROM instances"
+            " transfer_syntax_uid, patient_key, path, size, slice_position, value_digest"
+            " FROM instances"
         )
     }
 
