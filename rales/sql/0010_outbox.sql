@@ -13,6 +13,7 @@ CREATE VIEW waiting_commitments AS
 CREATE VIEW waiting_notifications AS
     SELECT m.* FROM notifications m JOIN jobs j ON j.id = m.job_id
     WHERE m.state = 'pending' AND NOT EXISTS
-        (SELECT 1 FROM notifications e JOIN jobs o ON o.id = e.job_id
-         WHERE o.series_uid = j.series_uid AND e.target = m.target
-           AND e.state = m.state AND e.id < m.id);
+        -- By way of the series, and not of all that waits: a target may be down for days.
+        (SELECT 1 FROM jobs o CROSS JOIN notifications e ON e.job_id = o.id
+         WHERE o.series_uid = j.series_uid AND +e.target = m.target
+           AND +e.state = m.state AND e.id < m.id);

@@ -174,3 +174,10 @@ def test_the_next_job_is_found_without_sorting_those_that_wait(database: Databas
     (sql,) = [sql for name, sql in _statements() if name == "JobStore.claim" and "ORDER" in sql]
     plan = [row["detail"] for row in database.rows(f"EXPLAIN QUERY PLAN {sql}", (None,))]
     assert plan == ["SCAN jobs USING INDEX jobs_to_claim"]
+
+
+def test_a_message_that_waits_is_compared_with_its_own_series_only(database: Database) -> None:
+    """Where thousands wait for a target that is down, each would be compared with each."""
+    sql = dict(_statements())["NotificationStore.due"]
+    plan = [row["detail"] for row in database.rows(f"EXPLAIN QUERY PLAN {sql}", (None, None))]
+    assert "SEARCH e USING INDEX notifications_of_job (job_id=? AND rowid<?)" in plan
