@@ -533,6 +533,8 @@ class JobStore:
         with self._database.transaction() as tx:
             if is_overtaken(tx, job.id):
                 raise StateConflict("a newer revision of this series has taken over")
+            if job.state not in {JobState.DONE, JobState.REJECTED, JobState.FAILED}:
+                raise StateConflict("the series has not ended yet: it is under way")
             present = self.get(job.id)
             if present.released_at is not None:
                 released = f"{present.released_at:%Y-%m-%d}"

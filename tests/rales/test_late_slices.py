@@ -207,6 +207,22 @@ def test_a_retry_gives_way_to_a_newer_revision(database: Database, make_instance
         jobs.retry(failed, at=NOON)
 
 
+def test_a_retry_does_not_close_or_restart_what_is_under_way(
+    database: Database, make_instance: Make
+) -> None:
+    jobs, instances = JobStore(database), InstanceStore(database, on_change=lambda: None)
+    instances.record(make_instance(1))
+    (job,) = jobs.all()
+    with pytest.raises(StateConflict, match="under way"):
+        jobs.retry(job, at=NOON)
+    _mark(jobs, instances, job)
+    claimed = jobs.claim(at=NOON)
+    assert claimed is not None
+    with pytest.raises(StateConflict, match="under way"):
+        jobs.retry(claimed, at=NOON)
+    assert jobs.get(job.id).state is JobState.ANALYSING
+
+
 def test_a_newer_revision_that_begins_during_the_planning_withdraws_all(
     database: Database, make_instance: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
