@@ -34,7 +34,7 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
     ),
     JobState.COMPOSED: frozenset({JobState.DELIVERING, JobState.FAILED, JobState.SUPERSEDED}),
     JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED, JobState.SUPERSEDED}),
-    JobState.DONE: frozenset({JobState.COMPOSED}),
+    JobState.DONE: frozenset({JobState.COMPOSED, JobState.READY}),
     JobState.REJECTED: frozenset({JobState.READY}),
     JobState.FAILED: frozenset({JobState.READY, JobState.COMPOSED}),
     JobState.SUPERSEDED: frozenset(),

@@ -284,6 +284,7 @@ def run(
         evolution=told(evolution) if evolution else None,
         left_out=extras.left_out,
         reaches_an_end=bool((analysis.lesion_map.labels[[0, -1]] > 0).any()),
+        created=request.created,
     )
     _write_findings(request, report, analysis.models)
     return report

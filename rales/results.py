@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class AnalysisReport:
     evolution: Mapping[str, Any] | None = None
     left_out: tuple[Extra, ...] = ()
     reaches_an_end: bool = False
+    created: datetime | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, for the state file."""
@@ -62,7 +64,17 @@ class AnalysisReport:
             "circumstances": self.circumstances,
             "evolution": self.evolution,
             "left_out": [str(extra) for extra in self.left_out],
+            "created": self.created.isoformat() if self.created else None,
         }
+
+
+def created_before(job: Job) -> datetime | None:
+    """Return when the results of a job that is analysed again were made the first time.
+
+    Made with the same time, they are the same objects, byte for byte.
+    """
+    created = (job.result or {}).get("created")
+    return datetime.fromisoformat(created) if created else None
 
 
 def load_objects(job: Job) -> list[ResultObject]:

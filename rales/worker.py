@@ -32,7 +32,7 @@ from rales.archive import Archive, Found
 from rales.pipeline import AnalysisRequest, AnalysisSettings, InferenceFacts, run, warm_up
 from rales.priors import prior_of
 from rales.process import Worker
-from rales.results import AnalysisReport, sr_reference
+from rales.results import AnalysisReport, created_before, sr_reference
 from rales.store import InstanceStore, JobStore
 from rales.store.jobs import Job, StateConflict
 
@@ -150,7 +150,7 @@ class AnalysisWorker:
             settings=self._settings,
             folder=self._results_dir / f"{job.id:08d}",
             predecessor=sr_reference(predecessor) if predecessor else None,
-            created=self._clock(),
+            created=created_before(job) or self._clock(),
             labelmap_predecessor=(
                 sr_reference(predecessor, SegKind.LABELMAP) if predecessor else None
             ),

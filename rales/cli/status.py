@@ -308,9 +308,10 @@ def _as_dict(job: Job, jobs: JobStore, sent: list[Delivery]) -> dict[str, Any]:
 def retry(config_path: Path, series: str | None, all_failed: bool) -> None:  # noqa: FBT001
     """Start a finished series again: SERIES is its UID, or how it starts or ends.
 
-    A series without results is analysed again; one whose delivery failed is delivered
-    again. The objects keep their UIDs, so no destination shows a duplicate. Works while the
-    node runs, and before it is started.
+    A series without results, or whose result files are lost or damaged, is analysed again;
+    one whose delivery failed is delivered again. Exit status 1 when one cannot be. The
+    objects keep their UIDs, so no destination shows a duplicate. Works while the node runs,
+    and before it is started.
     """
     if (series is None) != all_failed:
         raise click.UsageError("give either a SERIES or --all-failed")
@@ -323,11 +324,16 @@ def retry(config_path: Path, series: str | None, all_failed: bool) -> None:  # n
         chosen = [job for job in latest if _matches(job, str(series))]
         if len(chosen) != 1:
             raise click.UsageError(f"{len(chosen)} series match {series!r}; one is needed")
+    conflicts = 0
     for job in chosen:
         try:
             after = jobs.retry(job, at=utc_now())
         except StateConflict as error:
-            raise click.ClickException(f"{job.series_uid} is {job.state}: {error}") from error
-        click.echo(f"{job.series_uid}: {job.state} -> {after}")
+            conflicts += 1
+            click.echo(f"Error: {job.series_uid} is {job.state}: {error}", err=True)
+        else:
+            click.echo(f"{job.series_uid}: {job.state} -> {after}")
     if not chosen:
         click.echo("nothing to retry")
+    if conflicts:
+        raise click.exceptions.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -94,8 +95,13 @@ def answers(destination: Destination) -> bool | None:
 
 
 def find_orthanc() -> str | None:
-    """Return the path of Orthanc where it is installed."""
-    return shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    """Return the path of Orthanc where it is installed.
+
+    Debian puts it into the ``sbin`` beside a folder of PATH, where people do not look.
+    """
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    beside = [str(Path(folder).with_name("sbin")) for folder in folders]
+    return shutil.which("Orthanc", path=os.pathsep.join([*folders, *beside]))
 
 
 def has_dicomweb() -> bool:

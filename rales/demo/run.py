@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from tempfile import TemporaryDirectory
 import highdicom as hd
 import numpy as np
 import pydicom
+from pydicom.filereader import read_file_meta_info
 
 from chestct.states import JobState
 from dicom_out import codes
@@ -35,6 +35,8 @@ from rales.demo.pacs import (
 )
 from rales.results import load_objects
 from rales.store import Database, Job, JobStore
+from scp.spool import GROUP_LENGTH_AT
+from scp.values import value_digest
 
 AE_TITLE = "RALES"
 _ENDED = (JobState.DONE, JobState.REJECTED, JobState.FAILED, JobState.SUPERSEDED)
@@ -192,15 +194,22 @@ def _collect(job: Job, pacs: Pacs, out: Path) -> None:
         content = pacs.fetch(item.sop_instance_uid)
         if content is None:
             raise DemoFailed(f"the {item.role} is not in {pacs.name}")
-        (out / f"{item.role}.dcm").write_bytes(content)
-        sent, got = pydicom.dcmread(item.path), pydicom.dcmread(io.BytesIO(content))
-        if sent != got:
+        copy = out / f"{item.role}.dcm"
+        copy.write_bytes(content)
+        if values_of(item.path) != values_of(copy):
             raise DemoFailed(f"the {item.role} in {pacs.name} differs from the one that was made")
     results = Path(job.result["overlay"]).parent if job.result else out
     shutil.copy(results / "overlay.png", out)
     shutil.copy(results / "findings.json", out)
     report = pydicom.dcmread(out / "sr.dcm")
     (out / "sr.txt").write_text(render_text(report), encoding="utf-8")
+
+
+def values_of(file: Path) -> str:
+    """Return a digest of what a Part 10 file says, the same in whatever VR encoding."""
+    meta = read_file_meta_info(file)
+    content = file.read_bytes()[GROUP_LENGTH_AT + 4 + int(meta.FileMetaInformationGroupLength) :]
+    return value_digest(content, meta.TransferSyntaxUID)
 
 
 def _overlap(file: Path, truth: Thorax) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -407,6 +408,23 @@ class JobStore:
                 " hold_until = CASE WHEN ? THEN hold_until END WHERE id = ?",
                 (key, json.dumps(_with_files(result, self._named)), hold, job.id),
             )
+            # Of a job that is analysed again, with other models: what went out was another object.
+            tx.executemany(
+                "UPDATE deliveries SET sop_instance_uid = ?, state = 'pending', attempts = 0,"
+                " sent = 0, created_at = ?, due_at = ?, settled_at = NULL"
+                " WHERE job_id = ? AND role = ? AND sop_instance_uid <> ?",
+                [
+                    (
+                        one["sop_instance_uid"],
+                        to_text(at),
+                        to_text(at),
+                        job.id,
+                        one["role"],
+                        one["sop_instance_uid"],
+                    )
+                    for one in result.get("objects", ())
+                ],
+            )
 
     def to_plan(self, *, at: datetime) -> list[int]:
         """Return the jobs whose results may be delivered now, or are of no use any more."""
@@ -522,10 +540,12 @@ class JobStore:
     def retry(self, job: Job, *, at: datetime) -> JobState:
         """Start a finished job again by hand; return the state it goes to.
 
-        A job without results is analysed again. One that failed at a destination is tried
-        there again; one that is done is delivered everywhere again (the objects keep their
-        UIDs, so a destination that has them already shows no duplicate). Either goes to the
-        destinations that were configured since, too: its deliveries are planned again.
+        A job without results, or whose result files are lost or damaged, is analysed again; with
+        the same models and settings that gives the same objects. One that failed at a
+        destination is tried there again; one that is done is delivered everywhere again (the
+        objects keep their UIDs, so a destination that has them already shows no duplicate).
+        Either goes to the destinations that were configured since, too: its deliveries are
+        planned again.
 
         Raises:
             StateConflict: The job is under way, or a newer revision has taken over.
@@ -539,7 +559,8 @@ class JobStore:
             if present.released_at is not None:
                 released = f"{present.released_at:%Y-%m-%d}"
                 raise StateConflict(f"retention released its images on {released}")
-            after = JobState.COMPOSED if present.result else JobState.READY
+            whole = present.result and not damaged_files(present.result)
+            after = JobState.COMPOSED if whole else JobState.READY
             change_state(tx, job.id, job.state, after, at=to_text(at), message="retried by hand")
             tx.execute("UPDATE jobs SET attempts = 0, interruptions = 0 WHERE id = ?", (job.id,))
             tx.execute(
@@ -609,6 +630,20 @@ def _job(row: sqlite3.Row, result: Mapping[str, Any] | None) -> Job:
         associations=row["associations"],
         hold_until=time("hold_until"),
     )
+
+
+def damaged_files(result: Mapping[str, Any]) -> list[str]:
+    """Return the roles of the objects whose files are lost, unreadable or not what was made."""
+    return [one["role"] for one in result.get("objects", ()) if not _is_whole(one)]
+
+
+def _is_whole(stored: Mapping[str, Any]) -> bool:
+    try:
+        content = Path(stored["path"]).read_bytes()
+    except OSError:
+        return False
+    wanted = stored.get("digest")
+    return bool(content) and (not wanted or hashlib.sha256(content).hexdigest() == wanted)
 
 
 def _with_files(result: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:

@@ -86,10 +86,8 @@ def mend(tx: sqlite3.Connection, instance: ReceivedInstance, *, faulty: bool) ->
     at, due_at = to_text(instance.received_at), to_text(instance.received_at + _SETTLE)
     if job["state"] == JobState.READY and job["due_at"]:
         add_event(tx, job["id"], JobState.READY, JobState.READY, at=at, message=_MENDED)
-    elif (
-        job["state"] in {JobState.FAILED, JobState.REJECTED}
-        and job["result"] is None
-        and (died_of_it or instance.written)
+    elif job["state"] in {JobState.FAILED, JobState.REJECTED} and (
+        died_of_it or (instance.written and job["result"] is None)
     ):
         _clear_marks(tx, instance.series_uid)
         change_state(tx, job["id"], JobState(job["state"]), JobState.READY, at=at, message=_MENDED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from inference import loading
 from inference.eligibility import EligibilityRules
 from rales.intact import require_intact
 from rales.pipeline import AnalysisSettings
+from rales.results import load_objects
 from rales.store import Database, InstanceStore, Job, JobStore
 from rales.testing import InlineWorker, ManualClock
 from rales.worker import AnalysisWorker
@@ -134,6 +135,10 @@ def rig(tmp_path: Path, chest: Chest) -> Iterator[Rig]:
 
 def _shorten(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
+
+
+def _shorten_to_nothing(path: Path) -> None:
+    path.write_bytes(b"")
 
 
 def _flip_header(path: Path) -> None:
@@ -297,6 +302,24 @@ def test_a_series_that_was_rejected_as_it_was_received_stays_so(rig: Rig) -> Non
     assert rejected.state is JobState.REJECTED
     rig.receive_all()
     assert rig.job == rejected
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, _shorten_to_nothing])
+def test_retry_of_results_that_are_lost_makes_the_same_again(
+    rig: Rig, damage: Callable[[Path], object]
+) -> None:
+    rig.ready()
+    done = rig.analyse()
+    before = {item.path: item.path.read_bytes() for item in load_objects(done)}
+    rig.jobs.move(done, JobState.DELIVERING, at=rig.clock(), message="")
+    rig.jobs.move(rig.job, JobState.DONE, at=rig.clock(), message="")
+    assert rig.jobs.retry(rig.job, at=rig.clock()) is JobState.COMPOSED, "nothing is lost"
+    rig.jobs.move(rig.job, JobState.DELIVERING, at=rig.clock(), message="")
+    rig.jobs.move(rig.job, JobState.DONE, at=rig.clock(), message="")
+    damage(next(iter(before)))
+    assert rig.jobs.retry(rig.job, at=rig.clock()) is JobState.READY
+    assert rig.analyse().state is JobState.COMPOSED
+    assert {item.path: item.path.read_bytes() for item in load_objects(rig.job)} == before
 
 
 def test_over_the_network_a_lost_image_is_named_and_a_resend_brings_the_results(

@@ -143,6 +143,25 @@ def test_status_and_retry_of_a_rejected_series(config: Path, make_instance: Make
     assert "nothing to retry" in _run("retry", "--all-failed", "--config", config).output
 
 
+def test_retry_of_all_goes_on_after_one_that_cannot_be(config: Path, make_instance: Make) -> None:
+    database = Database(config.parent / "var" / "state.sqlite")
+    instances, jobs = InstanceStore(database, on_change=lambda: None), JobStore(database)
+    for number in range(3):
+        instances.record(make_instance(series=f"1.2.{number}"))
+        job = jobs.latest_of_series(f"1.2.{number}")
+        assert job is not None
+        with database.transaction() as tx:
+            tx.execute("UPDATE jobs SET state = 'failed' WHERE id = ?", (job.id,))
+    with database.transaction() as tx:
+        tx.execute("UPDATE jobs SET released_at = since WHERE series_uid = '1.2.1'")
+    database.close()
+    result = _run("retry", "--all-failed", "--config", config)
+    assert result.exit_code == 1
+    assert "1.2.1 is failed: retention released" in result.output
+    for other in ("1.2.0", "1.2.2"):
+        assert f"{other}: failed -> ready" in result.output
+
+
 def test_check_looks_at_everything(config: Path) -> None:
     result = _run("check", "--config", config)
     assert result.exit_code == 0, result.output
