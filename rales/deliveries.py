@@ -112,7 +112,9 @@ class DeliveryWorker:
         except Exception as error:  # noqa: BLE001 - one job must not hold up the others
             self._complaints.say("planning a job", error)
             message = f"its results cannot be read ({type(error).__name__})"
-            self._jobs.give_up(job_id, JobState.COMPOSED, at=now, message=message)
+            self._jobs.give_up(
+                job_id, JobState.COMPOSED, at=now, reason="unreadable", message=message
+            )
 
     def _plan(self, job: Job, now: datetime) -> None:
         if self._jobs.has_newer(job):

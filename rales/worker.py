@@ -20,6 +20,7 @@ from chestct.errors import (
     AnalysisStopped,
     InputUnavailable,
     ModelError,
+    OutOfResources,
     PermanentError,
     RalesError,
     SeriesRejected,
@@ -108,13 +109,33 @@ class AnalysisWorker:
             job = self._jobs.claim(at=now)
             if job is None:
                 return self._jobs.next_due()
-            self._unrecorded = self._work(job)
-        try:
-            self._unrecorded()
-        except StateConflict:
-            _LOG.exception("somebody else moved the job meanwhile; its outcome is dropped")
+            self._unrecorded = partial(self._record, job, self._work(job))
+        self._unrecorded()
         self._unrecorded = None
         return self._clock()
+
+    def _record(self, job: Job, outcome: Callable[[], None]) -> None:
+        """Record an outcome; one that cannot be written down ends its job and no other.
+
+        Raises:
+            OutOfResources: The state file takes nothing now.
+        """
+        try:
+            outcome()
+        except OutOfResources:
+            raise
+        except StateConflict:
+            _LOG.exception("somebody else moved the job meanwhile; its outcome is dropped")
+        except Exception as error:  # noqa: BLE001 - it must cost this job alone
+            _LOG.exception("job %d: its outcome cannot be recorded", job.id)
+            message = f"its outcome cannot be recorded ({type(error).__name__})"
+            self._jobs.give_up(
+                job.id,
+                JobState.ANALYSING,
+                at=self._clock(),
+                reason="unrecordable",
+                message=message,
+            )
 
     def _work(self, job: Job) -> Callable[[], None]:
         """Analyse one job; return what records its outcome."""

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from chestct.results import ResultObject
 from dicom_out.recipients import Recipient
@@ -53,7 +52,7 @@ def patient_of(path: Path) -> m.Patient:
         return m.Patient(
             id=str(header.get("PatientID", "")), name=str(header.get("PatientName", ""))
         )
-    except (OSError, InvalidDicomError, ValueError):
+    except Exception:  # noqa: BLE001 - pydicom raises anything over a hostile header
         _LOG.warning("an audit message cannot name the patient: the file cannot be read")
         return m.Patient()
 

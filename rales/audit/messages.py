@@ -13,6 +13,8 @@ from xml.etree import ElementTree as ET
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _UNKNOWN = "unknown"
+_LONGEST = 1024
+"""Characters of one value; what is written of it may be five times as long (``&amp;``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,12 +145,18 @@ def to_xml(event: AuditEvent, source: AuditSource) -> str:
 
 
 def _add(parent: ET.Element, name: str, attributes: Mapping[str, str]) -> ET.Element:
-    clean = {key: _NOT_XML.sub("?", value) for key, value in attributes.items()}
+    clean = {key: _bounded(value) for key, value in attributes.items()}
     return ET.SubElement(parent, name, clean)
 
 
 def _add_text(parent: ET.Element, name: str, text: str) -> None:
-    _add(parent, name, {}).text = _NOT_XML.sub("?", text)
+    _add(parent, name, {}).text = _bounded(text)
+
+
+def _bounded(value: str) -> str:
+    """Return what XML can hold of a value, cut where no message should be so long."""
+    cut = value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"
+    return _NOT_XML.sub("?", cut)
 
 
 def _add_code(parent: ET.Element, name: str, code: Code) -> None:
@@ -231,5 +239,6 @@ def _add_patient(root: ET.Element, patient: Patient) -> None:
 def _add_alert(root: ET.Element, alert: Alert) -> None:
     """The description stands in a detail of that name, base64 (section A.5.3.11)."""
     element = _add_object(root, alert.node, ("2", "13"), NODE_ID, alert.node)
-    value = base64.b64encode(alert.description.encode()).decode()
+    description = _bounded(alert.description).encode()[: _LONGEST // 2].decode(errors="ignore")
+    value = base64.b64encode(description.encode()).decode()
     _add(element, "ParticipantObjectDetail", {"type": "Alert Description", "value": value})

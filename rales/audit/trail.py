@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import queue
 import threading
@@ -23,6 +24,7 @@ from rales.audit.messages import (
     to_xml,
 )
 from rales.audit.transports import SyslogHeader, Transport
+from rales.complaints import Complaints
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class AuditTrail:
         self._queue: queue.Queue[Maker] = queue.Queue(capacity)
         self._lock = threading.Lock()
         self._lost = 0
+        self._complaints = Complaints(_LOG)
         self._closing = threading.Event()
         self._deadline = float("inf")
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -104,13 +107,13 @@ class AuditTrail:
                     break
                 continue
             try:
-                event = make()
-            except Exception:  # noqa: BLE001 - the trail goes on, whatever one event is like
-                _LOG.exception("an audit message could not be made")
-                continue
-            if not self._deliver(event):
-                break
-            self._say_what_was_lost()
+                if not self._deliver(make()):
+                    break
+                self._say_what_was_lost()
+            except Exception as error:  # noqa: BLE001 - the trail goes on, whatever one event is like
+                self._complaints.say("an audit message is lost: it cannot be made or sent", error)
+                with self._lock:
+                    self._lost += 1
         self._transport.close()
 
     def _deliver(self, event: AuditEvent) -> bool:
@@ -124,6 +127,8 @@ class AuditTrail:
             try:
                 self._transport.send(message)
             except OSError as error:
+                if error.errno == errno.EMSGSIZE:
+                    raise  # this message will never go
                 if not failed:
                     _LOG.warning("audit messages wait, they cannot be sent: %s", error)
                 failed = True
@@ -144,7 +149,7 @@ class AuditTrail:
             lost, self._lost = self._lost, 0
         if not lost:
             return
-        _LOG.error("%d audit messages were lost: the queue was full", lost)
+        _LOG.error("%d audit messages were lost", lost)
         self._deliver(
             AuditEvent(
                 event=SECURITY_ALERT,

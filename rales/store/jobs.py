@@ -186,8 +186,10 @@ class JobStore:
         rows = self._database.rows("SELECT * FROM jobs WHERE state = ? ORDER BY id", (state,))
         return [self._job(row) for row in rows]
 
-    def give_up(self, job_id: int, before: JobState, *, at: datetime, message: str) -> None:
-        """End a job of which nothing can be read but its number.
+    def give_up(
+        self, job_id: int, before: JobState, *, at: datetime, reason: str, message: str
+    ) -> None:
+        """End a job of which its number is known, and perhaps no more can be read.
 
         Raises:
             StateConflict: It is not in the state ``before`` (any more).
@@ -199,7 +201,7 @@ class JobStore:
                 before,
                 JobState.FAILED,
                 at=to_text(at),
-                reason="unreadable",
+                reason=reason,
                 message=message,
             )
 

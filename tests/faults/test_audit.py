@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import socket
 import ssl
 import stat
@@ -28,6 +29,7 @@ from chestct.errors import ConfigError
 from chestct.results import ResultObject
 from chestct.uids import Uid, derive_uid
 from dicom_out.sender import Destination, Outcome, OutcomeKind
+from rales.audit import messages
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.messages import (
     SECURITY_ALERT,
@@ -569,3 +571,57 @@ def test_the_fake_sender_fits_the_audited_one(udp: tuple[str, Received], tmp_pat
             AuditedSender(FakeSender(), hooks)([_result(tmp_path / "gone.dcm", "seg")], destination)
         )
     assert [kind_of(one)[0] for one in received.wait_for(2)] == ["110102", "110104"]
+
+
+@pytest.mark.parametrize("name", ["&" * 20_000, "\ud800" * 20_000, "é" * 70_000])
+def test_a_hostile_name_is_bounded_and_the_trail_goes_on(
+    udp: tuple[str, Received], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to, received = udp
+    patients = iter([messages.Patient(id=name, name=name), messages.Patient(id="next")])
+    monkeypatch.setattr("rales.audit.hooks.patient_of", lambda _path: next(patients))
+    destination = Destination(name="pacs", ae_title="PACS", host="10.0.0.1", port=104)
+    with audit_trail(AuditConfig(to=to), "RALES") as hooks:
+        assert hooks is not None
+        for _ in range(2):
+            hooks.sending([_result(tmp_path / "gone.dcm", "seg")], destination)
+        documents = received.wait_for(2)
+    told = [objects_of(one)["2"].get("ParticipantObjectID") for one in documents]
+    assert told[1] == "next"
+    assert 0 < len(told[0]) <= 1024
+
+
+def test_a_message_that_can_never_go_is_lost_alone_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sent: list[bytes] = []
+
+    class Narrow:
+        """Raises over the first, for good."""
+
+        def send(self, message: bytes) -> None:
+            if not sent:
+                sent.append(b"")
+                raise OSError(errno.EMSGSIZE, "Message too long")
+            sent.append(message)
+
+        def close(self) -> None:
+            """Have nothing to give back."""
+
+    event = messages.AuditEvent(
+        event=messages.NETWORK_ENTRY,
+        action=messages.Action.EXECUTE,
+        at=datetime.now(UTC),
+        participants=(),
+    )
+    trail = AuditTrail(
+        Narrow(),
+        source=messages.AuditSource(id="R", site=""),
+        reporter=messages.Participant(user_id="1", ae_title="R", address="h", is_requestor=False),
+        header=SyslogHeader(host="h", application="rales", process="1"),
+    )
+    with trail:
+        for _ in range(3):
+            trail.submit(lambda: event)
+    assert len(sent) == 1 + 2 + 1, "the other two, and that one was lost"
+    assert "is lost" in caplog.text

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -201,3 +202,29 @@ def test_an_outcome_that_cannot_be_recorded_is_recorded_later(
     rig.jobs._database.rows("PRAGMA query_only=OFF")
     worker.step(rig.clock.advance(1))
     assert rig.jobs.get(job.id).state is JobState.REJECTED
+
+
+def test_an_outcome_that_cannot_be_recorded_ends_its_job_and_no_other(
+    rig: Rig,
+    make_instance: Callable[..., ReceivedInstance],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad, next_one = (rig.add(make_instance(1, series=series)) for series in ("1.2.3", "1.2.4"))
+    refusal = SeriesRejected(RejectReason.NOT_CT, "no")
+    monkeypatch.setattr(worker_module, "run", _raise(refusal))
+    real = JobStore.move
+
+    def move(self: JobStore, job: Job, *args: Any, **keys: Any) -> None:
+        if job.id == bad.id:
+            "\ud800".encode()
+        real(self, job, *args, **keys)
+
+    monkeypatch.setattr(JobStore, "move", move)
+    worker = rig.worker()
+    for _ in range(2):
+        worker.step(NOON)
+    ended = rig.jobs.get(bad.id)
+    assert (ended.state, ended.reason) == (JobState.FAILED, "unrecordable")
+    assert "UnicodeEncodeError" in ended.message
+    assert rig.jobs.get(next_one.id).state is not JobState.ANALYSING
+    assert rig.jobs.get(next_one.id).state is not JobState.READY
