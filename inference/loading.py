@@ -17,6 +17,7 @@ from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid
 from chestct.volume import Volume
 from inference.blame import each
+from inference.decoder_process import DecoderProcess
 from inference.elements import UNPARSABLE, raw_of, value_of
 from inference.eligibility import EligibilityRules, require_eligible
 from inference.frames import Frame, frames_of
@@ -173,13 +174,14 @@ def _fill(datasets: Sequence[Dataset], headers: Sequence[SliceHeader]) -> np.nda
     places: dict[int, dict[int, int]] = {}
     for place, header in enumerate(headers):
         places.setdefault(header.instance, {})[header.frame] = place
-    for instance, members in places.items():
-        try:
-            for frame, stored in stored_frames(datasets[instance], members.keys()):
-                to_hu(stored, headers[members[frame]], hu[members[frame]])
-        except SeriesRejected as rejection:  # the others are not tried: it may have taken long
-            uid = _name_of(datasets[instance])
-            count = f"one of {len(places)} images: " if len(places) > 1 else ""
-            message = f"{count}{uid}: {rejection}"
-            raise SeriesRejected(rejection.reason, message) from rejection
+    with DecoderProcess() as decoder:
+        for instance, members in places.items():
+            try:
+                for frame, stored in stored_frames(datasets[instance], members.keys(), decoder):
+                    to_hu(stored, headers[members[frame]], hu[members[frame]])
+            except SeriesRejected as rejection:  # the others are not tried: it may have taken long
+                uid = _name_of(datasets[instance])
+                count = f"one of {len(places)} images: " if len(places) > 1 else ""
+                message = f"{count}{uid}: {rejection}"
+                raise SeriesRejected(rejection.reason, message) from rejection
     return hu

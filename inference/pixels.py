@@ -10,19 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import (
-    UID,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
+from pydicom.uid import UID
 
 from chestct.errors import RejectReason, SeriesRejected
 from inference.codestreams import check
+from inference.decoder_process import FrameDecoder, FrameUndecodable
+from inference.decoding import FrameDescription
 from inference.elements import UNPARSABLE, integer
 from inference.encapsulated import encoded_frames
 from inference.frames import PER_FRAME
@@ -32,30 +25,17 @@ AIR_HU = -1024
 """What padding and everything below becomes; CT scales start here."""
 _HIGHEST_HU = 32767
 
-_PLUGINS = {
-    JPEGLossless: "gdcm",
-    JPEGLosslessSV1: "gdcm",
-    JPEGLSLossless: "pyjpegls",
-    JPEGLSNearLossless: "pyjpegls",
-    RLELossless: "pylibjpeg",
-}
-"""The fastest decoder for each transfer syntax, as measured; pylibjpeg for JPEG 2000."""
-
-
 _UNDECODABLE = (*UNPARSABLE, RuntimeError, EOFError)
-"""What pydicom and the codecs raise on pixel data that is not what it claims to be."""
-_PANIC = "PanicException"
-"""A codec written in Rust (RLE) that reaches beyond an array: pyo3 raises it as a BaseException,
-and has no name for it that could be imported."""
+"""What pydicom raises on pixel data that is not what it claims to be."""
 
 
 def stored_frames(
-    dataset: Dataset, wanted: Collection[int]
+    dataset: Dataset, wanted: Collection[int], decoder: FrameDecoder
 ) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:
     """Yield (frame, stored values (row, column)) of each wanted frame, counted from 0.
 
-    One frame is decoded at a time, and none that is not wanted: an Enhanced CT can have
-    thousands.
+    One frame is decoded at a time, by ``decoder`` where it is compressed, and none that is not
+    wanted: an Enhanced CT can have thousands.
 
     Raises:
         SeriesRejected: They cannot be decoded, or are no 8 or 16-bit grey image.
@@ -63,14 +43,20 @@ def stored_frames(
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     layout = _layout(dataset)
     try:
-        planes = (_compressed if syntax.is_encapsulated else _native)(dataset, syntax, layout)
+        planes = (
+            _compressed(dataset, syntax, layout, decoder)
+            if syntax.is_encapsulated
+            else _native(dataset, syntax, layout)
+        )
         for frame, plane in enumerate(planes):
             if frame in wanted:
                 content = plane()
                 yield frame, _used_bits(content, layout.bits_stored).reshape(layout.shape[1:])
-    except BaseException as error:
-        if not isinstance(error, _UNDECODABLE) and type(error).__name__ != _PANIC:
-            raise
+    except FrameUndecodable as error:
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS, f"a frame in {syntax.name} cannot be decoded: {error}"
+        ) from error
+    except _UNDECODABLE as error:
         raise SeriesRejected(
             RejectReason.BAD_PIXELS, f"the pixels cannot be decoded ({syntax.name})"
         ) from error
@@ -129,13 +115,24 @@ def _slices(count: int, length: int) -> list[slice]:
     return [slice(number * length, (number + 1) * length) for number in range(count)]
 
 
-def _compressed(dataset: Dataset, syntax: UID, layout: _Layout) -> list[Plane]:
+def _compressed(
+    dataset: Dataset, syntax: UID, layout: _Layout, decoder: FrameDecoder
+) -> list[Plane]:
     """Look at each frame before a decoder makes room for what it says of itself."""
     frames, rows, columns = layout.shape
     encoded = encoded_frames(dataset, frames)
     for frame in encoded:
         check(frame, syntax, rows, columns)
-    return [partial(_decode, frame, dataset, syntax, layout) for frame in encoded]
+    described = FrameDescription(
+        transfer_syntax_uid=syntax,
+        rows=rows,
+        columns=columns,
+        bits_allocated=layout.bits_allocated,
+        bits_stored=layout.bits_stored,
+        signed=layout.signed,
+        photometric_interpretation=str(dataset.PhotometricInterpretation),
+    )
+    return [partial(decoder.decode, frame, described) for frame in encoded]
 
 
 def _used_bits(content: NDArray[np.integer[Any]], stored: int) -> NDArray[np.integer[Any]]:
@@ -145,27 +142,6 @@ def _used_bits(content: NDArray[np.integer[Any]], stored: int) -> NDArray[np.int
         return content
     shifted: NDArray[np.integer[Any]] = np.right_shift(np.left_shift(content, unused), unused)
     return shifted
-
-
-def _decode(
-    frame: bytes, dataset: Dataset, syntax: UID, layout: _Layout
-) -> NDArray[np.integer[Any]]:
-    decoder = get_decoder(syntax)
-    wanted = _PLUGINS.get(syntax, "")
-    plugin = wanted if wanted in decoder.available_plugins else ""
-    options: dict[str, Any] = {
-        "number_of_frames": 1,
-        "rows": layout.shape[1],
-        "columns": layout.shape[2],
-        "samples_per_pixel": 1,
-        "photometric_interpretation": dataset.PhotometricInterpretation,
-        "bits_allocated": layout.bits_allocated,
-        "bits_stored": layout.bits_stored,
-        "pixel_representation": int(layout.signed),
-        "pixel_keyword": "PixelData",
-    }
-    decoded, _ = decoder.as_array(encapsulate([frame]), raw=True, decoding_plugin=plugin, **options)
-    return decoded
 
 
 def to_hu(stored: NDArray[np.integer[Any]], header: SliceHeader, out: NDArray[np.int16]) -> None:

@@ -14,7 +14,8 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.volume import Volume
-from inference import codestreams, loading, pixels
+from inference import codestreams, loading
+from inference.decoder_process import DecoderProcess
 from inference.eligibility import EligibilityRules
 from inference.headers import LARGEST_SIDE
 from inference.loading import LoadingPolicy, load
@@ -62,7 +63,7 @@ def test_no_decoder_is_asked_for_what_the_header_does_not_say(
     def decoded(*_: object) -> None:
         raise AssertionError("it was decoded")
 
-    monkeypatch.setattr(pixels, "_decode", decoded)
+    monkeypatch.setattr(DecoderProcess, "decode", decoded)
     bombs = [harm for harm in HARMS if harm.name.startswith(("a stream of", "65535 x"))]
     assert len(bombs) > 10
     for harm in bombs:

@@ -31,7 +31,7 @@ from chestct.errors import RejectReason, SeriesRejected
 from chestct.series import Series
 from chestct.uids import derive_uid
 from chestct.volume import Volume
-from inference import pixels
+from inference.decoder_process import DecoderProcess
 from inference.eligibility import EligibilityRules
 from inference.loading import LoadingPolicy, load
 
@@ -180,13 +180,13 @@ def test_frames_that_are_set_aside_are_not_decoded(
     make_ct: SeriesMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[int] = []
-    decode = pixels._decode
+    decode = DecoderProcess.decode
 
-    def counted(frame: bytes, *rest: Any) -> Any:
+    def counted(self: DecoderProcess, frame: bytes, *rest: Any) -> Any:
         decoded.append(len(frame))
-        return decode(frame, *rest)
+        return decode(self, frame, *rest)
 
-    monkeypatch.setattr(pixels, "_decode", counted)
+    monkeypatch.setattr(DecoderProcess, "decode", counted)
     layout = Layout(frames=SET_ASIDE["frontal reformats"], own_groups=True)
     require_plain(load(written(make_ct, layout, syntax=RLELossless), LoadingPolicy()))
     assert len(decoded) == SLICES, "each frame of the stack once, and no other"

@@ -14,6 +14,7 @@ from chestct.geometry import Geometry
 from chestct.uids import Uid
 from chestct.volume import Volume
 from inference.analysis import analyse
+from inference.decoder_process import DecoderProcess
 from inference.frames import frames_of
 from inference.headers import slice_headers
 from inference.pixels import stored_frames, to_hu
@@ -158,7 +159,8 @@ def single_volume(path: Path) -> Volume:
     dataset = pydicom.dcmread(path)
     (header,) = slice_headers(frames_of([dataset]))
     hu = np.empty((1, header.rows, header.columns), dtype=np.int16)
-    ((_, stored),) = stored_frames(dataset, {0})
+    with DecoderProcess() as decoder:
+        ((_, stored),) = stored_frames(dataset, {0}, decoder)
     to_hu(stored, header, hu[0])
     return Volume(
         hu=hu,

@@ -1,0 +1,130 @@
+"""Frames that end, hold or confuse their decoder cost a reason, and nobody else anything."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import hostile_series
+import numpy as np
+import pytest
+from pydicom.uid import (
+    UID,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from chestct.errors import RejectReason, SeriesRejected
+from inference import pixels
+from inference.decoder_process import DecoderProcess, FrameUndecodable
+from inference.decoding import FrameDescription
+
+SYNTAXES = (JPEG2000Lossless, JPEGLSLossless, RLELossless)
+
+
+@pytest.fixture
+def decoder() -> Iterator[DecoderProcess]:
+    with DecoderProcess() as process:
+        yield process
+
+
+def _honest(syntax: UID) -> tuple[bytes, FrameDescription]:
+    dataset, _, raw = hostile_series.honest(syntax)[0]
+    assert raw.stream is not None
+    return raw.stream, FrameDescription(
+        transfer_syntax_uid=syntax,
+        rows=dataset.Rows,
+        columns=dataset.Columns,
+        bits_allocated=dataset.BitsAllocated,
+        bits_stored=dataset.BitsStored,
+        signed=dataset.PixelRepresentation == 1,
+        photometric_interpretation=dataset.PhotometricInterpretation,
+    )
+
+
+def _process(decoder: DecoderProcess) -> subprocess.Popen[bytes]:
+    assert decoder._process is not None
+    return decoder._process
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda one: one.keyword)
+def test_a_damaged_frame_is_refused_or_read_and_the_next_one_is_read(
+    decoder: DecoderProcess, syntax: UID
+) -> None:
+    stream, described = _honest(syntax)
+    whole = decoder.decode(stream, described)
+    assert whole.size == described.rows * described.columns
+    chance = random.Random(7)  # noqa: S311 - no secret
+    for _ in range(40):
+        damaged = bytearray(stream)
+        for _ in range(chance.randint(1, 8)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        try:
+            values = decoder.decode(bytes(damaged[: chance.randint(1, len(damaged))]), described)
+        except FrameUndecodable:
+            continue
+        assert values.size == whole.size
+    assert np.array_equal(decoder.decode(stream, described), whole)
+
+
+def test_a_frame_that_takes_too_long_is_named_and_the_process_replaced() -> None:
+    """The kernel ends the process: no code of Python runs in it while the decoder does."""
+    stream, described = _honest(JPEG2000Lossless)
+    with DecoderProcess() as decoder:
+        whole = decoder.decode(stream, described)
+        os.kill(_process(decoder).pid, signal.SIGSTOP)  # as if it were busy
+        os.kill(_process(decoder).pid, signal.SIGALRM)  # what its timer sends
+        os.kill(_process(decoder).pid, signal.SIGCONT)
+        with pytest.raises(FrameUndecodable, match="not decoded within 10 s"):
+            decoder.decode(stream, described)
+        assert np.array_equal(decoder.decode(stream, described), whole)
+
+
+def test_the_timer_runs_while_a_frame_is_decoded() -> None:
+    stream, described = _honest(JPEG2000Lossless)
+    with (
+        DecoderProcess(seconds=1e-4 - described.rows * described.columns / 1e6) as decoder,
+        pytest.raises(FrameUndecodable, match="not decoded within 0 s"),
+    ):
+        decoder.decode(stream, described)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
+def test_a_decoder_that_dies_costs_its_frame(
+    decoder: DecoderProcess, number: signal.Signals
+) -> None:
+    stream, described = _honest(JPEGLSLossless)
+    whole = decoder.decode(stream, described)
+    os.kill(_process(decoder).pid, number)
+    with pytest.raises(FrameUndecodable, match=f"died of it .exit status -{number.value}"):
+        decoder.decode(stream, described)
+    assert np.array_equal(decoder.decode(stream, described), whole)
+
+
+def test_no_process_stays_behind() -> None:
+    stream, described = _honest(RLELossless)
+    with DecoderProcess() as decoder:
+        decoder.decode(stream, described)
+        process = _process(decoder)
+    assert process.returncode is not None
+
+
+def test_none_is_started_for_what_is_not_compressed() -> None:
+    with DecoderProcess() as decoder:
+        assert decoder._process is None
+
+
+def test_the_reason_names_the_syntax_and_not_the_content() -> None:
+    dataset, _, _ = hostile_series.honest(JPEG2000Lossless)[0]
+
+    class Dying:
+        def decode(self, *_: object) -> np.ndarray:
+            raise FrameUndecodable("it is not decoded within 10 s")
+
+    with pytest.raises(SeriesRejected, match=r"JPEG 2000 .* cannot be decoded: it is not") as found:
+        list(pixels.stored_frames(dataset, {0}, Dying()))
+    assert found.value.reason is RejectReason.BAD_PIXELS
