@@ -14,7 +14,7 @@ import signal
 import struct
 import sys
 from dataclasses import asdict, dataclass
-from typing import BinaryIO
+from typing import IO, Any
 
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
@@ -72,7 +72,7 @@ class FrameDescription:
     photometric_interpretation: str
 
 
-def write_message(line: BinaryIO, facts: dict[str, object], content: bytes) -> None:
+def write_message(line: IO[bytes], facts: dict[str, object], content: bytes) -> None:
     """Write one request or answer."""
     text = json.dumps(facts).encode()
     line.write(_LENGTHS.pack(len(text), len(content)) + text)
@@ -80,7 +80,7 @@ def write_message(line: BinaryIO, facts: dict[str, object], content: bytes) -> N
     line.flush()
 
 
-def read_message(line: BinaryIO) -> tuple[dict[str, object], bytes]:
+def read_message(line: IO[bytes]) -> tuple[dict[str, object], bytes]:
     """Read one request or answer.
 
     Raises:
@@ -96,7 +96,7 @@ def request_of(description: FrameDescription, seconds: float) -> dict[str, objec
     return {"seconds": seconds, "frame": asdict(description)}
 
 
-def _take(line: BinaryIO, count: int) -> bytes:
+def _take(line: IO[bytes], count: int) -> bytes:
     content = line.read(count)
     if len(content) < count:
         raise EOFError
@@ -106,19 +106,20 @@ def _take(line: BinaryIO, count: int) -> bytes:
 def _decode(frame: bytes, described: FrameDescription) -> tuple[str, bytes]:
     """Return the kind of number and the values of one frame, row by row."""
     syntax = UID(described.transfer_syntax_uid)
+    options: dict[str, Any] = {
+        "number_of_frames": 1,
+        "rows": described.rows,
+        "columns": described.columns,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": described.photometric_interpretation,
+        "bits_allocated": described.bits_allocated,
+        "bits_stored": described.bits_stored,
+        "pixel_representation": int(described.signed),
+        "pixel_keyword": "PixelData",
+    }
+    plugin = _PLUGINS[syntax]
     decoded, _ = get_decoder(syntax).as_array(
-        encapsulate([frame]),
-        raw=True,
-        decoding_plugin=_PLUGINS[syntax],
-        number_of_frames=1,
-        rows=described.rows,
-        columns=described.columns,
-        samples_per_pixel=1,
-        photometric_interpretation=described.photometric_interpretation,
-        bits_allocated=described.bits_allocated,
-        bits_stored=described.bits_stored,
-        pixel_representation=int(described.signed),
-        pixel_keyword="PixelData",
+        encapsulate([frame]), raw=True, decoding_plugin=plugin, **options
     )
     return decoded.dtype.str, decoded.tobytes()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,7 @@ from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid
 from chestct.volume import Volume
 from inference.blame import each
-from inference.decoder_process import DecoderProcess
+from inference.decoder_process import DecoderProcess, FrameDecoder
 from inference.elements import UNPARSABLE, raw_of, value_of
 from inference.eligibility import EligibilityRules, require_eligible
 from inference.frames import Frame, frames_of
@@ -39,13 +40,15 @@ class LoadingPolicy:
     rules: EligibilityRules = field(default_factory=EligibilityRules)
 
 
-def load(series: Series, policy: LoadingPolicy) -> Volume:
+def load(series: Series, policy: LoadingPolicy, *, decoder: FrameDecoder | None = None) -> Volume:
     """Return the volume of a series, int16 HU (slice, row, column).
 
     Localizers that a scanner put into the same series are set aside, and what
     :mod:`inference.selection` knows for another stack; so are, with a note, the few images that
     :mod:`inference.strangers` knows for none of the slices, where the rest is whole without
     them. Any other image that does not fit is a reason to refuse the series.
+
+    Compressed frames are decoded by ``decoder``; None: by a process for this series alone.
 
     Raises:
         SeriesRejected: The series is not eligible, mixes patients, studies or geometries,
@@ -57,8 +60,10 @@ def load(series: Series, policy: LoadingPolicy) -> Volume:
     _require_images(datasets)
     require_whole_concatenations(datasets)
     headers, geometry, frame_of_reference, notes = _grid(frames_of(datasets), policy)
+    with nullcontext(decoder) if decoder else DecoderProcess() as used:
+        hu = _fill(datasets, headers, used)
     return Volume(
-        hu=_fill(datasets, headers),
+        hu=hu,
         geometry=geometry,
         sources=tuple(header.source for header in headers),
         series_uid=series.series_uid,
@@ -162,7 +167,9 @@ def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
         ) from error
 
 
-def _fill(datasets: Sequence[Dataset], headers: Sequence[SliceHeader]) -> np.ndarray:
+def _fill(
+    datasets: Sequence[Dataset], headers: Sequence[SliceHeader], decoder: FrameDecoder
+) -> np.ndarray:
     """Decode every slice, in slice order, into one array."""
     voxels = len(headers) * headers[0].rows * headers[0].columns
     if voxels > MOST_VOXELS:
@@ -174,14 +181,13 @@ def _fill(datasets: Sequence[Dataset], headers: Sequence[SliceHeader]) -> np.nda
     places: dict[int, dict[int, int]] = {}
     for place, header in enumerate(headers):
         places.setdefault(header.instance, {})[header.frame] = place
-    with DecoderProcess() as decoder:
-        for instance, members in places.items():
-            try:
-                for frame, stored in stored_frames(datasets[instance], members.keys(), decoder):
-                    to_hu(stored, headers[members[frame]], hu[members[frame]])
-            except SeriesRejected as rejection:  # the others are not tried: it may have taken long
-                uid = _name_of(datasets[instance])
-                count = f"one of {len(places)} images: " if len(places) > 1 else ""
-                message = f"{count}{uid}: {rejection}"
-                raise SeriesRejected(rejection.reason, message) from rejection
+    for instance, members in places.items():
+        try:
+            for frame, stored in stored_frames(datasets[instance], members.keys(), decoder):
+                to_hu(stored, headers[members[frame]], hu[members[frame]])
+        except SeriesRejected as rejection:  # the others are not tried: it may have taken long
+            uid = _name_of(datasets[instance])
+            count = f"one of {len(places)} images: " if len(places) > 1 else ""
+            message = f"{count}{uid}: {rejection}"
+            raise SeriesRejected(rejection.reason, message) from rejection
     return hu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import hostile_series
@@ -25,27 +26,36 @@ HARMS = hostile_series.harms()
 KINDS = sorted({harm.kind for harm in HARMS})
 
 
-def outcome(harm: Harm, folder: Path) -> RejectReason | Volume:
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[DecoderProcess]:
+    """One for all series: each of its own would take half a second to start."""
+    with DecoderProcess() as process:
+        yield process
+
+
+def outcome(harm: Harm, folder: Path, decoder: DecoderProcess) -> RejectReason | Volume:
     try:
-        return load(hostile_series.write(harm, folder), POLICY)
+        return load(hostile_series.write(harm, folder), POLICY, decoder=decoder)
     except SeriesRejected as rejection:
         return rejection.reason
 
 
-def test_the_honest_series_is_read(tmp_path: Path) -> None:
+def test_the_honest_series_is_read(tmp_path: Path, decoder: DecoderProcess) -> None:
     for syntax in {harm.syntax for harm in HARMS}:
         harm = Harm(name="none", kind="none", change=lambda _, _raw: None, syntax=syntax)
-        assert isinstance(outcome(harm, tmp_path), Volume)
+        assert isinstance(outcome(harm, tmp_path, decoder), Volume)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_harm_is_refused_or_harmless(kind: str, tmp_path: Path) -> None:
+def test_each_harm_is_refused_or_harmless(
+    kind: str, tmp_path: Path, decoder: DecoderProcess
+) -> None:
     """A RuntimeWarning, as of an overflow, is an error here: the numbers would be none."""
     for harm in HARMS:
         if harm.kind != kind:
             continue
-        found = outcome(harm, tmp_path)
+        found = outcome(harm, tmp_path, decoder)
         if isinstance(found, Volume):
             assert not harm.refused, harm.name
             assert found.hu.dtype == np.int16, harm.name
@@ -58,7 +68,7 @@ def test_there_are_hundreds_and_no_name_twice() -> None:
 
 
 def test_no_decoder_is_asked_for_what_the_header_does_not_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoder: DecoderProcess
 ) -> None:
     def decoded(*_: object) -> None:
         raise AssertionError("it was decoded")
@@ -67,7 +77,7 @@ def test_no_decoder_is_asked_for_what_the_header_does_not_say(
     bombs = [harm for harm in HARMS if harm.name.startswith(("a stream of", "65535 x"))]
     assert len(bombs) > 10
     for harm in bombs:
-        assert outcome(harm, tmp_path) in {RejectReason.BAD_PIXELS, RejectReason.TOO_LARGE}
+        assert outcome(harm, tmp_path, decoder) in {RejectReason.BAD_PIXELS, RejectReason.TOO_LARGE}
 
 
 @pytest.mark.parametrize("side", [LARGEST_SIDE + 1, 65535])
