@@ -240,6 +240,16 @@ class Node(RuleBasedStateMachine):
     def assemble(self) -> None:
         self.assembly.step(self.clock.now)
 
+    @rule(series=st.sampled_from(SERIES), count=st.sampled_from([20, WHOLE]))
+    def close_while_one_comes(self, series: str, count: int) -> None:
+        """The most dangerous moment, of which chance finds few: other bytes as it is closed."""
+        self._record(series, 0, count)
+        self.wait(31.0)
+        content = f"at-{self.clock.now:%H%M%S}"
+        self.instances.meanwhile = lambda: self._record(series, 0, 1, content)
+        self.assemble()
+        self.instances.meanwhile = None
+
     @rule()
     def analyse(self) -> None:
         before = {job.id for job in self.jobs.in_state(JobState.REJECTED)}
@@ -305,7 +315,7 @@ class Node(RuleBasedStateMachine):
 
 
 Node.TestCase.settings = settings(
-    max_examples=15,
+    max_examples=20,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
