@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from pydicom.uid import UID
@@ -21,8 +22,9 @@ _LOG = logging.getLogger(__name__)
 class AssemblyWorker:
     """One step of the assembly loop.
 
-    Before ``listening_since`` nothing could arrive, so no silence is counted: a series that
-    a restart cut in half gets its quiet time for the sender to try again.
+    Before ``listening_since()`` nothing could arrive, or the clock was another one, so no
+    silence is counted: a series that a restart cut in half gets its quiet time for the sender to
+    try again, and a clock that is set completes no series.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class AssemblyWorker:
         jobs: JobStore,
         instances: InstanceStore,
         policy: CompletionPolicy,
-        listening_since: datetime | None = None,
+        listening_since: Callable[[], datetime] | None = None,
         traffic: Traffic | None = None,
     ) -> None:
         self._jobs = jobs
@@ -86,23 +88,18 @@ class AssemblyWorker:
 
     def _evidence(self, job: Job, instances: list[ReceivedInstance]) -> Evidence:
         last = max(one.received_at for one in instances)
+        since = self._listening_since() if self._listening_since else None
+        # What others were bringing of the study before a restart is not known any more.
+        ended = job.association_ended_at
         return Evidence(
             count=len(instances),
             expected=max((one.expected_instances or 0 for one in instances), default=0) or None,
             positions=tuple(one.slice_position for one in instances),
-            last_received_at=max(last, self._listening_since or last),
-            association_ended_at=self._since_start(job.association_ended_at),
+            last_received_at=max(last, since) if since else last,
+            association_ended_at=None if ended and since and ended < since else ended,
             associations=job.associations,
             revised=job.revision > 1,
             busy=self._traffic.is_busy(job.study_uid),
             read_early=job.hold_until is not None,
             multi_frame=all(UID(one.sop_class_uid) in MULTI_FRAME_CLASSES for one in instances),
         )
-
-    def _since_start(self, ended: datetime | None) -> datetime | None:
-        """Return the end of an association; none from before a restart.
-
-        What others were bringing of the study then is not known any more.
-        """
-        since = self._listening_since
-        return None if ended is None or (since and ended < since) else ended

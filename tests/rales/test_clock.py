@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from chestct.series import ReceivedInstance
 from chestct.states import JobState
+from rales.assembly import AssemblyWorker
 from rales.clock import NodeClock
 from rales.clockwatch import ClockWatch, resumed_clock
 from rales.deliveries import BackOff
 from rales.store import Database, InstanceStore, JobStore
 from rales.store.clock import ClockStore
 from rales.testing import ManualClock
+from scp.assembler import CompletionPolicy
 
 from .conftest import NOON
 
@@ -104,6 +106,29 @@ def test_a_series_received_in_the_future_does_not_wait_for_it(
     machine.run(10)
     (one,) = instances.of_series(make_instance().series_uid)
     assert one.received_at == machine.clock.now()
+
+
+@pytest.mark.parametrize("by", [-2 * HOUR, 2 * HOUR])
+def test_a_series_waits_its_quiet_time_and_no_longer_however_the_clock_is_set(
+    machine: Machine, database: Database, make_instance: Make, by: timedelta
+) -> None:
+    """Two hours ahead at boot and then corrected, it waited two hours; or not at all."""
+    jobs, instances = JobStore(database), InstanceStore(database, on_change=lambda: None)
+    assembly = AssemblyWorker(
+        jobs=jobs,
+        instances=instances,
+        policy=CompletionPolicy(settle_seconds=2, quiet_seconds=30),
+        listening_since=lambda: machine.clock.steady_since,
+    )
+    instances.record(make_instance())
+    machine.set_clock(by)
+    machine.run(1)
+    assembly.step(machine.clock.now())
+    (job,) = jobs.all()
+    assert job.state is JobState.RECEIVING
+    machine.run(30)
+    assembly.step(machine.clock.now())
+    assert jobs.get(job.id).state is JobState.READY
 
 
 @pytest.mark.parametrize("by", [5 * DAY, -5 * DAY])

@@ -90,7 +90,7 @@ class Node(RuleBasedStateMachine):
             jobs=self.jobs,
             instances=self.instances,
             policy=CompletionPolicy(quiet_seconds=QUIET.total_seconds()),
-            listening_since=self.clock.now,
+            listening_since=lambda started=self.clock.now: started,
             traffic=self.traffic,
         )
         self.worker = AnalysisWorker(

@@ -188,7 +188,7 @@ def test_half_a_series_after_an_abort_or_a_restart_does_not_count_as_released(
         jobs=jobs,
         instances=instances,
         policy=CompletionPolicy(settle_seconds=2, quiet_seconds=30),
-        listening_since=restarted,
+        listening_since=lambda: restarted,
     )
     assert assembly.step(restarted) == restarted + timedelta(seconds=30)
     assert assembly.step(restarted + timedelta(seconds=29)) is not None
