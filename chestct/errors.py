@@ -187,6 +187,7 @@ class RejectReason(StrEnum):
     BAD_RESCALE = "bad-rescale"
     BAD_PIXELS = "bad-pixels"
     NO_LUNGS = "no-lungs-found"
+    IMPLAUSIBLE_LUNGS = "implausible-lungs"
 
 
 class SeriesRejected(PermanentError):

@@ -71,7 +71,7 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     lesion, sides = np.zeros(volume.geometry.shape, dtype=bool), lungs.labels
     with _stage(Stage.LESIONS, seconds, progress):
         if presence.positive:
-            marked = reader.segment(lambda part: progress(Stage.LESIONS, part))
+            marked = reader.segment(lambda part: progress(Stage.LESIONS, part)) & lungs.body
             sides = attach(marked, lungs.including(marked), volume)
             inside = marked & (sides > Label.BACKGROUND)
             lesion = drop_small(inside, volume.geometry.voxel_ml, method.minimum_lesion_ml)

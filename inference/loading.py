@@ -21,6 +21,7 @@ from inference.blame import each
 from inference.decoder_process import DecoderProcess, FrameDecoder
 from inference.elements import UNPARSABLE, raw_of, value_of
 from inference.eligibility import EligibilityRules, require_eligible
+from inference.fill import fill_as_air
 from inference.frames import Frame, frames_of
 from inference.headers import SliceHeader, series_facts, slice_headers
 from inference.pixels import stored_frames, to_hu
@@ -185,6 +186,7 @@ def _fill(
         try:
             for frame, stored in stored_frames(datasets[instance], members.keys(), decoder):
                 to_hu(stored, headers[members[frame]], hu[members[frame]])
+                fill_as_air(hu[members[frame]])
         except SeriesRejected as rejection:  # the others are not tried: it may have taken long
             uid = _name_of(datasets[instance])
             count = f"one of {len(places)} images: " if len(places) > 1 else ""

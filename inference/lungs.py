@@ -14,6 +14,7 @@ from chestct.errors import RejectReason, SeriesRejected
 from chestct.geometry import Geometry
 from chestct.volume import Label, Volume
 from inference.airways import central_airways
+from inference.body import body_of
 from inference.ports import SegmentationModel
 from inference.postprocess import components
 
@@ -30,6 +31,11 @@ _SURE_RADIUS_MM = 3.0
 _LEAST_LUNGS_ML = 400.0
 _LEAST_SHARE = 0.08
 """A component smaller than this part of the largest one is no lung."""
+_MOST_LUNGS_ML = 10_000.0
+_MOST_LUNG_ML = 6_000.0
+"""Of both and of one. Total lung capacity is 7.99 h - 7.08 +- 1.15 l (95 %) in men (Quanjer et al.,
+Eur Respir J 1993;6 Suppl 16:5-40): 8.5 l at most at 1.8 m, and 10 l above 1.98 m only; a lung is
+little more than half of it. What is larger is air that is no lung."""
 _GAS_HU = -920.0
 _LEAST_GAS_ML = 3.0
 _SMALL_LUNG_ML = 300.0
@@ -48,11 +54,13 @@ class Lungs:
         airless: uint8, likewise, apart from ``labels``: what is solid and has no air beside it that
             could vouch for it, though the network is sure that it is lung. A consolidated lobe
             is, and now and then the liver.
+        body: bool, likewise: the patient, outside of which nothing is lung.
         quality_flags: What a reader should know about the delineation.
     """
 
     labels: NDArray[np.uint8]
     airless: NDArray[np.uint8]
+    body: NDArray[np.bool_]
     quality_flags: tuple[str, ...]
 
     def including(self, marked: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -69,9 +77,11 @@ def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[floa
     stay in, while fat, liver, bowel gas and the neck fall out.
 
     Raises:
-        SeriesRejected: No plausible lungs were found (not a chest).
+        SeriesRejected: No plausible lungs were found (not a chest), or more than anybody has.
     """
     sides, sure = _predict(volume, model, progress)
+    body = body_of(volume)
+    sides[~body] = Label.BACKGROUND
     airways = central_airways(volume)
     box = _box_around(sides)
     airless = np.zeros_like(sides)
@@ -79,7 +89,8 @@ def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[floa
         sides[box], sure[box], volume.hu[box], airways[box], volume.geometry
     )
     _require_lungs(sides, volume)
-    return Lungs(labels=sides, airless=airless, quality_flags=_flags(sides, volume))
+    sides[~body] = airless[~body] = Label.BACKGROUND  # the filters reach across its edge
+    return Lungs(labels=sides, airless=airless, body=body, quality_flags=_flags(sides, volume))
 
 
 def _box_around(sides: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
@@ -276,6 +287,18 @@ def _require_lungs(sides: NDArray[np.uint8], volume: Volume) -> None:
             RejectReason.NO_LUNGS,
             f"only {found:.0f} ml of lung were found; this does not look like a chest",
         )
+    parts: list[tuple[str, float, float]] = [("the lungs", found, _MOST_LUNGS_ML)]
+    for label, name in zip(_SIDES, ("the left lung", "the right lung"), strict=True):
+        parts.append(
+            (name, float((sides == label).sum()) * volume.geometry.voxel_ml, _MOST_LUNG_ML)
+        )
+    for name, ml, most in parts:
+        if ml > most:
+            raise SeriesRejected(
+                RejectReason.IMPLAUSIBLE_LUNGS,
+                f"{name} would hold {ml:.0f} ml, nobody's hold more than {most:.0f} ml; "
+                "what was found is not lung alone",
+            )
 
 
 def _flags(sides: NDArray[np.uint8], volume: Volume) -> tuple[str, ...]:

@@ -1,0 +1,85 @@
+"""Nothing outside the patient is lung, whatever surrounds the patient in the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hu_models import LungsByHu, LungsKnown
+from numpy.typing import NDArray
+
+from chestct.errors import RejectReason, SeriesRejected
+from chestct.volume import Volume
+from inference.body import body_of
+from inference.fill import fill_as_air
+from inference.lungs import delineate
+from inference.phantom import Thorax
+from inference.phantom.volume import canonical_volume
+
+
+class Everything(LungsByHu):
+    """A network that takes whatever is dark for lung, the room too."""
+
+    def probabilities(self, volume: Volume, slices: list[int]) -> NDArray[np.float32]:  # type: ignore[override]
+        """Return lung wherever there is air; the column decides the side."""
+        air = volume.hu[slices] < -300
+        left = np.arange(volume.hu.shape[2]) > volume.hu.shape[2] / 2
+        return np.stack([~air, air & ~left, air & left], axis=1).astype(np.float32)
+
+
+def volume_of(thorax: Thorax, hu: NDArray[np.int16]) -> Volume:
+    return canonical_volume(hu, thorax.spacing, thorax.origin)
+
+
+def outside_circle(shape: tuple[int, ...], scale: float = 1.0) -> NDArray[np.bool_]:
+    y, x = np.mgrid[: shape[1], : shape[2]]
+    middle = (shape[1] - 1) / 2, (shape[2] - 1) / 2
+    return np.hypot(y - middle[0], x - middle[1]) > scale * shape[1] / 2
+
+
+@pytest.mark.parametrize("fill", [0, -1000, -1024, 40, 3071, 32767])
+def test_fill_of_any_value_is_air_and_no_lung_lies_outside_the_body(
+    small_thorax: Thorax, fill: int
+) -> None:
+    hu = small_thorax.hu.copy()
+    hu[:, outside_circle(hu.shape, 1.02)] = fill
+    for plane in hu:
+        fill_as_air(plane)
+    assert hu[:, 0, 0].max() <= -1000
+    volume = volume_of(small_thorax, hu)
+    lungs = delineate(volume, Everything(), lambda _: None)
+    truth = small_thorax.left_lung | small_thorax.right_lung
+    assert not lungs.labels[:, :3].any()
+    assert not lungs.labels[:, outside_circle(hu.shape, 1.02)].any()
+    assert not ((lungs.labels > 0) & ~body_of(volume)).any()
+    assert (truth & ~body_of(volume)).sum() <= 0.001 * truth.sum()
+
+
+def test_a_plane_without_fill_is_left_alone(small_thorax: Thorax) -> None:
+    for plane in small_thorax.hu:
+        same = plane.copy()
+        fill_as_air(same)
+        np.testing.assert_array_equal(same, plane)
+
+
+@pytest.mark.parametrize("margin", [12, 20])
+def test_lung_that_the_field_of_view_cuts_stays_in_the_body(
+    small_thorax: Thorax, margin: int
+) -> None:
+    truth = small_thorax.left_lung | small_thorax.right_lung
+    columns = np.flatnonzero(truth.any(axis=(0, 1)))
+    kept = slice(int(columns[0]) + margin, int(columns[-1]) - margin + 1)
+    cut = np.ascontiguousarray(small_thorax.hu[:, :, kept])
+    body = body_of(canonical_volume(cut, small_thorax.spacing, small_thorax.origin))
+    inside = truth[:, :, kept]
+    assert (inside & body).sum() > 0.95 * inside.sum()
+
+
+def test_lungs_larger_than_anybody_has_are_refused(small_thorax: Thorax) -> None:
+    spacing = tuple(1.6 * step for step in small_thorax.spacing)
+    large = canonical_volume(small_thorax.hu.copy(), spacing, small_thorax.origin)
+    model = LungsKnown(left=small_thorax.left_lung, right=small_thorax.right_lung)
+    with pytest.raises(
+        SeriesRejected, match=r"would hold \d+ ml, nobody's hold more than"
+    ) as caught:
+        delineate(large, model, lambda _: None)
+    assert caught.value.reason is RejectReason.IMPLAUSIBLE_LUNGS
