@@ -188,6 +188,7 @@ class RejectReason(StrEnum):
     BAD_PIXELS = "bad-pixels"
     NO_LUNGS = "no-lungs-found"
     IMPLAUSIBLE_LUNGS = "implausible-lungs"
+    LUNG_NOT_ASSESSABLE = "lung-not-assessable"
 
 
 class SeriesRejected(PermanentError):

@@ -36,6 +36,10 @@ _MOST_LUNG_ML = 6_000.0
 """Of both and of one. Total lung capacity is 7.99 h - 7.08 +- 1.15 l (95 %) in men (Quanjer et al.,
 Eur Respir J 1993;6 Suppl 16:5-40): 8.5 l at most at 1.8 m, and 10 l above 1.98 m only; a lung is
 little more than half of it. What is larger is air that is no lung."""
+_LEAST_LUNG_ML = 100.0
+_LEAST_OF_OTHER = 0.1
+"""A lung with less air than this part of the other is white, collapsed, or gone: its percent
+would mean nothing, and that of the other must not stand for both."""
 _GAS_HU = -920.0
 _LEAST_GAS_ML = 3.0
 _SMALL_LUNG_ML = 300.0
@@ -77,7 +81,8 @@ def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[floa
     stay in, while fat, liver, bowel gas and the neck fall out.
 
     Raises:
-        SeriesRejected: No plausible lungs were found (not a chest), or more than anybody has.
+        SeriesRejected: No plausible lungs were found (not a chest), more than anybody has, or
+            one of them has hardly any air in it.
     """
     sides, sure = _predict(volume, model, progress)
     body = body_of(volume)
@@ -88,8 +93,9 @@ def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[floa
     sides[box], airless[box] = _cleaned(
         sides[box], sure[box], volume.hu[box], airways[box], volume.geometry
     )
-    _require_lungs(sides, volume)
     sides[~body] = airless[~body] = Label.BACKGROUND  # the filters reach across its edge
+    _require_lungs(sides, volume)
+    _require_both(sides, volume)
     return Lungs(labels=sides, airless=airless, body=body, quality_flags=_flags(sides, volume))
 
 
@@ -298,6 +304,20 @@ def _require_lungs(sides: NDArray[np.uint8], volume: Volume) -> None:
                 RejectReason.IMPLAUSIBLE_LUNGS,
                 f"{name} would hold {ml:.0f} ml, nobody's hold more than {most:.0f} ml; "
                 "what was found is not lung alone",
+            )
+
+
+def _require_both(sides: NDArray[np.uint8], volume: Volume) -> None:
+    air = volume.hu < _AERATED_HU
+    aerated = [float(((sides == one) & air).sum()) * volume.geometry.voxel_ml for one in _SIDES]
+    least = max(_LEAST_LUNG_ML, _LEAST_OF_OTHER * max(aerated))
+    for name, own, other in zip(("left", "right"), aerated, aerated[::-1], strict=True):
+        if own < least:
+            raise SeriesRejected(
+                RejectReason.LUNG_NOT_ASSESSABLE,
+                f"the {name} lung is not assessable: {own:.0f} ml of it hold air, "
+                f"at least {least:.0f} ml are needed beside {other:.0f} ml on the other side; "
+                "no number is stated, since one lung does not speak for both",
             )
 
 

@@ -357,13 +357,6 @@ def test_swapped_sides_are_flagged(small_thorax: Thorax) -> None:
     assert any("could not be told apart" in flag for flag in flags)
 
 
-def test_a_missing_lung_is_flagged(small_thorax: Thorax) -> None:
-    nothing = np.zeros_like(small_thorax.left_lung)
-    only = LungsKnown(left=nothing, right=small_thorax.right_lung)
-    flags = lungs_of(volume_of(small_thorax), only).quality_flags
-    assert any("left lung is small or missing" in flag for flag in flags)
-
-
 def test_the_domes_of_the_diaphragm_stay_outside_though_lung_rings_them(
     healthy_thorax: Thorax,
 ) -> None:
