@@ -104,7 +104,7 @@ def send(port: int, files: list[Path], syntax: UID) -> None:
     association.release()
 
 
-PARTS = Layout(sizes=(5, 12, 7), seed=12, own_groups=True, rescales=True)
+PARTS = Layout(sizes=(9, 18, 11), seed=12, own_groups=True, rescales=True)
 CASES = {
     "PARTS": (PARTS, JPEGLSLossless),
     "LEGACY": (Layout(legacy=True), ExplicitVRLittleEndian),
@@ -153,13 +153,14 @@ def require_frames(seg: Path, files: list[Path]) -> None:
 def test_parts_of_a_concatenation_wait_for_the_last(
     node: Node, lungs: dict[str, Any], tmp_path: Path
 ) -> None:
-    layout = Layout(sizes=(8, 8, 8), concatenated=True)
+    layout = Layout(sizes=(13, 13, 12), concatenated=True)
     uid, files = multi_frame(tmp_path, "CONCATENATION", layout, ExplicitVRLittleEndian)
+    other, whole = multi_frame(tmp_path, "AFTER", Layout(), ExplicitVRLittleEndian)
     send(node.node.port, files[:2], ExplicitVRLittleEndian)
     wait_for("the end of the association", lambda: _ended(node, uid))
-    other, whole = multi_frame(tmp_path, "AFTER", Layout(), ExplicitVRLittleEndian)
     send(node.node.port, whole, ExplicitVRLittleEndian)
-    node.results(other)  # what came later, and is whole, is done before
+    # What came later, and is whole, is analysed before.
+    wait_for("its analysis", lambda: _is_analysed(node, other))
     assert [state for state, _ in node.node.jobs(uid)] == ["receiving"]
 
     send(node.node.port, files[2:], ExplicitVRLittleEndian)
@@ -168,6 +169,10 @@ def test_parts_of_a_concatenation_wait_for_the_last(
     found = segments_of(seg, tmp_path / "nrrd")
     for segment, points in lungs.items():
         require_same_places(found[segment], points, 2e-3)
+
+
+def _is_analysed(node: Node, uid: str) -> bool:
+    return {state for state, _ in node.node.jobs(uid)} <= {"composed", "delivering", "done"}
 
 
 def _ended(node: Node, uid: str) -> bool:
