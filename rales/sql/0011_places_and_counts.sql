@@ -40,6 +40,10 @@ WHEN NEW.released_at IS NULL AND OLD.released_at IS NOT NULL
 BEGIN
     UPDATE jobs SET holds = 1 WHERE series_uid = NEW.series_uid AND holds = 0;
 END;
+CREATE TRIGGER holds_new AFTER INSERT ON instances WHEN NEW.released_at IS NULL
+BEGIN
+    UPDATE jobs SET holds = 1 WHERE series_uid = NEW.series_uid AND holds = 0;
+END;
 CREATE INDEX jobs_holding ON jobs (created_at) WHERE holds = 1;
 CREATE INDEX jobs_to_release ON jobs (since, id) WHERE holds = 1 AND state = 'done';
 

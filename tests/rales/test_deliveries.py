@@ -52,6 +52,8 @@ class Rig:
         )
         claimed = self.jobs.claim(at=NOON)
         assert claimed is not None
+        for role in roles:
+            (self.folder / f"{role}.dcm").write_bytes(role.encode())
         objects = [
             {
                 "role": role,

@@ -151,6 +151,8 @@ class Rig:
 
     def finish(self, findings: Findings, *, extra: str = "") -> None:
         """Have the series analysed and nowhere to go."""
+        for role in filter(None, ("seg", "sr", extra)):
+            (self.folder / f"{role}.dcm").write_bytes(role.encode())
         objects = [
             {
                 "role": role,
