@@ -159,7 +159,7 @@ def read_header(dataset: Dataset) -> Header:
             _raw(dataset, "PatientID"),
             _raw(dataset, "IssuerOfPatientID"),
             _raw(dataset, "PatientName"),
-            _raw(dataset, "SpecificCharacterSet"),
+            _character_set(dataset),
         ),
         accession_key=accession_key(_raw(dataset, "AccessionNumber").strip()),
         slice_position=_slice_position(dataset),
@@ -181,6 +181,13 @@ def _raw(dataset: Dataset, keyword: str) -> bytes:
         raise NotDicom(f"{keyword} is a sequence")
     value = element.value if isinstance(element, RawDataElement) else str(element.value).encode()
     return (value or b"").rstrip(b"\0 ")
+
+
+def _character_set(dataset: Dataset) -> bytes:
+    """Return Specific Character Set; one that is a sequence says nothing, and costs nothing."""
+    keyword = "SpecificCharacterSet"
+    is_sequence = keyword in dataset and dataset.get_item(keyword).VR == "SQ"
+    return b"" if is_sequence else _raw(dataset, keyword)
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
