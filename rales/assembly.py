@@ -91,9 +91,13 @@ class AssemblyWorker:
         since = self._listening_since() if self._listening_since else None
         # What others were bringing of the study before a restart is not known any more.
         ended = job.association_ended_at
+        announced = {one.expected_instances for one in instances if one.expected_instances}
+        multi_frame = all(UID(one.sop_class_uid) in MULTI_FRAME_CLASSES for one in instances)
         return Evidence(
             count=len(instances),
-            expected=max((one.expected_instances or 0 for one in instances), default=0) or None,
+            expected=max(announced, default=None),
+            # Several concatenations may well differ.
+            announcements_differ=len(announced) > 1 and not multi_frame,
             positions=tuple(one.slice_position for one in instances),
             last_received_at=max(last, since) if since else last,
             association_ended_at=None if ended and since and ended < since else ended,
@@ -101,5 +105,5 @@ class AssemblyWorker:
             revised=job.revision > 1,
             busy=self._traffic.is_busy(job.study_uid),
             read_early=job.hold_until is not None,
-            multi_frame=all(UID(one.sop_class_uid) in MULTI_FRAME_CLASSES for one in instances),
+            multi_frame=multi_frame,
         )

@@ -1,15 +1,20 @@
 """Is this series complete? A pure decision on what is known of it.
 
 A PACS does not say when a series ends. Ordered evidence, the first that holds counts:
-the sender stated the
-number of instances and all are here; or nothing came for the quiet time.
+the sender stated the number of instances and just so many are here; or nothing came for the quiet
+time.
+
+What the sender states is in no image by rights: it is the number of a moment, or of a part, and
+some senders count as they go. It is believed where all images that state it agree and none came
+beyond it, and not again once it proved wrong.
 
 The quiet time is long, since senders pause: between two associations, or between two images
 that come in an association each. It is shortened to the settle time where one association, the
 only one so far, was released and brought a plausible whole: slices without a gap over the
-length of a chest. A part looks like that too where its sender is interrupted at the wrong place,
-so what is complete by that is only held to be (``hold_until``): what the analysis says must
-speak for a whole as well until the quiet time has passed.
+length of a chest. A part looks like that too where its sender is interrupted at the wrong place.
+
+What is complete before the quiet time, by whatever evidence, is only held to be
+(``hold_until``): what the analysis says must speak for a whole as well until it has passed.
 
 A multi-frame image is a stack by itself, so that one counts as contiguous slices do. What it
 announces, the parts of its concatenation, is the least that is waited for: a series may hold
@@ -38,6 +43,7 @@ class Evidence:
         count: Instances that are here.
         expected: Number of Series Related Instances, where the sender states it; of multi-frame
             images, the parts of the longest concatenation.
+        announcements_differ: Single-frame images state different numbers.
         positions: Of each instance, the distance along the slice normal in mm; None where
             its header gives none.
         last_received_at: When the last instance came.
@@ -56,18 +62,30 @@ class Evidence:
     last_received_at: datetime
     association_ended_at: datetime | None
     multi_frame: bool = False
+    announcements_differ: bool = False
     associations: int = 1
     revised: bool = False
     busy: bool = False
     read_early: bool = False
 
     @property
-    def why_not_settled(self) -> str:
-        """Return why the quiet time is not shortened, or nothing."""
+    def why_not_counted(self) -> str:
+        """Return why the number that the sender announced is no evidence, or nothing."""
         if self.revised:
             return "images came after it had been complete"
         if self.read_early:
             return "it could not be analysed as it was"
+        if self.announcements_differ:
+            return "the images announce different numbers"
+        if self.expected is not None and self.count > self.expected and not self.multi_frame:
+            return "more images are here than the sender announced"
+        return ""
+
+    @property
+    def why_not_settled(self) -> str:
+        """Return why the quiet time is not shortened, or nothing."""
+        if why_not := self.why_not_counted:
+            return why_not
         if self.associations > 1:
             return f"{self.associations} associations brought it"
         if self.association_ended_at is None:
@@ -106,9 +124,11 @@ def decide(evidence: Evidence, policy: CompletionPolicy, now: datetime) -> Compl
     """Decide on the evidence at ``now``; never waits longer than the evidence needs."""
     announced = evidence.expected is not None
     all_here = evidence.expected is not None and evidence.count >= evidence.expected
-    if all_here and not evidence.multi_frame:
-        return Complete(reason=f"all {evidence.expected} instances that the sender announced")
     quiet_at = evidence.last_received_at + timedelta(seconds=policy.quiet_seconds)
+    held = quiet_at if now < quiet_at else None
+    if all_here and not evidence.multi_frame and not evidence.why_not_counted:
+        reason = f"all {evidence.expected} instances that the sender announced"
+        return Complete(reason=reason, hold_until=held)
     if evidence.multi_frame:
         whole, what = all_here or not announced, "multi-frame image whole"
         partial = "parts of a concatenation are missing"
@@ -128,7 +148,6 @@ def decide(evidence: Evidence, policy: CompletionPolicy, now: datetime) -> Compl
     settled_at = min(last + timedelta(seconds=policy.settle_seconds), quiet_at)
     if now < settled_at:
         return WaitUntil(at=settled_at, reason="waits the settle time")
-    held = quiet_at if now < quiet_at else None
     return Complete(reason=f"association ended, {what}, settled", hold_until=held)
 
 

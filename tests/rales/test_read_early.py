@@ -97,6 +97,34 @@ def test_an_early_rejection_is_decided_again_at_the_quiet_time(
     assert after.count("rejected") == 1
 
 
+def test_the_rejection_of_an_announced_number_is_decided_again_at_the_quiet_time(
+    rig: EarlyRig, make_instance: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number may be that of a part: of an acquisition, or when it was exported last."""
+    monkeypatch.setattr(worker_module, "run", _raise(_REJECTION))
+    rig.bring(*(replace(make_instance(one), expected_instances=30) for one in range(1, 31)))
+    job = rig.step()
+    assert job.state is JobState.RECEIVING
+    for _ in range(29):
+        assert rig.step(1).state is JobState.RECEIVING
+    assert [event.after for event in rig.jobs.events(job.id)].count("analysing") == 1
+    rig.bring(make_instance(31, after=29.5))
+    assert rig.step(25).state is JobState.RECEIVING
+    assert rig.step(10).state is JobState.REJECTED
+    (job,) = rig.jobs.all()
+    assert job.instance_count == 31
+
+
+def test_a_running_number_announces_nothing(rig: EarlyRig, make_instance: Make) -> None:
+    """Some senders count as they go: each image says that it is the last."""
+    for number in range(1, 10):
+        rig.bring(replace(make_instance(number), expected_instances=number))
+        rig.assembly.step(rig.clock.now)
+    (first, *more) = rig.jobs.all()
+    assert not more or [one.state for one in more] == [JobState.RECEIVING], "no revision each"
+    assert first.state in {JobState.RECEIVING, JobState.SUPERSEDED}
+
+
 def test_more_images_after_an_early_rejection_are_waited_for(
     rig: EarlyRig, make_instance: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,11 +50,32 @@ def _evidence(
 
 
 @pytest.mark.parametrize("ended", [None, 0.0])
-@pytest.mark.parametrize("expected", [39, 40])
-def test_the_announced_count_is_enough(expected: int, ended: float | None) -> None:
-    decision = decide(_evidence(expected=expected, ended=ended), POLICY, NOON)
+def test_the_announced_count_is_enough_and_may_still_be_wrong(ended: float | None) -> None:
+    decision = decide(_evidence(expected=40, ended=ended), POLICY, NOON)
     assert isinstance(decision, Complete)
-    assert str(expected) in decision.reason
+    assert "40" in decision.reason
+    assert decision.hold_until == _after(30), "until then more images may contradict it"
+
+
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        ({"expected": 39}, "more images are here than the sender announced"),
+        ({"expected": 40, "announcements_differ": True}, "the images announce different numbers"),
+        ({"expected": 40, "revised": True}, "images came after it had been complete"),
+        ({"expected": 40, "read_early": True}, "it could not be analysed as it was"),
+    ],
+    ids=["exceeded", "differing", "revised", "read-early"],
+)
+def test_an_announced_count_that_is_contradicted_is_no_evidence(
+    known: dict[str, Any], why: str
+) -> None:
+    evidence = _evidence(ended=1.0, **known)
+    decision = decide(evidence, POLICY, _after(29.9))
+    assert isinstance(decision, WaitUntil)
+    assert decision.at == _after(30)
+    assert decision.reason == f"waits until nothing came for 30 s: {why}"
+    assert isinstance(decide(evidence, POLICY, _after(30)), Complete)
 
 
 def test_fewer_than_announced_wait_the_quiet_time_although_they_are_contiguous() -> None:
@@ -144,6 +165,7 @@ EVIDENCE = st.builds(
             "revised": st.booleans(),
             "busy": st.booleans(),
             "read_early": st.booleans(),
+            "announcements_differ": st.booleans(),
         }
     ),
 )
@@ -175,11 +197,21 @@ def test_what_is_complete_stays_complete(
 
 
 @given(EVIDENCE, POLICIES)
-def test_nothing_is_complete_at_once_unless_all_that_was_announced_is_here(
+def test_nothing_is_complete_at_once_unless_just_what_was_announced_is_here(
     evidence: Evidence, policy: CompletionPolicy
 ) -> None:
     complete = isinstance(decide(evidence, policy, NOON), Complete)
-    assert complete == (evidence.expected is not None and evidence.count >= evidence.expected)
+    assert complete == (evidence.count == evidence.expected and not evidence.why_not_counted)
+
+
+@given(EVIDENCE, POLICIES, SECONDS)
+def test_what_is_complete_before_the_quiet_time_is_only_held_to_be(
+    evidence: Evidence, policy: CompletionPolicy, seconds: float
+) -> None:
+    decision = decide(evidence, policy, _after(seconds))
+    if isinstance(decision, Complete):
+        quiet_at = _after(policy.quiet_seconds)
+        assert decision.hold_until == (quiet_at if _after(seconds) < quiet_at else None)
 
 
 @given(
