@@ -120,7 +120,7 @@ class InputUnavailable(RetryableError):
     """
 
     def __init__(self, message: str, *, images: Collection[str]) -> None:
-        super().__init__(message)
+        super().__init__(printable(message, _LONGEST))
         self.images = tuple(images)
 
     def __reduce__(self) -> tuple[Callable[..., InputUnavailable], tuple[str, tuple[str, ...]]]:

@@ -57,6 +57,9 @@ _EMPTY_ALLOWED = (
 """Type 2: present in a result even where the source lacks them."""
 _DECIMAL = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 """A Decimal String (DS, PS3.5 section 6.2)."""
+_CHARACTER_SET = re.compile(rb"(ISO.(2022.)?IR.?\d{1,3}|GB18030|GBK|)\Z")
+"""A defined term (PS3.3 section C.12.1.1.2), or one that is misspelt in a usual way. Readers take
+other values for the name of a codec of theirs, of which some write no text at all."""
 _CODE_STRING = re.compile(rb"[A-Z0-9 _]{1,16}\Z")
 _DECIMALS = 6
 """Of a position in mm: what lies beyond is what floats make of a sum."""
@@ -326,12 +329,17 @@ def take_over(original: Dataset, result: Dataset) -> None:
 
 def _taken_over(original: Dataset, keyword: str) -> bytes | None:
     value = raw_value(original, keyword)
-    if keyword == "SpecificCharacterSet" and not (value or b"").strip(b" \0"):
-        return None  # empty is absent, and must be absent where it says nothing (type 1C)
+    if keyword == "SpecificCharacterSet" and not _says_something(value or b""):
+        return None  # must be absent where it says nothing (type 1C)
     form = _OPTIONAL.get(keyword)
     if value and form is not None and not form.match(value.strip(b" \0")):
         return None
     return value
+
+
+def _says_something(character_set: bytes) -> bool:
+    terms = [term.strip(b" \0") for term in character_set.split(b"\\")]
+    return any(terms) and all(_CHARACTER_SET.match(term) for term in terms)
 
 
 def _padded(value: bytes, vr: str) -> bytes:

@@ -9,7 +9,6 @@ from functools import partial
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from chestct.evolution import Circumstances, PriorResult
 from chestct.identity import patient_key
@@ -66,17 +65,19 @@ def look(series: Series, *, fetch: Callable[[Wanted], Sequence[Dataset]], days: 
         header = pydicom.dcmread(
             series.instances[0].path, stop_before_pixels=True, specific_tags=list(_HEADER)
         )
-    except (OSError, InvalidDicomError) as error:
-        return Found(trouble=str(getattr(error, "strerror", error)))
-    present = read_study_time(header)
-    if present is None:
-        return Found()
-    try:
+        present = read_study_time(header)
+        if present is None:
+            return Found()
         reports = fetch(Wanted(header=header, until=present[0].date(), days=days))
+        return Found(results=_of_patient(reports, series.instances[0].patient_key))
     except ArchiveUnavailable as error:
-        _LOG.warning("earlier reports could not be looked up: %s", error)
-        return Found(trouble=str(error))
-    return Found(results=_of_patient(reports, series.instances[0].patient_key))
+        trouble = str(error)
+    except OSError as error:
+        trouble = error.strerror or type(error).__name__
+    except Exception as error:  # noqa: BLE001 - whatever a header or a report holds costs no result
+        trouble = f"what is asked or answered cannot be read ({type(error).__name__})"
+    _LOG.warning("earlier reports could not be looked up: %s", trouble)
+    return Found(trouble=trouble)
 
 
 def _of_patient(reports: Sequence[Dataset], key: str) -> tuple[PriorResult, ...]:

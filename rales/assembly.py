@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydicom.uid import UID
 
+from chestct.errors import OutOfResources
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
+from rales.clock import Moment
+from rales.complaints import Complaints
 from rales.store import InstanceStore, JobStore
 from rales.store.jobs import Job, StateConflict
 from scp.assembler import Complete, CompletionPolicy, Evidence, decide
@@ -17,14 +20,16 @@ from scp.contexts import MULTI_FRAME_CLASSES
 from scp.traffic import Traffic
 
 _LOG = logging.getLogger(__name__)
+_AFTER_FAILURE = timedelta(seconds=10)
 
 
 class AssemblyWorker:
     """One step of the assembly loop.
 
-    Before ``listening_since()`` nothing could arrive, or the clock was another one, so no
+    Before ``moment().steady_since`` nothing could arrive, or the clock was another one, so no
     silence is counted: a series that a restart cut in half gets its quiet time for the sender to
-    try again, and a clock that is set completes no series.
+    try again, and a clock that is set completes no series. What goes wrong with one series
+    keeps no other waiting.
     """
 
     def __init__(
@@ -33,27 +38,42 @@ class AssemblyWorker:
         jobs: JobStore,
         instances: InstanceStore,
         policy: CompletionPolicy,
-        listening_since: Callable[[], datetime] | None = None,
+        moment: Callable[[], Moment] | None = None,
         traffic: Traffic | None = None,
     ) -> None:
         self._jobs = jobs
         self._instances = instances
         self._policy = policy
-        self._listening_since = listening_since
+        self._moment = moment
         self._traffic = traffic or Traffic()
+        self._complaints = Complaints(_LOG)
 
     def step(self, now: datetime) -> datetime | None:
         """Move complete series to READY; return when the next one may be complete."""
         waits = [
             wait
             for job in self._jobs.in_state(JobState.RECEIVING)
-            if (wait := self._look_at(job, now)) is not None
+            if (wait := self._look_at_alone(job, now)) is not None
         ]
         return min(waits, default=None)
 
+    def _look_at_alone(self, job: Job, now: datetime) -> datetime | None:
+        try:
+            return self._look_at(job, now)
+        except OutOfResources:
+            raise
+        except Exception as error:  # noqa: BLE001 - one series must not hold up the others
+            self._complaints.say(f"looking at series {job.series_uid}", error)
+            self._jobs.note(job, f"cannot be judged ({type(error).__name__}): looked at again")
+            return now + _AFTER_FAILURE
+
     def _look_at(self, job: Job, now: datetime) -> datetime | None:
         instances = self._instances.of_series(job.series_uid)
-        decision = decide(self._evidence(job, instances), self._policy, now)
+        # Read after the images, and both at once: a clock that is set meanwhile proves nothing.
+        moment = self._moment() if self._moment else None
+        now = moment.now if moment else now
+        since = moment.steady_since if moment else None
+        decision = decide(self._evidence(job, instances, since), self._policy, now)
         if not isinstance(decision, Complete):
             if decision.reason != job.message and not job.hold_until:
                 self._jobs.note(job, decision.reason)
@@ -68,14 +88,17 @@ class AssemblyWorker:
             return None
         series = Series.of(instances)
         try:
-            self._jobs.mark_ready(
-                job,
-                instances_digest=series.digest,
-                count=len(series.instances),
-                at=now,
-                message=f"complete: {decision.reason}",
-                hold_until=decision.hold_until,
-            )
+            with self._jobs.as_one():  # no clock is followed within it
+                if self._moment and self._moment().steady_since != since:
+                    return now  # the clock was set since: it is looked at again
+                self._jobs.mark_ready(
+                    job,
+                    instances_digest=series.digest,
+                    count=len(series.instances),
+                    at=now,
+                    message=f"complete: {decision.reason}",
+                    hold_until=decision.hold_until,
+                )
         except StateConflict:
             return now  # more came since the job was read: it is looked at again
         _LOG.info(
@@ -86,9 +109,10 @@ class AssemblyWorker:
         )
         return None
 
-    def _evidence(self, job: Job, instances: list[ReceivedInstance]) -> Evidence:
+    def _evidence(
+        self, job: Job, instances: list[ReceivedInstance], since: datetime | None
+    ) -> Evidence:
         last = max(one.received_at for one in instances)
-        since = self._listening_since() if self._listening_since else None
         # What others were bringing of the study before a restart is not known any more.
         ended = job.association_ended_at
         announced = {one.expected_instances for one in instances if one.expected_instances}

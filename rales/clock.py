@@ -39,6 +39,19 @@ class Jump:
     skipped: timedelta
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """The present, and since when it has been counted; read at once, so that they belong together.
+
+    Attributes:
+        steady_since: When the node started or the clock last jumped: silence before it proves
+            nothing.
+    """
+
+    now: datetime
+    steady_since: datetime
+
+
 class NodeClock:
     """The present, and how long something has lasted. Safe to use from several threads."""
 
@@ -63,11 +76,10 @@ class NodeClock:
         with self._lock:
             return self._now()
 
-    @property
-    def steady_since(self) -> datetime:
-        """When the node started or the clock last jumped: silence before it proves nothing."""
+    def moment(self) -> Moment:
+        """Return the present with when it began."""
         with self._lock:
-            return self._steady_since
+            return Moment(now=self._now(), steady_since=self._steady_since)
 
     def deviation(self) -> timedelta:
         """Return how far the wall clock is ahead of the present; negative: behind."""

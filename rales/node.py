@@ -183,7 +183,7 @@ class Node:
             jobs=jobs,
             instances=instances,
             policy=policy,
-            listening_since=lambda: self._clock.steady_since,
+            moment=self._clock.moment,
             traffic=self._traffic,
         )
         refusals = RefusalCounter(RefusalStore(database), self._clock.now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import threading
@@ -209,14 +210,25 @@ def _serve(connection: Connection, memory_limit: int) -> None:
     with contextlib.suppress(EOFError, OSError):
         while True:
             function, arguments = connection.recv()
-            connection.send(_attempt(function, arguments))
+            connection.send_bytes(_attempt(function, arguments))
 
 
-def _attempt(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+def _attempt(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+    """Return a pickle of whether there is an answer, and the answer or what was raised."""
     try:
-        return True, function(*arguments)
+        return pickle.dumps((True, function(*arguments)))
     except Exception as error:  # noqa: BLE001 - it is raised on the other side
-        return False, error
+        return _crossing(error)
+
+
+def _crossing(error: Exception) -> bytes:
+    """Return the pickle of an error; of one that does not come out of it, its type."""
+    try:
+        whole = pickle.dumps((False, error))
+        pickle.loads(whole)  # noqa: S301 - what was just made
+    except Exception:  # noqa: BLE001 - an error of a library may need arguments, or hold a file
+        return pickle.dumps((False, RuntimeError(f"it raised {type(error).__name__}")))
+    return whole
 
 
 def _follow_parent() -> None:

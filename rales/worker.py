@@ -25,6 +25,7 @@ from chestct.errors import (
     RalesError,
     SeriesRejected,
 )
+from chestct.evolution import PriorResult
 from chestct.results import SegKind
 from chestct.series import Series, contested_uids
 from chestct.states import JobState
@@ -124,18 +125,19 @@ class AnalysisWorker:
             outcome()
         except OutOfResources:
             raise
-        except StateConflict:
-            _LOG.exception("somebody else moved the job meanwhile; its outcome is dropped")
         except Exception as error:  # noqa: BLE001 - it must cost this job alone
             _LOG.exception("job %d: its outcome cannot be recorded", job.id)
             message = f"its outcome cannot be recorded ({type(error).__name__})"
-            self._jobs.give_up(
-                job.id,
-                JobState.ANALYSING,
-                at=self._clock(),
-                reason="unrecordable",
-                message=message,
-            )
+            try:
+                self._jobs.give_up(
+                    job.id,
+                    JobState.ANALYSING,
+                    at=self._clock(),
+                    reason="unrecordable",
+                    message=message,
+                )
+            except StateConflict:
+                _LOG.warning("job %d: somebody else moved it meanwhile", job.id)
 
     def _work(self, job: Job) -> Callable[[], None]:
         """Analyse one job; return what records its outcome."""
@@ -155,7 +157,7 @@ class AnalysisWorker:
             if not isinstance(error, RalesError | OSError | MemoryError):
                 _LOG.exception("job %d: the analysis raised", job.id)
             reason = _REASONS.get(type(error), type(error).__name__)
-            return partial(self._fail_or_retry, job, reason, str(error) or reason)
+            return partial(self._fail_or_retry, job, reason, _said(error) or reason)
         return partial(self._compose, job, report)
 
     def _give_way(self, job: Job) -> None:
@@ -189,7 +191,7 @@ class AnalysisWorker:
         if len(patients) > 1:
             return Found()
         jobs = self._jobs.results_of_patient(patients.pop(), but_study=job.study_uid)
-        own = [prior for one in jobs if (prior := prior_of(one)) is not None]
+        own = [prior for one in jobs if (prior := _prior(one)) is not None]
         if self._archive is None:
             return Found(results=tuple(own))
         known = {prior.report.sop_instance_uid for prior in own}
@@ -272,3 +274,19 @@ class AnalysisWorker:
         else:
             _LOG.info("series %s: %s (%s): %s", job.series_uid, after, reason, message)
             self._on_composed()
+
+
+def _said(error: Exception) -> str:
+    """Return the text of an error that is our own or the system's; others may quote a header."""
+    if isinstance(error, RalesError | OSError | MemoryError):
+        return str(error)
+    return f"the analysis raised {type(error).__name__}"
+
+
+def _prior(job: Job) -> PriorResult | None:
+    """Return an earlier result; None where the state file does not hold it whole."""
+    try:
+        return prior_of(job)
+    except Exception:  # noqa: BLE001 - another series must not fail for it
+        _LOG.exception("the result of job %d cannot be read: it is compared with nothing", job.id)
+        return None

@@ -55,6 +55,37 @@ def reject() -> None:
     raise Rejected(RejectReason.NO_LUNGS, "no chest")
 
 
+class NeedsMore(Exception):
+    """Does not come out of its own pickle, as many errors of libraries."""
+
+    def __init__(self, value: str, *, codec: str) -> None:
+        super().__init__(f"{codec}: {value}")
+
+
+class HoldsALock(Exception):
+    """Cannot be pickled at all."""
+
+    def __init__(self) -> None:
+        super().__init__("a lock")
+        self.lock = threading.Lock()
+
+
+def raise_what_needs_more() -> None:
+    raise NeedsMore("PATIENT", codec="idna")
+
+
+def raise_what_holds_a_lock() -> None:
+    raise HoldsALock
+
+
+def answer_a_lock() -> object:
+    return threading.Lock()
+
+
+def quote_a_surrogate() -> None:
+    raise UnicodeEncodeError("utf-8", "\ud800PATIENT", 0, 1, "surrogates not allowed")
+
+
 def mark_and_hang(path: Path) -> None:
     path.write_text(str(os.getpid()))
     hang()
@@ -159,6 +190,28 @@ def test_an_error_crosses_with_its_reason_and_costs_no_process(
     with pytest.raises(Rejected) as caught:
         worker.call(reject)
     assert caught.value.reason is RejectReason.NO_LUNGS
+    assert worker.call(pid) == before
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "name"),
+    [
+        (raise_what_needs_more, RuntimeError, "NeedsMore"),
+        (raise_what_holds_a_lock, RuntimeError, "HoldsALock"),
+        (answer_a_lock, TypeError, "lock"),
+        (quote_a_surrogate, UnicodeEncodeError, "surrogates"),
+    ],
+)
+def test_an_error_or_answer_that_cannot_cross_costs_its_call_and_no_process(
+    process: Callable[..., WorkerProcess],
+    function: Callable[[], object],
+    kind: type[Exception],
+    name: str,
+) -> None:
+    worker = process()
+    before = worker.call(pid)
+    with pytest.raises(kind, match=name):
+        worker.call(function)
     assert worker.call(pid) == before
 
 

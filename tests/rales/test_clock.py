@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -68,7 +69,7 @@ def test_the_present_does_not_jump_with_the_clock_until_the_watch_follows(
     with caplog.at_level(logging.WARNING):
         machine.run(1)
     assert machine.clock.now() == NOON - 2 * HOUR + timedelta(seconds=1)
-    assert machine.clock.steady_since == machine.clock.now()
+    assert machine.clock.moment().steady_since == machine.clock.now()
     assert "the clock was set back by 2:00:00" in caplog.text
 
 
@@ -118,7 +119,7 @@ def test_a_series_waits_its_quiet_time_and_no_longer_however_the_clock_is_set(
         jobs=jobs,
         instances=instances,
         policy=CompletionPolicy(settle_seconds=2, quiet_seconds=30),
-        listening_since=lambda: machine.clock.steady_since,
+        moment=machine.clock.moment,
     )
     instances.record(make_instance())
     machine.set_clock(by)
@@ -129,6 +130,98 @@ def test_a_series_waits_its_quiet_time_and_no_longer_however_the_clock_is_set(
     machine.run(30)
     assembly.step(machine.clock.now())
     assert jobs.get(job.id).state is JobState.READY
+
+
+@pytest.mark.parametrize(
+    "jump",
+    [
+        (-2, "before the step"),
+        (2, "before the step"),
+        (-2, "with the images"),
+        (2, "with the images"),
+        (-2, "before the mark"),
+        (2, "before the mark"),
+    ],
+)
+def test_a_clock_that_is_set_during_a_step_completes_nothing(
+    machine: Machine,
+    database: Database,
+    make_instance: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    jump: tuple[int, str],
+) -> None:
+    by, moment = jump[0] * HOUR, jump[1]
+    jobs, instances = JobStore(database), InstanceStore(database, on_change=lambda: None)
+    assembly = AssemblyWorker(
+        jobs=jobs,
+        instances=instances,
+        policy=CompletionPolicy(settle_seconds=2, quiet_seconds=30),
+        moment=machine.clock.moment,
+    )
+    instances.record(make_instance())
+    machine.run(29.0 if moment != "before the mark" else 30.0)
+    now = machine.clock.now()
+
+    def set_clock() -> None:
+        monkeypatch.undo()
+        machine.set_clock(by)
+        machine.run(0.01)
+
+    if moment == "before the step":
+        set_clock()
+    else:
+        store, name = {
+            "with the images": (instances, "of_series"),
+            "before the mark": (instances, "released"),
+        }[moment]
+        real = getattr(store, name)
+
+        def and_set(*args: Any) -> Any:
+            found = real(*args)
+            set_clock()
+            return found
+
+        monkeypatch.setattr(store, name, and_set)
+    assembly.step(now)
+    (job,) = jobs.all()
+    assert job.state is JobState.RECEIVING
+    machine.run(31)
+    assembly.step(machine.clock.now())
+    assert jobs.get(job.id).state is JobState.READY
+
+
+def test_a_series_that_cannot_be_judged_holds_up_no_other(
+    machine: Machine,
+    database: Database,
+    make_instance: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    jobs, instances = JobStore(database), InstanceStore(database, on_change=lambda: None)
+    assembly = AssemblyWorker(jobs=jobs, instances=instances, policy=CompletionPolicy())
+    bad, good = make_instance(series="1.2.3"), make_instance(series="1.2.4")
+    for one in (bad, good):
+        instances.record(one)
+    real = InstanceStore.of_series
+
+    def of_series(self: InstanceStore, series_uid: str) -> list[ReceivedInstance]:
+        if series_uid == bad.series_uid:
+            raise ValueError("PATIENT")
+        return real(self, series_uid)
+
+    monkeypatch.setattr(InstanceStore, "of_series", of_series)
+    now = NOON + HOUR
+    for _ in range(3):
+        due = assembly.step(now)
+        assert due is not None
+        assert due > now
+    states = {job.series_uid: job for job in jobs.all()}
+    assert states[good.series_uid].state is JobState.READY
+    assert states[bad.series_uid].message == "cannot be judged (ValueError): looked at again"
+    assert sum(one.exc_info is not None for one in caplog.records) == 1
+    monkeypatch.undo()
+    assembly.step(now)
+    assert jobs.get(states[bad.series_uid].id).state is JobState.READY
 
 
 @pytest.mark.parametrize("by", [5 * DAY, -5 * DAY])

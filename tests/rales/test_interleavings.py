@@ -28,6 +28,7 @@ from chestct.uids import Uid, derive_uid
 from dicom_out.recipients import Recipient
 from dicom_out.sender import Outcome, OutcomeKind
 from rales.assembly import AssemblyWorker
+from rales.clock import Moment
 from rales.deliveries import BackOff, DeliveryWorker
 from rales.pipeline import AnalysisRequest
 from rales.retention import RetentionWorker
@@ -90,7 +91,7 @@ class Node(RuleBasedStateMachine):
             jobs=self.jobs,
             instances=self.instances,
             policy=CompletionPolicy(quiet_seconds=QUIET.total_seconds()),
-            listening_since=lambda started=self.clock.now: started,
+            moment=lambda started=self.clock.now: Moment(now=self.clock.now, steady_since=started),
             traffic=self.traffic,
         )
         self.worker = AnalysisWorker(

@@ -9,8 +9,10 @@ from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
 from rales.assembly import AssemblyWorker
+from rales.clock import Moment
 from rales.store import Database, DeliveryStore, InstanceStore, Job, JobStore
 from rales.store.jobs import StateConflict
+from rales.testing import ManualClock
 from scp.assembler import CompletionPolicy
 from scp.ports import AssociationEnd, Recorded
 
@@ -184,17 +186,18 @@ def test_half_a_series_after_an_abort_or_a_restart_does_not_count_as_released(
     else:
         instances.association_ended(frozenset({Uid("1.2.3")}), "CT1", how, NOON)
     restarted = NOON + timedelta(seconds=100)
+    clock = ManualClock(restarted)
     assembly = AssemblyWorker(
         jobs=jobs,
         instances=instances,
         policy=CompletionPolicy(settle_seconds=2, quiet_seconds=30),
-        listening_since=lambda: restarted,
+        moment=lambda: Moment(now=clock.now, steady_since=restarted),
     )
     assert assembly.step(restarted) == restarted + timedelta(seconds=30)
-    assert assembly.step(restarted + timedelta(seconds=29)) is not None
+    assert assembly.step(clock.advance(29)) is not None
     (job,) = jobs.all()
     assert job.state is JobState.RECEIVING
-    assert assembly.step(restarted + timedelta(seconds=30)) is None
+    assert assembly.step(clock.advance(1)) is None
     assert jobs.get(job.id).state is JobState.READY
 
 

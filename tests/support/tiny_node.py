@@ -143,8 +143,8 @@ class StoringPacs:
     def of_series(self, uid: str) -> dict[str, list[Dataset]]:
         """Return the objects by modality that speak of the series ``uid``."""
         found: dict[str, list[Dataset]] = {"SEG": [], "SR": []}
-        for dataset in list(self.datasets.values()):
-            if uid in dataset.to_json():
+        for key, dataset in list(self.datasets.items()):
+            if uid.encode() in self._contents[key]:
                 found[str(dataset.Modality)].append(dataset)
         return found
 
