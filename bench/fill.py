@@ -29,7 +29,7 @@ from tiny_node import TinyNode, tiny_thorax, write_models
 
 from chestct.series import ReceivedInstance
 from chestct.uids import Uid
-from dicom_out.sender import Destination
+from dicom_out.destination import Destination
 from rales.store import Database, InstanceStore
 from rales.store.database import to_text
 from scp.spool import folder_of

@@ -25,7 +25,10 @@ from pynetdicom.presentation import PresentationContext
 from chestct.errors import OutOfResources, ReportInvalid
 from chestct.results import ResultObject
 from chestct.uids import Uid
-from dicom_out.sender import Destination, Outcome, OutcomeKind, associated, park_reactor
+from dicom_out.allowance import Bounds, Conversations, whole_seconds
+from dicom_out.association import Talk, associated, park_reactor
+from dicom_out.destination import Destination
+from dicom_out.outcome import Outcome, OutcomeKind
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ _REQUEST_STORAGE_COMMITMENT = 1
 """Action Type ID (PS3.4 table J.3-1)."""
 _EVENT_TYPES = (1, 2)
 """Request successful; failures exist (PS3.4 table J.3-2)."""
+_MOST_BYTES = 4 << 20
+"""That a destination may send in one association, its report included: 200 bytes an object."""
 LINGER_SECONDS = 5.0
 """How long the association is kept for a destination that reports on it."""
 _POLL_SECONDS = 0.1
@@ -167,6 +172,7 @@ def request_commitment(
     timeout_seconds: float,
     on_report: ReportHandler,
     answered: threading.Event,
+    under_way: Conversations | None = None,
 ) -> Outcome:
     """Ask ``destination`` to commit to ``objects``; return what it said to the request.
 
@@ -174,17 +180,20 @@ def request_commitment(
     on it, until ``answered``. Never raises for what the destination or the network does.
     """
     handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
-    with associated(
-        destination, [push_model_context()], calling_ae, timeout_seconds, handlers=handlers
-    ) as (
-        association,
-        why,
-    ):
-        if association is None:
-            return why
-        outcome = _ask(association, _information(objects, transaction_uid))
+    bounds = Bounds(
+        silence_seconds=timeout_seconds,
+        whole_seconds=whole_seconds(timeout_seconds, messages=1, content=0) + LINGER_SECONDS,
+        most_bytes=_MOST_BYTES,
+        setting="delivery.timeout_seconds",
+        under_way=under_way,
+    )
+    contexts = [push_model_context()]
+    with associated(destination, contexts, calling_ae, bounds, handlers=handlers) as talk:
+        if talk.association is None:
+            return talk.why
+        outcome = _ask(talk, talk.association, _information(objects, transaction_uid))
         if outcome.kind is OutcomeKind.DELIVERED:
-            _linger(association, answered)
+            _linger(talk.association, answered)
         return outcome
 
 
@@ -203,21 +212,18 @@ def _reference(item: ResultObject) -> Dataset:
     return reference
 
 
-def _ask(association: Association, information: Dataset) -> Outcome:
-    unanswered = Outcome(kind=OutcomeKind.FAILED, status=None, message="no answer to N-ACTION")
+def _ask(talk: Talk, association: Association, information: Dataset) -> Outcome:
     if not park_reactor(association):
-        return unanswered
+        return talk.failed("no answer to N-ACTION")
     try:
         response: Any
         response, _ = association.send_n_action(
             information, _REQUEST_STORAGE_COMMITMENT, PUSH_MODEL, PUSH_MODEL_INSTANCE
         )
     except (RuntimeError, ValueError, AttributeError) as error:
-        return Outcome(
-            kind=OutcomeKind.FAILED, status=None, message=f"N-ACTION could not be sent: {error}"
-        )
+        return talk.failed(f"N-ACTION could not be sent: {error}")
     if "Status" not in response:
-        return unanswered
+        return talk.failed("no answer to N-ACTION")
     status = int(response.Status)
     if status:
         return Outcome(

@@ -32,11 +32,12 @@ from pynetdicom.association import Association
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.presentation import PresentationContext
 
-from dicom_out.allowance import Allowance
+from dicom_out.allowance import Bounds, Conversations
+from dicom_out.association import Talk, associated, park_reactor
+from dicom_out.destination import Destination
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Destination, Outcome, associated, park_reactor
 from dicom_out.sr import TITLE
-from dicom_out.stow import WebDestination, client_of, outcome_of_error
+from dicom_out.web import WebDestination, client_of, outcome_of_error
 
 STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 STUDY_ROOT_GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
@@ -80,19 +81,33 @@ class Wanted:
 
 
 def fetch_reports(
-    wanted: Wanted, archive: Recipient, *, calling_ae: str, timeout_seconds: float
+    wanted: Wanted,
+    archive: Recipient,
+    *,
+    calling_ae: str,
+    timeout_seconds: float,
+    under_way: Conversations | None = None,
 ) -> list[Dataset]:
     """Return the SRs of the patient that may be Rales' own, in no order.
+
+    All of it may take ``timeout_seconds``.
 
     Raises:
         ArchiveUnavailable: With the reason, for a person.
     """
     if not wanted.patient_id:
         return []
+    bounds = Bounds(
+        silence_seconds=timeout_seconds,
+        whole_seconds=timeout_seconds,
+        most_bytes=_MOST_BYTES,
+        setting="priors.timeout_seconds",
+        under_way=under_way,
+    )
     try:
         if isinstance(archive, WebDestination):
-            return _over_the_web(wanted, archive, timeout_seconds)
-        return _by_dimse(wanted, archive, calling_ae, timeout_seconds)
+            return _over_the_web(wanted, archive, bounds)
+        return _by_dimse(wanted, archive, calling_ae, bounds)
     except ArchiveUnavailable:
         raise
     except Exception as error:  # whatever an archive sends must cost no result
@@ -129,34 +144,29 @@ class _Basket:
 
 
 def _by_dimse(
-    wanted: Wanted, archive: Destination, calling_ae: str, timeout_seconds: float
+    wanted: Wanted, archive: Destination, calling_ae: str, bounds: Bounds
 ) -> list[Dataset]:
-    basket, allowance = _Basket(), Allowance(_MOST_BYTES)
-    try:
-        with (
-            allowance.lasting(timeout_seconds),
-            associated(
-                archive,
-                query_contexts(),
-                calling_ae,
-                timeout_seconds,
-                handlers=[
-                    (evt.EVT_CONN_OPEN, allowance.watch),
-                    (evt.EVT_C_STORE, basket.store),
-                ],
-                roles=[build_role(Comprehensive3DSRStorage, scp_role=True)],
-            ) as (association, why),
-        ):
-            _fill(association, why, wanted)
-    except ArchiveUnavailable as error:
-        raise ArchiveUnavailable(allowance.spent or str(error)) from error
+    basket = _Basket()
+    with associated(
+        archive,
+        query_contexts(),
+        calling_ae,
+        bounds,
+        handlers=[(evt.EVT_C_STORE, basket.store)],
+        roles=[build_role(Comprehensive3DSRStorage, scp_role=True)],
+    ) as talk:
+        try:
+            _fill(talk, wanted)
+        except ArchiveUnavailable as error:
+            raise ArchiveUnavailable(talk.failed(str(error)).message) from error
     return list(_parsed(basket.contents))
 
 
-def _fill(association: Association | None, why: Outcome, wanted: Wanted) -> None:
+def _fill(talk: Talk, wanted: Wanted) -> None:
     """Have what may be a report of ours stored on the association."""
+    association = talk.association
     if association is None:
-        raise ArchiveUnavailable(why.message)
+        raise ArchiveUnavailable(talk.why.message)
     series = [
         pair
         for study_uid in _newest(_find(association, _study_query(wanted)))
@@ -249,10 +259,10 @@ def _parsed(contents: Iterable[bytes]) -> Iterator[Dataset]:
             continue
 
 
-def _over_the_web(wanted: Wanted, archive: WebDestination, timeout_seconds: float) -> list[Dataset]:
-    until = time.monotonic() + timeout_seconds
+def _over_the_web(wanted: Wanted, archive: WebDestination, bounds: Bounds) -> list[Dataset]:
+    until = time.monotonic() + bounds.whole_seconds
     try:
-        with client_of(archive, timeout_seconds, timeout_seconds, _MOST_BYTES) as (client, _):
+        with client_of(archive, bounds) as (client, _):
             return list(_reports_of(client, wanted, until))
     except requests.HTTPError as error:  # what it says of itself has the URL, with the patient
         status = "no answer" if error.response is None else error.response.status_code

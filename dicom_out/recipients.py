@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from chestct.results import ResultObject
 from dicom_out import stow
-from dicom_out.sender import Destination, Outcome, echo, send_each
-from dicom_out.stow import WebDestination
+from dicom_out.allowance import SLOWEST, Conversations
+from dicom_out.destination import Destination
+from dicom_out.outcome import Outcome
+from dicom_out.sender import echo, send_each
+from dicom_out.web import WebDestination
 
 Recipient = Destination | WebDestination
 
@@ -18,6 +21,8 @@ def send_to(
     *,
     calling_ae: str,
     timeout_seconds: float,
+    slowest: float = SLOWEST,
+    under_way: Conversations | None = None,
 ) -> Iterator[Outcome]:
     """Send ``objects`` the way that the recipient takes them; one outcome each, in order.
 
@@ -25,8 +30,21 @@ def send_to(
     does.
     """
     if isinstance(recipient, WebDestination):
-        return stow.store_each(objects, recipient, timeout_seconds=timeout_seconds)
-    return send_each(objects, recipient, calling_ae=calling_ae, timeout_seconds=timeout_seconds)
+        return stow.store_each(
+            objects,
+            recipient,
+            timeout_seconds=timeout_seconds,
+            slowest=slowest,
+            under_way=under_way,
+        )
+    return send_each(
+        objects,
+        recipient,
+        calling_ae=calling_ae,
+        timeout_seconds=timeout_seconds,
+        slowest=slowest,
+        under_way=under_way,
+    )
 
 
 def ask(recipient: Recipient, *, calling_ae: str, timeout_seconds: float = 10.0) -> Outcome:

@@ -21,8 +21,9 @@ from chestct.results import ResultObject
 from chestct.states import DeliveryState
 from chestct.uids import OwnUid, Uid
 from dicom_out.commitment import CommitmentReport, ReportHandler, explain, is_final
+from dicom_out.destination import Destination
+from dicom_out.outcome import Outcome, OutcomeKind
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Destination, Outcome, OutcomeKind
 from rales.backoff import BackOff
 from rales.outbox import Outbox
 from rales.results import load_objects

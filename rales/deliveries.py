@@ -10,8 +10,8 @@ from datetime import datetime
 from chestct.errors import OutOfResources
 from chestct.results import ResultObject
 from chestct.states import JobState
+from dicom_out.outcome import Outcome
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Outcome
 from rales.backoff import BackOff
 from rales.complaints import Complaints
 from rales.dispatch import DestinationQueue, Sender

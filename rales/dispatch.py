@@ -10,8 +10,8 @@ from typing import Protocol
 
 from chestct.results import ResultObject
 from chestct.states import DeliveryState
+from dicom_out.outcome import Outcome, OutcomeKind
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Outcome, OutcomeKind
 from rales.backoff import BackOff
 from rales.results import is_seg, load_objects
 from rales.store import Delivery, DeliveryStore, JobStore

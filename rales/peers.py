@@ -8,9 +8,9 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
+from dicom_out.destination import Destination
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Destination
-from dicom_out.stow import Credentials, WebDestination
+from dicom_out.web import Credentials, WebDestination
 from rales.sections import Config, DestinationConfig, TlsConfig
 from rales.tls import ServerTls, client_context
 from scp.admission import Admission

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from chestct.results import ResultObject
+from dicom_out.outcome import Outcome, OutcomeKind
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Outcome, OutcomeKind
 
 _Answer = TypeVar("_Answer")
 

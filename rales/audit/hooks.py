@@ -14,8 +14,8 @@ from pathlib import Path
 import pydicom
 
 from chestct.results import ResultObject
+from dicom_out.outcome import Outcome, OutcomeKind
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Outcome, OutcomeKind
 from rales.audit import messages as m
 from rales.audit.trail import AuditTrail
 from rales.dispatch import Sender

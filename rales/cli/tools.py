@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 
 from chestct.errors import ConfigError, RalesError
+from dicom_out.destination import Destination
+from dicom_out.outcome import OutcomeKind
 from dicom_out.recipients import Recipient, ask
-from dicom_out.sender import Destination, OutcomeKind
 from dicom_out.sender import echo as send_echo
 from rales import config
 from rales.cli.options import config_option

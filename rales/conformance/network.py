@@ -10,6 +10,7 @@ from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
 from pynetdicom.presentation import PresentationContext
 
 from chestct.errors import RalesError, RejectReason
+from dicom_out.association import MAXIMUM_PDU
 from dicom_out.commitment import (
     LINGER_SECONDS,
     ReportStatus,
@@ -18,15 +19,9 @@ from dicom_out.commitment import (
     known_reasons,
     push_model_context,
 )
+from dicom_out.outcome import OutcomeKind, outcome_of
 from dicom_out.query import query_contexts
-from dicom_out.sender import (
-    MAXIMUM_PDU,
-    OutcomeKind,
-    compressed_contexts,
-    echo_context,
-    outcome_of,
-    storage_contexts,
-)
+from dicom_out.sender import compressed_contexts, echo_context, storage_contexts
 from rales.conformance.markdown import named_uid, ranges, table, uid_name
 from rales.conformance.samples import Sample, by_class
 from rales.sections import Config, NetworkConfig

@@ -20,7 +20,7 @@ from pydicom.filereader import read_file_meta_info
 
 from chestct.states import JobState
 from dicom_out import codes
-from dicom_out.sender import Destination
+from dicom_out.destination import Destination
 from dicom_out.text import render_text
 from inference.phantom import Thorax, make_thorax, sample_spec, write_series
 from rales.demo.pacs import (

@@ -19,8 +19,10 @@ from chestct.findings import Method, Presence
 from chestct.results import AnalysisKey, ResultObject, ResultSet
 from chestct.volume import Label, LesionMap
 from dicom_out.compose import compose
-from dicom_out.sender import OutcomeKind, send
-from dicom_out.stow import WebDestination, ask, store
+from dicom_out.outcome import OutcomeKind
+from dicom_out.sender import send
+from dicom_out.stow import ask, store
+from dicom_out.web import WebDestination
 from inference.loading import LoadingPolicy, load
 from inference.phantom import Thorax
 from inference.quantify import measure

@@ -18,6 +18,8 @@ from pynetdicom import AE, evt
 from pynetdicom.transport import ThreadedAssociationServer
 from web_service import Service, says
 
+from dicom_out.destination import Destination
+from dicom_out.outcome import OutcomeKind
 from dicom_out.query import (
     STUDY_ROOT_FIND,
     STUDY_ROOT_GET,
@@ -26,8 +28,8 @@ from dicom_out.query import (
     fetch_reports,
 )
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Destination, OutcomeKind
-from dicom_out.stow import WebDestination, ask
+from dicom_out.stow import ask
+from dicom_out.web import WebDestination
 
 PENDING, LONG = 0xFF00, 60.0
 """Seconds that no test waits: what is cut after one must not take as long as this."""
@@ -117,7 +119,7 @@ def test_an_archive_that_never_stops_finding_is_cut_off() -> None:
             yield PENDING, study(number)
 
     with archive([(evt.EVT_C_FIND, find)]) as pacs:
-        assert trouble(pacs, 1.0) == "it takes too long"
+        assert "it takes too long: not at its end after 1 s" in trouble(pacs, 1.0)
 
 
 def test_an_archive_that_falls_silent_is_cut_off() -> None:
@@ -128,18 +130,18 @@ def test_an_archive_that_falls_silent_is_cut_off() -> None:
         yield 0x0000, None
 
     with archive([(evt.EVT_C_FIND, find)]) as pacs:
-        assert trouble(pacs, 1.0) == "it takes too long"
+        assert "it takes too long: not at its end after 1 s" in trouble(pacs, 1.0)
         over.set()
 
 
 def test_an_archive_that_never_accepts_is_cut_off() -> None:
     with raw(until_it_ends) as pacs:
-        assert trouble(pacs, 1.0) == "it takes too long"
+        assert "it takes too long: not at its end after 1 s" in trouble(pacs, 1.0)
 
 
 def test_a_length_that_promises_too_much_is_not_believed() -> None:
     with raw(lambda line: line.sendall(b"\x02\x00\x7f\xff\xff\xff")) as pacs:
-        assert trouble(pacs) == "it sends too much"
+        assert "it sends too much" in trouble(pacs)
 
 
 def test_a_report_of_a_hundred_megabytes_is_not_taken() -> None:
@@ -160,7 +162,7 @@ def test_a_report_of_a_hundred_megabytes_is_not_taken() -> None:
         yield PENDING, huge
 
     with archive([(evt.EVT_C_FIND, find), (evt.EVT_C_GET, get)]) as pacs:
-        assert trouble(pacs) == "it sends too much"
+        assert "it sends too much" in trouble(pacs)
 
 
 def test_of_many_studies_the_newest_are_looked_into() -> None:
@@ -189,8 +191,9 @@ def test_a_web_service_that_sends_too_much_is_not_read_on() -> None:
     service = Service(zipped(100 << 20))
     web = WebDestination(name="web", url=service.url)
     try:
-        assert trouble(web) == "it sends too much"
+        assert "it sends too much" in trouble(web)
         outcome = ask(web, timeout_seconds=LONG)
     finally:
         service.close()
-    assert (outcome.kind, outcome.message) == (OutcomeKind.FAILED, "it sends too much")
+    assert outcome.kind is OutcomeKind.FAILED
+    assert "it sends too much" in outcome.message

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from web_service import Service, says
 
 from dicom_out.query import ArchiveUnavailable, Wanted, fetch_reports
-from dicom_out.stow import WebDestination
+from dicom_out.web import WebDestination
 
 
 @pytest.mark.parametrize(

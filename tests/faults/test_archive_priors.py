@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 from tiny_node import StoringPacs, TinyNode, send_files, tiny_thorax, wait_for, write_models
 
-from dicom_out.sender import Destination
+from dicom_out.destination import Destination
 from inference.phantom import PhantomIdentity, write_series
 from rales.demo.pacs import Pacs, start_pacs
 

@@ -28,7 +28,8 @@ from pynetdicom import AE
 from chestct.errors import ConfigError
 from chestct.results import ResultObject
 from chestct.uids import Uid, derive_uid
-from dicom_out.sender import Destination, Outcome, OutcomeKind
+from dicom_out.destination import Destination
+from dicom_out.outcome import Outcome, OutcomeKind
 from rales.audit import messages
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.messages import (

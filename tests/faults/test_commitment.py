@@ -27,6 +27,7 @@ from chestct.results import ResultObject
 from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid, derive_uid
+from dicom_out.association import park_reactor
 from dicom_out.commitment import (
     PUSH_MODEL,
     PUSH_MODEL_INSTANCE,
@@ -34,8 +35,10 @@ from dicom_out.commitment import (
     parse_report,
     request_commitment,
 )
+from dicom_out.destination import Destination
 from dicom_out.gate import Gate
-from dicom_out.sender import Destination, Outcome, OutcomeKind, park_reactor, send
+from dicom_out.outcome import Outcome, OutcomeKind
+from dicom_out.sender import send
 from rales.commitments import CommitmentWorker
 from rales.config import parse
 from rales.deliveries import BackOff, DeliveryWorker

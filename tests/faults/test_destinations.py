@@ -12,7 +12,7 @@ import pytest
 from destination_rig import NOON, SEG, SR, Peer, Rig
 
 from chestct.states import DeliveryState, JobState
-from dicom_out.sender import Destination
+from dicom_out.destination import Destination
 from rales.deliveries import BackOff
 from rales.demo.pacs import free_port
 from rales.store import Database

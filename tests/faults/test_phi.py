@@ -25,7 +25,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 from pynetdicom import AE, evt
 from tiny_node import tiny_thorax, write_models
 
-from dicom_out.sender import Destination
+from dicom_out.destination import Destination
 from inference.phantom import Thorax, write_series
 from rales.demo.pacs import answers, free_port
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chestct.errors import ConfigError
 from chestct.results import ReportOptions, SegKind
-from dicom_out.stow import WebDestination
+from dicom_out.web import WebDestination
 from rales.config import load, parse
 from rales.node import destinations_of
 from rales.pipeline import settings_of

@@ -8,7 +8,8 @@ import pytest
 from chestct.results import Extra, ResultObject, SegKind
 from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
-from dicom_out.sender import Destination, Outcome, OutcomeKind
+from dicom_out.destination import Destination
+from dicom_out.outcome import Outcome, OutcomeKind
 from rales.deliveries import BackOff, DeliveryWorker
 from rales.store import Database, DeliveryStore, InstanceStore, Job, JobStore
 from rales.testing import FakeSender, ManualClock

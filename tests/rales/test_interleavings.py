@@ -25,8 +25,8 @@ from chestct.results import ResultObject
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import Uid, derive_uid
+from dicom_out.outcome import Outcome, OutcomeKind
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Outcome, OutcomeKind
 from rales.assembly import AssemblyWorker
 from rales.clock import Moment
 from rales.deliveries import BackOff, DeliveryWorker

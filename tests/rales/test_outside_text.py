@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chestct.states import JobState
-from dicom_out.sender import Outcome, OutcomeKind
+from dicom_out.outcome import Outcome, OutcomeKind
 from rales.cli import cli
 from rales.clock import utc_now
 from rales.logs import OneLineFormatter

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chestct.states import DeliveryState, JobState
-from dicom_out.sender import Outcome, OutcomeKind
+from dicom_out.outcome import Outcome, OutcomeKind
 from rales.store import Database
 from rales.testing import FakeSender
 

@@ -17,7 +17,8 @@ from pynetdicom import AE, evt
 from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid, derive_uid
-from dicom_out.sender import Destination, send_each
+from dicom_out.destination import Destination
+from dicom_out.sender import send_each
 from rales.deliveries import BackOff, DeliveryWorker
 from rales.store import Database, DeliveryStore, InstanceStore, Job, JobStore
 from rales.testing import ManualClock

@@ -27,7 +27,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
-from dicom_out.sender import Destination
+from dicom_out.destination import Destination
 from inference.phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
 from rales.demo.pacs import answers, free_port
 
