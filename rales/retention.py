@@ -43,26 +43,23 @@ class RetentionWorker:
         self._longest = longest
         self._largest = largest
         self._skipped_since = skipped_since
-        self._begun = False
+        self._failing = 0
         self._next: datetime | None = None
         self._after: Done | None = None
 
     def step(self, now: datetime) -> datetime | None:
         """Release what is due; return when to look again."""
-        if not self._begun:
-            # What a stop left half done.
-            self._store.purge(_remove)
-            self._begun = True
-        if self._longest is None and self._largest is None:
-            return None
         if self._next is not None and now < self._next:
             return self._next  # the loop asks every second
         self._next = now + _EVERY
+        self._purge()  # what a stop left half done, or could not be removed
+        if self._longest is None and self._largest is None:
+            return None
         for series, why in self._due(now):
             size = self._store.size(series.series_uid)
             if self._store.release(series.series_uid, at=now):
                 self._remove_results(series.series_uid)
-                images = self._store.purge(_remove)
+                images = self._purge()
                 _LOG.info(
                     "series %s: %d images (%.1f MB) and its results released: %s",
                     series.series_uid,
@@ -88,6 +85,18 @@ class RetentionWorker:
             else:
                 self._after = None
                 return
+
+    def _purge(self) -> int:
+        """Remove the files of what was released; return how many; say what stays, once."""
+        done = self._store.purge(_remove)
+        if done.failed and len(done.failed) != self._failing:
+            _LOG.error(
+                "%d files of released images cannot be removed; it is tried again: %s",
+                len(done.failed),
+                done.failed[0],
+            )
+        self._failing = len(done.failed)
+        return done.removed
 
     def _remove_results(self, series_uid: str) -> None:
         for job_id in self._store.released_jobs(series_uid):

@@ -48,7 +48,7 @@ def read_back(path: Path, *, calling_ae: str) -> ReceivedInstance:
     """Return what was kept of the instance in a file of the spool, when the record is lost.
 
     The same parsing as when it was received: digests, keys and positions are the same. It
-    counts as received when the file was written.
+    counts as received when the file was written; by a clock that was ahead then, now.
 
     Raises:
         NotDicom: It is no whole file of the spool: its name is not the digest of its content,
@@ -68,7 +68,7 @@ def read_back(path: Path, *, calling_ae: str) -> ReceivedInstance:
         header,
         Spooled(path=path, content_digest=found, size=len(whole)),
         transfer_syntax=syntax,
-        received_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        received_at=min(datetime.fromtimestamp(path.stat().st_mtime, UTC), datetime.now(UTC)),
         calling_ae=calling_ae,
     )
 

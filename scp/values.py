@@ -145,7 +145,9 @@ class _Reader:
             # Of unknown VR it is one in implicit VR (PS3.5 section 6.2.2).
             within = implicit or vr == b"UN"
             return self._sequence(place, length, end, parts, tag=tag, implicit=within, depth=depth)
-        if not kind and length and self._begins_item(place, length):
+        # A writer that does not know a sequence calls it UN.
+        may_be_one = not kind or (kind == "SQ" and vr == b"UN")
+        if may_be_one and length and self._begins_item(place, length):
             try:
                 items: list[_Part] = []
                 after = self._sequence(

@@ -566,7 +566,11 @@ class JobStore:
             change_state(tx, job.id, job.state, after, at=to_text(at), message="retried by hand")
             tx.execute("UPDATE jobs SET attempts = 0, interruptions = 0 WHERE id = ?", (job.id,))
             tx.execute(
-                "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = ?, created_at = ?,"
+                # Due at once and given up no sooner, also where the clock of whoever retries is
+                # ahead of the node's, or behind the time at which it last ran.
+                "UPDATE deliveries SET state = 'pending', attempts = 0,"
+                " due_at = min(created_at, ?), created_at = max(?, coalesce("
+                "  (SELECT value FROM node WHERE name = 'clock_seen'), '')),"
                 " settled_at = NULL WHERE job_id = ?"
                 " AND (state IN ('refused', 'withdrawn') OR ? = 'done')",
                 (to_text(at), to_text(at), job.id, job.state),

@@ -33,6 +33,14 @@ class Kept:
     oldest: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged:
+    """How many files were removed, and why others could not be."""
+
+    removed: int
+    failed: tuple[OSError, ...] = ()
+
+
 class RetentionStore:
     """Finds what may go, marks it, and removes it."""
 
@@ -107,38 +115,51 @@ class RetentionStore:
         )
         return [row["id"] for row in rows]
 
-    def purge(self, remove: Callable[[Path], None]) -> int:
-        """Remove the files of released images; return how many.
+    def purge(self, remove: Callable[[Path], None]) -> Purged:
+        """Remove the files of released images.
 
         While the state file is locked: a resend that comes at the same moment finds either its
         file or, at its record, that it is gone (see :meth:`InstanceStore.record`). It is locked
-        for a moment at a time.
-
-        Raises:
-            OSError: A file cannot be removed; it stays to be removed.
+        for a moment at a time. A file that cannot be removed stays to be removed, and keeps no
+        other.
         """
-        count = 0
-        while removed := self._purge_some(remove):
-            count += removed
+        removed = 0
+        failed: list[OSError] = []
+        last = ("", 0)
+        while True:
+            some, last = self._purge_some(remove, after=last)
+            removed += some.removed
+            failed += some.failed
+            if not some.removed and not some.failed:
+                return Purged(removed=removed, failed=tuple(failed))
             time.sleep(0.001)  # whoever waits for the state file is next
-        return count
 
-    def _purge_some(self, remove: Callable[[Path], None]) -> int:
+    def _purge_some(
+        self, remove: Callable[[Path], None], *, after: tuple[str, int]
+    ) -> tuple[Purged, tuple[str, int]]:
+        """Do so with the first behind ``after``, a time and a row; return also the last tried."""
         removed: list[tuple[int]] = []
+        failed: list[OSError] = []
         with self._database.transaction() as tx:
             end = self._monotonic() + _HOLD_SECONDS
             rows = tx.execute(
-                "SELECT rowid, path FROM instances"
-                " WHERE gone = 0 AND released_at IS NOT NULL LIMIT ?",
-                (_BATCH,),
+                "SELECT rowid, path, released_at FROM instances INDEXED BY instances_to_purge"
+                " WHERE gone = 0 AND released_at IS NOT NULL AND (released_at, rowid) > (?, ?)"
+                " ORDER BY released_at, rowid LIMIT ?",
+                (*after, _BATCH),
             ).fetchall()
             for row in rows:
-                remove(self._database.file_of(row["path"]))
-                removed.append((row["rowid"],))
+                after = (row["released_at"], row["rowid"])
+                try:
+                    remove(self._database.file_of(row["path"]))
+                except OSError as error:
+                    failed.append(error)
+                else:
+                    removed.append((row["rowid"],))
                 if self._monotonic() >= end:
                     break
             tx.executemany("UPDATE instances SET gone = 1 WHERE rowid = ?", removed)
-        return len(removed)
+        return Purged(removed=len(removed), failed=tuple(failed)), after
 
     def let_go(self, series_uid: str, file: Path) -> bool:
         """Tell whether retention has let go of an image."""

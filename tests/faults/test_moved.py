@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from tiny_node import (
 
 from chestct.errors import ConfigError
 from chestct.states import JobState
+from chestct.uids import Uid
 from rales.cli import cli
 from rales.fsck import HANDFUL, examine
 from rales.store import Database, InstanceStore, JobStore, RetentionStore
@@ -170,6 +173,21 @@ def test_lost_rows_are_rebuilt_from_the_spool(rig: SpoolRig) -> None:
     assert list(examine(rig.database, rig.layout.spool, deep=True)) == []
 
 
+def test_what_is_rebuilt_does_not_wait_for_a_time_to_come(rig: SpoolRig) -> None:
+    """The clock was ahead when the files were written, or they were copied with other times."""
+    rig.receive(SERIES, 30)
+    rig.close()
+    rig.layout.state.unlink()
+    ahead = time.time() + 31 * 86_400
+    for path in rig.layout.spool.glob("*/*"):
+        os.utime(path, (ahead, ahead))
+    assert _fsck(rig, "--rebuild")[0] == 0
+    rig.open()
+    received = [one.received_at for one in rig.instances.of_series(Uid(SERIES))]
+    assert len(received) == 30
+    assert max(received) <= datetime.now(UTC)
+
+
 def test_an_older_state_file_gets_what_came_since(rig: SpoolRig) -> None:
     rig.receive(SERIES, 5)
     rig.close()
@@ -253,13 +271,13 @@ def test_released_files_after_a_kill_are_removed_and_never_quarantined(rig: Spoo
         one.path.unlink()
     assert rig.check() == "all there"
     store = RetentionStore(rig.database)
-    assert store.purge(lambda path: path.unlink(missing_ok=True)) == 30
+    assert store.purge(lambda path: path.unlink(missing_ok=True)).removed == 30
     assert (rig.files(), rig.quarantined()) == (set(), set())
     # A copy of the folder, made before, comes back over it.
     received[0].path.write_bytes(b"patient data")
     os.utime(received[0].path, (1, 1))
     rig.check()
-    assert store.purge(lambda path: path.unlink(missing_ok=True)) == 1
+    assert store.purge(lambda path: path.unlink(missing_ok=True)).removed == 1
     assert rig.files() == set()
 
 

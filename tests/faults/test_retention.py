@@ -223,6 +223,24 @@ def test_what_a_stop_left_half_done_is_done_at_the_next_start(rig: Rig) -> None:
     assert rig.images() == set()
 
 
+def test_a_file_that_cannot_be_removed_keeps_no_other(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.delivered("1.1", NOON)
+    rig.delivered("1.2", NOON)
+    stuck = next((rig.folder / "spool").rglob("*.dcm"))
+    stuck.unlink()
+    stuck.mkdir()
+    worker = rig.worker(days=1)
+    worker.step(NOON + 2 * DAY)
+    worker.step(NOON + 2 * DAY + timedelta(minutes=1))
+    assert list((rig.folder / "spool").rglob("*.dcm")) == [stuck]
+    assert caplog.text.count("1 files of released images cannot be removed") == 1
+    stuck.rmdir()
+    worker.step(NOON + 2 * DAY + timedelta(minutes=2))
+    assert rig.database.rows("SELECT 1 FROM instances WHERE gone = 0") == []
+
+
 def test_a_released_series_is_not_retried(rig: Rig) -> None:
     job = rig.delivered("1.1", NOON)
     rig.worker(days=1).step(NOON + 2 * DAY)

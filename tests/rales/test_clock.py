@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chestct.series import ReceivedInstance
-from chestct.states import JobState
+from chestct.states import DeliveryState, JobState
+from chestct.uids import Uid
 from rales.assembly import AssemblyWorker
 from rales.clock import NodeClock
 from rales.clockwatch import ClockWatch, resumed_clock
 from rales.deliveries import BackOff
-from rales.store import Database, InstanceStore, JobStore
+from rales.store import Database, DeliveryStore, InstanceStore, JobStore
 from rales.store.clock import ClockStore
 from rales.testing import ManualClock
 from scp.assembler import CompletionPolicy
@@ -301,6 +302,32 @@ def test_however_the_clock_is_set_a_duration_is_the_time_that_passed(
             clock.follow()
     lasted = clock.now() - since - clock.skipped_since(since)
     assert abs(lasted.total_seconds() - passed[0]) < 1e-2
+
+
+@pytest.mark.parametrize("by", [31 * DAY, -31 * DAY])
+def test_a_retry_by_a_clock_that_is_wrong_is_due_at_once_and_not_given_up(
+    machine: Machine, database: Database, make_instance: Make, by: timedelta
+) -> None:
+    """While the node is off, and before the clock is set right."""
+    jobs, deliveries = JobStore(database), DeliveryStore(database)
+    InstanceStore(database, on_change=lambda: None).record(make_instance())
+    (job,) = jobs.all()
+    jobs.mark_ready(job, instances_digest="d", count=1, at=NOON, message="")
+    claimed = jobs.claim(at=NOON)
+    assert claimed is not None
+    jobs.composed(claimed, key="k", result={"objects": []}, at=NOON, message="")
+    planned = {"pacs": [("sr", Uid("1.2.9"))]}
+    deliveries.begin(jobs.get(job.id), planned=planned, at=NOON)
+    (one,) = deliveries.of_job(job.id)
+    deliveries.settle(one, DeliveryState.REFUSED, status=None, message="", at=NOON)
+    deliveries.finish_jobs(at=NOON)
+    machine.run(3600)
+    jobs.retry(jobs.get(job.id), at=machine.wall.now + by)
+    clock = machine.boot()
+    deliveries.begin(jobs.get(job.id), planned=planned, at=clock.now())
+    assert deliveries.due(at=clock.now()), "not only in a month"
+    (one,) = deliveries.of_job(job.id)
+    assert clock.now() - one.created_at - clock.skipped_since(one.created_at) < HOUR
 
 
 def test_the_time_comes_from_the_clocks_of_the_machine_by_default() -> None:

@@ -107,7 +107,7 @@ def test_a_purge_lets_others_at_the_state_file_in_between(rig: SpoolRig) -> None
         return begin()
 
     rig.database.transaction = counted  # type: ignore[method-assign,assignment]
-    assert store.purge(remove) == 120
+    assert store.purge(remove).removed == 120
     assert max(held) <= 4
     assert sum(held) == 120
 

@@ -188,6 +188,15 @@ def test_an_unknown_sequence_is_the_same_in_un_and_in_implicit_vr() -> None:
     assert value_digest(as_un, ExplicitVRLittleEndian) == _digest(dataset)
 
 
+def test_a_known_sequence_is_the_same_in_un() -> None:
+    """Of a writer with an older dictionary."""
+    dataset = Dataset()
+    dataset.ReferencedImageSequence = [make_ct(PixelData=None)]
+    inside = _encoded(dataset, ImplicitVRLittleEndian)[8:]
+    as_un = b"\x08\x00\x40\x11UN\x00\x00" + len(inside).to_bytes(4, "little") + inside
+    assert value_digest(as_un, ExplicitVRLittleEndian) == _digest(dataset)
+
+
 def test_of_compressed_pixels_the_fragments_count_and_their_table_does_not() -> None:
     dataset = make_ct(SOPInstanceUID="1.2.3")
 
