@@ -103,11 +103,9 @@ class Outbox(Generic[Item, Result]):
                 self._record(item, result)
                 if self._queue.is_down(result):
                     down = result
-        due = self._queue.next_due()
-        if self._unrecorded:
-            soon = self._clock() + _UNRECORDED
-            return soon if due is None else max(due, soon)
-        return due
+        if self._unrecorded:  # these are due in the state file: it cannot say when the next is
+            return self._clock() + _UNRECORDED
+        return self._queue.next_due()
 
     def _admitted(self, group: Sequence[Item]) -> Sequence[Item]:
         known = [one for one in group if self._queue.key(one) not in self._unrecorded]
