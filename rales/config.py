@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import tomllib
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from rales.sections import (
     NotificationConfig,
 )
 
+_NO_TEXT = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories of control characters, lone surrogates, and separators of lines."""
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -47,7 +50,9 @@ def load(path: Path) -> Config:
         raise ConfigError(f"{path} {error}") from error
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ConfigError(f"{path} is not valid TOML: brackets are nested too deep") from error
+    except ValueError as error:  # also of a number of thousands of digits
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     try:
         return _anchored(parse(raw), path.resolve().parent)
@@ -62,6 +67,8 @@ def _decoded(content: bytes) -> str:
         ConfigError: It is in another encoding; the message continues the name of the file.
     """
     content = content.removeprefix(codecs.BOM_UTF8)
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        raise ConfigError("is in UTF-32: save it as UTF-8")
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if not utf16 and b"\0" in content:
         raise ConfigError("is in UTF-16 without a mark, or no text at all: save it as UTF-8")
@@ -84,6 +91,9 @@ def parse(raw: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: As in :func:`load`.
     """
+    unprintable = list(_unprintable(raw))
+    if unprintable:
+        raise ConfigError("\n".join(unprintable))
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -104,6 +114,20 @@ def parse(raw: Mapping[str, Any]) -> Config:
     if config.analysis.moderate_percent <= config.analysis.mild_percent:
         raise ConfigError("  analysis.moderate_percent must be above analysis.mild_percent")
     return config
+
+
+def _unprintable(value: object, where: str = "") -> Iterator[str]:
+    """Name every text that holds a control character: no name, host, path or pattern has one."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _unprintable(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _unprintable(inner, f"{where}.{number}")
+    elif isinstance(value, str):
+        controls = [one for one in value if unicodedata.category(one) in _NO_TEXT]
+        if controls:
+            yield f"  {where}: holds the character {controls[0]!r}, which is no text"
 
 
 def _check_destination(one: DestinationConfig) -> None:

@@ -5,6 +5,7 @@ Whatever is wrong with one of them costs that one, and is said.
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import zipfile
@@ -32,6 +33,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     RuntimeError,
     NotImplementedError,
@@ -184,7 +186,15 @@ def _add_listed(file: Path, found: Gathered) -> None:
         if not line.strip() or line.startswith("#"):
             continue
         path = file.parent / line.strip()
-        if "\0" in line or path.is_dir() or not os.path.lexists(path):
+        if not _is_there(path):
             found.skipped.append((str(path), f"is listed in {file}, but is no file"))
         else:
             found.files.append(path)
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether a path names something that is no folder; some texts are no path at all."""
+    try:
+        return os.path.lexists(path) and not path.is_dir()
+    except (OSError, ValueError):
+        return False

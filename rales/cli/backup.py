@@ -12,6 +12,7 @@ from rales.backup import Copied, back_up
 from rales.backup import restore as bring_back
 from rales.cli.fsck import stopped
 from rales.cli.options import config_option
+from rales.cli.speech import say
 from rales.layout import Layout
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -33,7 +34,7 @@ def backup(config_path: Path, folder: Path) -> None:
     DIR holds patient data; only its owner may read it. Exit status 1: images are missing.
     """  # noqa: D301 - click wants the backspace character itself
     layout = Layout(config.load(config_path).node.data_dir)
-    _tell(back_up(layout, folder, partial(click.echo, err=True)))
+    _tell(back_up(layout, folder, partial(say, err=True)))
 
 
 @click.command()
@@ -58,11 +59,11 @@ def restore(config_path: Path, folder: Path) -> None:
     """  # noqa: D301 - as above
     layout = Layout(config.load(config_path).node.data_dir)
     with stopped(layout):
-        _tell(bring_back(folder, layout, partial(click.echo, err=True)))
+        _tell(bring_back(folder, layout, partial(say, err=True)))
 
 
 def _tell(copied: Copied) -> None:
-    click.echo(
+    say(
         f"{copied.series} series, {copied.images} images, {copied.results} files of results; "
         f"{copied.missing} missing, {copied.damaged} damaged"
     )

@@ -7,6 +7,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from chestct.text import printable
+from rales.cli.speech import say
+
+_LONGEST = 1000
 
 
 @click.command()
@@ -31,7 +37,7 @@ def demo(series: Path | None, out: Path) -> None:
     from rales.demo.run import run_demo  # noqa: PLC0415 - imports that --help need not wait for
 
     console = Console()
-    result = run_demo(series, out, lambda line: console.print(f"- {line}", highlight=False))
+    result = run_demo(series, out, lambda line: say(f"- {line}"))
     table = Table(box=None, header_style="bold")
     table.add_column("step")
     table.add_column("seconds", justify="right")
@@ -48,4 +54,4 @@ def demo(series: Path | None, out: Path) -> None:
         ("sr.dcm", "the DICOM SR, as the PACS stored it"),
         ("findings.json", "the numbers"),
     ):
-        console.print(f"{out / name}  [dim]{what}[/dim]")
+        console.print(Text(printable(f"{out / name}  ", _LONGEST)).append(what, "dim"))

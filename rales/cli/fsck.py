@@ -17,6 +17,7 @@ from chestct.errors import ConfigError
 from chestct.text import printable
 from rales import config
 from rales.cli.options import config_option
+from rales.cli.speech import say
 from rales.fsck import HANDFUL, Fault, Finding, examine, set_aside
 from rales.layout import Layout
 from rales.rebuild import rebuild as rebuild_rows
@@ -109,12 +110,12 @@ def _rebuild(database: Database, layout: Layout) -> None:
     taken = 0
     for one in rebuild_rows(database, layout):
         if one.trouble:
-            click.echo(f"not taken in: {one.path}: {one.trouble}", err=True)
+            say(f"not taken in: {one.path}: {one.trouble}", err=True)
             continue
         taken += 1
         if taken % 1000 == 0:
-            click.echo(f"{taken} images taken in ...", err=True)
-    click.echo(f"{taken} images taken in", err=True)
+            say(f"{taken} images taken in ...", err=True)
+    say(f"{taken} images taken in", err=True)
 
 
 def _refuse_many(found: Sequence[Finding]) -> None:
@@ -158,6 +159,6 @@ def _tell_quarantine(folder: Path) -> None:
     here = list(folder.glob("*"))
     if here:
         size = sum(path.stat().st_size for path in here)
-        click.echo(
+        say(
             f"{folder}: {len(here)} files, {size / 1e6:.1f} MB; retention.days removes them, or you"
         )

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from chestct.errors import RalesError
 from rales import logs
+from rales.cli.speech import say
 
 if TYPE_CHECKING:
     from inference.modelcheck import Sample
@@ -87,7 +88,7 @@ def model_check(
     else:
         for step in report.steps:
             mark = "ok  " if step.passed else "FAIL"
-            click.echo(f"{mark}  {step.name + ':':<10} {step.message}")
+            say(f"{mark}  {step.name + ':':<10} {step.message}")
     if not report.passed:
         raise click.exceptions.Exit(1)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from os import fsencode
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +69,19 @@ class _Moment(click.ParamType[datetime]):
             return value
         ago = re.fullmatch(r"(\d{1,6})([mhd])", value)
         if ago:
-            return utc_now() - int(ago[1]) * _UNITS[ago[2]]
+            now = utc_now()
+            return now - min(int(ago[1]) * _UNITS[ago[2]], now - _EARLIEST)
         try:
-            return datetime.fromisoformat(value).astimezone()
-        except ValueError:
+            return max(datetime.fromisoformat(value).astimezone(UTC), _EARLIEST)
+        except (ValueError, OverflowError):
             return self.fail(f"{value!r} is neither a time nor like 90m, 12h or 7d", param, ctx)
 
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""Nothing of a node is older."""
 _LATEST = 50
+_MOST = 1_000_000_000
 
 
 @click.command()
@@ -98,7 +103,7 @@ _LATEST = 50
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=_MOST),
     default=_LATEST,
     show_default=True,
     help="The latest so many; 0: all.",
@@ -126,8 +131,8 @@ def status(
     wanted = JobFilter(
         states=tuple(JobState(state) for state in states),
         since=since,
-        series=series,
-        accession_key=None if accession is None else accession_key(accession.strip().encode()),
+        series=None if series is None else printable(series),
+        accession_key=None if accession is None else accession_key(fsencode(accession.strip())),
         limit=limit or None,
     )
     chosen = jobs.select(wanted)

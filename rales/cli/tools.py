@@ -16,6 +16,7 @@ from dicom_out.recipients import Recipient, ask
 from dicom_out.sender import echo as send_echo
 from rales import config
 from rales.cli.options import config_option
+from rales.cli.speech import say
 from rales.environment import free_bytes, refuse_shadowed_packages
 from rales.peers import destinations_of
 from rales.sections import Config, NotificationConfig
@@ -37,7 +38,7 @@ def echo(config_path: Path, address: str | None) -> None:
     settings = config.load(config_path) if config_path.exists() or not address else Config()
     target = Destination.parse(address) if address else _itself(settings)
     outcome = send_echo(target, calling_ae=settings.node.ae_title)
-    click.echo(f"{target.place}: {outcome.message}")
+    say(f"{target.place}: {outcome.message}")
     if outcome.kind is not OutcomeKind.DELIVERED:
         raise click.exceptions.Exit(1)
 
@@ -63,7 +64,7 @@ def check(config_path: Path) -> None:
     Exit status 0 when nothing is wrong; every line says what was looked at.
     """
     settings = config.load(config_path)
-    click.echo(f"ok    configuration {config_path}")
+    say(f"ok    configuration {config_path}")
     steps: tuple[tuple[str, Callable[[], str]], ...] = (
         ("environment", _check_environment),
         ("data folder", lambda: _check_data_dir(settings)),
@@ -86,9 +87,9 @@ def check(config_path: Path) -> None:
 
 def _report(name: str, step: Callable[[], str]) -> bool:
     try:
-        click.echo(f"ok    {name}: {step()}")
+        say(f"ok    {name}: {step()}")
     except (RalesError, OSError) as error:
-        click.echo(f"FAIL  {name}: {error}")
+        say(f"FAIL  {name}: {error}")
         return False
     return True
 
@@ -169,10 +170,10 @@ def config_check(file: Path) -> None:
     """Check FILE without starting anything; every mistake is named with its key."""
     settings = config.load(file)
     node = settings.node
-    click.echo(f"{file} is right.")
-    click.echo(f"  {node.ae_title} will listen on {node.host}:{node.port}")
-    click.echo(f"  data in {node.data_dir}")
+    say(f"{file} is right.")
+    say(f"  {node.ae_title} will listen on {node.host}:{node.port}")
+    say(f"  data in {node.data_dir}")
     for name, one in destinations_of(settings).items():
-        click.echo(f"  results go to {name}: {one.place}")
+        say(f"  results go to {name}: {one.place}")
     if not settings.destinations:
-        click.echo("  no destination: results stay in the data folder")
+        say("  no destination: results stay in the data folder")

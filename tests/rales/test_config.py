@@ -85,6 +85,18 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         ("[node]\nae_title = 'Röntgen'", "printable ASCII"),
         ("[eligibility]\nkernel_exclude = ['(']", "not a regular expression"),
         ("[node\n", "not valid TOML"),
+        ("x = " + "[" * 100_000, "nested too deep"),
+        ("[node]\nport = " + "9" * 5000, "not valid TOML"),
+        ('[node]\ndata_dir = "a\\u0000b"', r"node.data_dir: holds the character '\x00'"),
+        (
+            '[[destinations]]\nname = "a"\nae_title = "A"\nhost = "h\\u001b[2J"\nport = 1',
+            r"destinations.0.host: holds the character '\x1b'",
+        ),
+        (
+            '[[destinations]]\nname = "a\\nforged"\nae_title = "A"\nhost = "h"\nport = 1',
+            r"destinations.0.name: holds the character '\n'",
+        ),
+        ('[eligibility]\nkernel_exclude = ["a\\u2028"]', "eligibility.kernel_exclude.0: holds"),
         ("[analysis]\nmild_percent = 30.0", "must be above"),
         (
             2 * "[[destinations]]\nname='a'\nae_title='A'\nhost='h'\nport=1\n",

@@ -251,3 +251,32 @@ def test_images_under_one_uid_are_counted(tmp_path: Path) -> None:
     )
     assert done.exit_code == 1
     assert "64 images came under one SOP Instance UID (1.2.3.4)" in done.output
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_damaged_in_any_compression_costs_itself(method: int, tmp_path: Path) -> None:
+    archive = tmp_path / "all.zip"
+    with zipfile.ZipFile(archive, "w", method) as content:
+        content.writestr("good.dcm", part10(1))
+        content.writestr("broken.dcm", part10(2))
+        broken = content.getinfo("broken.dcm")
+    whole = bytearray(archive.read_bytes())
+    start = broken.header_offset + 30 + len(broken.filename)
+    for place in range(start + 20, start + broken.compress_size):
+        whole[place] ^= 0xA5
+    archive.write_bytes(whole)
+    images, skipped = looked_at(archive)
+    assert images == 1
+    ((name, why),) = skipped.items()
+    assert "broken.dcm" in name
+    assert why.startswith("cannot be unpacked")
+
+
+@pytest.mark.parametrize("line", ["x" * 5000, "../" * 3000, "a\0b", "good.dcm/below"])
+def test_a_line_of_a_list_that_is_no_path_costs_itself(line: str, tmp_path: Path) -> None:
+    (tmp_path / "good.dcm").write_bytes(part10())
+    (tmp_path / "list.txt").write_text(f"{line}\ngood.dcm\n")
+    images, skipped = looked_at(tmp_path / "list.txt")
+    assert images == 1
+    ((_, why),) = skipped.items()
+    assert "is listed in" in why

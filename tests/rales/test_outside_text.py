@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chestct.series import accession_key
 from chestct.states import JobState
 from dicom_out.outcome import Outcome, OutcomeKind
 from rales.cli import cli
@@ -102,3 +104,53 @@ def test_a_log_line_is_bounded() -> None:
 def test_what_a_destination_says_is_printable() -> None:
     outcome = Outcome(kind=OutcomeKind.FAILED, status=None, message="HTTP 500 with \x1b]0;text/\n")
     assert outcome.message == r"HTTP 500 with \x1b]0;text/\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--since", "999999d"),
+        ("--since", "0001-01-01T00:00+14:00"),
+        ("--since", "9999-12-31T23:59-14:00"),
+        ("--limit", "9" * 30),
+        ("--accession", "\udcff"),
+        ("--accession", "x" * 70_000),
+        ("--series", "\udcff"),
+        ("--series", "%"),
+    ],
+)
+def test_a_filter_that_nothing_can_match_ends_in_a_word(
+    config: Path, arguments: tuple[str, str]
+) -> None:
+    asked = ["status", "--config", str(config), *arguments]
+    shown = CliRunner().invoke(cli, asked, env={"COLUMNS": "400"})
+    assert shown.exception is None or isinstance(shown.exception, SystemExit)
+    assert shown.exit_code in {0, 2}
+
+
+def test_an_accession_number_of_other_bytes_is_found(tmp_path: Path, make_instance: Make) -> None:
+    file = tmp_path / "rales.toml"
+    file.write_text('[node]\ndata_dir = "var"\n')
+    database = Database(tmp_path / "var" / "state.sqlite")
+    latin = replace(make_instance(), accession_key=accession_key(b"M\xfcller 1"))
+    InstanceStore(database, on_change=lambda: None).record(latin)
+    database.close()
+    asked = ["status", "--config", str(file), "--accession", "M\udcfcller 1"]
+    shown = CliRunner().invoke(cli, asked, env={"COLUMNS": "400"}, catch_exceptions=False)
+    assert str(latin.series_uid) in shown.output
+
+
+def test_config_check_and_fsck_print_what_prints(tmp_path: Path) -> None:
+    file = tmp_path / "rales.toml"
+    file.write_text(
+        '[node]\ndata_dir = "va\u202er"\n[[destinations]]\nname = "pa\u200bcs"\n'
+        'ae_title = "P"\nhost = "h\u202et"\nport = 1\n'
+    )
+    strange = tmp_path / "va\u202er" / "spool" / "\x1b[2J\nforged" / "1.dcm"
+    strange.parent.mkdir(parents=True)
+    strange.write_bytes(b"no image")
+    for command in (["config", "check", str(file)], ["fsck", "--rebuild", "--config", str(file)]):
+        shown = CliRunner().invoke(cli, command, env={"COLUMNS": "400"})
+        assert shown.output
+        assert all(line.isprintable() for line in shown.output.splitlines())
+        assert not any(line.startswith("forged") for line in shown.output.splitlines())
