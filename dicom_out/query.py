@@ -27,7 +27,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pynetdicom import build_context, build_role, evt
+from pynetdicom import _config, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.presentation import PresentationContext
@@ -48,6 +48,8 @@ _MOST_BYTES = 64 << 20
 """That an archive may send in all. A report of Rales has some hundred kilobytes."""
 _WILD = frozenset("*?\\")
 _PENDING = frozenset({0xFF00, 0xFF01})
+# pynetdicom decodes what it logs, names patients so, and drops an answer with one bad value.
+_config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
 
 
 class ArchiveUnavailable(Exception):
@@ -169,8 +171,8 @@ def _fill(talk: Talk, wanted: Wanted) -> None:
         raise ArchiveUnavailable(talk.why.message)
     series = [
         pair
-        for study_uid in _newest(_find(association, _study_query(wanted)))
-        for pair in _ours(_find(association, _series_query(study_uid)))
+        for study_uid in _newest(find(association, _study_query(wanted)))
+        for pair in _ours(find(association, _series_query(study_uid)))
     ]
     for study_uid, series_uid in series[:_MOST_SERIES]:
         _get(association, study_uid, series_uid)
@@ -198,7 +200,8 @@ def _series_query(study_uid: str) -> Dataset:
     return query
 
 
-def _find(association: Association, query: Dataset) -> Iterator[Dataset]:
+def find(association: Association, query: Dataset) -> Iterator[Dataset]:
+    """Yield what is found by C-FIND; ArchiveUnavailable says that it was refused."""
     if not park_reactor(association):
         raise ArchiveUnavailable("the association ended")
     try:

@@ -11,6 +11,7 @@ from pydicom.uid import UID
 from chestct.errors import OutOfResources
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
+from rales.archive_counts import ArchiveCounts
 from rales.clock import Moment
 from rales.complaints import Complaints
 from rales.store import InstanceStore, JobStore
@@ -40,6 +41,7 @@ class AssemblyWorker:
         policy: CompletionPolicy,
         moment: Callable[[], Moment] | None = None,
         traffic: Traffic | None = None,
+        archive: ArchiveCounts | None = None,
     ) -> None:
         self._jobs = jobs
         self._instances = instances
@@ -47,14 +49,14 @@ class AssemblyWorker:
         self._moment = moment
         self._traffic = traffic or Traffic()
         self._complaints = Complaints(_LOG)
+        self._archive = archive
 
     def step(self, now: datetime) -> datetime | None:
         """Move complete series to READY; return when the next one may be complete."""
-        waits = [
-            wait
-            for job in self._jobs.in_state(JobState.RECEIVING)
-            if (wait := self._look_at_alone(job, now)) is not None
-        ]
+        receiving = self._jobs.in_state(JobState.RECEIVING)
+        if self._archive:
+            self._archive.keep([job.id for job in receiving])
+        waits = [wait for job in receiving if (wait := self._look_at_alone(job, now)) is not None]
         return min(waits, default=None)
 
     def _look_at_alone(self, job: Job, now: datetime) -> datetime | None:
@@ -75,7 +77,8 @@ class AssemblyWorker:
         since = moment.steady_since if moment else None
         decision = decide(self._evidence(job, instances, since), self._policy, now)
         if not isinstance(decision, Complete):
-            if decision.reason != job.message and not job.hold_until:
+            # What was read early says so itself, until it is to wait for something else.
+            if decision.reason != job.message and decision.at != job.hold_until:
                 self._jobs.note(job, decision.reason)
             return decision.at
         if missing := self._instances.released(job.series_uid):
@@ -96,8 +99,11 @@ class AssemblyWorker:
                     instances_digest=series.digest,
                     count=len(series.instances),
                     at=now,
-                    message=f"complete: {decision.reason}",
+                    message="; ".join(
+                        filter(None, (f"complete: {decision.reason}", decision.shortfall))
+                    ),
                     hold_until=decision.hold_until,
+                    shortfall=decision.shortfall,
                 )
         except StateConflict:
             return now  # more came since the job was read: it is looked at again
@@ -107,6 +113,8 @@ class AssemblyWorker:
             len(series.instances),
             decision.reason,
         )
+        if decision.shortfall:
+            _LOG.warning("series %s: %s", job.series_uid, decision.shortfall)
         return None
 
     def _evidence(
@@ -130,4 +138,5 @@ class AssemblyWorker:
             busy=self._traffic.is_busy(job.study_uid),
             read_early=job.hold_until is not None,
             multi_frame=multi_frame,
+            archive=self._archive.answer_on(job, len(instances)) if self._archive else None,
         )

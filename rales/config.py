@@ -105,9 +105,13 @@ def parse(raw: Mapping[str, Any]) -> Config:
             raise ConfigError(f"  {section}: the name {twice[0]!r} is given twice")
     for one in config.destinations:
         _check_destination(one)
-    archive = config.priors.destination
-    if archive and archive not in {one.name for one in config.destinations}:
-        raise ConfigError(f"  priors.destination: {archive!r} is no name of [[destinations]]")
+    known = {"", *(one.name for one in config.destinations)}
+    for key, name in {
+        "priors.destination": config.priors.destination,
+        "completion.archive": config.completion.archive,
+    }.items():
+        if name not in known:
+            raise ConfigError(f"  {key}: {name!r} is no name of [[destinations]]")
     _check_tls(config)
     for target in config.notifications:
         _check_notification(target)

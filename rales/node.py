@@ -19,6 +19,7 @@ from chestct.errors import ConfigError
 from dicom_out.commitment import ReportHandler, request_commitment
 from dicom_out.recipients import send_to
 from rales.archive import archive_of
+from rales.archive_counts import archive_counts_of
 from rales.assembly import AssemblyWorker
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.opening import audit_trail
@@ -178,13 +179,16 @@ class Node:
         policy = CompletionPolicy(
             settle_seconds=config.completion.settle_seconds,
             quiet_seconds=config.completion.quiet_seconds,
+            archive_wait_seconds=config.completion.archive_wait_seconds,
         )
+        counts = archive_counts_of(config, on_change=self._wake)
         assembly = AssemblyWorker(
             jobs=jobs,
             instances=instances,
             policy=policy,
             moment=self._clock.moment,
             traffic=self._traffic,
+            archive=counts,
         )
         refusals = RefusalCounter(RefusalStore(database), self._clock.now)
         stack.callback(refusals.close)
@@ -192,6 +196,7 @@ class Node:
         self._loops = [
             timed("clock", ClockWatch(self._clock, clock_store).step),
             timed("assembly", assembly.step, on_beat=self._pulse.lead("assembly")),
+            *([timed("archive-counts", counts.step)] if counts else []),
             *(timed(worker.name, worker.step, on_beat=worker.on_alive) for worker in analysis),
             timed("planning", delivery.plan),
             *(

@@ -91,7 +91,8 @@ class AnalysisSettings:
 class AnalysisRequest:
     """One series to analyse into ``folder``.
 
-    ``priors_trouble`` says why the archive could not be asked for priors, or is empty.
+    ``priors_trouble`` says why the archive could not be asked for priors, ``shortfall`` how
+    many images are known to be missing; each may be empty.
     """
 
     series: Series
@@ -102,6 +103,7 @@ class AnalysisRequest:
     labelmap_predecessor: ResultReference | None = None
     priors: tuple[PriorResult, ...] = ()
     priors_trouble: str = ""
+    shortfall: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,10 +199,11 @@ def run(
         settings.method_with(models),
         lambda stage, part: progress(_name(stage), part),
     )
+    lacks = (request.shortfall,) if request.shortfall else ()
     trouble = (_NO_PRIORS,) if request.priors_trouble else ()
-    if volume.notes or trouble:
+    if lacks or volume.notes or trouble:
         findings = analysis.findings
-        flags = (*volume.notes, *findings.quality_flags, *trouble)
+        flags = (*lacks, *volume.notes, *findings.quality_flags, *trouble)
         analysis = replace(analysis, findings=replace(findings, quality_flags=flags))
     seconds.update({_name(stage): value for stage, value in analysis.seconds.items()})
     key = AnalysisKey(

@@ -170,6 +170,10 @@ class CompletionConfig(_Section):
 
     settle_seconds: PositiveFloat = 2.0
     quiet_seconds: PositiveFloat = 30.0
+    archive: str = ""
+    archive_wait_seconds: PositiveFloat = 120.0
+    archive_timeout_seconds: Annotated[float, Field(gt=0, le=15)] = 5.0
+    """At most 15: a stop waits for it, and has 30."""
 
 
 class NetworkConfig(_Section):

@@ -179,6 +179,7 @@ class AnalysisWorker:
             ),
             priors=found.results,
             priors_trouble=found.trouble,
+            shortfall=job.shortfall,
         )
         return self._process.call(run, request)
 
@@ -267,7 +268,8 @@ class AnalysisWorker:
             self._end(job, JobState.FAILED, type(error).__name__, str(error))
 
     def _end(self, job: Job, state: JobState, reason: str, message: str) -> None:
-        message = printable(message, _LONGEST)
+        lacks = f"{job.shortfall}; " if job.shortfall else ""
+        message = printable(f"{lacks}{message}", _LONGEST)
         after = self._jobs.end(job, state, at=self._clock(), message=message, reason=reason)
         if after is state:
             _LOG.warning("series %s: %s (%s): %s", job.series_uid, state, reason, message)

@@ -92,7 +92,7 @@ def proposed_contexts(samples: Sequence[Sample]) -> str:
         *((*_context(one), "SCU", "none") for one in storage_contexts(created)),
         *((*_context(one), compressed, "none") for one in compressed_contexts(created)),
         (*_context(push_model_context()), "SCU, with `commitment`", "none"),
-        (*_context(query), "SCU, with `[priors]`", "none"),
+        (*_context(query), "SCU, with `[priors]` or `completion.archive`", "none"),
         (*_context(retrieve), "SCU, with `[priors]`", "none"),
         (*_context(report), "SCP, with `[priors]`", "SCP/SCU Role Selection"),
     ]

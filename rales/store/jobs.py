@@ -45,7 +45,9 @@ class Job:
     associations: int = 0
     """How many that brought some of the images have ended."""
     hold_until: datetime | None = None
-    """Complete by the settle time only: until then, what speaks for a part is not told."""
+    """Complete before the quiet time: until then, what speaks for a part is not told."""
+    shortfall: str = ""
+    """How many images are missing, by whose word; nothing: none that is known of."""
 
     def is_held(self, now: datetime) -> bool:
         """Tell whether more images may still show that it was a part."""
@@ -274,11 +276,12 @@ class JobStore:
         at: datetime,
         message: str,
         hold_until: datetime | None = None,
+        shortfall: str = "",
     ) -> None:
         """Close the collection of a series: its instance set is fixed from here on.
 
         Read ``job`` before the images: what came since is not of the set. Until ``hold_until``
-        it may turn out to be a part.
+        it may turn out to be a part; with a ``shortfall`` it is one.
 
         Raises:
             StateConflict: The job is not receiving any more, or more images came since it was
@@ -289,9 +292,9 @@ class JobStore:
                 tx, job.id, JobState.RECEIVING, JobState.READY, at=to_text(at), message=message
             )
             marked = tx.execute(
-                "UPDATE jobs SET instances_digest = ?, instance_count = ?, hold_until = ?"
-                " WHERE id = ? AND arrivals = ?",
-                (instances_digest, count, _text(hold_until), job.id, job.arrivals),
+                "UPDATE jobs SET instances_digest = ?, instance_count = ?, hold_until = ?,"
+                " shortfall = ? WHERE id = ? AND arrivals = ?",
+                (instances_digest, count, _text(hold_until), shortfall, job.id, job.arrivals),
             ).rowcount
             if not marked:
                 raise StateConflict(f"more images came for job {job.id} meanwhile")
@@ -635,6 +638,7 @@ def _job(row: sqlite3.Row, result: Mapping[str, Any] | None) -> Job:
         arrivals=row["arrivals"],
         associations=row["associations"],
         hold_until=time("hold_until"),
+        shortfall=row["shortfall"],
     )
 
 

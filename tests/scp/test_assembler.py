@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scp.assembler import (
+    ArchiveAnswer,
     Complete,
     CompletionPolicy,
     Evidence,
@@ -20,7 +21,7 @@ from scp.assembler import (
 )
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-POLICY = CompletionPolicy(settle_seconds=2.0, quiet_seconds=30.0)
+POLICY = CompletionPolicy(settle_seconds=2.0, quiet_seconds=30.0, archive_wait_seconds=120.0)
 
 
 _CHEST = tuple(5.0 * number for number in range(40))
@@ -152,6 +153,108 @@ def test_an_open_association_waits_the_quiet_time() -> None:
     assert decision.at == _after(30)
 
 
+def _archive(count: int | None, **known: Any) -> ArchiveAnswer:
+    return ArchiveAnswer(
+        name="pacs", **{"count": count, "unchanged_seconds": 2.0, "is_fresh": True} | known
+    )
+
+
+_SHORT = tuple(3.0 * number for number in range(30))
+
+
+@pytest.mark.parametrize("ended", [None, 0.0])
+@pytest.mark.parametrize("known", [{}, {"associations": 9}, {"busy": True}, {"expected": 30}])
+def test_just_what_the_archive_has_is_complete_at_once(
+    ended: float | None, known: dict[str, Any]
+) -> None:
+    evidence = _evidence(positions=_SHORT, ended=ended, archive=_archive(30), **known)
+    decision = decide(evidence, POLICY, NOON)
+    assert isinstance(decision, Complete)
+    assert decision.reason == "all 30 instances that archive pacs has"
+    assert decision.hold_until == _after(30), "an archive may get them as slowly as this node"
+    assert not decision.shortfall
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"archive": _archive(30, unchanged_seconds=1.9)},
+        {"archive": _archive(30, is_fresh=False)},
+        {"archive": _archive(29)},
+        {"archive": _archive(None)},
+        {"archive": _archive(30), "expected": 31},
+        {"archive": _archive(30), "revised": True},
+        {"archive": _archive(30), "read_early": True},
+    ],
+    ids=["grows", "stale", "has-less", "silent", "announced-more", "revised", "read-early"],
+)
+def test_an_archive_that_may_still_grow_is_no_evidence(known: dict[str, Any]) -> None:
+    evidence = _evidence(positions=_SHORT, ended=0.0, **known)
+    decision = decide(evidence, POLICY, _after(29.9))
+    assert isinstance(decision, WaitUntil)
+    assert decision.at == _after(30)
+    assert isinstance(decide(evidence, POLICY, _after(30)), Complete)
+
+
+@pytest.mark.parametrize("known", [{}, {"expected": 40}, {"multi_frame": True}, {"revised": True}])
+def test_what_the_archive_has_more_is_waited_for_whatever_else_speaks_for_a_whole(
+    known: dict[str, Any],
+) -> None:
+    evidence = _evidence(ended=0.0, archive=_archive(65, is_fresh=False), **known)
+    decision = decide(evidence, POLICY, _after(119.9))
+    assert isinstance(decision, WaitUntil)
+    assert decision.at == _after(120)
+    assert decision.reason == (
+        "40 of 65 images, archive pacs says 65: waits until nothing came for 120 s"
+    )
+    complete = decide(evidence, POLICY, _after(120))
+    assert isinstance(complete, Complete)
+    assert complete.shortfall == "only 40 of 65 images were received: archive pacs says 65"
+
+
+def test_the_settle_time_waits_for_an_answer_that_is_on_its_way_and_for_no_other() -> None:
+    asked = _evidence(ended=0.0, archive=_archive(None, is_fresh=False))
+    decision = decide(asked, POLICY, _after(29))
+    assert isinstance(decision, WaitUntil)
+    assert decision.reason.endswith(": archive pacs is being asked")
+    silent = _evidence(ended=0.0, archive=_archive(None, is_fresh=False, trouble="no answer"))
+    complete = decide(silent, POLICY, _after(2))
+    assert isinstance(complete, Complete)
+    assert "settled" in complete.reason
+
+
+def test_why_the_archive_is_no_evidence_is_said() -> None:
+    evidence = _evidence(positions=_SHORT, ended=0.0, archive=_archive(None, trouble="HTTP 500"))
+    decision = decide(evidence, POLICY, _after(5))
+    assert isinstance(decision, WaitUntil)
+    assert decision.reason.endswith("; archive pacs: HTTP 500")
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({"expected": 41}, "only 40 of 41 images were received: the sender announced 41"),
+        ({"expected": 41, "announcements_differ": True}, ""),
+        ({"expected": 41, "archive": _archive(40)}, ""),
+        ({"expected": 41, "multi_frame": True}, ""),
+        ({"expected": 39}, ""),
+    ],
+    ids=["announced", "doubtful", "archive-knows-better", "concatenation", "more"],
+)
+def test_what_was_announced_and_did_not_come_is_said(known: dict[str, Any], said: str) -> None:
+    complete = decide(_evidence(ended=0.0, **known), POLICY, _after(31))
+    assert isinstance(complete, Complete)
+    assert complete.shortfall == said
+
+
+ARCHIVES = st.none() | st.builds(
+    ArchiveAnswer,
+    name=st.just("pacs"),
+    count=st.none() | st.integers(0, 12),
+    unchanged_seconds=st.floats(0, 60),
+    is_fresh=st.booleans(),
+    trouble=st.sampled_from(["", "away"]),
+)
 EVIDENCE = st.builds(
     lambda positions, expected, ended, known: _evidence(
         positions=tuple(positions), expected=expected, ended=ended, **known
@@ -166,13 +269,33 @@ EVIDENCE = st.builds(
             "busy": st.booleans(),
             "read_early": st.booleans(),
             "announcements_differ": st.booleans(),
+            "archive": ARCHIVES,
         }
     ),
 )
 POLICIES = st.builds(
-    CompletionPolicy, settle_seconds=st.floats(0.1, 50), quiet_seconds=st.floats(0.1, 50)
+    CompletionPolicy,
+    settle_seconds=st.floats(0.1, 50),
+    quiet_seconds=st.floats(0.1, 50),
+    archive_wait_seconds=st.floats(0.1, 100),
 )
 SECONDS = st.floats(0, 1000)
+
+
+def _is_missed(evidence: Evidence) -> bool:
+    """Tell whether the archive has more."""
+    archive = evidence.archive
+    return archive is not None and (archive.count or 0) > evidence.count
+
+
+@given(EVIDENCE, POLICIES, SECONDS)
+def test_a_series_of_which_the_archive_has_more_never_looks_whole(
+    evidence: Evidence, policy: CompletionPolicy, seconds: float
+) -> None:
+    decision = decide(evidence, policy, _after(seconds))
+    if isinstance(decision, Complete) and _is_missed(evidence):
+        assert seconds >= max(policy.archive_wait_seconds, policy.quiet_seconds)
+        assert decision.shortfall
 
 
 @given(EVIDENCE, POLICIES, SECONDS)
@@ -182,7 +305,8 @@ def test_no_decision_waits_in_vain(
     now = _after(seconds)
     decision = decide(evidence, policy, now)
     if isinstance(decision, WaitUntil):
-        assert now < decision.at <= _after(policy.quiet_seconds)
+        longest = policy.archive_wait_seconds if _is_missed(evidence) else 0.0
+        assert now < decision.at <= _after(max(longest, policy.quiet_seconds))
         assert isinstance(decide(evidence, policy, decision.at), Complete)
         just_before = decision.at - timedelta(microseconds=1)
         assert isinstance(decide(evidence, policy, just_before), WaitUntil)
@@ -197,11 +321,20 @@ def test_what_is_complete_stays_complete(
 
 
 @given(EVIDENCE, POLICIES)
-def test_nothing_is_complete_at_once_unless_just_what_was_announced_is_here(
+def test_nothing_is_complete_at_once_unless_just_what_was_counted_is_here(
     evidence: Evidence, policy: CompletionPolicy
 ) -> None:
+    archive, announced = evidence.archive, evidence.expected
+    by_archive = (
+        archive is not None
+        and archive.count == evidence.count >= (announced or 0)
+        and archive.is_fresh
+        and archive.unchanged_seconds >= policy.settle_seconds
+        and not evidence.why_not_early
+    )
+    by_sender = evidence.count == announced and not evidence.why_not_counted
     complete = isinstance(decide(evidence, policy, NOON), Complete)
-    assert complete == (evidence.count == evidence.expected and not evidence.why_not_counted)
+    assert complete == ((by_archive or by_sender) and not _is_missed(evidence))
 
 
 @given(EVIDENCE, POLICIES, SECONDS)

@@ -159,6 +159,8 @@ class TinyNode:
     extra: str = ""
     low_water: bool = True
     quiet_seconds: float = 20.0
+    completion: str = ""
+    """More keys of that section."""
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -180,6 +182,7 @@ class TinyNode:
             f'[node]\nae_title = "RALES"\nhost = "127.0.0.1"\nport = {self.port}\n'
             f'data_dir = "data"\n{"" if self.low_water else "minimum_free_gb = 0"}\n{places}'
             f"[completion]\nsettle_seconds = 0.2\nquiet_seconds = {self.quiet_seconds}\n"
+            f"{self.completion}"
             "[delivery]\nfirst_retry_seconds = 0.2\nlongest_retry_seconds = 1.0\n"
             f'[analysis]\nmodels_dir = "{self.models}"\nproviders = ["CPU"]\nthreads = 1\n'
             + self.extra
