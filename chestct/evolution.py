@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from math import inf
 
-from chestct.findings import Findings, Severity
+from chestct.findings import Coverage, Findings, Severity
 from chestct.results import ResultReference
 from chestct.uids import Uid
 
@@ -42,13 +42,19 @@ class Circumstances:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorResult:
-    """The numbers of an earlier result, and the report that states them."""
+    """The numbers of an earlier result, and the report that states them.
+
+    Attributes:
+        lesion_ml, involved_percent: Of the lungs that ``covers`` names.
+        severity: Of both lungs; None where one was not assessable.
+    """
 
     circumstances: Circumstances
     report: ResultReference
     lesion_ml: float
     involved_percent: float
-    severity: Severity
+    severity: Severity | None
+    covers: Coverage = Coverage.BOTH
 
 
 class Comparison(StrEnum):
@@ -57,6 +63,7 @@ class Comparison(StrEnum):
     COMPARABLE = "comparable"
     OTHER_MODEL = "made by other models"
     OTHER_SETTINGS = "made with other settings"
+    OTHER_LUNGS = "made where not the same lungs were assessable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +73,8 @@ class Evolution:
     Attributes:
         comparison: Only what is comparable is subtracted.
         interval_days: Whole days from the prior acquisition to this one.
-        trend: (acquired, percent of the lungs involved) of every comparable study and of this
+        covers: The lungs that the numbers speak of.
+        trend: (acquired, percent of these lungs involved) of every comparable study and of this
             one, in the order of time; this one alone when nothing is comparable.
     """
 
@@ -75,7 +83,8 @@ class Evolution:
     interval_days: int
     lesion_ml: float
     involved_percent: float
-    severity: Severity
+    severity: Severity | None
+    covers: Coverage
     trend: tuple[tuple[datetime, float], ...]
 
     @property
@@ -109,18 +118,19 @@ def compare(
     study = max(earlier, key=lambda one: (one.circumstances.acquired, one.circumstances.study_uid))
     study_uid = study.circumstances.study_uid
     same_study = [one for one in earlier if one.circumstances.study_uid == study_uid]
-    prior = min(same_study, key=lambda one: _unlikeness(one.circumstances, present))
-    alike = _most_alike_of_each_study(earlier, present)
+    prior = min(same_study, key=lambda one: _unlikeness(one, present, findings.covers))
+    alike = _most_alike_of_each_study(earlier, present, findings.covers)
     return Evolution(
         prior=prior,
-        comparison=_comparison(prior.circumstances, present),
+        comparison=_comparison(prior, present, findings.covers),
         interval_days=(present.acquired.date() - prior.circumstances.acquired.date()).days,
-        lesion_ml=findings.total.lesion_ml,
-        involved_percent=findings.total.involved_percent,
+        lesion_ml=findings.covered.lesion_ml,
+        involved_percent=findings.covered.involved_percent,
         severity=findings.severity,
+        covers=findings.covers,
         trend=(
             *sorted((one.circumstances.acquired, one.involved_percent) for one in alike),
-            (present.acquired, findings.total.involved_percent),
+            (present.acquired, findings.covered.involved_percent),
         ),
     )
 
@@ -147,18 +157,24 @@ def _is_earlier(one: Circumstances, present: Circumstances) -> bool:
     return one.acquired.date() < present.acquired.date()
 
 
-def _comparison(one: Circumstances, present: Circumstances) -> Comparison:
-    if one.models != present.models:
+def _comparison(one: PriorResult, present: Circumstances, covers: Coverage) -> Comparison:
+    made = one.circumstances
+    if made.models != present.models:
         return Comparison.OTHER_MODEL
-    return Comparison.COMPARABLE if one.settings == present.settings else Comparison.OTHER_SETTINGS
+    if made.settings != present.settings:
+        return Comparison.OTHER_SETTINGS
+    return Comparison.COMPARABLE if one.covers is covers else Comparison.OTHER_LUNGS
 
 
-def _unlikeness(one: Circumstances, present: Circumstances) -> tuple[bool, bool, float, timedelta]:
+def _unlikeness(
+    one: PriorResult, present: Circumstances, covers: Coverage
+) -> tuple[bool, bool, float, timedelta]:
+    made = one.circumstances
     return (
-        _comparison(one, present) is not Comparison.COMPARABLE,
-        one.kernel != present.kernel,
-        _apart(one.slice_spacing_mm, present.slice_spacing_mm),
-        present.acquired - one.acquired,
+        _comparison(one, present, covers) is not Comparison.COMPARABLE,
+        made.kernel != present.kernel,
+        _apart(made.slice_spacing_mm, present.slice_spacing_mm),
+        present.acquired - made.acquired,
     )
 
 
@@ -167,14 +183,14 @@ def _apart(one: float | None, other: float | None) -> float:
 
 
 def _most_alike_of_each_study(
-    results: Iterable[PriorResult], present: Circumstances
+    results: Iterable[PriorResult], present: Circumstances, covers: Coverage
 ) -> list[PriorResult]:
     best: dict[Uid, PriorResult] = {}
     for one in results:
-        made = one.circumstances
-        if _comparison(made, present) is not Comparison.COMPARABLE:
+        if _comparison(one, present, covers) is not Comparison.COMPARABLE:
             continue
-        other = best.get(made.study_uid)
-        if other is None or _unlikeness(made, present) < _unlikeness(other.circumstances, present):
-            best[made.study_uid] = one
+        study_uid = one.circumstances.study_uid
+        other = best.get(study_uid)
+        if other is None or _unlikeness(one, present, covers) < _unlikeness(other, present, covers):
+            best[study_uid] = one
     return list(best.values())

@@ -84,6 +84,7 @@ MODERATE = _sct("6736007", "Moderate")  # CID 3716
 SEVERE = _sct("24484000", "Severe")  # CID 3716
 LESION_PRESENCE = _private("LESION_PRESENCE", "Lesion presence")
 PRESENT = _sct("52101004", "Present")
+UNDETERMINED = _sct("373068000", "Undetermined")  # CID 240
 ABSENT = _private("NOT_FOUND", "Not found by the algorithm")
 
 # Units, in UCUM

@@ -30,7 +30,7 @@ from chestct.series import Series
 from chestct.text import printable
 from chestct.volume import LesionMap, Volume
 from dicom_out.identity import SoftwareIdentity
-from dicom_out.seg import LESIONS, TISSUES, build_seg
+from dicom_out.seg import LESIONS, build_seg, tissues_of
 from dicom_out.segments import Segments, lesion_segments, tissue_segments
 from dicom_out.sources import Sources, read_sources
 from dicom_out.sr import build_sr
@@ -69,7 +69,7 @@ def compose(
     """
     sources = read_sources(series, volume)
     measured = findings.lesions[: options.measured_lesions]
-    layers = [(TISSUES, tissue_segments(volume, lesion_map, findings.method))]
+    layers = [(tissues_of(findings.covers), tissue_segments(volume, lesion_map, findings.method))]
     if options.lesion_segments and measured:
         layers.append((LESIONS, lesion_segments(lesion_map, measured)))
     drawn: list[Drawn] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import cv2
 import numpy as np
 from cv2.typing import MatLike
@@ -71,4 +73,23 @@ def surrounded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     hull = cv2.convexHull(np.argwhere(mask)[:, ::-1].astype(np.int32))
     filled = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1)
     region: NDArray[np.bool_] = filled > 0
+    return region
+
+
+def beside(mask: NDArray[np.bool_], step: Literal[1, -1]) -> NDArray[np.bool_]:
+    """Return a box as large as that around a mask (row, column), before or behind it in its rows.
+
+    What lies beyond the image is cut off; the column at its edge always remains.
+
+    Raises:
+        ValueError: The mask is empty.
+    """
+    if not mask.any():
+        raise ValueError("nothing is beside an empty mask")
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    width, last = int(columns[-1] - columns[0]), mask.shape[1] - 1
+    near = int(columns[-1] + 1) if step > 0 else int(columns[0] - 1)
+    first, final = sorted(min(max(at, 0), last) for at in (near, near + step * width))
+    region = np.zeros(mask.shape, dtype=bool)
+    region[rows[0] : rows[-1] + 1, first : final + 1] = True
     return region

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import highdicom as hd
 from pydicom.dataset import Dataset
 
+from chestct.findings import Coverage
 from chestct.results import AnalysisKey, ModelIdentity, SegKind
 from chestct.volume import SliceSource
 from dicom_out import codes
@@ -49,6 +50,18 @@ LESIONS = SegDocument(
     label="LUNG_LESIONS",
     description="The largest lung lesions, one by one",
 )
+
+
+def tissues_of(covers: Coverage) -> SegDocument:
+    """Return what the SEG of lungs and opacities says of itself."""
+    if covers is Coverage.BOTH:
+        return TISSUES
+    missing = f"{'right' if covers is Coverage.LEFT else 'left'} not assessable"
+    return replace(
+        TISSUES,
+        series=f"Rales lungs, {missing}",
+        description=f"{TISSUES.description}; {missing}",
+    )
 
 
 def build_seg(

@@ -8,7 +8,7 @@ from datetime import datetime
 import highdicom as hd
 from pydicom.dataset import Dataset
 
-from chestct.findings import Findings
+from chestct.findings import Coverage, Findings
 from chestct.results import ModelIdentity, ResultReference, SegKind
 from dicom_out import codes
 from dicom_out.identity import (
@@ -94,7 +94,10 @@ def build_sr(
 
 def _verdict(findings: Findings) -> str:
     """Return the outcome for the list of series: OHIF 3.13 prints no zeros in the report itself."""
-    return "opacities found" if findings.lesions else "no lesion found"
+    if findings.missing is None:
+        return "opacities found" if findings.lesions else "no lesion found"
+    lung = "right" if findings.covers is Coverage.LEFT else "left"
+    return "opacities found" if findings.lesions else f"{lung} not assessable"
 
 
 def _place_of_measurements(content: Sequence[Dataset]) -> int:

@@ -42,10 +42,18 @@ def evolution_statement(evolution: Evolution | None) -> str:
     return (
         f"Compared with {named}, by the same models and settings: lesion volume "
         f"{prior.lesion_ml:.1f} to {evolution.lesion_ml:.1f} ml "
-        f"({evolution.lesion_ml_change:+.1f}), lungs involved {prior.involved_percent:.1f} to "
-        f"{evolution.involved_percent:.1f} percent ({evolution.involved_change:+.1f} points), "
-        f"severity {prior.severity} to {evolution.severity}.{_reconstruction(evolution)}"
+        f"({evolution.lesion_ml_change:+.1f}), {evolution.covers.words.removeprefix('the ')} "
+        f"involved {prior.involved_percent:.1f} to {evolution.involved_percent:.1f} percent "
+        f"({evolution.involved_change:+.1f} points), "
+        f"{_severities(evolution)}.{_reconstruction(evolution)}"
     )
+
+
+def _severities(evolution: Evolution) -> str:
+    """Return the categories; of one lung alone there are none."""
+    if evolution.prior.severity is None or evolution.severity is None:
+        return "no severity, since one lung is not assessable in both studies"
+    return f"severity {evolution.prior.severity} to {evolution.severity}"
 
 
 def _reconstruction(evolution: Evolution) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import highdicom as hd
 import numpy as np
@@ -20,12 +21,21 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from chestct.errors import ResultInvalid
 from chestct.evolution import Evolution
-from chestct.findings import Findings, Lesion, OpacityMeasurement, Severity
+from chestct.findings import (
+    Coverage,
+    Findings,
+    Lesion,
+    Lung,
+    NotAssessable,
+    OpacityMeasurement,
+    Severity,
+)
 from chestct.results import AnalysisKey, ModelIdentity
 from chestct.volume import Label, LesionMap, Volume
 from dicom_out import codes
-from dicom_out.contours import outline, part_at, surrounded
+from dicom_out.contours import beside, outline, part_at, surrounded
 from dicom_out.identity import reported_algorithm
 from dicom_out.segments import LUNGS, SegmentPlan, Segments, laterality_of, lesion_role
 from dicom_out.sr_evolution import evolution_numbers
@@ -138,20 +148,34 @@ def measurement_groups(told: Reported) -> list[Group]:
     return [_summary(told, taken), *groups]
 
 
+_COVERED = {
+    Coverage.BOTH: codes.BOTH,
+    Coverage.LEFT: codes.LEFT,
+    Coverage.RIGHT: codes.RIGHT,
+}
+
+
 def _site(laterality: Code) -> hd.sr.FindingSite:
     return hd.sr.FindingSite(codes.LUNG, laterality=laterality)
 
 
+def _presence(findings: Findings) -> hd.sr.QualitativeEvaluation:
+    """Return whether there are lesions: unknown where one lung has none and one is not assessed."""
+    if findings.lesions:
+        return hd.sr.QualitativeEvaluation(codes.LESION_PRESENCE, codes.PRESENT)
+    value = codes.ABSENT if findings.missing is None else codes.UNDETERMINED
+    return hd.sr.QualitativeEvaluation(codes.LESION_PRESENCE, value)
+
+
 def _summary(told: Reported, taken: set[int]) -> Volumetric:
-    """Return the group that speaks of both lungs together, also when nothing was found."""
+    """Return the group that speaks of both lungs together, also when nothing was found.
+
+    Where one is not assessable, it speaks of the other, and its site says so.
+    """
     findings = told.findings
-    evaluations = [
-        hd.sr.QualitativeEvaluation(
-            codes.LESION_PRESENCE, codes.PRESENT if findings.lesions else codes.ABSENT
-        )
-    ]
-    if findings.severity in _SEVERITIES:
-        severity = _SEVERITIES[findings.severity]
+    evaluations = [_presence(findings)]
+    severity = None if findings.severity is None else _SEVERITIES.get(findings.severity)
+    if severity is not None:
         evaluations.append(hd.sr.QualitativeEvaluation(codes.SEVERITY, severity))
     lungs = told.lesion_map.labels
     index = _free_slice(told.tissues.segments.per_slice.sum(axis=1), taken)
@@ -160,7 +184,7 @@ def _summary(told: Reported, taken: set[int]) -> Volumetric:
         referenced_regions=[told.region(surrounded(lungs[index] > Label.BACKGROUND), index)],
         finding_type=codes.LUNG,
         algorithm_id=told.lesion_algorithm(),
-        finding_sites=[_site(codes.BOTH)],
+        finding_sites=[_site(_COVERED[findings.covers])],
         measurements=[*summary_numbers(findings), *evolution_numbers(told.evolution)],
         qualitative_evaluations=evaluations,
     )
@@ -192,7 +216,10 @@ def _segment_groups(told: Reported, plan: SegmentPlan, index: int) -> list[Group
 
 def _numbers_of(plan: SegmentPlan, findings: Findings) -> list[hd.sr.Measurement]:
     if plan.is_lung:
-        return lung_numbers(findings.left if plan.laterality == codes.LEFT else findings.right)
+        lung = _lung_of(plan, findings)
+        if isinstance(lung, NotAssessable):
+            raise ResultInvalid(f"the {plan.label} is not assessable and has voxels")
+        return lung_numbers(lung)
     opacities: dict[Code, OpacityMeasurement] = {
         codes.GROUND_GLASS: findings.ground_glass,
         codes.CONSOLIDATION: findings.consolidation,
@@ -200,8 +227,18 @@ def _numbers_of(plan: SegmentPlan, findings: Findings) -> list[hd.sr.Measurement
     return opacity_numbers(opacities[plan.kind])
 
 
+def _lung_of(plan: SegmentPlan, findings: Findings) -> Lung:
+    return findings.left if plan.laterality == codes.LEFT else findings.right
+
+
 def _unsegmented(told: Reported, plan: SegmentPlan, taken: set[int]) -> list[Group]:
-    """Return the numbers of a lung that is all lesion, whose own segment would be empty."""
+    """Return the numbers of a lung that is all lesion, whose own segment would be empty.
+
+    Of a lung that is not assessable, that it is not.
+    """
+    lung = _lung_of(plan, told.findings)
+    if isinstance(lung, NotAssessable):
+        return [_not_assessable(told, plan, lung, taken)]
     left = plan.laterality == codes.LEFT
     mask = told.lesion_map.left_lung() if left else told.lesion_map.right_lung()
     if not mask.any():
@@ -219,6 +256,37 @@ def _unsegmented(told: Reported, plan: SegmentPlan, taken: set[int]) -> list[Gro
     ]
 
 
+def _not_assessable(
+    told: Reported, plan: SegmentPlan, lung: NotAssessable, taken: set[int]
+) -> Volumetric:
+    """Return the group of a lung without numbers: that nothing is known of it, and why.
+
+    A group needs an outline (see above): a box as wide as the other lung, beside it.
+    """
+    labels, geometry = told.lesion_map.labels, told.volume.geometry
+    index = _free_slice((labels > Label.BACKGROUND).sum(axis=(1, 2)), taken)
+    leftwards = geometry.row_cosines[0] > 0
+    step: Literal[1, -1] = 1 if (plan.laterality == codes.LEFT) == leftwards else -1
+    group = Volumetric(
+        tracking_identifier=told.tracking(plan.role, plan.label),
+        referenced_regions=[told.region(beside(labels[index] > Label.BACKGROUND, step), index)],
+        finding_type=codes.LUNG,
+        algorithm_id=told.lung_algorithm(),
+        finding_sites=[_site(plan.laterality)],
+        qualitative_evaluations=[
+            hd.sr.QualitativeEvaluation(codes.LESION_PRESENCE, codes.UNDETERMINED)
+        ],
+    )
+    group[0].ContentSequence.append(
+        hd.sr.TextContentItem(
+            name=codes.COMMENT,
+            value=f"{plan.label} not assessable: {lung.reason}",
+            relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
+        )
+    )
+    return group
+
+
 def _all_lesions(told: Reported, taken: set[int]) -> Volumetric:
     """Return the group of all lesions together, outlined where most of them shows."""
     segments = told.tissues.segments
@@ -226,7 +294,7 @@ def _all_lesions(told: Reported, taken: set[int]) -> Volumetric:
     columns = [plan.number - 1 for plan in found]
     index = _free_slice(segments.per_slice[:, columns].sum(axis=1), taken)
     sides = {plan.laterality for plan in found}
-    total = told.findings.total
+    total = told.findings.covered
     return Volumetric(
         tracking_identifier=told.tracking("lesions", "Lung lesions (opacities)"),
         referenced_regions=[told.region(told.lesion_map.labels[index] >= Label.LEFT_LESION, index)],

@@ -10,19 +10,24 @@ from dicom_out import codes
 
 
 def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
-    """Return what is measured of both lungs together.
+    """Return what is measured of both lungs together, or of the assessed one.
 
+    Without a total there is no percent of the lungs, only that of the lung which has one.
     OHIF 3.13 prints the first five: the sides stand last, since each lung has its own group.
     """
-    volume, lesion_volume, involved = lung_numbers(findings.total)
+    volume, lesion_volume, involved = lung_numbers(findings.covered)
+    sides = ((codes.INVOLVED_LEFT, findings.left), (codes.INVOLVED_RIGHT, findings.right))
     return [
-        involved,
+        *([involved] if findings.total is not None else []),
         lesion_volume,
         number(codes.COUNT, len(findings.lesions), codes.LESIONS),
         number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS, digits=4),
         volume,
-        number(codes.INVOLVED_LEFT, findings.left.involved_percent, codes.PERCENT),
-        number(codes.INVOLVED_RIGHT, findings.right.involved_percent, codes.PERCENT),
+        *(
+            number(name, lung.involved_percent, codes.PERCENT)
+            for name, lung in sides
+            if isinstance(lung, LungMeasurement)
+        ),
     ]
 
 

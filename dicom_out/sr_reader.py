@@ -6,14 +6,14 @@ report that :mod:`dicom_out.sr` writes is :class:`NotOurReport`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
-from chestct.findings import Method, Severity
+from chestct.findings import Coverage, Method, Severity
 from chestct.results import ResultReference
 from chestct.uids import Uid
 from dicom_out import codes
@@ -30,6 +30,12 @@ _SEVERITIES = {
 }
 _SUMMARY = "Summary"
 _MODEL = "model_sha256"
+_OTHERS = {"Left lung": Coverage.RIGHT, "Right lung": Coverage.LEFT}
+_PERCENTS = {
+    Coverage.BOTH: codes.INVOLVED,
+    Coverage.LEFT: codes.INVOLVED_LEFT,
+    Coverage.RIGHT: codes.INVOLVED_RIGHT,
+}
 
 
 class NotOurReport(ValueError):
@@ -46,6 +52,8 @@ class EarlierReport:
         acquired: Study Date and Time, as the report took them over from the images; midnight
             without ``has_time``.
         models: Digests of the lung and of the lesion model.
+        lesion_ml, involved_percent: Of the lungs that ``covers`` names.
+        severity: Of both lungs; None where one was not assessable.
         written: When, as the report says it; orders revisions.
     """
 
@@ -60,7 +68,8 @@ class EarlierReport:
     method: Method
     lesion_ml: float
     involved_percent: float
-    severity: Severity
+    severity: Severity | None
+    covers: Coverage
     written: str
 
 
@@ -87,11 +96,10 @@ def _read(report: Dataset) -> EarlierReport:
     groups = list(_groups(report, 0))
     summary = next(group for group in groups if _tracked(group) == _SUMMARY)
     lesion_model = _parameters(summary)
-    lung_model = next(
-        _parameters(group) for group in groups if _tracked(group) in {"Left lung", "Right lung"}
-    )
+    lung_model = next(_parameters(group) for group in groups if _tracked(group) in _OTHERS)
     numbers = _numbers(summary)
-    lesion_ml, involved = numbers[codes.LESION_VOLUME.value], numbers[codes.INVOLVED.value]
+    covers = _covers(groups)
+    lesion_ml, involved = numbers[codes.LESION_VOLUME.value], numbers[_PERCENTS[covers].value]
     if not (0 <= lesion_ml < _MOST_ML and 0 <= involved <= 100):  # noqa: PLR2004 - nor NaN
         raise NotOurReport("figures that no lung has")
     study_uid = Uid(report.StudyInstanceUID)
@@ -117,7 +125,8 @@ def _read(report: Dataset) -> EarlierReport:
         method=_method(lesion_model),
         lesion_ml=lesion_ml,
         involved_percent=involved,
-        severity=_severity(summary, lesion_ml),
+        severity=_severity(summary, lesion_ml) if covers is Coverage.BOTH else None,
+        covers=covers,
         written=f"{report.get('ContentDate', '')}{report.get('ContentTime', '')}",
     )
 
@@ -131,6 +140,20 @@ def _groups(item: Dataset, depth: int) -> Iterator[Dataset]:
             yield child
         else:
             yield from _groups(child, depth + 1)
+
+
+def _covers(groups: Sequence[Dataset]) -> Coverage:
+    """Return which lungs were assessed: of one that was not, whether it has lesions is unknown."""
+    without = {
+        _tracked(group)
+        for group in groups
+        for child in group.ContentSequence
+        if _name(child) == codes.LESION_PRESENCE.value
+        and child.ConceptCodeSequence[0].CodeValue == codes.UNDETERMINED.value
+    } & set(_OTHERS)
+    if len(without) > 1:
+        raise NotOurReport("neither lung was assessable")
+    return _OTHERS[without.pop()] if without else Coverage.BOTH
 
 
 def _name(item: Dataset) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from chestct.findings import Findings
 from chestct.results import ModelIdentity
+from chestct.verdict import sides_involved, verdict, volumes
 from dicom_out.identity import SoftwareIdentity, ascii_text
 
 _NOTICE = (
@@ -37,17 +38,19 @@ def statements(
 
 
 def _finding(findings: Findings) -> str:
-    total, left, right = findings.total, findings.left, findings.right
-    volumes = (
-        f"Lungs {total.volume_ml:.0f} ml (left {left.volume_ml:.0f}, right {right.volume_ml:.0f})."
-    )
+    covered = findings.covered
     if not findings.lesions:
-        return f"Analysed; no lesion was found by the algorithm. {volumes}"
+        found = (
+            "no lesion was found by the algorithm"
+            if findings.missing is None
+            else verdict(findings)
+        )
+        return f"Analysed; {found}. {volumes(findings)}."
     return (
-        f"Opacities in {total.involved_percent:.1f} percent of the lungs "
-        f"(left {left.involved_percent:.1f}, right {right.involved_percent:.1f}), "
-        f"{total.lesion_ml:.1f} ml; high opacity (consolidation) "
-        f"{total.high_opacity_percent:.0f} percent of it. {volumes}"
+        f"Opacities in {covered.involved_percent:.1f} percent of {findings.covers.words} "
+        f"({sides_involved(findings)}), "
+        f"{covered.lesion_ml:.1f} ml; high opacity (consolidation) "
+        f"{covered.high_opacity_percent:.0f} percent of it. {volumes(findings)}."
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
 
+from dicom_out import codes
+
 _UNSAID = {"Image Library", "Algorithm Parameters", "Algorithm Family", "Algorithm Manufacturer"}
 _SPOKEN = {"1": "", "[hnsf'U]": "HU"}
 
@@ -55,7 +57,8 @@ def _only_located(item: Dataset) -> bool:
     """Tell whether a measurement group says where something is, and no more."""
     content = item.get("ContentSequence", ())
     kinds = {child.ValueType for child in content}
-    return "SCOORD" in kinds and "NUM" not in kinds
+    explained = any(_name(child) == codes.COMMENT.meaning for child in content)
+    return "SCOORD" in kinds and "NUM" not in kinds and not explained
 
 
 def _measured(value: Dataset) -> str:

@@ -71,13 +71,15 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     lesion, sides = np.zeros(volume.geometry.shape, dtype=bool), lungs.labels
     with _stage(Stage.LESIONS, seconds, progress):
         if presence.positive:
-            marked = reader.segment(lambda part: progress(Stage.LESIONS, part)) & lungs.body
+            marked = reader.segment(lambda part: progress(Stage.LESIONS, part)) & lungs.within
             sides = attach(marked, lungs.including(marked), volume)
             inside = marked & (sides > Label.BACKGROUND)
             lesion = drop_small(inside, volume.geometry.voxel_ml, method.minimum_lesion_ml)
     with _stage(Stage.MEASURE, seconds, progress):
         lesion_map = _label(volume, sides, lesion)
-        findings = measure(volume, lesion_map, presence, method, lungs.quality_flags)
+        findings = measure(
+            volume, lesion_map, presence, method, lungs.quality_flags, missing=lungs.missing
+        )
     return Analysis(
         lesion_map=lesion_map,
         findings=findings,

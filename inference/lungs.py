@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,10 +17,9 @@ from inference.airways import central_airways
 from inference.body import body_of
 from inference.ports import SegmentationModel
 from inference.postprocess import components
+from inference.sides import AERATED_HU, Missing, drop_strays, find_missing, halves_of
 
 _CHUNK = 16
-_AERATED_HU = -400.0
-"""Lung with air in it; fat, muscle and consolidation are above."""
 _DENSE_REACH_MM = 25.0
 _SURE = 0.9
 """Solid parts that the network takes for lung with this probability need no air beside them."""
@@ -36,10 +35,6 @@ _MOST_LUNG_ML = 6_000.0
 """Of both and of one. Total lung capacity is 7.99 h - 7.08 +- 1.15 l (95 %) in men (Quanjer et al.,
 Eur Respir J 1993;6 Suppl 16:5-40): 8.5 l at most at 1.8 m, and 10 l above 1.98 m only; a lung is
 little more than half of it. What is larger is air that is no lung."""
-_LEAST_LUNG_ML = 100.0
-_LEAST_OF_OTHER = 0.1
-"""A lung with less air than this part of the other is white, collapsed, or gone: its percent
-would mean nothing, and that of the other must not stand for both."""
 _GAS_HU = -920.0
 _LEAST_GAS_ML = 3.0
 _SMALL_LUNG_ML = 300.0
@@ -51,21 +46,24 @@ _SIDES = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lungs:
-    """Both lungs on the volume's grid.
+    """The lungs that can be assessed, on the volume's grid.
 
     Attributes:
         labels: uint8 (slice, row, column): ``Label.LEFT_LUNG``, ``Label.RIGHT_LUNG`` or 0.
         airless: uint8, likewise, apart from ``labels``: what is solid and has no air beside it that
             could vouch for it, though the network is sure that it is lung. A consolidated lobe
             is, and now and then the liver.
-        body: bool, likewise: the patient, outside of which nothing is lung.
+        within: bool, likewise: outside of it nothing is lung. The patient, without the half whose
+            lung is not assessable.
+        missing: The lung that is not assessable, if one is; it has no labels.
         quality_flags: What a reader should know about the delineation.
     """
 
     labels: NDArray[np.uint8]
     airless: NDArray[np.uint8]
-    body: NDArray[np.bool_]
+    within: NDArray[np.bool_]
     quality_flags: tuple[str, ...]
+    missing: Missing | None = None
 
     def including(self, marked: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Return the labels with what is airless and ``marked`` as lesion: two networks agree."""
@@ -82,7 +80,7 @@ def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[floa
 
     Raises:
         SeriesRejected: No plausible lungs were found (not a chest), more than anybody has, or
-            one of them has hardly any air in it.
+            hardly any air in both.
     """
     sides, sure = _predict(volume, model, progress)
     body = body_of(volume)
@@ -94,9 +92,19 @@ def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[floa
         sides[box], sure[box], volume.hu[box], airways[box], volume.geometry
     )
     sides[~body] = airless[~body] = Label.BACKGROUND  # the filters reach across its edge
+    halves = halves_of(body, volume.geometry)
+    doubts = _doubts(sides, volume)
+    drop_strays(sides, halves, volume.geometry.voxel_ml)
     _require_lungs(sides, volume)
-    _require_both(sides, volume)
-    return Lungs(labels=sides, airless=airless, body=body, quality_flags=_flags(sides, volume))
+    missing = find_missing(sides, volume)
+    if missing is None:
+        flags = (*_flags(sides, volume, _SIDES), *doubts)
+    else:
+        own = missing.label
+        sides[sides == own] = airless[airless == own] = Label.BACKGROUND
+        body &= (sides > 0) | (halves != own)
+        flags = (*_flags(sides, volume, [one for one in _SIDES if one != own]), missing.flag)
+    return Lungs(labels=sides, airless=airless, within=body, quality_flags=flags, missing=missing)
 
 
 def _box_around(sides: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
@@ -122,7 +130,7 @@ def _cleaned(
     if sides.size == 0:
         return sides, sides
     smooth = ndimage.uniform_filter(hu.astype(np.float32), size=(1, 3, 3))
-    aerated = (sides > 0) & (smooth < _AERATED_HU) & ~airways
+    aerated = (sides > 0) & (smooth < AERATED_HU) & ~airways
     core = _lung_components(aerated, geometry.voxel_ml)
     gas = _gas(aerated & ~core, hu, geometry.voxel_ml)
     kept = np.where(airways | gas, np.uint8(Label.BACKGROUND), sides)
@@ -307,21 +315,7 @@ def _require_lungs(sides: NDArray[np.uint8], volume: Volume) -> None:
             )
 
 
-def _require_both(sides: NDArray[np.uint8], volume: Volume) -> None:
-    air = volume.hu < _AERATED_HU
-    aerated = [float(((sides == one) & air).sum()) * volume.geometry.voxel_ml for one in _SIDES]
-    least = max(_LEAST_LUNG_ML, _LEAST_OF_OTHER * max(aerated))
-    for name, own, other in zip(("left", "right"), aerated, aerated[::-1], strict=True):
-        if own < least:
-            raise SeriesRejected(
-                RejectReason.LUNG_NOT_ASSESSABLE,
-                f"the {name} lung is not assessable: {own:.0f} ml of it hold air, "
-                f"at least {least:.0f} ml are needed beside {other:.0f} ml on the other side; "
-                "no number is stated, since one lung does not speak for both",
-            )
-
-
-def _flags(sides: NDArray[np.uint8], volume: Volume) -> tuple[str, ...]:
+def _flags(sides: NDArray[np.uint8], volume: Volume, assessed: Sequence[Label]) -> tuple[str, ...]:
     flags = []
     pixel = volume.geometry.pixel_spacing[0] * volume.geometry.pixel_spacing[1]
     cut = [
@@ -331,13 +325,19 @@ def _flags(sides: NDArray[np.uint8], volume: Volume) -> tuple[str, ...]:
     ]
     if cut:
         flags.append(f"the lungs reach the {' and the '.join(cut)} slice: part may be missing")
-    for label, name in zip(_SIDES, ("left", "right"), strict=True):
+    for label in assessed:
+        name = "left" if label is Label.LEFT_LUNG else "right"
         if float((sides == label).sum()) * volume.geometry.voxel_ml < _SMALL_LUNG_ML:
             flags.append(f"the {name} lung is small or missing")
+    return tuple(flags)
+
+
+def _doubts(sides: NDArray[np.uint8], volume: Volume) -> tuple[str, ...]:
+    """Say that the network called the lungs the other way round, before it is put right."""
     left, right = (_middle(sides, label, volume) for label in _SIDES)
     if left is not None and right is not None and left <= right:
-        flags.append("left and right lung could not be told apart reliably")
-    return tuple(flags)
+        return ("left and right lung could not be told apart reliably",)
+    return ()
 
 
 def _middle(sides: NDArray[np.uint8], label: Label, volume: Volume) -> float | None:

@@ -11,6 +11,7 @@ from chestct.findings import (
     Diameter,
     Findings,
     Lesion,
+    Lung,
     LungMeasurement,
     Method,
     OpacityMeasurement,
@@ -21,6 +22,7 @@ from chestct.findings import (
 from chestct.geometry import Geometry
 from chestct.volume import Label, LesionMap, Volume
 from inference.postprocess import components
+from inference.sides import Missing
 
 Points = NDArray[np.float64]
 _UNSEEN = "the presence score is positive, but nothing large enough was outlined"
@@ -32,27 +34,38 @@ def measure(
     presence: Presence,
     method: Method,
     quality_flags: tuple[str, ...] = (),
+    *,
+    missing: Missing | None = None,
 ) -> Findings:
     """Measure ``lesion_map`` on ``volume``; both are on the same grid.
 
-    A positive decision without a lesion is flagged: it must not read like a negative one.
+    A positive decision without a lesion is flagged: it must not read like a negative one. Of the
+    ``missing`` lung nothing is measured, and nothing of both together.
     """
     voxel_ml = volume.geometry.voxel_ml
     lesion = lesion_map.lesion()
-    left, right = lesion_map.left_lung(), lesion_map.right_lung()
-    total = _lung(volume, left | right, lesion, voxel_ml, method)
+    masks = {Side.LEFT: lesion_map.left_lung(), Side.RIGHT: lesion_map.right_lung()}
+    lungs: dict[Side, Lung] = {
+        side: missing.lung
+        if missing is not None and missing.side is side
+        else _lung(volume, mask, lesion, voxel_ml, method)
+        for side, mask in masks.items()
+    }
+    total = None
+    if missing is None:
+        total = _lung(volume, masks[Side.LEFT] | masks[Side.RIGHT], lesion, voxel_ml, method)
     hu = volume.hu[lesion]
     dense = hu >= method.high_opacity_hu
     lesions = _lesions(volume, lesion_map, method)
     if presence.positive and not lesions:
         quality_flags = (*quality_flags, _UNSEEN)
     return Findings(
-        left=_lung(volume, left, lesion, voxel_ml, method),
-        right=_lung(volume, right, lesion, voxel_ml, method),
+        left=lungs[Side.LEFT],
+        right=lungs[Side.RIGHT],
         total=total,
         lesions=lesions,
         presence=presence,
-        severity=severity_of(total.involved_percent, method),
+        severity=None if total is None else severity_of(total.involved_percent, method),
         method=method,
         ground_glass=_opacity(hu[~dense], voxel_ml),
         consolidation=_opacity(hu[dense], voxel_ml),

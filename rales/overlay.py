@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from chestct.findings import Findings
+from chestct.verdict import sentence, sides_involved, verdict, volumes
 from chestct.volume import Label, LesionMap, Volume
 
 Picture = NDArray[np.uint8]
@@ -159,21 +160,21 @@ def caption(tile: Picture, text: str) -> Picture:
 
 def _write_header(sheet: Image.Image, findings: Findings) -> None:
     draw = ImageDraw.Draw(sheet)
-    total, left, right = findings.total, findings.left, findings.right
+    covered = findings.covered
     if findings.lesions:
         text = (
-            f"Opacities in {total.involved_percent:.1f} % of the lungs "
-            f"(left {left.involved_percent:.1f} %, right {right.involved_percent:.1f} %), "
-            f"{total.lesion_ml:.0f} ml, high opacity {total.high_opacity_percent:.0f} % of it, "
-            f"{findings.severity}"
+            f"Opacities in {covered.involved_percent:.1f} % of {findings.covers.words} "
+            f"({sides_involved(findings, ' %')}), "
+            f"{covered.lesion_ml:.0f} ml, high opacity {covered.high_opacity_percent:.0f} % of it"
         )
+        text += f", {findings.severity}" if findings.severity else ""
     else:
-        text = "No lesion found"
-    volumes = (
-        f"Lungs {total.volume_ml:.0f} ml (left {left.volume_ml:.0f}, right {right.volume_ml:.0f})"
-    )
+        text = sentence(verdict(findings))
     draw.text(
-        (10, 6), f"{text}.  {volumes}.", fill=(255, 255, 255), font=ImageFont.load_default(18)
+        (10, 6),
+        f"{text}.  {volumes(findings)}.",
+        fill=(255, 255, 255),
+        font=ImageFont.load_default(18),
     )
     note = "Rales: AI-made, research use only, not verified by a radiologist."
     draw.text((10, 36), note, fill=(255, 200, 90), font=ImageFont.load_default(15))

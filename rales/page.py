@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from chestct.evolution import Evolution
 from chestct.findings import Findings, Lesion, LungMeasurement
 from chestct.results import ModelIdentity
+from chestct.verdict import sentence, unassessed, verdict
 from chestct.volume import Label, LesionMap, Volume
 from dicom_out.extras import Drawings
 from rales.overlay import (
@@ -174,12 +175,7 @@ def _head(pen: _Pen, reading: Reading) -> None:
     pen.down = 76
     pen.text("Rales: lungs and opacities on chest CT", 22, _PALE)
     pen.down += 36
-    total = findings.total
-    if findings.lesions:
-        said = f"Opacities in {total.involved_percent:.1f} % of the lungs ({findings.severity})"
-    else:
-        said = "No lesion was found by the algorithm"
-    pen.text(said, 38)
+    pen.text(_said(findings), 38)
     pen.down += 58
     presence = findings.presence
     pen.text(
@@ -193,6 +189,19 @@ def _head(pen: _Pen, reading: Reading) -> None:
         pen.text(line, 18, _WARNING)
         pen.down += 24
     pen.down += 12
+
+
+def _said(findings: Findings) -> str:
+    """Return the outcome, in as many words as there is room for."""
+    if findings.lesions:
+        missing = unassessed(findings.covers)
+        return (
+            f"Opacities in {findings.covered.involved_percent:.1f} % of {findings.covers.words} "
+            f"({findings.severity or missing})"
+        )
+    if findings.missing is None:
+        return "No lesion was found by the algorithm"
+    return sentence(verdict(findings))
 
 
 def _notes(reading: Reading) -> list[str]:
@@ -211,7 +220,11 @@ def _lungs(pen: _Pen, findings: Findings) -> None:
         ("Right lung", findings.right),
         ("Both", findings.total),
     ):
-        pen.row((name, *_figures(lung)), _LUNG_COLUMNS)
+        if isinstance(lung, LungMeasurement):
+            pen.row((name, *_figures(lung)), _LUNG_COLUMNS)
+        else:
+            said = "not assessable" if lung else "not stated"
+            pen.row((name, said, "", "", "", ""), _LUNG_COLUMNS, _WARNING)
 
 
 def _figures(lung: LungMeasurement) -> tuple[str, ...]:

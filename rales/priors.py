@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from chestct.evolution import Circumstances, Evolution, PriorResult
-from chestct.findings import Method, Severity
+from chestct.findings import Coverage, Method, Severity
 from chestct.series import Series
 from chestct.uids import Uid, digest
 from chestct.volume import Volume
@@ -69,6 +69,8 @@ def prior_of(job: Job) -> PriorResult | None:
     if made is None or report is None:
         return None
     findings = result["findings"]
+    covers = Coverage(findings.get("covers", Coverage.BOTH))  # older versions: always both
+    percents = findings if covers is Coverage.BOTH else findings[covers]
     return PriorResult(
         circumstances=Circumstances(
             study_uid=Uid(job.study_uid),
@@ -84,8 +86,9 @@ def prior_of(job: Job) -> PriorResult | None:
         ),
         report=report,
         lesion_ml=findings["lesion_ml"],
-        involved_percent=findings["involved_percent"],
-        severity=Severity(findings["severity"]),
+        involved_percent=percents["involved_percent"],
+        severity=Severity(findings["severity"]) if findings["severity"] else None,
+        covers=covers,
     )
 
 
@@ -103,5 +106,6 @@ def told(evolution: Evolution) -> dict[str, Any]:
     return plain | {
         "lesion_ml_change": round(evolution.lesion_ml_change, 2),
         "involved_percent_change": round(evolution.involved_change, 2),
-        "severity_before": str(evolution.prior.severity),
+        "severity_before": evolution.prior.severity and str(evolution.prior.severity),
+        "covers": str(evolution.covers),
     }

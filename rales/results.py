@@ -14,9 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from chestct.findings import Findings
+from chestct.findings import Findings, Lung, NotAssessable
 from chestct.results import Extra, ResultObject, ResultReference, ResultSet, SegKind
 from chestct.uids import Uid
+from chestct.verdict import verdict
 from rales.store.jobs import Job
 
 SR_ROLE = "sr"
@@ -46,26 +47,45 @@ class AnalysisReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, for the state file."""
-        total = self.findings.total
+        findings = self.findings
         return {
             "objects": [asdict(item) | {"path": str(item.path)} for item in self.results.objects],
             "overlay": str(self.overlay),
             "provider": self.provider,
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
             "findings": {
-                "lesion_present": bool(self.findings.lesions),
-                "lesions": len(self.findings.lesions),
-                "involved_percent": round(total.involved_percent, 2),
-                "lesion_ml": round(total.lesion_ml, 2),
-                "lung_ml": round(total.volume_ml, 1),
-                "severity": str(self.findings.severity),
-                "quality_flags": list(self.findings.quality_flags),
+                "verdict": verdict(findings),
+                "covers": str(findings.covers),
+                "lesion_present": _present(findings),
+                "lesions": len(findings.lesions),
+                "involved_percent": findings.total and round(findings.total.involved_percent, 2),
+                "lesion_ml": round(findings.covered.lesion_ml, 2),
+                "lung_ml": round(findings.covered.volume_ml, 1),
+                "severity": findings.severity and str(findings.severity),
+                "left": _lung(findings.left),
+                "right": _lung(findings.right),
+                "quality_flags": list(findings.quality_flags),
             },
             "circumstances": self.circumstances,
             "evolution": self.evolution,
             "left_out": [str(extra) for extra in self.left_out],
             "created": self.created.isoformat() if self.created else None,
         }
+
+
+def _present(findings: Findings) -> bool | None:
+    """Return whether there is a lesion; None where one lung has none and the other is unknown."""
+    return True if findings.lesions else None if findings.missing else False
+
+
+def _lung(lung: Lung) -> dict[str, Any]:
+    if isinstance(lung, NotAssessable):
+        return {"not_assessable": lung.reason}
+    return {
+        "involved_percent": round(lung.involved_percent, 2),
+        "lesion_ml": round(lung.lesion_ml, 2),
+        "lung_ml": round(lung.volume_ml, 1),
+    }
 
 
 def created_before(job: Job) -> datetime | None:

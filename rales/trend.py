@@ -7,11 +7,17 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from chestct.evolution import Evolution
+from chestct.findings import Coverage
 
 _SIZE = (640, 360)
 _LEFT, _TOP, _RIGHT, _BOTTOM = 70, 56, 30, 60
 _INK, _PALE, _LINE, _WARNING = (235, 235, 235), (110, 110, 110), (255, 80, 60), (255, 200, 90)
 _GAP = 6
+_TITLES = {
+    Coverage.BOTH: "Lungs involved, percent",
+    Coverage.LEFT: "Left lung involved, percent (right lung not assessable)",
+    Coverage.RIGHT: "Right lung involved, percent (left lung not assessable)",
+}
 _STEPS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
@@ -47,7 +53,7 @@ def draw_trend(evolution: Evolution) -> Image.Image:
         if all(abs(start - other) > width + _GAP for other in taken):
             draw.text((start, _SIZE[1] - _BOTTOM + 8), label, fill=_INK, font=font)
             taken.append(start)
-    draw.text((12, 8), "Lungs involved, percent", fill=_INK, font=ImageFont.load_default(18))
+    draw.text((12, 8), _TITLES[evolution.covers], fill=_INK, font=ImageFont.load_default(18))
     note = "Rales: AI-made, research use only, not verified by a radiologist."
     draw.text((12, _SIZE[1] - 24), note, fill=_WARNING, font=ImageFont.load_default(13))
     return sheet

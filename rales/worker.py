@@ -30,6 +30,7 @@ from chestct.results import SegKind
 from chestct.series import Series, contested_uids
 from chestct.states import JobState
 from chestct.text import printable
+from chestct.verdict import verdict
 from rales.archive import Archive, Found
 from rales.pipeline import AnalysisRequest, AnalysisSettings, InferenceFacts, run, warm_up
 from rales.priors import prior_of
@@ -201,12 +202,7 @@ class AnalysisWorker:
         return replace(found, results=(*own, *others))
 
     def _compose(self, job: Job, report: AnalysisReport) -> None:
-        total = report.findings.total
-        message = (
-            f"{total.involved_percent:.1f} % of the lungs involved"
-            if report.findings.lesions
-            else "no lesion found"
-        )
+        message = verdict(report.findings)
         if report.left_out:
             message += f"; could not be made: {', '.join(report.left_out)}"
         hold = report.reaches_an_end and job.is_held(self._clock())

@@ -110,7 +110,7 @@ def score_phantom(spec: PhantomSpec, models: ModelSet) -> PhantomScore:
         presence_score=analysis.findings.presence.score,
         lung_dice=dice(_lungs(analysis), lungs),
         lesion_dice=dice(analysis.lesion_map.lesion(), truth),
-        involved_percent=analysis.findings.total.involved_percent,
+        involved_percent=analysis.findings.covered.involved_percent,
         true_involved_percent=100 * float(truth.sum()) / float(lungs.sum()),
     )
 

@@ -18,6 +18,7 @@ from chestct.results import Extra
 from chestct.series import contested_uids
 from chestct.text import printable
 from chestct.uids import Uid
+from chestct.verdict import verdict
 from rales import config, logs
 from rales.clock import utc_now
 from rales.sections import Config
@@ -162,14 +163,12 @@ def _one(
 
 def _tell(report: AnalysisReport, folder: Path, console: Console) -> None:
     findings = report.findings
-    total = findings.total
-    said = (
-        f"opacities in {total.involved_percent:.1f} % of the lungs "
-        f"({total.lesion_ml:.0f} ml, {len(findings.lesions)} lesions, {findings.severity})"
-        if findings.lesions
-        else "no lesion found"
-    )
-    console.print(Text(f"  {said}; lungs {total.volume_ml:.0f} ml"))
+    said, lungs = verdict(findings), findings.covers.words.removeprefix("the ")
+    if findings.lesions:
+        severity = f", {findings.severity}" if findings.severity else ""
+        count = len(findings.lesions)
+        said += f" ({findings.covered.lesion_ml:.0f} ml, {count} lesions{severity})"
+    console.print(Text(f"  {said}; {lungs} {findings.covered.volume_ml:.0f} ml"))
     for flag in findings.quality_flags:
         _say(console, "note", "yellow", f": {flag}")
     for extra in report.left_out:

@@ -210,8 +210,8 @@ def _why(job: Job) -> str:
         found = job.result["findings"]
         parts.append(
             f"{found['involved_percent']} % involved, {found['lesion_ml']} ml, {found['severity']}"
-            if found["lesions"]
-            else "no lesion found"
+            if found["lesions"] and found["severity"]
+            else found.get("verdict", "no lesion found")
         )
         parts.extend(found["quality_flags"])
         parts.append(_since(job.result.get("evolution")))

@@ -16,7 +16,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from chestct.evolution import Circumstances, Evolution, PriorResult, compare
-from chestct.findings import Findings, Method, Presence, Severity
+from chestct.findings import Findings, Method, NotAssessable, Presence, Severity
 from chestct.results import (
     AnalysisKey,
     Extra,
@@ -34,6 +34,7 @@ from dicom_out.extras import compose_extras
 from dicom_out.identity import SoftwareIdentity
 from inference.loading import LoadingPolicy, load
 from inference.quantify import measure
+from inference.sides import Missing
 from rales.conformance.series import PLANS, Plan, labels_of
 from rales.page import Reading, drawings_of
 from rales.scanning import scan
@@ -59,7 +60,9 @@ class Sample:
 
 
 def make_samples() -> tuple[Sample, ...]:
-    """Return samples of two full headers, one without lesions, and of one that lacks a lot.
+    """Return samples of full headers and of one that lacks a lot.
+
+    One has no lesions, and one has them not in the only lung that is assessable.
 
     The objects are the real writers' and the series are really read; only the label map is
     the phantom's own truth rather than a network's.
@@ -77,7 +80,7 @@ def _sample(plan: Plan, folder: Path) -> Sample:
         plan=plan,
         series=series,
         volume=volume,
-        lesion_map=LesionMap(labels=labels_of(thorax), geometry=volume.geometry),
+        lesion_map=LesionMap(labels=labels_of(thorax, plan.missing), geometry=volume.geometry),
         models=_models(plan.number),
         software=SoftwareIdentity(
             name="Rales", version=f"0.0.{plan.number}", station_name=f"NODE{plan.number}"
@@ -126,7 +129,11 @@ class _Analysis:
         elif self.plan.has_history:
             method = replace(method, mild_percent=90.0, moderate_percent=95.0)
         presence = Presence(score=0.9 if has_lesions else 0.1, operating_point=0.5)
-        return measure(self.volume, self.lesion_map, presence, method)
+        missing = None
+        if self.plan.missing is not None:
+            lung = NotAssessable(aerated_ml=12.0, needed_ml=345.0)
+            missing = Missing(side=self.plan.missing, lung=lung, other_ml=1380.0)
+        return measure(self.volume, self.lesion_map, presence, method, missing=missing)
 
     def results(self, kind: SegKind, folder: Path) -> tuple[ResultObject, ...]:
         """Write SEG and SR."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 
+from chestct.findings import Side
 from chestct.volume import Label
 from dicom_out.sources import TAKEN_OVER
 from inference.phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
@@ -24,6 +25,7 @@ class Plan:
     Attributes:
         edit: Changes the header of a source image.
         number: Stands in every made-up value.
+        missing: The lung that is not assessable.
     """
 
     number: int
@@ -34,6 +36,7 @@ class Plan:
     edit: Callable[[Dataset, int], None]
     has_lesions: bool = True
     has_history: bool = False
+    missing: Side | None = None
 
     def thorax(self) -> Thorax:
         """Make its phantom."""
@@ -116,11 +119,21 @@ PLANS = (
         edit=_strip,
         has_history=True,
     ),
+    Plan(
+        number=6,
+        character_set="ISO_IR 100",
+        pixel_mm=5.2,
+        slice_mm=3.7,
+        rows=74,
+        edit=_fill,
+        has_lesions=False,
+        missing=Side.LEFT,
+    ),
 )
 
 
-def labels_of(thorax: Thorax) -> NDArray[np.uint8]:
-    """Return the label map that is the truth of a phantom."""
+def labels_of(thorax: Thorax, missing: Side | None) -> NDArray[np.uint8]:
+    """Return the label map that is the truth of a phantom, but for a lung that is ``missing``."""
     labels = np.zeros(thorax.hu.shape, np.uint8)
     for lung, whole, ill in (
         (thorax.left_lung, Label.LEFT_LUNG, Label.LEFT_LESION),
@@ -128,4 +141,6 @@ def labels_of(thorax: Thorax) -> NDArray[np.uint8]:
     ):
         labels[lung] = whole
         labels[lung & (thorax.lesion > 0)] = ill
+    if missing is not None:
+        labels[thorax.left_lung if missing is Side.LEFT else thorax.right_lung] = Label.BACKGROUND
     return labels

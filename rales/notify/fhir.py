@@ -20,6 +20,7 @@ from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
 from chestct.errors import NotificationImpossible
 from chestct.results import ResultObject
+from chestct.verdict import unassessed
 from dicom_out import codes
 from dicom_out.identity import MANUFACTURER, observer_uid
 from rales.notify.resources import (
@@ -280,12 +281,16 @@ def _report(
 
 
 def _conclusion(result: Result) -> str:
-    total = result.total
-    found = (
-        f"Lung lesions found: {result.lesions}, {total.lesion_ml:.1f} ml in all,"
-        f" {total.involved_percent:.1f} % of the lungs involved ({result.severity})."
-        if result.lesions
-        else "No lung lesion found by the algorithm, which does not say that there is none."
-    )
+    covered, missing = result.covered, unassessed(result.covers)
+    if result.lesions:
+        found = (
+            f"Lung lesions found: {result.lesions}, {covered.lesion_ml:.1f} ml in all,"
+            f" {covered.involved_percent:.1f} % of {result.covers.words} involved"
+            f" ({result.severity or missing})."
+        )
+    elif missing:
+        found = f"None marked by the algorithm in the assessed lung; {missing}."
+    else:
+        found = "No lung lesion found by the algorithm, which does not say that there is none."
     flags = f" Quality: {', '.join(result.quality_flags)}." if result.quality_flags else ""
     return f"{NOTICE} {found}{flags}"

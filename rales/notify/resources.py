@@ -17,9 +17,19 @@ from typing import Any
 from pydicom.sr.coding import Code
 
 from chestct.errors import NotificationImpossible
-from chestct.findings import LungMeasurement, OpacityMeasurement, Severity
+from chestct.findings import (
+    Coverage,
+    Lung,
+    LungMeasurement,
+    NotAssessable,
+    OpacityMeasurement,
+    Severity,
+    coverage_of,
+    lung_from_dict,
+)
 from chestct.results import ModelIdentity
 from chestct.uids import Uid
+from chestct.verdict import unassessed
 from dicom_out import codes
 from rales.results import load_objects
 from rales.store import Job
@@ -43,6 +53,11 @@ _LUNGS = {
     codes.RIGHT: Code(value="3341006", meaning="Right lung", scheme_designator="SCT"),
 }
 """A FHIR body site has no modifier for the side, as a finding site of the SR has."""
+_COVERED = {
+    Coverage.BOTH: codes.BOTH,
+    Coverage.LEFT: codes.LEFT,
+    Coverage.RIGHT: codes.RIGHT,
+}
 _NAMESPACE = uuid.UUID("6f1d7d0e-2b0e-5b6b-8a55-0c5a9b3c7e42")
 _SEVERITIES = {
     Severity.MILD: codes.MILD,
@@ -57,17 +72,28 @@ Json = dict[str, Any]
 class Result:
     """What ``findings.json`` of a job says, as far as it is told."""
 
-    left: LungMeasurement
-    right: LungMeasurement
-    total: LungMeasurement
+    left: Lung
+    right: Lung
+    total: LungMeasurement | None
     ground_glass: OpacityMeasurement
     consolidation: OpacityMeasurement
     lesions: int
     presence_score: float
-    severity: Severity
+    severity: Severity | None
     quality_flags: tuple[str, ...]
     models: tuple[ModelIdentity, ...]
     software: str
+
+    @property
+    def covers(self) -> Coverage:
+        """The lungs that are told of."""
+        return coverage_of(self.left, self.right)
+
+    @property
+    def covered(self) -> LungMeasurement:
+        """What was measured of them."""
+        lungs = (self.total, self.left, self.right)
+        return next(one for one in lungs if isinstance(one, LungMeasurement))
 
 
 def read_result(job: Job) -> Result:
@@ -84,14 +110,14 @@ def read_result(job: Job) -> Result:
     content = json.loads((folder / "findings.json").read_text(encoding="utf-8"))
     found = content["findings"]
     return Result(
-        left=LungMeasurement(**found["left"]),
-        right=LungMeasurement(**found["right"]),
-        total=LungMeasurement(**found["total"]),
+        left=lung_from_dict(found["left"]),
+        right=lung_from_dict(found["right"]),
+        total=LungMeasurement(**found["total"]) if found["total"] else None,
         ground_glass=OpacityMeasurement(**found["ground_glass"]),
         consolidation=OpacityMeasurement(**found["consolidation"]),
         lesions=len(found["lesions"]),
         presence_score=found["presence"]["score"],
-        severity=Severity(found["severity"]),
+        severity=Severity(found["severity"]) if found["severity"] else None,
         quality_flags=tuple(found["quality_flags"]),
         models=tuple(ModelIdentity(**one) for one in content["models"]),
         software=content["software"],
@@ -139,16 +165,24 @@ def observations(result: Result) -> Iterator[Measured]:
     """Return what is told of the lungs, both and each, and of what was found in them.
 
     The same parts whatever was found, so that a later revision leaves none of an earlier one
-    standing. Single lesions are in the SR only.
+    standing. Single lesions are in the SR only. Of a lung that is not assessable, and of both
+    with it, each part says why it has no value; the others are of the assessed one.
     """
-    yield from _lung("both", codes.BOTH, result.total)
-    yield from _lung("left", codes.LEFT, result.left)
-    yield from _lung("right", codes.RIGHT, result.right)
-    yield _number("lesions", codes.COUNT, _quantity(result.lesions, codes.LESIONS))
+    missing = unassessed(result.covers)
+    yield from _lung("both", codes.BOTH, result.total or missing)
+    for part, side, lung in (
+        ("left", codes.LEFT, result.left),
+        ("right", codes.RIGHT, result.right),
+    ):
+        whether = f"{missing}: {lung.reason}" if isinstance(lung, NotAssessable) else lung
+        yield from _lung(part, side, whether)
+    covered = _COVERED[result.covers]
+    lungs = _site(covered)
+    yield _number("lesions", codes.COUNT, _quantity(result.lesions, codes.LESIONS), lungs)
     score = _quantity(result.presence_score, codes.NO_UNITS, digits=4)
-    yield _number("presence-score", codes.PRESENCE_SCORE, score)
-    lungs = _site(codes.BOTH)
-    present = codes.PRESENT if result.lesions else codes.ABSENT
+    yield _number("presence-score", codes.PRESENCE_SCORE, score, lungs)
+    absent = codes.UNDETERMINED if missing else codes.ABSENT
+    present = codes.PRESENT if result.lesions else absent
     yield Measured(
         part="presence",
         content={
@@ -161,24 +195,24 @@ def observations(result: Result) -> Iterator[Measured]:
         part="severity",
         content={
             "code": concept(codes.SEVERITY, "Severity by percent of lung involved"),
-            "bodySite": lungs,
-            **_severity(result.severity),
+            "bodySite": _site(codes.BOTH),
+            **_severity(result.severity, missing),
         },
     )
-    total = result.total
+    total = result.covered
     share = [(codes.HIGH_OPACITY, total.high_opacity_percent, codes.PERCENT)]
     yield _kind(
         "all-lesions",
         codes.LESION,
-        total.lesion_ml,
-        total.lesion_mean_hu,
+        lungs,
+        OpacityMeasurement(volume_ml=total.lesion_ml, mean_hu=total.lesion_mean_hu),
         share if result.lesions else [],
     )
     for part, code, found in (
         ("ground-glass", codes.GROUND_GLASS, result.ground_glass),
         ("consolidation", codes.CONSOLIDATION, result.consolidation),
     ):
-        yield _kind(part, code, found.volume_ml, found.mean_hu, [])
+        yield _kind(part, code, lungs, found)
 
 
 def _site(side: Code) -> Json:
@@ -189,60 +223,73 @@ def _site(side: Code) -> Json:
     return one | {"coding": [*one["coding"], *concept(codes.LUNG)["coding"]]}
 
 
-def _lung(part: str, side: Code, lung: LungMeasurement) -> Iterator[Measured]:
+def _lung(part: str, side: Code, lung: LungMeasurement | str) -> Iterator[Measured]:
+    """Return what is measured of a lung or of both, or why nothing is."""
     site = _site(side)
-    numbers = (
-        ("volume", codes.VOLUME, lung.volume_ml, codes.MILLILITRE, "Volume of lung"),
-        ("lesion-volume", codes.LESION_VOLUME, lung.lesion_ml, codes.MILLILITRE, ""),
-        ("involved", codes.INVOLVED, lung.involved_percent, codes.PERCENT, ""),
+    values = (
+        (None,) * 3
+        if isinstance(lung, str)
+        else (lung.volume_ml, lung.lesion_ml, lung.involved_percent)
     )
-    for name, code, value, unit, meaning in numbers:
-        content = {
-            "code": concept(code, meaning),
-            "valueQuantity": _quantity(value, unit),
-            "bodySite": site,
-        }
+    numbers = (
+        ("volume", codes.VOLUME, codes.MILLILITRE, "Volume of lung"),
+        ("lesion-volume", codes.LESION_VOLUME, codes.MILLILITRE, ""),
+        ("involved", codes.INVOLVED, codes.PERCENT, ""),
+    )
+    for value, (name, code, unit, meaning) in zip(values, numbers, strict=True):
+        told = (
+            _absent("unknown", str(lung))
+            if value is None
+            else {"valueQuantity": _quantity(value, unit)}
+        )
+        content = {"code": concept(code, meaning), **told, "bodySite": site}
         if unit is codes.MILLILITRE:
             content["method"] = concept(codes.VOXEL_SUM)
         yield Measured(part=f"{part}-{name}", content=content)
 
 
-def _number(part: str, code: Code, quantity: Json) -> Measured:
-    """Return one number that speaks of both lungs."""
-    content = {"code": concept(code), "valueQuantity": quantity, "bodySite": _site(codes.BOTH)}
+def _number(part: str, code: Code, quantity: Json, site: Json) -> Measured:
+    content = {"code": concept(code), "valueQuantity": quantity, "bodySite": site}
     return Measured(part=part, content=content)
 
 
-def _severity(severity: Severity) -> Json:
+def _severity(severity: Severity | None, missing: str) -> Json:
+    if severity is None:
+        return _absent("unknown", missing)
     if severity in _SEVERITIES:
         return {"valueCodeableConcept": concept(_SEVERITIES[severity])}
+    return _absent("not-applicable", "No lesion found by the algorithm")
+
+
+def _absent(code: str, why: str) -> Json:
+    """Return why there is no value."""
     reason = {
         "system": "http://terminology.hl7.org/CodeSystem/data-absent-reason",
-        "code": "not-applicable",
+        "code": code,
     }
-    return {"dataAbsentReason": {"coding": [reason], "text": "No lesion found by the algorithm"}}
+    return {"dataAbsentReason": {"coding": [reason], "text": why}}
 
 
 def _kind(
     part: str,
     kind: Code,
-    volume_ml: float,
-    mean_hu: float | None,
-    more: Sequence[tuple[Code, float, Code]],
+    site: Json,
+    opacity: OpacityMeasurement,
+    more: Sequence[tuple[Code, float, Code]] = (),
 ) -> Measured:
     """Return what is measured of one kind of finding, as components under its code."""
-    numbers = [(codes.VOLUME, volume_ml, codes.MILLILITRE), *more]
+    numbers = [(codes.VOLUME, opacity.volume_ml, codes.MILLILITRE), *more]
     components = [
         {"code": concept(code), "valueQuantity": _quantity(value, unit)}
         for code, value, unit in numbers
     ]
-    if mean_hu is not None:
+    if opacity.mean_hu is not None:
         mean = concept(codes.ATTENUATION, "Mean attenuation")
-        quantity = _quantity(mean_hu, codes.HOUNSFIELD)
+        quantity = _quantity(opacity.mean_hu, codes.HOUNSFIELD)
         components.append({"code": mean, "valueQuantity": quantity})
     content = {
         "code": concept(kind),
-        "bodySite": _site(codes.BOTH),
+        "bodySite": site,
         "component": components,
     }
     return Measured(part=part, content=content)

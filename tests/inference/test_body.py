@@ -83,22 +83,3 @@ def test_lungs_larger_than_anybody_has_are_refused(small_thorax: Thorax) -> None
     ) as caught:
         delineate(large, model, lambda _: None)
     assert caught.value.reason is RejectReason.IMPLAUSIBLE_LUNGS
-
-
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_a_white_lung_is_not_assessable_and_the_other_does_not_speak_for_both(
-    small_thorax: Thorax, side: str
-) -> None:
-    white = small_thorax.left_lung if side == "left" else small_thorax.right_lung
-    hu = small_thorax.hu.copy()
-    hu[white] = 40
-    volume = volume_of(small_thorax, hu)
-    for model in (
-        Everything(),
-        LungsKnown(left=small_thorax.left_lung, right=small_thorax.right_lung),
-    ):
-        with pytest.raises(
-            SeriesRejected, match=rf"the {side} lung is not assessable: \d+ ml of it hold air"
-        ) as caught:
-            delineate(volume, model, lambda _: None)
-        assert caught.value.reason is RejectReason.LUNG_NOT_ASSESSABLE

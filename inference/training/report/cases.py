@@ -163,7 +163,7 @@ def _measure(case: Case, analysis: Analysis, seconds: float) -> CaseRecord:
         lesions=count_lesions(found, case.lesion, smallest_voxels(case.volume, findings.method)),
         lesion_ml=float(found.sum()) * geometry.voxel_ml,
         true_lesion_ml=float(case.lesion.sum()) * geometry.voxel_ml,
-        involved_percent=findings.total.involved_percent,
+        involved_percent=findings.covered.involved_percent,
         true_involved_percent=percent(case.lesion, case.lungs),
         seconds=seconds,
         refused=None,

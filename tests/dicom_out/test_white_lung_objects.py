@@ -1,0 +1,172 @@
+"""What SEG and SR say of a lung that is not assessable, as they read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from chest_cases import Case, both_lungs, healthy_lungs, make_case
+from judges import require_one_study, require_valid
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from sr_content import groups, items, name_of, values
+
+from chestct.errors import ResultInvalid
+from chestct.findings import Coverage, NotAssessable, Side
+from chestct.results import ReportOptions, SegKind
+from chestct.volume import Label
+from dicom_out import codes
+from dicom_out.contours import beside
+from dicom_out.sr_reader import NotOurReport, read_report
+from dicom_out.text import render_text
+from inference.quantify import measure
+from inference.sides import Missing
+
+SIDES = tuple(Side)
+FLIPPED = ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0))
+
+
+def case_without(
+    side: Side,
+    folder: Path,
+    labels: NDArray[np.uint8] | None = None,
+    **settings: object,
+) -> Case:
+    """Return a series whose lung of that side is not assessable."""
+    labels = both_lungs() if labels is None else labels
+    own = (1, 3) if side is Side.LEFT else (2, 4)
+    labels[np.isin(labels, own)] = Label.BACKGROUND
+    case = make_case(folder / "series", labels=labels, **settings)  # type: ignore[arg-type]
+    lung = NotAssessable(aerated_ml=12.4, needed_ml=345.6)
+    findings = measure(
+        case.volume,
+        case.lesion_map,
+        case.findings.presence,
+        case.findings.method,
+        missing=Missing(side=side, lung=lung, other_ml=1382.4),
+    )
+    return replace(case, findings=findings)
+
+
+def evaluated(group: Dataset, name: str) -> list[str]:
+    return [
+        child.ConceptCodeSequence[0].CodeMeaning
+        for child in group.ContentSequence
+        if child.ValueType == "CODE" and name_of(child) == name
+    ]
+
+
+def laterality(group: Dataset) -> str:
+    (found,) = [item for item in items(group) if name_of(item) == "Laterality"]
+    return str(found.ConceptCodeSequence[0].CodeMeaning)
+
+
+@pytest.mark.parametrize("cosines", [((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), FLIPPED])
+@pytest.mark.parametrize("kind", SegKind)
+@pytest.mark.parametrize("side", SIDES)
+def test_objects_of_one_lung_are_valid_and_say_so(
+    side: Side, kind: SegKind, cosines: object, tmp_path: Path
+) -> None:
+    case = case_without(side, tmp_path, cosines=cosines)
+    result = case.compose(tmp_path / "out", kind=kind, options=ReportOptions(lesion_segments=True))
+    if kind is SegKind.BINARY:  # dciodvfy takes a label map for no segmentation
+        for item in result.objects:
+            require_valid(item.path)
+        sources = [instance.path for instance in case.series.instances]
+        require_one_study([*sources, *(item.path for item in result.objects)])
+    seg = pydicom.dcmread(result.objects[0].path)
+    other = Side.RIGHT if side is Side.LEFT else Side.LEFT
+    labels = [str(one.SegmentLabel) for one in seg.SegmentSequence]
+    assert f"{side} lung".capitalize() not in labels
+    assert f"{other} lung".capitalize() in labels
+    for said in (seg.SeriesDescription, seg.ContentDescription):
+        assert f"{side} not assessable" in said
+        assert len(said) <= 64  # Long String, PS3.5 section 6.2
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("labels", [both_lungs, healthy_lungs])
+def test_the_report_has_no_number_of_the_lung_and_none_of_both(
+    side: Side, labels: object, tmp_path: Path
+) -> None:
+    case = case_without(side, tmp_path, labels())  # type: ignore[operator]
+    sr = pydicom.dcmread(case.compose(tmp_path / "out").objects[-1].path)
+    own, other = f"{side} lung".capitalize(), "Right" if side is Side.LEFT else "Left"
+    (missing,) = groups(sr, own)
+    assert values(missing) == {}
+    assert evaluated(missing, "Lesion presence") == ["Undetermined"]
+    assert laterality(missing) == str(side).capitalize()
+    (why,) = [one.TextValue for one in items(missing) if name_of(one) == "Comment"]
+    assert why == f"{own} not assessable: 12 ml of it hold air, at least 346 ml are needed"
+    (summary,) = groups(sr, "Summary")
+    numbers = values(summary)
+    assert "Percent of lung involved" not in numbers
+    assert f"Percent of {side} lung involved" not in numbers
+    assert numbers[f"Percent of {other.lower()} lung involved"][0] == pytest.approx(
+        case.findings.covered.involved_percent, abs=0.005
+    )
+    assert laterality(summary) == other
+    assert evaluated(summary, "Severity") == []
+    ill = bool(case.findings.lesions)
+    assert evaluated(summary, "Lesion presence") == ["Present" if ill else "Undetermined"]
+    text = render_text(sr)
+    assert why in text
+    assert "no lesion" not in text.lower().replace("hu is no lesion", "")
+    assert "percent of the lungs" not in text
+    assert f"{side} lung not assessable" in text
+    if not ill:
+        assert f"{side} not assessable" in sr.SeriesDescription
+        assert f"none marked in the assessed lung; {side} lung not assessable" in text
+    assert len(sr.SeriesDescription) <= 64
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("labels", [both_lungs, healthy_lungs])
+def test_such_a_report_is_read_back_as_what_it_covers(
+    side: Side, labels: object, tmp_path: Path
+) -> None:
+    case = case_without(side, tmp_path, labels())  # type: ignore[operator]
+    report = read_report(pydicom.dcmread(case.compose(tmp_path / "out").objects[-1].path))
+    covered = case.findings.covered
+    assert report.covers is case.findings.covers is not Coverage.BOTH
+    assert report.severity is None
+    assert report.involved_percent == pytest.approx(covered.involved_percent, abs=0.005)
+    assert report.lesion_ml == pytest.approx(covered.lesion_ml, abs=0.005)
+
+
+def test_a_report_of_no_lung_at_all_is_none_of_ours(tmp_path: Path) -> None:
+    case = case_without(Side.LEFT, tmp_path)
+    sr = pydicom.dcmread(case.compose(tmp_path / "out").objects[-1].path)
+    for group in groups(sr, "Right lung"):
+        (name,) = [item for item in group.ContentSequence if name_of(item) == "Finding"]
+        name.ConceptNameCodeSequence[0].CodeValue = codes.LESION_PRESENCE.value
+        name.ConceptCodeSequence[0].CodeValue = codes.UNDETERMINED.value
+    with pytest.raises(NotOurReport, match="neither lung"):
+        read_report(sr)
+
+
+def test_voxels_of_a_lung_that_is_not_assessable_are_no_result(tmp_path: Path) -> None:
+    case = case_without(Side.LEFT, tmp_path)
+    labels = case.lesion_map.labels.copy()
+    labels[2, 5:8, 11:14] = Label.LEFT_LUNG
+    wrong = replace(case, lesion_map=replace(case.lesion_map, labels=labels))
+    with pytest.raises(ResultInvalid, match="Left lung is not assessable and has voxels"):
+        wrong.compose(tmp_path / "out")
+
+
+@pytest.mark.parametrize("step", [1, -1])
+@pytest.mark.parametrize("columns", [(0, 4), (3, 9), (8, 19), (0, 19)])
+def test_the_box_beside_a_lung_lies_on_its_other_side_and_in_the_image(
+    step: int, columns: tuple[int, int]
+) -> None:
+    mask = np.zeros((10, 20), bool)
+    mask[3:7, columns[0] : columns[1] + 1] = True
+    box = beside(mask, step)  # type: ignore[arg-type] - the literals
+    assert box.any()
+    assert set(np.flatnonzero(box.any(axis=1))) == {3, 4, 5, 6}
+    across = np.flatnonzero(box.any(axis=0))
+    if columns[0] > 0 and columns[1] < 19:
+        assert across[0] > columns[1] if step == 1 else across[-1] < columns[0]
