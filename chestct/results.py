@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -28,25 +29,36 @@ class AnalysisKey:
         instances_digest: :attr:`chestct.series.Series.digest`.
         models_digest: Over the digests of all models.
         config_digest: Over every setting that changes a result.
+        edition: Grows where an earlier result of the same went out that a new one follows: of
+            images that were replaced, and then replaced by the first ones again.
     """
 
     series_uid: Uid
     instances_digest: str
     models_digest: str
     config_digest: str
+    edition: int = 1
 
     @property
     def value(self) -> str:
         """64 hexadecimal digits that stand for the key."""
-        return digest(
-            (self.series_uid, self.instances_digest, self.models_digest, self.config_digest)
-        )
+        return digest(self._parts)
 
     def uid(self, role: str) -> Uid:
         """Return the derived UID of one ``role`` (``seg``, ``sr-series``, ...)."""
-        return derive_uid(
-            self.series_uid, self.instances_digest, self.models_digest, self.config_digest, role
-        )
+        return derive_uid(*self._parts, role)
+
+    def beside(self, in_use: Collection[str]) -> AnalysisKey:
+        """Return this key in the first edition whose value is none of ``in_use``."""
+        key = self
+        while key.value in in_use:
+            key = replace(key, edition=key.edition + 1)
+        return key
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        parts = (self.series_uid, self.instances_digest, self.models_digest, self.config_digest)
+        return parts if self.edition == 1 else (*parts, f"edition {self.edition}")
 
 
 class SegKind(StrEnum):

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from chestct.errors import OutOfResources
 from inference.decoding import FrameDescription, read_message, request_of, write_message
 
 _SECONDS = 10.0
@@ -56,6 +57,7 @@ class DecoderProcess:
 
         Raises:
             FrameUndecodable: The decoder refused it, died of it or took too long.
+            OutOfResources: The decoder was killed, which says nothing of the frame.
             OSError: No process can be started.
         """
         seconds = self._seconds + description.rows * description.columns / _PIXELS_PER_SECOND
@@ -66,7 +68,7 @@ class DecoderProcess:
             write_message(process.stdin, request_of(description, seconds), frame)
             facts, values = read_message(process.stdout)
         except (EOFError, BrokenPipeError) as error:
-            raise FrameUndecodable(self._why_it_ended(seconds)) from error
+            raise self._why_it_ended(seconds) from error
         if "error" in facts:
             raise FrameUndecodable(f"its decoder refuses it: {facts['error']}")
         return np.frombuffer(values, dtype=np.dtype(str(facts["kind"])))
@@ -81,13 +83,15 @@ class DecoderProcess:
             )
         return self._process
 
-    def _why_it_ended(self, seconds: float) -> str:
+    def _why_it_ended(self, seconds: float) -> FrameUndecodable | OutOfResources:
         assert self._process is not None
         code = self._process.wait()
         self._end()
         if code == -signal.SIGALRM:
-            return f"it is not decoded within {seconds:.0f} s"
-        return f"its decoder died of it (exit status {code})"
+            return FrameUndecodable(f"it is not decoded within {seconds:.0f} s")
+        if code == -signal.SIGKILL:
+            return OutOfResources("the decoder of a frame was killed: perhaps out of memory")
+        return FrameUndecodable(f"its decoder died of it (exit status {code})")
 
     def _end(self) -> None:
         if self._process is None:

@@ -170,6 +170,7 @@ class Node:
         clock_store = ClockStore(database)
         self._clock = resumed_clock(clock_store)
         notification = self._notification_worker(database, jobs, instances)
+        jobs.leave_out(self._layout.results)
         interrupted = jobs.recover(interruptions=_INTERRUPTIONS, at=self._clock.now())
         if interrupted:
             _LOG.warning("%d analyses were interrupted by the last stop; they go on", interrupted)

@@ -92,7 +92,8 @@ class AnalysisRequest:
     """One series to analyse into ``folder``.
 
     ``priors_trouble`` says why the archive could not be asked for priors, ``shortfall`` how
-    many images are known to be missing; each may be empty.
+    many images are known to be missing; each may be empty. ``keys_in_use`` are those of earlier
+    revisions that went out: a result that follows one is no repetition of it.
     """
 
     series: Series
@@ -104,6 +105,7 @@ class AnalysisRequest:
     priors: tuple[PriorResult, ...] = ()
     priors_trouble: str = ""
     shortfall: str = ""
+    keys_in_use: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +213,7 @@ def run(
         instances_digest=request.series.digest,
         models_digest=models_digest(analysis.models),
         config_digest=settings.digest,
-    )
+    ).beside(request.keys_in_use)
     with _input_errors(request.series):
         made = circumstances_of(
             request.series,

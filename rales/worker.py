@@ -181,6 +181,7 @@ class AnalysisWorker:
             priors=found.results,
             priors_trouble=found.trouble,
             shortfall=job.shortfall,
+            keys_in_use=self._jobs.keys_in_use(job),
         )
         return self._process.call(run, request)
 

@@ -21,7 +21,7 @@ from rales.cli.speech import say
 from rales.fsck import HANDFUL, Fault, Finding, examine, set_aside
 from rales.layout import Layout
 from rales.rebuild import rebuild as rebuild_rows
-from rales.store import Database
+from rales.store import Database, JobStore
 
 _STAYS = frozenset({Fault.MISSING, Fault.HALF_WRITTEN, Fault.RELEASED})
 """Faults whose setting aside takes nothing away that may be wanted."""
@@ -108,6 +108,7 @@ def stopped(layout: Layout) -> Iterator[None]:
 
 def _rebuild(database: Database, layout: Layout) -> None:
     taken = 0
+    JobStore(database).leave_out(layout.results)
     for one in rebuild_rows(database, layout):
         if one.trouble:
             say(f"not taken in: {one.path}: {one.trouble}", err=True)

@@ -81,6 +81,10 @@ class JobFilter:
     limit: int | None = None
 
 
+NUMBERS_TAKEN = "job_numbers_taken"
+"""The fact that says up to which number jobs of another state file have results here."""
+
+
 class StateConflict(RuntimeError):
     """A job was not in the state that a change expected; nothing was changed."""
 
@@ -158,10 +162,23 @@ def open_revision(
     """
     state = JobState.RECEIVING
     job_id = tx.execute(
-        "INSERT INTO jobs (series_uid, study_uid, calling_ae, revision, state, since, created_at,"
-        " accession_key) VALUES (?, ?, ?, ?, ?, ?, ?, coalesce(nullif(?, ''),"
+        "INSERT INTO jobs (id, series_uid, study_uid, calling_ae, revision, state, since,"
+        " created_at, accession_key) VALUES (1 + max(coalesce((SELECT max(id) FROM jobs), 0),"
+        "  coalesce((SELECT CAST(value AS INTEGER) FROM node WHERE name = ?), 0)),"
+        " ?, ?, ?, ?, ?, ?, ?, coalesce(nullif(?, ''),"
         "  (SELECT max(accession_key) FROM jobs WHERE series_uid = ?), ''))",
-        (series_uid, study_uid, calling_ae, revision, state, at, at, accession_key, series_uid),
+        (
+            NUMBERS_TAKEN,
+            series_uid,
+            study_uid,
+            calling_ae,
+            revision,
+            state,
+            at,
+            at,
+            accession_key,
+            series_uid,
+        ),
     ).lastrowid
     add_event(tx, job_id, None, state, at=at, message=message)
 
@@ -182,6 +199,21 @@ class JobStore:
         if not rows:
             raise KeyError(job_id)
         return self._job(rows[0])
+
+    def leave_out(self, results: Path) -> None:
+        """Give no new job the number of a folder in ``results``.
+
+        It is that of a job of this state file, or of another one, empty or older, that was here
+        and may come back: its results must still be what it knows them for.
+        """
+        folders = results.iterdir() if results.is_dir() else ()
+        last = max((int(one.name) for one in folders if one.name.isdecimal()), default=0)
+        with self._database.transaction() as tx:
+            tx.execute(
+                "INSERT INTO node (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (NUMBERS_TAKEN, str(last)),
+            )
 
     def in_state(self, state: JobState) -> list[Job]:
         """Return all jobs in ``state``, oldest first."""
@@ -465,6 +497,16 @@ class JobStore:
             (job.series_uid, job.revision),
         )
         return self._job(rows[0]) if rows else None
+
+    def keys_in_use(self, job: Job) -> frozenset[str]:
+        """Return the keys of earlier revisions of which something is, or may be, somewhere."""
+        rows = self._database.rows(
+            "SELECT key FROM jobs WHERE series_uid = ? AND revision < ? AND key IS NOT NULL"
+            " AND EXISTS (SELECT 1 FROM deliveries WHERE job_id = jobs.id"
+            " AND (sent > 0 OR state IN ('delivered', 'stored')))",
+            (job.series_uid, job.revision),
+        )
+        return frozenset(row["key"] for row in rows)
 
     def results_of_patient(self, patient_key: str, *, but_study: str) -> list[Job]:
         """Return the newest result of each series of a patient in other studies.

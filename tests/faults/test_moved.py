@@ -294,6 +294,24 @@ def test_half_written_files_are_removed_but_those_being_written(rig: SpoolRig) -
     assert rig.files() == {one.path.name, own.name}
 
 
+@pytest.mark.parametrize("how", ["started", "rebuilt"])
+def test_no_job_takes_the_folder_of_one_of_another_state_file(how: str, rig: SpoolRig) -> None:
+    """Put back, it would find the results of another series in the place of its own."""
+    (rig.layout.results / "00000007").mkdir(parents=True)
+    if how == "started":
+        rig.jobs.leave_out(rig.layout.results)
+        rig.receive(SERIES, 2)
+    else:
+        rig.receive(SERIES, 2)
+        rig.close()
+        rig.layout.state.unlink()
+        assert _fsck(rig, "--rebuild")[0] == 0
+        rig.open()
+    rig.jobs.leave_out(rig.layout.results)
+    rig.receive("1.2.4", 1)
+    assert [job.id for job in rig.jobs.all()] == [8, 9]
+
+
 def test_results_of_ended_jobs_go_and_those_of_no_job_stay(rig: SpoolRig) -> None:
     names = {}
     with rig.database.transaction() as tx:

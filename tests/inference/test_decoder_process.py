@@ -18,7 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from chestct.errors import RejectReason, SeriesRejected
+from chestct.errors import OutOfResources, RejectReason, SeriesRejected
 from inference import pixels
 from inference.decoder_process import DecoderProcess, FrameUndecodable
 from inference.decoding import FrameDescription
@@ -49,6 +49,16 @@ def _honest(syntax: UID) -> tuple[bytes, FrameDescription]:
 def _process(decoder: DecoderProcess) -> subprocess.Popen[bytes]:
     assert decoder._process is not None
     return decoder._process
+
+
+def test_a_decoder_that_is_killed_is_no_verdict_on_the_frame(decoder: DecoderProcess) -> None:
+    """The kernel kills one when memory is short, or a person does: it is tried again."""
+    stream, described = _honest(RLELossless)
+    decoder.decode(stream, described)
+    _process(decoder).kill()
+    with pytest.raises(OutOfResources, match="killed"):
+        decoder.decode(stream, described)
+    assert decoder.decode(stream, described).size
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda one: one.keyword)
@@ -97,7 +107,7 @@ def test_the_timer_runs_while_a_frame_is_decoded() -> None:
         decoder.decode(stream, described)
 
 
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
 def test_a_decoder_that_dies_costs_its_frame(
     decoder: DecoderProcess, number: signal.Signals
 ) -> None:
