@@ -21,7 +21,7 @@ _UNEVEN_DECIMALS = 1 / _UNEVEN
 _MOST_ROUNDING = 0.4
 """Part of the usual step that rounding may explain; a missing slice makes it a whole one longer."""
 _SAME_PLACE_MM = 0.01
-_UNIT_TOLERANCE = 1e-3
+UNIT_TOLERANCE = 1e-3
 """Direction cosines are written with few decimals (PS3.5 DS: 16 characters)."""
 
 
@@ -117,9 +117,12 @@ class Geometry:
         if min(*self.pixel_spacing, self.slice_spacing) <= 0:
             raise GeometryError("a voxel spacing is not positive")
         for name, cosines in (("row", self.row_cosines), ("column", self.column_cosines)):
-            if abs(norm(cosines) - 1) > _UNIT_TOLERANCE:
-                raise GeometryError(f"the {name} direction cosines are no unit vector")
-        if abs(dot(self.row_cosines, self.column_cosines)) > _UNIT_TOLERANCE:
+            if abs(norm(cosines) - 1) > UNIT_TOLERANCE:
+                raise GeometryError(
+                    f"the {name} direction cosines are no unit vector: their length is "
+                    f"{norm(cosines):.4g}, not 1 within {UNIT_TOLERANCE:g}"
+                )
+        if abs(dot(self.row_cosines, self.column_cosines)) > UNIT_TOLERANCE:
             raise GeometryError("the row and column directions are not perpendicular")
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from chestct.uids import digest
@@ -28,6 +29,29 @@ _CODECS = {
     "GBK": "gbk",
 }
 """Of the defined terms without code extensions (PS3.3 C.12.1.1.2)."""
+_EXTENDED = "ISO 2022 IR "
+_ESCAPES = {
+    b"(B": "ascii",
+    b"(J": "ascii",  # JIS X 0201 Romaji
+    b")I": "shift_jis",
+    b"-A": "latin_1",
+    b"-B": "iso8859_2",
+    b"-C": "iso8859_3",
+    b"-D": "iso8859_4",
+    b"-L": "iso8859_5",
+    b"-G": "iso8859_6",
+    b"-F": "iso8859_7",
+    b"-H": "iso8859_8",
+    b"-M": "iso8859_9",
+    b"-b": "iso8859_15",
+    b"-T": "tis_620",
+    b"$B": "iso2022_jp",
+    b"$(D": "iso2022_jp_2",
+    b"$)C": "euc_kr",
+    b"$)A": "gb2312",
+}
+"""What follows an escape, by the end of its sequence (PS3.3 tables C.12-3 and C.12-4)."""
+_ESCAPED = re.compile(rb"\x1b(\$\([A-Z]|\$\)[A-Z]|\$[A-Z]|[()\-.][A-Za-z])")
 
 
 def patient_key(patient_id: bytes, issuer: bytes, name: bytes, character_set: bytes = b"") -> str:
@@ -53,13 +77,31 @@ def _text(value: bytes, character_set: bytes) -> str:
     """Decode a value; what does not decode keeps its bytes, and equals nothing but itself."""
     if value.isascii() and _ESCAPE not in value:
         return value.decode("ascii")
-    codec = _CODECS.get(character_set.decode("ascii", "replace").strip(_PADDING))
+    terms = [one.strip(_PADDING) for one in character_set.decode("ascii", "replace").split("\\")]
+    extended = len(terms) > 1 or terms[0].startswith(_EXTENDED)
+    codec = _CODECS.get(terms[0].replace(_EXTENDED, "ISO_IR "), "ascii" if extended else None)
     try:
-        if codec is not None and _ESCAPE not in value:
-            return unicodedata.normalize("NFC", value.decode(codec))
-    except UnicodeDecodeError:
+        if codec is not None and (extended or _ESCAPE not in value):
+            return unicodedata.normalize("NFC", _decoded(value, codec))
+    except (LookupError, UnicodeDecodeError):
         pass
     return value.decode("ascii", "surrogateescape")
+
+
+def _decoded(value: bytes, first: str) -> str:
+    """Decode a value with code extensions (PS3.5 section 6.1.2.5).
+
+    Raises:
+        LookupError: It escapes to what no term stands for.
+        UnicodeDecodeError: Its bytes are not of the character set that is in force.
+    """
+    begin, *rest = _ESCAPED.split(value)
+    text = [begin.decode(first)]
+    for escape, part in zip(rest[::2], rest[1::2], strict=True):
+        codec = _ESCAPES[escape]
+        lead = b"\x1b" + escape if codec.startswith("iso2022") else b""
+        text.append((lead + part).decode(codec))
+    return "".join(text)
 
 
 def _name(value: str) -> str:

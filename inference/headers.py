@@ -9,10 +9,11 @@ from pydicom.dataset import Dataset
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.geometry import Vector
+from chestct.text import printable
 from chestct.uids import Uid
 from chestct.volume import SliceSource
 from inference.blame import each
-from inference.elements import integer, number_of, numbers_of, text_of, value_of
+from inference.elements import integer, number_of, numbers_of, raw_of, text_of, value_of
 from inference.frames import Frame
 
 LARGEST_SIDE = 4096
@@ -21,6 +22,8 @@ _FARTHEST_MM = 1e5
 """How far a slice may lie from the origin of its frame of reference."""
 _SPACING_MM = (0.01, 50.0)
 _SLOPES = (1e-6, 1e6)
+_QUOTED = 100
+"""Characters of a value that a refusal quotes."""
 _LARGEST_INTERCEPT = 1e6
 """Rescale values beyond make no 32-bit float of a stored value that means anything."""
 
@@ -180,7 +183,11 @@ def _uid(dataset: Dataset, keyword: str) -> Uid:
 def _vector(dataset: Dataset, keyword: str, count: int, reason: RejectReason) -> tuple[float, ...]:
     numbers = numbers_of(dataset, keyword, count)
     if numbers is None:
-        raise SeriesRejected(reason, f"a slice has no usable {_spoken(keyword)}")
+        wanted = f"{count} numbers are needed"
+        raise SeriesRejected(
+            reason,
+            f"a slice has no usable {_spoken(keyword)}: {_written(dataset, keyword)}, {wanted}",
+        )
     return numbers
 
 
@@ -196,7 +203,9 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
         or abs(intercept) > _LARGEST_INTERCEPT
     ):
         raise SeriesRejected(
-            RejectReason.BAD_RESCALE, "a slice has no usable Rescale Slope and Intercept"
+            RejectReason.BAD_RESCALE,
+            "a slice has no usable Rescale Slope and Intercept: "
+            f"{_written(dataset, 'RescaleSlope')}, {_written(dataset, 'RescaleIntercept')}",
         )
     if kind not in {"", "HU", "US"}:
         raise SeriesRejected(
@@ -232,6 +241,12 @@ def _thickness(dataset: Dataset) -> float | None:
     thickness = number_of(dataset, "SliceThickness")
     low, high = _SPACING_MM
     return thickness if thickness is not None and low <= thickness <= high else None
+
+
+def _written(dataset: Dataset, keyword: str) -> str:
+    """Quote an element as it is written."""
+    value = raw_of(dataset, keyword).strip(b" \0")
+    return f'"{printable(value, _QUOTED)}" is written' if value else "nothing is written"
 
 
 def _spoken(keyword: str) -> str:

@@ -15,8 +15,10 @@ from chestct.errors import InputUnavailable, RejectReason, SeriesRejected
 from chestct.geometry import Geometry
 from chestct.identity import patient_key
 from chestct.series import ReceivedInstance, Series
+from chestct.text import printable
 from chestct.uids import Uid
 from chestct.volume import Volume
+from inference.acquisitions import Acquisitions
 from inference.blame import each
 from inference.decoder_process import DecoderProcess, FrameDecoder
 from inference.elements import UNPARSABLE, raw_of, value_of
@@ -29,6 +31,7 @@ from inference.selection import one_stack, require_whole_concatenations
 from inference.stacking import stack
 from inference.strangers import without_strangers
 
+_QUOTED = 100
 MOST_VOXELS = 1 << 30
 """Voxels of a series that is analysed: 1024 slices of 1024 by 1024, 2 GiB of HU. What is larger
 would end the analysis at its memory limit, three times, instead of with a reason."""
@@ -96,7 +99,12 @@ def _stacked(frames: Sequence[Frame], policy: LoadingPolicy) -> _Grid:
     uid = _frame_of_reference([frame.dataset for frame in images])
     headers = slice_headers(images)
     require_eligible(series_facts(images, headers), policy.rules)
-    order, geometry = stack(headers, policy.rules.maximum_thickness_mm)
+    acquisitions = Acquisitions.of(images)
+    try:
+        order, geometry = stack(headers, policy.rules.maximum_thickness_mm)
+    except SeriesRejected as rejection:
+        raise acquisitions.named_in(rejection) from rejection
+    acquisitions.require_apart(order)
     return [headers[index] for index in order], geometry, uid, ()
 
 
@@ -160,12 +168,17 @@ def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
             RejectReason.MIXED_FRAMES_OF_REFERENCE,
             f"the images are in {len(found)} different frames of reference",
         )
+    uid = found.pop()
     try:
-        return Uid(found.pop())
+        return Uid(uid)
     except ValueError as error:
-        raise SeriesRejected(
-            RejectReason.NO_FRAME_OF_REFERENCE, "the images have no Frame of Reference UID"
-        ) from error
+        message = (
+            f'the Frame of Reference UID is "{printable(uid, _QUOTED)}", of {len(uid)} characters: '
+            "at most 64 digits and dots are a UID"
+            if uid
+            else "the images have no Frame of Reference UID"
+        )
+        raise SeriesRejected(RejectReason.NO_FRAME_OF_REFERENCE, message) from error
 
 
 def _fill(

@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from chestct.errors import GeometryError, RejectReason, SeriesRejected
-from chestct.geometry import Geometry, Vector, cross, dot, norm, resolution, usual_step
+from chestct.geometry import (
+    UNIT_TOLERANCE,
+    Geometry,
+    Vector,
+    cross,
+    dot,
+    norm,
+    resolution,
+    usual_step,
+)
 from inference.blame import about
 from inference.headers import SliceHeader
 
@@ -24,6 +33,8 @@ _UPRIGHT = math.cos(math.radians(30.0))
 """Rows may be turned so far: networks expect the back below, a decubitus image lies on its side."""
 _TILT = math.tan(math.radians(0.5))
 _SHOWN = 8
+_CUT = 1e-5
+"""Part of their length by which direction cosines are off that were cut to a few decimals."""
 
 
 def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[list[int], Geometry]:
@@ -58,8 +69,8 @@ def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[li
         geometry = Geometry(
             shape=(len(headers), lowest.rows, lowest.columns),
             origin=_moved(lowest.position, unit, begin - places[order[0]]),
-            row_cosines=lowest.row_cosines,
-            column_cosines=lowest.column_cosines,
+            row_cosines=_unit(lowest.row_cosines),
+            column_cosines=_unit(lowest.column_cosines),
             pixel_spacing=lowest.pixel_spacing,
             slice_spacing=spacing,
         )
@@ -171,6 +182,17 @@ def _moved(position: Vector, unit: Vector, by: float) -> Vector:
     if by == 0:
         return position
     return (position[0] + by * unit[0], position[1] + by * unit[1], position[2] + by * unit[2])
+
+
+def _unit(direction: Vector) -> Vector:
+    """Return direction cosines of the length 1 where they were cut to a few decimals.
+
+    What reads results is stricter than Geometry is. What is exact enough stays as it was written.
+    """
+    length = norm(direction)
+    if not _CUT < abs(length - 1) <= UNIT_TOLERANCE:
+        return direction
+    return (direction[0] / length, direction[1] / length, direction[2] / length)
 
 
 def _even_grid(places: Sequence[float], written_in: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chestct.geometry import Geometry
-from inference.elements import integer, numbers_of, text_of
+from inference.elements import integer, number_of, numbers_of, text_of
 from inference.eligibility import LOCALIZERS, is_derived
 from inference.frames import Frame
 
@@ -22,6 +22,16 @@ _MOST_PART = 0.1
 """So many images may be set aside, and so much of the series."""
 _OCCUPIED = 0.5
 """Part of the spacing within which an image lies where a slice is."""
+
+
+_NEEDED = (
+    ("ImagePositionPatient", 3, "it has no position"),
+    ("ImageOrientationPatient", 6, "it has no orientation"),
+    ("PixelSpacing", 2, "it has no pixel spacing"),
+    ("RescaleSlope", 1, "it has no rescale slope"),
+    ("RescaleIntercept", 1, "it has no rescale intercept"),
+)
+"""How many numbers every slice has of what, and what is said of an image without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +74,9 @@ def without_strangers(frames: Sequence[Frame]) -> tuple[list[Frame], list[Strang
 
 
 def _why_none(frame: Frame, usual: Hashable) -> str | None:
-    if numbers_of(frame.groups, "ImagePositionPatient", 3) is None:
-        return "it has no position"
-    if numbers_of(frame.groups, "ImageOrientationPatient", 6) is None:
-        return "it has no orientation"
+    lacks = next((why for keyword, count, why in _NEEDED if _lacks(frame, keyword, count)), None)
+    if lacks is not None:
+        return lacks
     if is_derived(frame.image_type):
         return "its Image Type is that of a derived image"
     if frame.leans:
@@ -75,6 +84,12 @@ def _why_none(frame: Frame, usual: Hashable) -> str | None:
     if _plane(frame) != usual:
         return "its size or frame of reference is not that of the other images"
     return None
+
+
+def _lacks(frame: Frame, keyword: str, count: int) -> bool:
+    if count == 1:
+        return number_of(frame.groups, keyword) is None
+    return numbers_of(frame.groups, keyword, count) is None
 
 
 def _plane(frame: Frame) -> Hashable:

@@ -13,6 +13,9 @@ from chestct.text import printable
 _LONGEST = 4000
 """Characters of a line; whoever logs may quote what came from outside."""
 
+_MOST_LINES = 200
+"""Of a traceback; the text of an exception may have any number."""
+
 
 class OneLineFormatter(logging.Formatter):
     """Writes every record as one printable line; lines of a traceback are indented below it.
@@ -42,7 +45,11 @@ class OneLineFormatter(logging.Formatter):
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"    {printable(line, _LONGEST)}" for line in text.splitlines())
+    lines = text.splitlines()
+    if len(lines) > _MOST_LINES:  # where it began and what was raised
+        half = _MOST_LINES // 2
+        lines[half:-half] = [f"... {len(lines) - 2 * half} lines are left out ..."]
+    return "\n".join(f"    {printable(line, _LONGEST)}" for line in lines)
 
 
 def configure(level: str) -> None:

@@ -99,6 +99,8 @@ def _describe(path: Path, into: Path | None) -> tuple[ReceivedInstance, str]:
         raise NotDicom(f"{UID(kind).name} is not analysed")
     stated = meta.get(_SYNTAX)
     syntax = UID(stated or _guess(data_set))
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        raise NotDicom(f"is in the transfer syntax {syntax}, which is not read")
     try:
         header = _header(data_set, syntax)
     except NotDicom as error:
@@ -109,7 +111,7 @@ def _describe(path: Path, into: Path | None) -> tuple[ReceivedInstance, str]:
         raise NotDicom(f"{UID(header.sop_class_uid).name} is not analysed")
     try:
         received_at = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
-        if not stated:
+        if not stated or content[_PREAMBLE : _PREAMBLE + 4] != b"DICM":
             path = _completed(data_set, header, syntax, into)
         file = Spooled(path=path, content_digest=content_digest(path), size=path.stat().st_size)
     except OSError as error:

@@ -13,10 +13,12 @@ from pathlib import Path
 import urllib3
 
 from chestct.errors import ConfigError
+from chestct.text import printable
 from rales.tls import client_context
 
 _LONGEST_ANSWER = 1 << 20
 """Bytes of an answer that are looked at."""
+_LONGEST_MESSAGE = 500
 _NEVER = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
@@ -56,6 +58,10 @@ class Outcome:
     message: str
     answer: str = ""
     reached: bool = True
+
+    def __post_init__(self) -> None:
+        """Keep the message fit for a log and a terminal: it may quote what a stranger answered."""
+        object.__setattr__(self, "message", printable(self.message, _LONGEST_MESSAGE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

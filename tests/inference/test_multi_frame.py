@@ -337,7 +337,7 @@ def test_a_group_of_the_frame_takes_the_place_of_the_shared_one(make_ct: SeriesM
     reason, message = refusal(written(make_ct, Layout(), change))
     assert reason is RejectReason.BAD_GEOMETRY
     assert message.startswith("24 of 24 images: ")
-    assert message.endswith(" frame 1: a slice has no usable Pixel Spacing")
+    assert " frame 1: a slice has no usable Pixel Spacing: " in message
 
 
 def without(images: list[Dataset], number: int) -> None:

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from ct_series import SLICES, Change, SeriesMaker, ct_slice, enhanced_ct, stored_values
+from ct_series import (
+    ORIGIN,
+    SLICES,
+    STEP,
+    Change,
+    SeriesMaker,
+    ct_slice,
+    enhanced_ct,
+    stored_values,
+)
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -386,3 +395,74 @@ def test_a_refusal_for_one_image_names_it_and_the_count(
     assert message.startswith("1 of 24 images: ")
     assert any(one.sop_instance_uid in message for one in series.instances)
     assert said in message
+
+
+def written(keyword: str, value: bytes) -> Change:
+    """Return a change of every slice to a value as it stands."""
+
+    def change(_: int, dataset: Dataset) -> None:
+        tag = Tag(tag_for_keyword(keyword))
+        vr = dictionary_VR(tag)
+        dataset._dict[tag] = RawDataElement(
+            tag, vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=True
+        )
+
+    return change
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("keyword", "value", "said"),
+    [
+        ("ImagePositionPatient", b"1,5\\2,5\\3,5 ", r'Image Position (Patient): "1,5\2,5\3,5" is'),
+        ("ImagePositionPatient", b"", "Image Position (Patient): nothing is written, 3 numbers"),
+        ("ImageOrientationPatient", b"1\\0\\0 ", r'(Patient): "1\0\0" is written, 6 numbers'),
+        ("PixelSpacing", b"0,7\\0,7 ", r'Pixel Spacing: "0,7\0,7" is written, 2 numbers'),
+        ("RescaleSlope", b"1,0 ", '"1,0" is written, "-1024'),
+        ("RescaleIntercept", b"\x1b[2J ", r'"\x1b[2J" is written'),
+        ("FrameOfReferenceUID", b"1.2." + b"3" * 62, "of 66 characters: at most 64"),
+        ("FrameOfReferenceUID", b"1.2.ABC ", '"1.2.ABC"'),
+        ("ImageOrientationPatient", b"0.998\\0\\0\\0\\0.998\\0 ", "length is 0.998, not 1"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_quoted(
+    make_ct: SeriesMaker, keyword: str, value: bytes, said: str
+) -> None:
+    _, message = refusal(make_ct(written(keyword, value)))
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("apart", "reason"),
+    [
+        (0.0, RejectReason.DUPLICATE_POSITIONS),
+        (1.1, RejectReason.VARIABLE_SPACING),
+        (STEP / 2, RejectReason.SEVERAL_VOLUMES),
+    ],
+)
+def test_two_acquisitions_of_one_region_are_refused_and_named(
+    make_ct: SeriesMaker, apart: float, reason: RejectReason
+) -> None:
+    def change(index: int, dataset: Dataset) -> None:
+        dataset.AcquisitionNumber = 1 + index % 2
+        shift = apart if index % 2 else 0.0
+        dataset.ImagePositionPatient = [*ORIGIN[:2], ORIGIN[2] + STEP * (index // 2) + shift]
+
+    found, message = refusal(make_ct(change, slices=48))
+    assert found is reason
+    assert "2 acquisitions (Acquisition Number 1: 24 images, 2: 24 images)" in message
+
+
+@pytest.mark.parametrize("images", [1, 2, 24])
+def test_acquisitions_one_after_the_other_are_one_volume(make_ct: SeriesMaker, images: int) -> None:
+    def change(index: int, dataset: Dataset) -> None:
+        dataset.AcquisitionNumber = 1 + index // images
+
+    assert load(make_ct(change, slices=48), LoadingPolicy()).geometry.shape[0] == 48
+
+
+def test_direction_cosines_of_few_decimals_become_unit_vectors(make_ct: SeriesMaker) -> None:
+    cut = every(ImageOrientationPatient=[0.9995, 0, 0, 0, 0.9995, 0])
+    geometry = load(make_ct(cut), LoadingPolicy()).geometry
+    assert geometry.row_cosines == (1.0, 0.0, 0.0)
+    assert geometry.column_cosines == (0.0, 1.0, 0.0)

@@ -35,6 +35,18 @@ def test_a_textbook_series_has_no_note(make_ct: SeriesMaker) -> None:
     assert load(make_ct(), LoadingPolicy()).notes == ()
 
 
+@pytest.mark.parametrize("keyword", ["PixelSpacing", "RescaleSlope", "RescaleIntercept"])
+def test_what_lacks_a_number_of_every_slice_is_set_aside(
+    make_ct: SeriesMaker, keyword: str
+) -> None:
+    page = stranger("page", 3)
+    delattr(page, keyword)
+    volume = load(make_ct(extra=[page]), LoadingPolicy())
+    assert volume.geometry.shape[0] == SLICES
+    (note,) = volume.notes
+    assert derive_uid("page") in note
+
+
 @pytest.mark.parametrize("at", [-1, SLICES])
 def test_what_continues_the_stack_is_not_set_aside(make_ct: SeriesMaker, at: int) -> None:
     with pytest.raises(SeriesRejected) as refused:

@@ -280,3 +280,26 @@ def test_a_line_of_a_list_that_is_no_path_costs_itself(line: str, tmp_path: Path
     assert images == 1
     ((_, why),) = skipped.items()
     assert "is listed in" in why
+
+
+def test_an_image_without_preamble_can_be_read_by_the_loader_too(tmp_path: Path) -> None:
+    (tmp_path / "cut.dcm").write_bytes(part10()[128:])
+    with gathered([tmp_path]) as files:
+        (series,) = scanned(files).series
+        assert pydicom.dcmread(series.instances[0].path).PixelData == make_ct().PixelData
+
+
+@pytest.mark.parametrize("uid", ["1.2.3.4.5", "1.2.840.113619.5.2", "1.2.840.10008.5.1.4.1.1.2"])
+def test_a_transfer_syntax_that_is_none_is_named(uid: str, tmp_path: Path) -> None:
+    whole = part10()
+    place = whole.index(b"\x02\x00\x10\x00UI")
+    length = int.from_bytes(whole[place + 6 : place + 8], "little")
+    value = uid.encode() + b"\0" * (len(uid) % 2)
+    changed = (
+        whole[: place + 6] + len(value).to_bytes(2, "little") + value + whole[place + 8 + length :]
+    )
+    (tmp_path / "a.dcm").write_bytes(changed)
+    images, skipped = looked_at(tmp_path / "a.dcm")
+    assert images == 0
+    assert uid in skipped["a.dcm"]
+    assert "not read" in skipped["a.dcm"]

@@ -6,8 +6,10 @@ import io
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from dicom_out.outcome import Outcome, OutcomeKind
 from rales.cli import cli
 from rales.clock import utc_now
 from rales.logs import OneLineFormatter
+from rales.notify.transport import Endpoint, Request
 from rales.store import Database, InstanceStore, JobStore
 
 from .test_store import Make
@@ -99,6 +102,39 @@ def test_no_log_line_is_forged_whoever_logs(outside: str) -> None:
 
 def test_a_log_line_is_bounded() -> None:
     assert len(_logged("%s", "x" * 1_000_000)) <= 4000
+
+
+def test_a_traceback_is_bounded() -> None:
+    shown = _logged("failed", error=ValueError("a\n" * 100_000))
+    assert len(shown.splitlines()) < 300
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 " + b"\x1b[2J" * 10_000 + b"\r\n\r\n",
+        b"\x9b31m" * 10_000 + b"\r\n",
+        b"HTTP/1.1 500 \x1b[2J" + b"[/A]" * 10_000 + b"\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ids=["status", "no HTTP", "reason"],
+)
+def test_what_a_web_service_says_is_printable_and_bounded(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        endpoint = Endpoint(url=url, ca_file=None, token_file=None, timeout_seconds=10)
+        outcome = endpoint.post(Request(body=b"{}", headers={}))
+        thread.join()
+    assert outcome.message.isprintable()
+    assert len(outcome.message) <= 500
 
 
 def test_what_a_destination_says_is_printable() -> None:

@@ -32,6 +32,40 @@ def test_a_character_set_is_no_part_of_a_name() -> None:
     assert first != patient_key(b"1", b"", latin, b"unicode_escape")
 
 
+_KANJI = b"\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name", "text"),
+    [
+        (b"ISO 2022 IR 100", b"M\xfcller^J\xfcrg", "Müller^Jürg"),
+        (b"ISO 2022 IR 100\\ISO 2022 IR 87", b"M\xfcller", "Müller"),
+        (b"\\ISO 2022 IR 100", b"\x1b-AM\xfcller", "Müller"),
+        (b"\\ISO 2022 IR 87", b"Yamada^Tarou=" + _KANJI + b"=", "Yamada^Tarou=山田^太郎"),
+        (b"ISO 2022 IR 6\\ISO 2022 IR 87", b"=" + _KANJI, "=山田^太郎"),
+        (
+            b"ISO 2022 IR 13\\ISO 2022 IR 87",
+            b"\xd4\xcf\xc0\xde=" + _KANJI.replace(b"(B", b"(J"),
+            "ﾔﾏﾀﾞ=山田^太郎",
+        ),
+        (
+            b"\\ISO 2022 IR 149",
+            b"Hong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7",
+            "Hong=洪^吉洞",
+        ),
+        (b"\\ISO 2022 IR 58", b"Zhang=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1", "Zhang=张^小"),
+        (b"\\ISO 2022 IR 159", b"=\x1b$(D\x30\x21\x1b(B", "=丂"),
+        (b"ISO_IR 144", "Люк".encode("iso8859_5"), "Люк"),
+    ],
+)
+def test_code_extensions_are_no_part_of_a_name(
+    character_set: bytes, name: bytes, text: str
+) -> None:
+    written = patient_key(b"1", b"", name, character_set)
+    assert written == patient_key(b"1", b"", text.encode(), b"ISO_IR 192")
+    assert written != patient_key(b"1", b"", text.encode() + b"X", b"ISO_IR 192")
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
