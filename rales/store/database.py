@@ -56,7 +56,9 @@ class Database:
             self._connection.execute("PRAGMA foreign_keys=ON")
             self._migrate(path)
         except (OSError, sqlite3.Error) as error:
-            raise ConfigError(f"cannot open the state file {path}: {error}") from error
+            raise ConfigError(
+                f"cannot open the state file {path}: {error}{_remedy(error)}"
+            ) from error
 
     def close(self) -> None:
         """Close the connections; further use is an error."""
@@ -187,3 +189,19 @@ class Database:
             self._connection.backup(target)
         partial.replace(copy)
         _LOG.warning("the state file is migrated to a newer schema; %s is the old one", copy)
+
+
+def _remedy(error: OSError | sqlite3.Error) -> str:
+    """Say what to do about a file that is no state file any more; nothing of another error."""
+    damaged = isinstance(error, sqlite3.DatabaseError) and getattr(
+        error, "sqlite_errorcode", 0
+    ) in {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
+    if not damaged:
+        return ""
+    return (
+        ". It is damaged: move it away with its -wal and -shm, then `rales restore` a backup to an "
+        "empty folder, or `rales fsck --rebuild` takes the images of spool/ in again"
+    )

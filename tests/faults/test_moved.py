@@ -173,6 +173,23 @@ def test_lost_rows_are_rebuilt_from_the_spool(rig: SpoolRig) -> None:
     assert list(examine(rig.database, rig.layout.spool, deep=True)) == []
 
 
+@pytest.mark.parametrize("damage", ["zeros", "half"])
+def test_a_damaged_state_file_is_said_with_what_to_do(damage: str, rig: SpoolRig) -> None:
+    rig.receive(SERIES, 30)
+    before = _identities(rig)
+    rig.close()
+    content = rig.layout.state.read_bytes()
+    half = content[: len(content) // 2]
+    rig.layout.state.write_bytes(half if damage == "half" else bytes(len(content)))
+    with pytest.raises(ConfigError, match=r"is damaged: move it away .* `rales fsck --rebuild`"):
+        rig.open()
+    for path in rig.folder.glob("state.sqlite*"):
+        path.unlink()
+    assert _fsck(rig, "--rebuild")[0] == 0
+    rig.open()
+    assert _identities(rig) == before
+
+
 def test_what_is_rebuilt_does_not_wait_for_a_time_to_come(rig: SpoolRig) -> None:
     """The clock was ahead when the files were written, or they were copied with other times."""
     rig.receive(SERIES, 30)
