@@ -65,12 +65,13 @@ def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[li
             f"the slices are {spacing:.1f} mm apart, at most {maximum_spacing_mm:g} mm is analysed",
         )
     lowest = headers[order[0]]
+    row, column = _right_angled(_unit(lowest.row_cosines), _unit(lowest.column_cosines))
     try:
         geometry = Geometry(
             shape=(len(headers), lowest.rows, lowest.columns),
             origin=_moved(lowest.position, unit, begin - places[order[0]]),
-            row_cosines=_unit(lowest.row_cosines),
-            column_cosines=_unit(lowest.column_cosines),
+            row_cosines=row,
+            column_cosines=column,
             pixel_spacing=lowest.pixel_spacing,
             slice_spacing=spacing,
         )
@@ -193,6 +194,16 @@ def _unit(direction: Vector) -> Vector:
     if not _CUT < abs(length - 1) <= UNIT_TOLERANCE:
         return direction
     return (direction[0] / length, direction[1] / length, direction[2] / length)
+
+
+def _right_angled(row: Vector, column: Vector) -> tuple[Vector, Vector]:
+    """Return the directions at right angles where the decimals that were cut left them askew."""
+    askew = dot(row, column)
+    if not _CUT < abs(askew) <= UNIT_TOLERANCE:
+        return row, column
+    return row, _unit(
+        (column[0] - askew * row[0], column[1] - askew * row[1], column[2] - askew * row[2])
+    )
 
 
 def _even_grid(places: Sequence[float], written_in: float) -> tuple[float, float]:

@@ -466,3 +466,9 @@ def test_direction_cosines_of_few_decimals_become_unit_vectors(make_ct: SeriesMa
     geometry = load(make_ct(cut), LoadingPolicy()).geometry
     assert geometry.row_cosines == (1.0, 0.0, 0.0)
     assert geometry.column_cosines == (0.0, 1.0, 0.0)
+
+
+def test_directions_a_little_askew_become_right_angled(make_ct: SeriesMaker) -> None:
+    askew = every(ImageOrientationPatient=[1, 0.0005, 0, 0.0004, 1, 0])
+    geometry = load(make_ct(askew), LoadingPolicy()).geometry
+    assert abs(np.dot(geometry.row_cosines, geometry.column_cosines)) < 1e-6
