@@ -146,13 +146,16 @@ class ArchiveCounts:
         now = self._monotonic()
         with self._lock:
             is_back, self._away, self._rest = bool(self._away), "", _FIRST_REST
-            if count == one.count:
-                one.pause = min(2 * one.pause, max(_LONGEST_PAUSE, self._pause))
-            else:
+            if count != one.count:
                 one.count, one.answered_first, one.pause = count, now, self._pause
             one.trouble = ""
             one.asked_last, one.asked_arrivals = began, arrivals
-            one.due = now + one.pause
+            lasted = began - one.answered_first
+            if lasted >= self._pause:
+                one.pause = min(2 * one.pause, max(_LONGEST_PAUSE, self._pause))
+                one.due = now + one.pause
+            else:  # until it has lasted long enough to be believed
+                one.due = max(now, one.answered_first + self._pause)
         if is_back:
             _LOG.info("archive %s says again how many images it has", self._name)
 

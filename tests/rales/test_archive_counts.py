@@ -107,6 +107,19 @@ def test_it_is_asked_until_it_stops_growing_and_then_believed(
     assert [at for at, _ in rig.asked] == [0.0, 2.0, 4.0]
 
 
+def test_a_question_in_between_does_not_put_the_deciding_one_off(
+    rig: Rig, make_instance: Make
+) -> None:
+    rig.says = 30
+    rig.bring(*_some(make_instance, 1, 10))
+    rig.until(0.25)
+    rig.bring(*_some(make_instance, 11, 30, after=0.25))
+    rig.until(1.75)
+    assert len(rig.asked) == 2
+    rig.until(2.0)
+    assert rig.job.state is JobState.READY
+
+
 def test_what_it_has_more_is_waited_for_and_shown(rig: Rig, make_instance: Make) -> None:
     rig.bring(*_some(make_instance, 1, 61))
     rig.says = 65

@@ -158,6 +158,7 @@ class TinyNode:
     destinations: list[Destination]
     extra: str = ""
     low_water: bool = True
+    settle_seconds: float = 0.2
     quiet_seconds: float = 20.0
     completion: str = ""
     """More keys of that section."""
@@ -181,7 +182,8 @@ class TinyNode:
         path.write_text(
             f'[node]\nae_title = "RALES"\nhost = "127.0.0.1"\nport = {self.port}\n'
             f'data_dir = "data"\n{"" if self.low_water else "minimum_free_gb = 0"}\n{places}'
-            f"[completion]\nsettle_seconds = 0.2\nquiet_seconds = {self.quiet_seconds}\n"
+            f"[completion]\nsettle_seconds = {self.settle_seconds}\n"
+            f"quiet_seconds = {self.quiet_seconds}\n"
             f"{self.completion}"
             "[delivery]\nfirst_retry_seconds = 0.2\nlongest_retry_seconds = 1.0\n"
             f'[analysis]\nmodels_dir = "{self.models}"\nproviders = ["CPU"]\nthreads = 1\n'
