@@ -31,12 +31,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from chestct.geometry import resolution, usual_step
+
 SHORTEST_CHEST_MM = 180.0
 """From the first to the last slice. The lungs of an adult are 200 to 300 mm high; the shortest of
 the real chests that this was chosen on are 192 mm from centre to centre. A shorter one, as of a
 child, waits the quiet time."""
-_UNEVEN = 0.1
-"""A step that differs from the usual one by more than this part of it is a gap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,10 +262,13 @@ def is_plausible_whole(positions: tuple[float | None, ...]) -> bool:
 
 
 def is_contiguous(positions: tuple[float | None, ...]) -> bool:
-    """Tell whether slices lie at even steps without a gap; two at least are needed."""
+    """Tell whether slices lie at even steps without a gap; two at least are needed.
+
+    As far as they can be told from positions that somebody rounded.
+    """
     known = sorted(position for position in positions if position is not None)
     if len(known) < max(2, len(positions)):
         return False
     steps = [after - before for before, after in pairwise(known)]
-    usual = sorted(steps)[len(steps) // 2]
-    return usual > 0 and all(abs(step - usual) <= _UNEVEN * usual for step in steps)
+    usual, allowed = usual_step(steps, resolution(known))
+    return all(step > 0 and abs(step - usual) <= allowed for step in steps)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scp.assembler import (
@@ -364,6 +364,36 @@ def test_one_missing_slice_inside_is_always_seen(
     missing = data.draw(st.sampled_from(inside))
     left = tuple(one for one in positions if one != missing)
     assert is_contiguous(left) == (count == 3), "two slices alone have one step, which is even"
+
+
+@pytest.mark.parametrize(
+    ("step", "decimals"), [(0.625, 1), (1.25, 1), (0.75, 1), (0.45, 1), (2.5, 0), (5.0, 1)]
+)
+def test_positions_that_were_rounded_settle_like_others(step: float, decimals: int) -> None:
+    places = [round(-231.8 + step * number, decimals) for number in range(round(200 / step) + 1)]
+    complete = decide(_evidence(positions=tuple(places), ended=1.0), POLICY, _after(3))
+    assert isinstance(complete, Complete)
+    del places[len(places) // 2]
+    assert isinstance(
+        decide(_evidence(positions=tuple(places), ended=1.0), POLICY, _after(3)), WaitUntil
+    )
+
+
+@given(
+    st.floats(-500, 500),
+    st.floats(0.3, 5.0),
+    st.integers(0, 3),
+    st.integers(20, 60),
+    st.data(),
+)
+def test_rounding_hides_no_missing_slice(
+    start: float, step: float, decimals: int, count: int, data: st.DataObject
+) -> None:
+    assume(10.0**-decimals <= 0.4 * step)
+    places = [round(start + step * number, decimals) for number in range(count)]
+    assert is_contiguous(tuple(places))
+    del places[data.draw(st.integers(1, count - 2))]
+    assert not is_contiguous(tuple(places))
 
 
 def test_a_released_multi_frame_image_settles_although_it_has_no_position() -> None:
