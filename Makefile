@@ -44,7 +44,7 @@ viewer: $(VENV)/.run-stamp  ## look at the results in OHIF, from Orthanc: SERIES
 test: $(VENV)/.dev-stamp  ## run every check: ruff, mypy, import-linter, pytest
 	BIN=$(BIN) scripts/check $(TESTS)
 
-soak: $(VENV)/.dev-stamp  ## 1,000 series under kill -9, 500 for memory (15 min): SOAK="--series 50"; writes soak.md
+soak: $(VENV)/.dev-stamp  ## 1,000 series, kill -9, a moody destination (an hour): SOAK="--series 50"; writes soak.md
 	$(BIN)/python bench/soak.py $(SOAK)
 
 env: $(VENV)/.dev-stamp  ## make .venv with everything that the checks need

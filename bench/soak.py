@@ -1,61 +1,43 @@
-"""Soak a node: many series, kill -9 every few seconds, then many series without a kill.
+"""Soak a node: series sent as hospitals send them, a destination with moods, and kill -9.
 
-The first part counts what was lost or came twice; the second watches resident memory. Both
-run on tiny phantoms and networks (tests/support/tiny_node.py); all else is the real node.
+The first part counts at the destination what was lost, is half or came twice: each series must have
+one SEG and one SR of all its images. The second watches resident memory over many series without
+a kill or a fault. Both run on tiny phantoms and networks (tests/support/tiny_node.py); all else is
+the real node. With the same seed the same series are sent in the same manner.
 
-    python bench/soak.py --series 1000 --kill-every 4 --memory-series 500 --report soak.md
+    python bench/soak.py --series 1000 --kill-every 10 --memory-series 500 --report soak.md
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
-import threading
 import time
+from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from tiny_node import (
-    ENDED,
-    StoringPacs,
-    TinyNode,
-    TinySeries,
-    send_files,
-    tiny_thorax,
-    write_models,
-    write_tiny_series,
-)
-
-from inference.phantom import Thorax
+from moody_pacs import MoodyPacs
+from soak_judge import Sent, Span, judge, longest_silence
+from soak_senders import REVISED, Manner, Sending
+from tiny_node import ENDED, TinyNode, tiny_thorax, write_models
 
 _PATIENCE = 1800.0
 _OPEN = f"SELECT count(*) FROM jobs WHERE state NOT IN {ENDED}"  # noqa: S608 - constants
+_UNHAPPY = (
+    "SELECT DISTINCT series_uid FROM jobs JOIN job_events ON job_id = jobs.id "
+    "WHERE after IN ('rejected', 'failed')"
+)
 _GROWTH_MB = 64
-
-
-class Modality(threading.Thread):
-    """Makes and sends one series after another, each until it was taken whole."""
-
-    def __init__(self, node: TinyNode, thorax: Thorax, count: int, prefix: str) -> None:
-        super().__init__(daemon=True)
-        self.acknowledged: set[str] = set()
-        self.series: list[TinySeries] = []
-        self._node, self._thorax, self._count, self._prefix = node, thorax, count, prefix
-
-    def run(self) -> None:
-        """Send them all."""
-        for number in range(self._count):
-            name = f"{self._prefix}{number:05d}"
-            series = write_tiny_series(self._thorax, self._node.folder / "in", name)
-            while not send_files(self._node.port, series.files, self.acknowledged):
-                time.sleep(0.2)
-            self.series.append(series)
-            for path in series.files:
-                path.unlink()
+_QUIET_SECONDS = 3.0
+_UNSURE_SECONDS = 0.5
+"""So long may the node have listened before it was seen to."""
 
 
 def settle(node: TinyNode) -> None:
@@ -65,18 +47,19 @@ def settle(node: TinyNode) -> None:
         time.sleep(0.5)
 
 
-def killed(node: TinyNode, modality: Modality, every: float, chance: random.Random) -> int:
-    """Kill the node again and again until everything was sent; return how often."""
-    kills = 0
-    modality.start()
-    while modality.is_alive():
+def killed(node: TinyNode, sending: Sending, every: float, chance: random.Random) -> list[Span]:
+    """Kill the node again and again until everything was sent; return when it was up."""
+    up: list[Span] = []
+    ended = False
+    while not ended:
         node.start()
-        modality.join(chance.uniform(0.2, 2 * every))
-        if modality.is_alive():
+        began = datetime.now(UTC)
+        ended = sending.wait(chance.uniform(0.2, 2 * every))
+        if not ended:
             node.kill()
-            kills += 1
+        up.append((began, datetime.now(UTC)))
     settle(node)
-    return kills
+    return up
 
 
 def resident_mb(node: TinyNode) -> float:
@@ -87,85 +70,128 @@ def resident_mb(node: TinyNode) -> float:
     return int(line.split()[1]) / 1024
 
 
-def watched(node: TinyNode, modality: Modality) -> list[float]:
+def watched(node: TinyNode, sending: Sending) -> list[float]:
     """Return resident memory, every ten series after the first fifty."""
     seen: list[float] = []
-    modality.start()
-    while modality.is_alive():
-        modality.join(0.2)
-        if len(modality.series) >= 50 + 10 * len(seen):
+    sending.start(1)
+    while not sending.wait(0.2):
+        if len(sending.series) >= 50 + 10 * len(seen):
             seen.append(resident_mb(node))
     settle(node)
     return [*seen, resident_mb(node)]
 
 
-def judge(node: TinyNode, pacs: StoringPacs, modality: Modality) -> dict[str, int]:
-    """Count what was lost and what came twice."""
-    kept = {row[0] for row in node.rows("SELECT sop_instance_uid FROM instances")}
-    paths = [node.state.parent / row[0] for row in node.rows("SELECT path FROM instances")]
-    lost, twice = 0, 0
-    counts: dict[str, list[int]] = {one.uid: [0, 0] for one in modality.series}
-    for dataset in pacs.datasets.values():
-        text = dataset.to_json()
-        for uid, count in counts.items():
-            if uid in text:
-                count[dataset.Modality == "SR"] += 1
-                break
-    for count in counts.values():
-        lost += sum(number == 0 for number in count)
-        twice += sum(number > 1 for number in count)
-    return {
-        "series": len(modality.series),
-        "acknowledged instances": len(modality.acknowledged),
-        "acknowledged instances lost": len(modality.acknowledged - kept)
-        + sum(not path.exists() for path in paths),
-        "result objects lost": lost,
-        "result objects double": twice,
-        "objects that came again with other content": len(pacs.changed),
-    }
+def paused(node: TinyNode, sending: Sending, up: list[Span]) -> frozenset[str]:
+    """Return the series that were silent for the quiet time before they were whole.
+
+    Such a part may be taken for the whole, whatever the manner: the machine was that slow.
+    """
+    sql = "SELECT received_at FROM instances WHERE series_uid = ?"
+    return frozenset(
+        one.uid
+        for one in sending.series
+        if longest_silence([datetime.fromisoformat(at) for (at,) in node.rows(sql, one.uid)], up)
+        > node.quiet_seconds - _UNSURE_SECONDS
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was counted: ``bad`` must all be 0; ``wrong`` names the series."""
+
+    bad: dict[str, int]
+    other: dict[str, int]
+    wrong: tuple[str, ...]
+
+
+def found_in(node: TinyNode, pacs: MoodyPacs, sending: Sending, up: list[Span]) -> Found:
+    """Count what is wrong."""
+    rows = node.rows("SELECT sop_instance_uid, path FROM instances")
+    slow = paused(node, sending, up)
+    sent = [
+        Sent(uid=one.uid, images=one.images, revised=one.manner in REVISED or one.uid in slow)
+        for one in sending.series
+    ]
+    verdict = judge(sent, list(pacs.kept.values()))
+    acknowledged = {uid for one in sending.series for uid in one.images}
+    missing = [path for _, path in rows if not (node.state.parent / path).exists()]
+    manners = Counter(one.manner for one in sending.series)
+    unhappy = {uid for (uid,) in node.rows(_UNHAPPY)} - slow
+    return Found(
+        bad={
+            "acknowledged instances lost": len(acknowledged - {uid for uid, _ in rows})
+            + len(missing),
+            "result objects lost": verdict.lost,
+            "result objects of half a series": verdict.half,
+            "result objects double": verdict.double,
+            "result objects sent again with other content": len(pacs.changed),
+            "series that were not sent whole": sending.count - len(sending.series),
+            "series rejected or failed": len(unhappy),
+        },
+        other={
+            "series": len(sending.series),
+            **{f"of them {manner.value}": count for manner, count in manners.items()},
+            "of them paused for longer than the quiet time": len(slow),
+            **{f"the destination: {what}": count for what, count in sorted(pacs.faults.items())},
+            "acknowledged instances": len(acknowledged),
+            "result objects that those of a later revision replace": verdict.replaced,
+        },
+        wrong=(*verdict.series, *unhappy),
+    )
 
 
 def main() -> int:
     """Run both parts and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--series", type=int, default=1000)
-    parser.add_argument("--kill-every", type=float, default=4.0)
+    parser.add_argument("--kill-every", type=float, default=10.0)
     parser.add_argument("--memory-series", type=int, default=500)
+    parser.add_argument("--senders", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=Path("soak.md"))
+    parser.add_argument("--keep", type=Path, help="where what is wrong leaves log and state file")
     asked = parser.parse_args()
+    print(f"seed {asked.seed}", flush=True)
     thorax = tiny_thorax()
     with tempfile.TemporaryDirectory() as name:
-        folder, pacs = Path(name), StoringPacs()
-        node = TinyNode(folder, write_models(folder / "models", thorax), [pacs.start()])
+        folder, pacs = Path(name), MoodyPacs(asked.seed)
+        node = TinyNode(
+            folder,
+            write_models(folder / "models", thorax),
+            [pacs.start()],
+            quiet_seconds=_QUIET_SECONDS,
+            delivery_timeout_seconds=3.0,
+        )
         began = time.monotonic()
-        modality = Modality(node, thorax, asked.series, "k")
-        kills = killed(node, modality, asked.kill_every, random.Random(asked.seed))  # noqa: S311
-        figures = judge(node, pacs, modality)
-        calm = Modality(node, thorax, asked.memory_series, "m")
+        moody = Sending(node, thorax, asked.series, "k", asked.seed)
+        moody.start(asked.senders)
+        up = killed(node, moody, asked.kill_every, random.Random(asked.seed))  # noqa: S311
+        found = found_in(node, pacs, moody, up)
+        pacs.calm_down()
+        calm = Sending(node, thorax, asked.memory_series, "m", asked.seed, manner=Manner.WHOLE)
         memory = watched(node, calm)
         stopped = node.terminate()
         pacs.stop()
+        bad = sum(found.bad.values()) + (stopped != 0)
+        if bad and asked.keep:
+            shutil.copytree(folder, asked.keep, ignore=shutil.ignore_patterns("spool", "in"))
+    seconds = time.monotonic() - began
     growth = max(memory) - memory[0]
-    bad = (
-        sum(value for key, value in figures.items() if "lost" in key or "double" in key)
-        + figures["objects that came again with other content"]
-        + (stopped != 0)
-        + (growth > _GROWTH_MB)
-    )
+    bad += growth > _GROWTH_MB
     lines = [
         f"# Soak of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {'failed' if bad else 'passed'}",
         "",
-        f"`python bench/soak.py {' '.join(sys.argv[1:])}`, {time.monotonic() - began:.0f} s",
+        f"`python bench/soak.py {' '.join(sys.argv[1:])}`, seed {asked.seed}, {seconds:.0f} s",
         "",
         "| What | Figure |",
         "|---|---:|",
-        f"| kill -9 | {kills} |",
-        *(f"| {key} | {value} |" for key, value in figures.items()),
-        f"| series without a kill | {len(calm.series)} |",
+        f"| kill -9 | {len(up) - 1} |",
+        *(f"| {key} | {value} |" for key, value in (found.other | found.bad).items()),
+        f"| series without a kill or a fault | {len(calm.series)} |",
         f"| resident memory after 50 of them, MB | {memory[0]:.1f} |",
         f"| its growth from there on at the most, MB | {growth:.1f} |",
         f"| exit status after SIGTERM | {stopped} |",
+        *(f"\nwrong: {uid}" for uid in found.wrong),
     ]
     asked.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))

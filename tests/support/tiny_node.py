@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,11 @@ from onnx import TensorProto, helper, numpy_helper
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 
+from dicom_out.association import park_reactor
 from dicom_out.destination import Destination
+from dicom_out.gate import Gate
 from inference.phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
 from rales.demo.pacs import answers, free_port
 
@@ -53,12 +56,21 @@ SLICES = 38
 
 
 def tiny_thorax() -> Thorax:
-    """Return a thorax of slices of 64 by 64 pixels, without lesions."""
-    return make_thorax(
+    """Return a thorax of slices of 64 by 64 pixels, without lesions.
+
+    Its lungs end inside it, so that nothing waits for more of them.
+    """
+    thorax = make_thorax(
         small_spec(
             shape=(SLICES, SIZE, SIZE), pixel_spacing_mm=5.9, slice_spacing_mm=5.0, lesions=()
         )
     )
+    right, left = thorax.right_lung.copy(), thorax.left_lung.copy()
+    ends = np.ones((SLICES, 1, 1), dtype=bool)
+    ends[2:-2] = False
+    airless = ends & (right | left).any(axis=0)  # of the gas in the stomach too
+    hu = np.where(airless, np.maximum(thorax.hu, np.int16(40)), thorax.hu)
+    return replace(thorax, hu=hu, right_lung=right & ~ends, left_lung=left & ~ends)
 
 
 def write_models(folder: Path, thorax: Thorax) -> Path:
@@ -162,6 +174,7 @@ class TinyNode:
     quiet_seconds: float = 20.0
     completion: str = ""
     """More keys of that section."""
+    delivery_timeout_seconds: float = 30.0
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -186,6 +199,7 @@ class TinyNode:
             f"quiet_seconds = {self.quiet_seconds}\n"
             f"{self.completion}"
             "[delivery]\nfirst_retry_seconds = 0.2\nlongest_retry_seconds = 1.0\n"
+            f"timeout_seconds = {self.delivery_timeout_seconds}\n"
             f'[analysis]\nmodels_dir = "{self.models}"\nproviders = ["CPU"]\nthreads = 1\n'
             + self.extra
         )
@@ -254,28 +268,41 @@ class TinyNode:
         sql = "SELECT state, reason FROM jobs WHERE series_uid = ? ORDER BY revision"
         return [(row[0], row[1]) for row in self.rows(sql, series_uid)]
 
-    def ended(self, series_uid: str) -> str:
+    def ended(self, series_uid: str, deadline: float = DEADLINE) -> str:
         """Wait until every revision of a series has ended; return the state of the newest."""
 
         def look() -> str | None:
             states = [state for state, _ in self.jobs(series_uid)]
             return states[-1] if states and all(one in ENDED for one in states) else None
 
-        state: str = wait_for(f"the end of {series_uid}", look)
+        state: str = wait_for(f"the end of {series_uid}", look, deadline)
         return state
+
+
+def _associated(port: int, timeout: float) -> Association:
+    """Return an association that loses no response (see :mod:`dicom_out.gate`)."""
+    ae = AE(ae_title="CT1")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout
+
+    def gated(event: Any) -> None:
+        event.assoc._reactor_checkpoint = Gate()
+
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, gated)]
+    return ae.associate("127.0.0.1", port, ae_title="RALES", evt_handlers=handlers)
 
 
 def send_files(port: int, files: list[Path], acknowledged: set[str]) -> bool:
     """Send files over one association; note what was answered 0x0000; tell whether all were."""
-    ae = AE(ae_title="CT1")
-    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = 10
-    association = ae.associate("127.0.0.1", port, ae_title="RALES")
+    association = _associated(port, 10)
     if not association.is_established:
         return False
     whole = True
     for path in files:
         dataset = pydicom.dcmread(path)
+        if not park_reactor(association):
+            whole = False
+            break
         try:
             status = association.send_c_store(dataset)
         except (RuntimeError, ValueError, OSError):
@@ -292,14 +319,12 @@ def send_files(port: int, files: list[Path], acknowledged: set[str]) -> bool:
 
 def send_each(port: int, files: list[Path], acknowledged: set[str]) -> list[int]:
     """Send files over one association, whatever is answered; return the statuses."""
-    ae = AE(ae_title="CT1")
-    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = 60
-    association = ae.associate("127.0.0.1", port, ae_title="RALES")
+    association = _associated(port, 60)
     assert association.is_established
     statuses = []
     for path in files:
         dataset = pydicom.dcmread(path)
+        assert park_reactor(association)
         statuses.append(int(association.send_c_store(dataset).Status))
         if statuses[-1] == 0:
             acknowledged.add(str(dataset.SOPInstanceUID))
