@@ -19,20 +19,29 @@ _SHARE_IN_HULL = 0.7
 _ROOM_HU = -960.0
 """Air at the edge of the image with a lower median is the room: lung has vessels in it."""
 
+_WALL_HU = -500.0
+"""A wall of 4 mm is mixed with the air beside it in pixels of 3 mm."""
+_THICKEST_THIN_PIXELS = 5
+_LUNG_PIXELS = 5
+"""A disc of this radius fits into a lung somewhere, also a child's; between body and table none."""
+
 
 def body_of(volume: Volume) -> NDArray[np.bool_]:
     """Return the patient, lungs included, bool (slice, row, column).
 
     It is the largest part of soft tissue, and the air that this encloses in each slice. Air that
     reaches the edge of the image, or of the round field of view, is room air, unless most of it
-    lies within the convex hull of the tissue: then the field of view cuts the lung.
+    lies within the convex hull of the tissue: then the field of view cuts the lung. Walls as thin
+    as a table top are no part of that tissue: what else is enclosed and looks like lung is in, too.
     """
     steps = [max(1.0, _GRID_MM / one) for one in volume.geometry.pixel_spacing]
     rows, columns = volume.geometry.shape[1:]
     size = (max(1, round(columns / steps[1])), max(1, round(rows / steps[0])))
     small = np.stack([_reduced(plane, size) for plane in volume.hu])
     tissue = _tissue(small)
-    inside = [_with_lungs(part, hu) for part, hu in zip(tissue, small, strict=True)]
+    inside = np.stack([_with_lungs(part, hu) for part, hu in zip(tissue, small, strict=True)])
+    outline: NDArray[np.bool_] = np.any(tissue, axis=0)
+    inside = _with_thin_walls(inside, _hull(outline), small)
     return np.stack(
         [
             cv2.resize(plane.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST) > 0
@@ -87,6 +96,55 @@ def _with_lungs(tissue: NDArray[np.bool_], hu: NDArray[np.float32]) -> NDArray[n
     return found & ~beyond
 
 
+def _with_thin_walls(
+    body: NDArray[np.bool_], outline: NDArray[np.bool_], small: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Return the body with the lungs behind thin walls, and these walls.
+
+    A child's and a cachectic patient's chest wall is thinner than what is taken off. Between body,
+    table, arms and covers air is enclosed as well: it is the room's, lies outside of the
+    ``outline`` of all tissue, or is flat.
+    """
+    walls = np.pad((small > _WALL_HU).astype(np.uint8), ((0, 0), (2, 2), (2, 2)))
+    walls = np.stack([cv2.morphologyEx(plane, cv2.MORPH_CLOSE, _disc(1)) for plane in walls])
+    walls = walls[:, 2:-2, 2:-2]
+    planes = zip(walls, body, small, strict=True)
+    enclosed = np.stack([_enclosed(wall, part, outline, hu) for wall, part, hu in planes])
+    parts, count = ndimage.label(enclosed)
+    wide = np.zeros(count + 1, dtype=bool)
+    for plane, numbers in zip(enclosed, parts, strict=True):
+        room = cv2.distanceTransform(plane.astype(np.uint8), cv2.DIST_L2, 3)
+        wide[numbers[room >= _LUNG_PIXELS]] = True
+    wide[0] = False
+    found = body.copy()
+    for index in np.flatnonzero(wide[parts].any(axis=(1, 2))):
+        lungs = wide[parts[index]].astype(np.uint8)
+        beside = (cv2.dilate(lungs, _disc(_THICKEST_THIN_PIXELS)) > 0) & (walls[index] > 0)
+        found[index] |= ndimage.binary_fill_holes((lungs > 0) | beside)
+    return found
+
+
+def _enclosed(
+    wall: NDArray[np.uint8],
+    body: NDArray[np.bool_],
+    outline: NDArray[np.bool_],
+    hu: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Return what walls enclose in one plane, looks like lung and is not in the body yet."""
+    count, parts = cv2.connectedComponents((wall == 0).astype(np.uint8), connectivity=4)
+    area = np.bincount(parts.ravel(), minlength=count)
+    held = np.bincount(parts[outline], minlength=count)
+    known = np.bincount(parts[body], minlength=count)
+    new = (held >= _SHARE_IN_HULL * area) & (2 * known < area)
+    for line in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+        new[line] = False
+    new[0] = False
+    for number in np.flatnonzero(new):
+        new[number] = np.median(hu[parts == number]) >= _ROOM_HU
+    found: NDArray[np.bool_] = new[parts]
+    return found
+
+
 def _beyond_the_view(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return what lies outside the field of view: padding, which hangs together with the edge."""
     padding = (hu <= AIR_HU).astype(np.uint8)
@@ -100,6 +158,8 @@ def _beyond_the_view(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _hull(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    if not mask.any():
+        return mask
     points = np.argwhere(mask)[:, ::-1].astype(np.int32)
     filled = np.zeros(mask.shape, dtype=np.uint8)
     cv2.fillConvexPoly(filled, cv2.convexHull(points), 1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hu_models import LungsByHu, LungsKnown
 from numpy.typing import NDArray
+from thin_chests import thin_walled
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.volume import Volume
@@ -72,6 +73,23 @@ def test_lung_that_the_field_of_view_cuts_stays_in_the_body(
     body = body_of(canonical_volume(cut, small_thorax.spacing, small_thorax.origin))
     inside = truth[:, :, kept]
     assert (inside & body).sum() > 0.95 * inside.sum()
+
+
+@pytest.mark.parametrize("wall_mm", [4, 6, 8, 10, 15])
+@pytest.mark.parametrize("scale", [1.0, 0.6, 0.42], ids=["adult", "1 l", "350 ml"])
+def test_lungs_behind_thin_walls_stay_in_the_body_and_the_table_out_of_it(
+    small_thorax: Thorax, wall_mm: float, scale: float
+) -> None:
+    volume = thin_walled(small_thorax, wall_mm, scale)
+    body = body_of(volume)
+    truth = small_thorax.left_lung | small_thorax.right_lung
+    assert (truth & body).sum() > 0.99 * truth.sum()
+    patient = np.flatnonzero(truth.any(axis=(0, 2)))[-1]
+    below = round(patient + (wall_mm + 5) / volume.geometry.pixel_spacing[0])
+    chest = body[truth.any(axis=(1, 2))]
+    assert not chest[:, below + 1 :].any()
+    assert not chest[:, :2].any()
+    assert not chest[:, :, :2].any()
 
 
 def test_lungs_larger_than_anybody_has_are_refused(small_thorax: Thorax) -> None:
