@@ -13,6 +13,8 @@ from chestct.errors import GeometryError
 
 Vector = tuple[float, float, float]
 
+AXIAL_DEGREES = 5.0
+"""So far may slices lean and be axial still."""
 _DECIMALS = (1.0, 0.1, 0.01, 0.001)
 _SAME_DECIMAL = 1e-3
 _UNEVEN = 0.1
@@ -174,6 +176,6 @@ class Geometry:
             self.origin[2] + step * normal[2],
         )
 
-    def is_axial(self, tolerance_degrees: float = 5.0) -> bool:
+    def is_axial(self, tolerance_degrees: float = AXIAL_DEGREES) -> bool:
         """Tell whether the slices are perpendicular to the head-foot axis."""
         return abs(self.slice_cosines[2]) >= math.cos(math.radians(tolerance_degrees))

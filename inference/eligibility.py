@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chestct.errors import RejectReason, SeriesRejected
+from inference.blame import about
 from inference.headers import SeriesFacts
 
 LOCALIZERS = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"})
@@ -106,16 +107,24 @@ def is_derived(values: tuple[str, ...]) -> bool:
 
 def _image_types(facts: SeriesFacts, wrong: Callable[[tuple[str, ...]], bool]) -> Check:
     """Look at every Image Type of the series: one wrong image is enough."""
-    found = [values for values in facts.image_types if wrong(values)]
-    shown = "\\".join((found or list(facts.image_types))[0])[:64]
-    return not found, f"Image Type is {shown or 'missing'}"
+    found = [place for place, values in enumerate(facts.image_types) if wrong(values)]
+    shown = "\\".join(facts.image_types[found[0] if found else 0])[:64]
+    return not found, _about(facts, found, f"Image Type is {shown or 'missing'}")
+
+
+def _about(facts: SeriesFacts, refused: list[int], message: str) -> str:
+    """Name the images that a rule refuses, where it does not refuse all of them."""
+    if not 0 < len(refused) < len(facts.names):
+        return message
+    return about(len(refused), len(facts.names), facts.names[refused[0]], message)
 
 
 def _body_part(facts: SeriesFacts, rules: EligibilityRules) -> Check:
     if not facts.body_part:
         return rules.allow_missing_body_part, "Body Part Examined is missing"
     fits = any(part.upper() in facts.body_part for part in rules.body_parts)
-    return fits, f"Body Part Examined is {facts.body_part[:16]}"
+    taken = ", ".join(rules.body_parts)
+    return fits, f"Body Part Examined is {facts.body_part[:16]}, analysed is {taken}"
 
 
 def _patterns(text: str, include: tuple[str, ...], exclude: tuple[str, ...], name: str) -> Check:
@@ -123,7 +132,7 @@ def _patterns(text: str, include: tuple[str, ...], exclude: tuple[str, ...], nam
         if re.search(pattern, text, re.IGNORECASE):
             return False, f"{name} matches the exclude pattern {pattern!r}"
     if include and not any(re.search(pattern, text, re.IGNORECASE) for pattern in include):
-        return False, f"{name} matches no include pattern"
+        return False, f"{name} matches none of the {len(include)} include patterns"
     return True, f"{name} is not excluded"
 
 
@@ -141,11 +150,17 @@ def _kernel(facts: SeriesFacts, rules: EligibilityRules) -> Check:
 
 
 def _thickness(facts: SeriesFacts, rules: EligibilityRules) -> Check:
-    if facts.thickness_mm is None:
+    known = [one for one in facts.thicknesses if one is not None]
+    if not known:
         return True, "Slice Thickness is missing; the spacing decides"
-    thickness, most = facts.thickness_mm, rules.maximum_thickness_mm
-    explanation = f"Slice Thickness is {thickness:g} mm, at most {most:g} mm is analysed"
-    return thickness <= most + 1e-3, explanation
+    thickness, most = max(known), rules.maximum_thickness_mm
+    thick = [
+        place
+        for place, one in enumerate(facts.thicknesses)
+        if one is not None and one > most + 1e-3
+    ]
+    explanation = f"Slice Thickness is up to {thickness:g} mm, at most {most:g} mm is analysed"
+    return not thick, _about(facts, thick, explanation)
 
 
 def _count(facts: SeriesFacts, rules: EligibilityRules) -> Check:

@@ -18,6 +18,8 @@ from inference.frames import Frame
 
 LARGEST_SIDE = 4096
 """Rows and Columns that are read; scanners make up to 2048."""
+_SHOWN = 40
+"""Characters of a value that a refusal quotes."""
 _FARTHEST_MM = 1e5
 """How far a slice may lie from the origin of its frame of reference."""
 _SPACING_MM = (0.01, 50.0)
@@ -61,7 +63,8 @@ class SliceHeader:
 class SeriesFacts:
     """What the eligibility rules look at; texts upper-cased, empty when missing.
 
-    ``image_types`` holds every Image Type (or Frame Type) that occurs in the series.
+    ``image_types`` holds the Image Type (or Frame Type) of each image, ``thicknesses`` its Slice
+    Thickness in mm, and ``names`` what it is called in a refusal.
     """
 
     modality: str
@@ -70,7 +73,8 @@ class SeriesFacts:
     kernel: str
     image_types: tuple[tuple[str, ...], ...]
     slices: int
-    thickness_mm: float | None
+    thicknesses: tuple[float | None, ...]
+    names: tuple[str, ...]
 
 
 def slice_headers(frames: Sequence[Frame]) -> list[SliceHeader]:
@@ -90,16 +94,16 @@ def _name_of(frame: Frame) -> str:
 
 def series_facts(frames: Sequence[Frame], headers: Sequence[SliceHeader]) -> SeriesFacts:
     """Collect what the rules look at from the first image and, where they may differ, from all."""
-    thicknesses = [one.thickness_mm for one in headers if one.thickness_mm is not None]
     first = frames[0]
     return SeriesFacts(
         modality=text_of(first.dataset, "Modality"),
         body_part="\\".join(dict.fromkeys(filter(None, (one.body_part for one in frames)))),
         series_description=text_of(first.dataset, "SeriesDescription"),
         kernel=text_of(first.groups, "ConvolutionKernel"),
-        image_types=tuple(dict.fromkeys(header.image_type for header in headers)),
+        image_types=tuple(header.image_type for header in headers),
         slices=len(headers),
-        thickness_mm=max(thicknesses, default=None),
+        thicknesses=tuple(header.thickness_mm for header in headers),
+        names=tuple(_name_of(frame) for frame in frames),
     )
 
 
@@ -147,7 +151,10 @@ def _require_plausible(
             "is read",
         )
     if max(map(abs, cosines)) > 2:  # noqa: PLR2004 - a unit vector's are at most 1
-        raise SeriesRejected(RejectReason.BAD_GEOMETRY, "the slice directions are no directions")
+        raise SeriesRejected(
+            RejectReason.BAD_GEOMETRY,
+            f"Image Orientation holds {max(map(abs, cosines)):g}, a direction has at most 1",
+        )
     low, high = _SPACING_MM
     if any(0 < one < low or one > high for one in spacing):  # not positive: see Geometry
         raise SeriesRejected(
@@ -161,7 +168,10 @@ def _sides(dataset: Dataset) -> tuple[int, int]:
     """Return Rows and Columns."""
     rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
     if rows < 1 or columns < 1:
-        raise SeriesRejected(RejectReason.BAD_PIXELS, "an image has no usable Rows and Columns")
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS,
+            f"an image has no usable Rows and Columns: {_shown(dataset, 'Rows', 'Columns')}",
+        )
     if max(rows, columns) > LARGEST_SIDE:
         raise SeriesRejected(
             RejectReason.TOO_LARGE,
@@ -178,6 +188,14 @@ def _uid(dataset: Dataset, keyword: str) -> Uid:
         raise SeriesRejected(
             RejectReason.BAD_PIXELS, f"an image has no usable {keyword}"
         ) from error
+
+
+def _shown(dataset: Dataset, *keywords: str) -> str:
+    """Return the values of elements that hold numbers, as far as they fit a message."""
+    return " and ".join(
+        printable(str(value_of(dataset, keyword)), _SHOWN) if keyword in dataset else "missing"
+        for keyword in keywords
+    )
 
 
 def _vector(dataset: Dataset, keyword: str, count: int, reason: RejectReason) -> tuple[float, ...]:
@@ -205,7 +223,9 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
         raise SeriesRejected(
             RejectReason.BAD_RESCALE,
             "a slice has no usable Rescale Slope and Intercept: "
-            f"{_written(dataset, 'RescaleSlope')}, {_written(dataset, 'RescaleIntercept')}",
+            f"{_written(dataset, 'RescaleSlope')}, {_written(dataset, 'RescaleIntercept')}"
+            f"; a slope of {low:g} to {high:g} and an intercept of at most {_LARGEST_INTERCEPT:g}"
+            " are read",
         )
     if kind not in {"", "HU", "US"}:
         raise SeriesRejected(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from chestct.text import printable
 from chestct.uids import Uid
 from chestct.volume import Volume
 from inference.acquisitions import Acquisitions
-from inference.blame import each
+from inference.blame import about, each
 from inference.decoder_process import DecoderProcess, FrameDecoder
 from inference.elements import UNPARSABLE, raw_of, value_of
 from inference.eligibility import EligibilityRules, require_eligible
@@ -110,14 +111,35 @@ def _stacked(frames: Sequence[Frame], policy: LoadingPolicy) -> _Grid:
 
 def _require_one_patient(series: Series, datasets: Sequence[Dataset]) -> None:
     """Refuse a mix, by what the images say: a state file may hold keys of an older rule."""
-    if len({patient_key(*_patient(one)) for one in datasets}) > 1:
-        raise SeriesRejected(
-            RejectReason.MIXED_PATIENTS, "images of different patients under one Series UID"
-        )
-    if len({instance.study_uid for instance in series.instances}) > 1:
-        raise SeriesRejected(
-            RejectReason.MIXED_STUDIES, "images of different studies under one Series UID"
-        )
+    names = [one.sop_instance_uid for one in series.instances]
+    _require_same(
+        names,
+        [patient_key(*_patient(one)) for one in datasets],
+        RejectReason.MIXED_PATIENTS,
+        lambda count, *_: f"{count} different patients under one Series UID",
+    )
+    _require_same(
+        names,
+        [str(one.study_uid) for one in series.instances],
+        RejectReason.MIXED_STUDIES,
+        lambda count, usual, odd: (
+            f"{count} different studies under one Series UID, most of {usual}, this one of {odd}"
+        ),
+    )
+
+
+def _require_same(
+    names: Sequence[str],
+    values: Sequence[str],
+    reason: RejectReason,
+    said: Callable[[int, str, str], str],
+) -> None:
+    """Refuse images that differ from most of the others in what all have in common."""
+    ((usual, _),) = Counter(values).most_common(1)
+    odd = [place for place, value in enumerate(values) if value != usual]
+    if odd:
+        message = said(len(set(values)), usual, values[odd[0]])
+        raise SeriesRejected(reason, about(len(odd), len(values), names[odd[0]], message))
 
 
 def _patient(dataset: Dataset) -> tuple[bytes, bytes, bytes, bytes]:
@@ -160,15 +182,19 @@ def _name_of(dataset: Dataset) -> str:
 
 
 def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
-    found = {
+    found = [
         str(value_of(dataset, "FrameOfReferenceUID") or "").strip(" \0") for dataset in datasets
-    }
-    if len(found) > 1:
-        raise SeriesRejected(
-            RejectReason.MIXED_FRAMES_OF_REFERENCE,
-            f"the images are in {len(found)} different frames of reference",
-        )
-    uid = found.pop()
+    ]
+    _require_same(
+        [_name_of(one) for one in datasets],
+        found,
+        RejectReason.MIXED_FRAMES_OF_REFERENCE,
+        lambda count, usual, odd: (
+            f"{count} different frames of reference, most in {printable(usual, _QUOTED) or 'none'},"
+            f" this one in {printable(odd, _QUOTED) or 'none'}"
+        ),
+    )
+    uid = found[0]
     try:
         return Uid(uid)
     except ValueError as error:

@@ -299,7 +299,8 @@ def _require_lungs(sides: NDArray[np.uint8], volume: Volume) -> None:
     if found < _LEAST_LUNGS_ML:
         raise SeriesRejected(
             RejectReason.NO_LUNGS,
-            f"only {found:.0f} ml of lung were found; this does not look like a chest",
+            f"only {found:.0f} ml of lung were found, at least {_LEAST_LUNGS_ML:.0f} ml are needed;"
+            " this does not look like a chest",
         )
     parts: list[tuple[str, float, float]] = [("the lungs", found, _MOST_LUNGS_ML)]
     for label, name in zip(_SIDES, ("the left lung", "the right lung"), strict=True):

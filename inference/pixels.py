@@ -72,16 +72,27 @@ class _Layout:
     signed: bool
 
 
+def _said(number: int | None) -> str:
+    return "missing" if number is None else str(number)
+
+
 def _layout(dataset: Dataset) -> _Layout:
     """Read the Image Pixel module (PS3.3 C.7.6.3)."""
     allocated = integer(dataset, "BitsAllocated")
     stored = integer(dataset, "BitsStored")
     signed = integer(dataset, "PixelRepresentation")
     if integer(dataset, "SamplesPerPixel") != 1 or allocated not in {8, 16}:
-        raise SeriesRejected(RejectReason.BAD_PIXELS, "the pixels are no 8 or 16-bit grey values")
+        samples = integer(dataset, "SamplesPerPixel")
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS,
+            "the pixels are no 8 or 16-bit grey values: "
+            f"{_said(samples)} samples of {_said(allocated)} bits each",
+        )
     if stored is None or not 1 <= stored <= allocated or signed not in {0, 1}:
         raise SeriesRejected(
-            RejectReason.BAD_PIXELS, "Bits Stored or Pixel Representation is missing or wrong"
+            RejectReason.BAD_PIXELS,
+            "Bits Stored or Pixel Representation is missing or wrong: "
+            f"{_said(stored)} of {allocated} bits, {_said(signed)}",
         )
     enhanced = PER_FRAME in dataset
     stated = integer(dataset, "NumberOfFrames")

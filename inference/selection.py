@@ -33,8 +33,12 @@ def require_whole_concatenations(datasets: Sequence[Dataset]) -> None:
         concatenation = text_of(dataset, "ConcatenationUID")
         if concatenation:
             parts.setdefault(concatenation, []).append(dataset)
-    for members in parts.values():
-        _require_whole(members)
+    for concatenation, members in parts.items():
+        try:
+            _require_whole(members)
+        except SeriesRejected as rejection:
+            message = f"concatenation {concatenation}: {rejection}"
+            raise SeriesRejected(rejection.reason, message) from rejection
 
 
 def _require_whole(members: Sequence[Dataset]) -> None:
@@ -59,7 +63,8 @@ def _require_whole(members: Sequence[Dataset]) -> None:
         if offset is not None and offset != place:
             raise SeriesRejected(
                 RejectReason.INCOMPLETE_CONCATENATION,
-                f"a part of a multi-frame image begins with frame {offset + 1}, not {place + 1}",
+                f"part {integer(one, 'InConcatenationNumber')} of {len(members)} begins with frame "
+                f"{offset + 1}, not {place + 1}",
             )
         place += integer(one, "NumberOfFrames") or 1
 
@@ -74,7 +79,9 @@ def one_stack(frames: Sequence[Frame]) -> list[Frame]:
     multi = [frame for frame in images if frame.number is not None]
     if multi and len(multi) < len(images):
         raise SeriesRejected(
-            RejectReason.SEVERAL_VOLUMES, "single-frame and multi-frame images in one series"
+            RejectReason.SEVERAL_VOLUMES,
+            f"single-frame and multi-frame images in one series: {len(images) - len(multi)} of the"
+            f" former, {len(multi)} frames of the latter",
         )
     for organization in dict.fromkeys(frame.stack[0] for frame in multi):
         own = [frame for frame in multi if frame.stack[0] == organization]

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from chestct.errors import GeometryError, RejectReason, SeriesRejected
 from chestct.geometry import (
+    AXIAL_DEGREES,
     UNIT_TOLERANCE,
     Geometry,
     Vector,
@@ -29,9 +30,9 @@ _OF_ROUNDING = 0.75
 _DRIFT = 0.25
 """Part of the spacing by which a slice may lie beside its place on the even grid."""
 _SAME_PLACE_MM = 0.01
-_UPRIGHT = math.cos(math.radians(30.0))
+_UPRIGHT_DEGREES = 30.0
 """Rows may be turned so far: networks expect the back below, a decubitus image lies on its side."""
-_TILT = math.tan(math.radians(0.5))
+_TILT_DEGREES = 0.5
 _SHOWN = 8
 _CUT = 1e-5
 """Part of their length by which direction cosines are off that were cut to a few decimals."""
@@ -49,7 +50,11 @@ def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[li
     normal = cross(first.row_cosines, first.column_cosines)
     length = norm(normal)
     if length == 0:
-        raise SeriesRejected(RejectReason.BAD_GEOMETRY, "the slice directions are degenerate")
+        raise SeriesRejected(
+            RejectReason.BAD_GEOMETRY,
+            "the slice directions are degenerate: rows and columns run along"
+            f" {_vector(first.row_cosines)} and {_vector(first.column_cosines)}",
+        )
     unit = (normal[0] / length, normal[1] / length, normal[2] / length)
     places = [dot(header.position, unit) for header in headers]
     order = sorted(range(len(headers)), key=places.__getitem__)
@@ -78,13 +83,28 @@ def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[li
     except GeometryError as error:
         raise SeriesRejected(RejectReason.BAD_GEOMETRY, str(error)) from error
     if not geometry.is_axial():
-        raise SeriesRejected(RejectReason.NOT_AXIAL, "the slices are not axial")
-    if abs(lowest.row_cosines[0]) < _UPRIGHT:
         raise SeriesRejected(
             RejectReason.NOT_AXIAL,
-            "the image rows do not run from one side of the patient to the other",
+            f"the slices are not axial: they lean by {_from_axis(geometry.slice_cosines[2]):.1f}"
+            f" degrees, at most {AXIAL_DEGREES:g} are analysed",
+        )
+    if abs(lowest.row_cosines[0]) < math.cos(math.radians(_UPRIGHT_DEGREES)):
+        raise SeriesRejected(
+            RejectReason.NOT_AXIAL,
+            "the image rows do not run from one side of the patient to the other: they are turned"
+            f" by {_from_axis(lowest.row_cosines[0]):.1f} degrees, at most {_UPRIGHT_DEGREES:g}"
+            " are analysed",
         )
     return order, geometry
+
+
+def _vector(cosines: Vector) -> str:
+    return "(" + ", ".join(f"{one:g}" for one in cosines) + ")"
+
+
+def _from_axis(cosine: float) -> float:
+    """Return the angle to an axis in degrees, by its cosine."""
+    return math.degrees(math.acos(min(1.0, abs(cosine))))
 
 
 def _require_alike(headers: Sequence[SliceHeader]) -> None:
@@ -155,20 +175,31 @@ def _require_right_angles(
     """
     first = headers[order[0]]
     shifts = [_shift(headers[index].position, first.position, normal) for index in order]
-    if max(aside for aside, _ in shifts) <= max(first.pixel_spacing):
+    most = max(first.pixel_spacing)
+    if max(aside for aside, _ in shifts) <= most:
         return
     aside, along = shifts[-1]
-    if aside <= _TILT * max(abs(along), 1.0):
+    if aside <= math.tan(math.radians(_TILT_DEGREES)) * max(abs(along), 1.0):
         worst = max(range(len(shifts)), key=lambda place: shifts[place][0])
+        shifted = sum(shift > most for shift, _ in shifts)
+        uid = headers[order[worst]].source.sop_instance_uid
         raise SeriesRejected(
             RejectReason.BAD_GEOMETRY,
-            f"slice {worst + 1} of {len(order)} is shifted sideways by {shifts[worst][0]:.1f} mm",
+            about(
+                shifted,
+                len(order),
+                uid,
+                f"slice {worst + 1} of {len(order)} is shifted sideways by"
+                f" {shifts[worst][0]:.1f} mm, at most a pixel ({most:g} mm) is analysed",
+            ),
         )
     degrees = math.degrees(math.atan2(aside, abs(along)))
     stated = first.gantry_tilt
     said = f"; Gantry/Detector Tilt says {stated:g}" if stated else ""
     raise SeriesRejected(
-        RejectReason.GANTRY_TILT, f"the slices are sheared by {degrees:.1f} degrees{said}"
+        RejectReason.GANTRY_TILT,
+        f"the {len(order)} slices are sheared by {degrees:.1f} degrees, at most {_TILT_DEGREES:g}"
+        f" are analysed{said}",
     )
 
 
@@ -230,7 +261,7 @@ def _even_grid(places: Sequence[float], written_in: float) -> tuple[float, float
         if abs(step - usual) > allowed
     ]
     if odd:
-        _refuse_uneven(odd, usual)
+        _refuse_uneven(odd, usual, allowed, len(steps))
     begin, spacing = places[0], (places[-1] - places[0]) / len(steps)
     most = max(_DRIFT * spacing, _SAME_PLACE_MM)
     if max(abs(step - usual) for step in steps) > max(_UNEVEN * usual, _SAME_PLACE_MM):
@@ -241,7 +272,7 @@ def _even_grid(places: Sequence[float], written_in: float) -> tuple[float, float
         raise SeriesRejected(
             RejectReason.VARIABLE_SPACING,
             f"the slices are {min(steps):.2f} to {max(steps):.2f} mm apart and drift "
-            f"{drift:.1f} mm from an even grid",
+            f"{drift:.1f} mm from an even grid, at most {most:.1f} mm is analysed",
         )
     return begin, spacing
 
@@ -254,7 +285,9 @@ def _fitted(places: Sequence[float]) -> tuple[float, float]:
     return mean - step * middle, step
 
 
-def _refuse_uneven(odd: Sequence[tuple[float, float]], usual: float) -> None:
+def _refuse_uneven(
+    odd: Sequence[tuple[float, float]], usual: float, allowed: float, steps: int
+) -> None:
     """Name the missing positions where whole slices are missing, else the two distances."""
     multiples = [step / usual for _, step in odd]
     whole = all(
@@ -265,7 +298,8 @@ def _refuse_uneven(odd: Sequence[tuple[float, float]], usual: float) -> None:
         place, step = odd[0]
         raise SeriesRejected(
             RejectReason.VARIABLE_SPACING,
-            f"the slices are {usual:.2f} mm apart, but {step:.2f} mm after {place:.1f} mm",
+            f"the slices are {usual:.2f} mm apart, but {step:.2f} mm after {place:.1f} mm:"
+            f" {len(odd)} of {steps} distances differ by more than {allowed:.2f} mm",
         )
     missing = [
         place + usual * number

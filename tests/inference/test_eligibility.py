@@ -18,7 +18,8 @@ GOOD = SeriesFacts(
     kernel="B70F",
     image_types=(("ORIGINAL", "PRIMARY", "AXIAL"),),
     slices=200,
-    thickness_mm=1.0,
+    thicknesses=(1.0,),
+    names=("1.2.3",),
 )
 
 
@@ -65,7 +66,7 @@ def test_an_axial_chest_passes_and_every_rule_says_why() -> None:
         ),
         ({}, {"kernel_exclude": ("^b7",)}, "kernel", RejectReason.EXCLUDED_BY_RULE),
         ({}, {"kernel_include": ("^I",)}, "kernel", RejectReason.EXCLUDED_BY_RULE),
-        ({"thickness_mm": 5.1}, {}, "thickness", RejectReason.TOO_THICK),
+        ({"thicknesses": (5.1,)}, {}, "thickness", RejectReason.TOO_THICK),
         ({"slices": 19}, {}, "count", RejectReason.TOO_FEW_SLICES),
     ],
 )
@@ -105,6 +106,6 @@ def test_maps_that_are_no_attenuation_of_the_scan_are_refused(value: str) -> Non
 
 
 def test_exactly_the_limits_pass() -> None:
-    facts = replace(GOOD, thickness_mm=5.0, slices=20)
+    facts = replace(GOOD, thicknesses=(5.0,), slices=20)
     assert not failing(facts, EligibilityRules())
-    assert not failing(replace(GOOD, thickness_mm=None), EligibilityRules())
+    assert not failing(replace(GOOD, thicknesses=(None,)), EligibilityRules())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -472,3 +473,115 @@ def test_directions_a_little_askew_become_right_angled(make_ct: SeriesMaker) -> 
     askew = every(ImageOrientationPatient=[1, 0.0005, 0, 0.0004, 1, 0])
     geometry = load(make_ct(askew), LoadingPolicy()).geometry
     assert abs(np.dot(geometry.row_cosines, geometry.column_cosines)) < 1e-6
+
+
+def _uid_of(number: str) -> str:
+    return derive_uid(f"slice {number}")
+
+
+def _leaning(index: int, dataset: Dataset) -> None:
+    cosine, sine = 0.9848077530122, 0.17364817766693
+    dataset.ImageOrientationPatient = [1, 0, 0, 0, cosine, sine]
+    dataset.ImagePositionPatient = [0, -2.5 * index * sine, 2.5 * index * cosine]
+
+
+NAMED: list[tuple[str, Change, tuple[str, ...]]] = [
+    (
+        "another patient",
+        one(6, PatientID="OTHER"),
+        ("1 of 24 images: {6}", "2 different patients"),
+    ),
+    (
+        "another frame of reference",
+        one(6, FrameOfReferenceUID="1.2.9"),
+        ("1 of 24 images: {6}", "2 different frames of reference", "this one in 1.2.9"),
+    ),
+    (
+        "a projection",
+        one(6, ImageType=["DERIVED", "SECONDARY", "MIP"]),
+        ("1 of 24 images: {6}", r"Image Type is DERIVED\SECONDARY\MIP"),
+    ),
+    (
+        "a thick one",
+        one(6, SliceThickness=7.5),
+        ("1 of 24 images: {6}", "7.5 mm", "at most 5 mm"),
+    ),
+    ("all are thick", every(SliceThickness=7.5), ("up to 7.5 mm", "at most 5 mm")),
+    (
+        "another body part",
+        every(BodyPartExamined="KNEE"),
+        ("is KNEE", "CHEST, THORAX, LUNG"),
+    ),
+    (
+        "one aside",
+        moved(lambda i, p: [p[0] + (6 if i == 11 else 0), p[1], p[2]]),
+        ("1 of 24 images: {11}", "slice 12 of 24", "6.0 mm", "at most a pixel (1.5 mm)"),
+    ),
+    (
+        "sheared",
+        moved(lambda i, p: [p[0], p[1] + 0.8 * i, p[2]]),
+        ("the 24 slices", "17.7 degrees", "at most 0.5"),
+    ),
+    (
+        "a step",
+        moved(lambda i, p: [p[0], p[1], p[2] + (0.4 if i > 9 else 0)]),
+        ("2.90 mm after -180.8 mm", "1 of 23 distances", "more than 0.25 mm"),
+    ),
+    (
+        "two spacings",
+        moved(lambda i, p: [p[0], p[1], 2.5 * i + 0.2 * max(0, i - 12)]),
+        ("2.50 to 2.70 mm apart", "drift", "at most 0.6 mm"),
+    ),
+    (
+        "leaning",
+        _leaning,
+        ("10.0 degrees", "at most 5"),
+    ),
+    (
+        "degenerate",
+        every(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]),
+        ("(1, 0, 0) and (1, 0, 0)",),
+    ),
+    (
+        "no directions",
+        one(6, ImageOrientationPatient=[30, 0, 0, 0, 1, 0]),
+        ("1 of 24 images: {6}", "holds 30", "at most 1"),
+    ),
+    ("far away", one(6, ImagePositionPatient=[0, 0, 1e6]), ("{6}", "1e+06 mm", "at most 100000")),
+    ("no rows", every(Rows=0), ("24 of 24 images: ", "0 and")),
+    ("no spacing", one(2, PixelSpacing=None), ("1 of 24 images: {2}", "Pixel Spacing: ")),
+    (
+        "slope",
+        one(6, RescaleSlope=0),
+        ("1 of 24 images: {6}", "a slope of 1e-06 to"),
+    ),
+    ("colour", one(6, SamplesPerPixel=3), ("{6}", "3 samples of 16 bits")),
+    ("32 bits", one(6, BitsAllocated=32), ("{6}", "1 samples of 32 bits")),
+    ("bits stored", one(6, BitsStored=17), ("{6}", "17 of 16 bits")),
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("change", "words"), [case[1:] for case in NAMED], ids=[case[0] for case in NAMED]
+)
+def test_a_refusal_names_image_count_value_and_limit(
+    make_ct: SeriesMaker, change: Change, words: tuple[str, ...]
+) -> None:
+    _, message = refusal(make_ct(change))
+    for said in words:
+        assert re.sub(r"\{(\d+)\}", lambda found: _uid_of(found[1]), said) in message
+    assert "Tiny" not in message
+
+
+def test_another_study_is_named(make_ct: SeriesMaker) -> None:
+    series = make_ct()
+    first, *rest = series.instances
+    mixed = replace(series, instances=(replace(first, study_uid=derive_uid("other")), *rest))
+    assert refusal(mixed) == (
+        RejectReason.MIXED_STUDIES,
+        (
+            f"1 of 24 images: {first.sop_instance_uid}: 2 different studies under one Series UID, "
+            f"most of {rest[0].study_uid}, this one of {derive_uid('other')}"
+        ),
+    )
