@@ -145,6 +145,17 @@ def is_overtaken(tx: sqlite3.Connection, job_id: int) -> bool:
     return found is not None
 
 
+def state_of_end(tx: sqlite3.Connection, job: Job, state: JobState, *, at: datetime) -> JobState:
+    """Return what becomes of a job that would end in ``state`` without a result.
+
+    Nobody is told of a part: where a later revision has begun that one takes over, and while the
+    job is held it goes on collecting.
+    """
+    if is_overtaken(tx, job.id):
+        return JobState.SUPERSEDED
+    return JobState.RECEIVING if job.is_held(at) else state
+
+
 def open_revision(
     tx: sqlite3.Connection,
     *,
@@ -548,18 +559,19 @@ class JobStore:
         now = to_text(at)
         with self._database.transaction() as tx:
             rows = tx.execute(
-                "SELECT id, interruptions FROM jobs WHERE state = ?", (JobState.ANALYSING,)
+                "SELECT * FROM jobs WHERE state = ?", (JobState.ANALYSING,)
             ).fetchall()
             for row in rows:
-                number = row["interruptions"] + 1
-                spent = number >= interruptions
+                number, after = row["interruptions"] + 1, JobState.READY
+                if number >= interruptions:
+                    after = state_of_end(tx, _job(row, None), JobState.FAILED, at=at)
                 change_state(
                     tx,
                     row["id"],
                     JobState.ANALYSING,
-                    JobState.FAILED if spent else JobState.READY,
+                    after,
                     at=now,
-                    reason="interrupted" if spent else "",
+                    reason="interrupted" if after is JobState.FAILED else "",
                     message=f"the node was killed during its analysis ({number} times)",
                 )
                 tx.execute(

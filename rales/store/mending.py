@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from rales.store.database import to_text
-from rales.store.jobs import Job, add_event, change_state
+from rales.store.jobs import Job, add_event, change_state, state_of_end
 
 INPUT_UNAVAILABLE = "input-unavailable"
 """The reason of a job that failed because images were not there as they were received."""
@@ -33,7 +33,8 @@ def set_back(
 ) -> JobState:
     """Put an analysing job that could not read ``images`` back, or end it; return its state.
 
-    It is tried again at ``due_at``; none ends it. Where one of its images came again during
+    It is tried again at ``due_at``; none ends it, unless it may be of a part
+    (:func:`rales.store.jobs.state_of_end`). Where one of its images came again during
     the analysis, it is tried again at once and the attempt does not count: what was found may
     not be so any more.
     """
@@ -49,11 +50,13 @@ def set_back(
         " WHERE sop_instance_uid = ? AND series_uid = ? AND current = 1",
         [(uid, job.series_uid) for uid in images],
     )
-    after = JobState.READY if due_at else JobState.FAILED
-    reason = "" if due_at else INPUT_UNAVAILABLE
+    after = JobState.READY if due_at else state_of_end(tx, job, JobState.FAILED, at=at)
+    reason = INPUT_UNAVAILABLE if after is JobState.FAILED else ""
     change_state(tx, job.id, JobState.ANALYSING, after, at=now, message=message, reason=reason)
     if due_at:
         tx.execute("UPDATE jobs SET due_at = ? WHERE id = ?", (to_text(due_at), job.id))
+    elif after is JobState.RECEIVING:
+        tx.execute("UPDATE jobs SET attempts = 0 WHERE id = ?", (job.id,))
     return after
 
 

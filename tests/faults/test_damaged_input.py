@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pydicom
@@ -24,6 +25,7 @@ from chestct.errors import InputUnavailable
 from chestct.findings import Method
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
+from chestct.uids import derive_uid
 from inference import loading
 from inference.eligibility import EligibilityRules
 from rales.intact import require_intact
@@ -106,11 +108,16 @@ class Rig:
     def receive_all(self) -> list[ReceivedInstance]:
         return [self.receive(file)[0] for file in self.chest.series.files]
 
-    def ready(self) -> list[ReceivedInstance]:
+    def ready(self, *, hold_until: datetime | None = None) -> list[ReceivedInstance]:
         received = self.receive_all()
         series = Series.of(self.instances.of_series(received[0].series_uid))
         self.jobs.mark_ready(
-            self.job, instances_digest=series.digest, count=len(received), at=NOON, message=""
+            self.job,
+            instances_digest=series.digest,
+            count=len(received),
+            at=NOON,
+            message="",
+            hold_until=hold_until,
         )
         return received
 
@@ -200,6 +207,43 @@ def test_a_resend_puts_the_file_back_and_the_job_goes_on(rig: Rig, damage: str) 
     assert (rig.job.state, rig.job.attempts) == (JobState.READY, 0)
     done = rig.analyse()
     assert (done.state, done.revision) == (JobState.COMPOSED, 1)
+
+
+def test_what_may_be_a_part_does_not_end_for_a_file_that_is_missing(rig: Rig) -> None:
+    received = rig.ready(hold_until=NOON + timedelta(hours=1))
+    received[3].path.unlink()
+    waiting = rig.analyse(_ATTEMPTS)
+    assert (waiting.state, waiting.attempts, waiting.reason) == (JobState.RECEIVING, 0, "")
+    assert "1 of" in waiting.message
+    series = Series.of(rig.instances.of_series(waiting.series_uid))
+    rig.jobs.mark_ready(
+        rig.job, instances_digest=series.digest, count=len(received), at=rig.clock(), message=""
+    )
+    assert rig.analyse(_ATTEMPTS).state is JobState.FAILED, "it was a whole one"
+
+
+def test_a_later_revision_takes_over_from_one_whose_file_is_missing(rig: Rig) -> None:
+    received = rig.ready()
+    received[3].path.unlink()
+    rig.analyse(_ATTEMPTS - 1)
+    last = rig.jobs.claim(at=rig.clock.advance(100))
+    assert last is not None
+    late = replace(received[0], content_digest="new", value_digest="new")
+    rig.instances.record(replace(late, sop_instance_uid=derive_uid("late")))
+    state = rig.instances.unavailable(
+        last, [received[3].sop_instance_uid], due_at=None, at=rig.clock(), message="missing"
+    )
+    assert state is JobState.SUPERSEDED
+    assert [job.state for job in rig.jobs.all()] == [JobState.SUPERSEDED, JobState.RECEIVING]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_kills_do_not_end_a_series_that_may_be_a_part(rig: Rig, *, held: bool) -> None:
+    rig.ready(hold_until=NOON + timedelta(hours=1 if held else -1))
+    assert rig.jobs.claim(at=rig.clock.advance(100)) is not None
+    rig.jobs.recover(interruptions=1, at=rig.clock())
+    expected = (JobState.RECEIVING, "") if held else (JobState.FAILED, "interrupted")
+    assert (rig.job.state, rig.job.reason) == expected
 
 
 def test_a_resend_that_changes_nothing_starts_nothing(rig: Rig) -> None:
