@@ -19,6 +19,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from notify_rig import HEALTHY
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.results import ResultObject
@@ -145,7 +146,7 @@ class Node(RuleBasedStateMachine):
             uids = {"series_uid": "2.25.7", "study_uid": STUDY}
             objects.append(one | uids | {"sop_instance_uid": f"2.25.{number}{suffix}"})
         return SimpleNamespace(
-            findings=SimpleNamespace(lesions=(), total=None),
+            findings=HEALTHY,
             left_out=(),
             results=SimpleNamespace(key=SimpleNamespace(value="k")),
             to_dict=lambda: {"objects": objects},
