@@ -26,6 +26,8 @@ from inference.phantom import Thorax
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 _SERIES = 6
+_SHORT_QUIET = 2.0
+"""Where a part and then the rest of a series wait for the quiet time."""
 SIZE_OF_PIXELS = 64 * 64 * 2
 _MOMENTS = (
     "SELECT count(*) > 5 FROM instances",
@@ -132,6 +134,7 @@ def test_late_slices_give_one_more_result_that_names_its_predecessor(
     node: TinyNode, pacs: StoringPacs, thorax: Thorax, tmp_path: Path
 ) -> None:
     one = write_tiny_series(thorax, tmp_path / "in", "late")
+    node.quiet_seconds = _SHORT_QUIET
     node.start()
     taken: set[str] = set()
     assert send_files(node.port, one.files[:22], taken)
@@ -153,6 +156,7 @@ def test_late_slices_while_the_pacs_is_down_leave_it_one_result(
     node: TinyNode, pacs: StoringPacs, thorax: Thorax, tmp_path: Path
 ) -> None:
     one = write_tiny_series(thorax, tmp_path / "in", "down")
+    node.quiet_seconds = _SHORT_QUIET
     pacs.stop()
     node.start()
     taken: set[str] = set()
