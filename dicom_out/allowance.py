@@ -42,6 +42,11 @@ class Conversations:
         for one in present:
             one.cut(why)
 
+    @property
+    def are_over(self) -> bool:
+        """Whether they were cut off."""
+        return bool(self._over)
+
     def begin(self, one: Allowance) -> None:
         """Count one among those under way."""
         with self._lock:
@@ -154,6 +159,15 @@ class Allowance:
         """Cut the connections off, for being sent so much; return what to raise."""
         self.cut(f"it sends too much: {what}")
         return CutOff(self.spent)
+
+    def check(self, cause: Exception | None = None) -> None:
+        """See that the conversation was not cut off.
+
+        Raises:
+            CutOff: It was.
+        """
+        if self.spent:
+            raise CutOff(self.spent) from cause
 
     def cut(self, why: str) -> None:
         """Cut the connections off, from any thread; the first reason counts."""

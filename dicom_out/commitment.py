@@ -42,7 +42,7 @@ _REQUEST_STORAGE_COMMITMENT = 1
 """Action Type ID (PS3.4 table J.3-1)."""
 _EVENT_TYPES = (1, 2)
 """Request successful; failures exist (PS3.4 table J.3-2)."""
-_MOST_BYTES = 4 << 20
+COMMITMENT_BYTES = 4 << 20
 """That a destination may send in one association, its report included: 200 bytes an object."""
 LINGER_SECONDS = 5.0
 """How long the association is kept for a destination that reports on it."""
@@ -183,7 +183,7 @@ def request_commitment(
     bounds = Bounds(
         silence_seconds=timeout_seconds,
         whole_seconds=whole_seconds(timeout_seconds, messages=1, content=0) + LINGER_SECONDS,
-        most_bytes=_MOST_BYTES,
+        most_bytes=COMMITMENT_BYTES,
         setting="delivery.timeout_seconds",
         under_way=under_way,
     )

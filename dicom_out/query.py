@@ -44,7 +44,7 @@ STUDY_ROOT_GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
 
 _MOST_STUDIES = 20
 _MOST_SERIES = 40
-_MOST_BYTES = 64 << 20
+QUERY_BYTES = 64 << 20
 """That an archive may send in all. A report of Rales has some hundred kilobytes."""
 _WILD = frozenset("*?\\")
 _PENDING = frozenset({0xFF00, 0xFF01})
@@ -102,7 +102,7 @@ def fetch_reports(
     bounds = Bounds(
         silence_seconds=timeout_seconds,
         whole_seconds=timeout_seconds,
-        most_bytes=_MOST_BYTES,
+        most_bytes=QUERY_BYTES,
         setting="priors.timeout_seconds",
         under_way=under_way,
     )

@@ -123,9 +123,9 @@ def client_of(
         try:
             yield client, answers
         except (OSError, ValueError) as error:
-            if not allowance.spent:
-                raise
-            raise CutOff(allowance.spent) from error
+            allowance.check(error)
+            raise
+        allowance.check()  # a head that is cut off looks like a whole answer without a body
 
 
 def outcome_of_error(error: OSError | ValueError, destination: WebDestination) -> Outcome:

@@ -10,11 +10,13 @@ from functools import partial
 import pydicom
 from pydicom.dataset import Dataset
 
+from chestct.errors import AnalysisStopped
 from chestct.evolution import Circumstances, PriorResult
 from chestct.identity import patient_key
 from chestct.series import Series
 from chestct.uids import digest
 from dicom_out.acquisition import read_study_time
+from dicom_out.allowance import Conversations
 from dicom_out.query import ArchiveUnavailable, Wanted, fetch_reports
 from dicom_out.sr_reader import EarlierReport, NotOurReport, read_report
 from rales.peers import destinations_of
@@ -38,7 +40,7 @@ Archive = Callable[[Series], Found]
 """Looks for earlier results of a series' patient; never raises for what the archive does."""
 
 
-def archive_of(config: Config) -> Archive | None:
+def archive_of(config: Config, under_way: Conversations) -> Archive | None:
     """Return what looks in the configured archive; None where none is configured."""
     priors = config.priors
     if not priors.destination:
@@ -50,16 +52,28 @@ def archive_of(config: Config) -> Archive | None:
             archive=destinations_of(config)[priors.destination],
             calling_ae=config.node.ae_title,
             timeout_seconds=priors.timeout_seconds,
+            under_way=under_way,
         ),
         days=priors.days,
+        under_way=under_way,
     )
 
 
-def look(series: Series, *, fetch: Callable[[Wanted], Sequence[Dataset]], days: int) -> Found:
+def look(
+    series: Series,
+    *,
+    fetch: Callable[[Wanted], Sequence[Dataset]],
+    days: int,
+    under_way: Conversations,
+) -> Found:
     """Return the earlier results that are surely of the same patient.
 
     The archive's word is not taken for it: each report is read, and Patient ID, issuer and name
     must be those of the series.
+
+    Raises:
+        AnalysisStopped: The archive was cut off because the node stops: what is made without it
+            would say that it could not be asked.
     """
     try:
         header = pydicom.dcmread(
@@ -71,6 +85,8 @@ def look(series: Series, *, fetch: Callable[[Wanted], Sequence[Dataset]], days: 
         reports = fetch(Wanted(header=header, until=present[0].date(), days=days))
         return Found(results=_of_patient(reports, series.instances[0].patient_key))
     except ArchiveUnavailable as error:
+        if under_way.are_over:
+            raise AnalysisStopped("the node is stopping") from error
         trouble = str(error)
     except OSError as error:
         trouble = error.strerror or type(error).__name__

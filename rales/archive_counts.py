@@ -16,6 +16,7 @@ from functools import partial
 
 from chestct.text import printable
 from chestct.uids import Uid
+from dicom_out.allowance import Conversations
 from dicom_out.counting import NoCount, count_images
 from dicom_out.query import ArchiveUnavailable
 from rales.peers import destinations_of
@@ -189,7 +190,9 @@ class ArchiveCounts:
         )
 
 
-def archive_counts_of(config: Config, on_change: Callable[[], object]) -> ArchiveCounts | None:
+def archive_counts_of(
+    config: Config, on_change: Callable[[], object], under_way: Conversations
+) -> ArchiveCounts | None:
     """Return what asks the configured archive; None where none is configured."""
     completion = config.completion
     if not completion.archive:
@@ -201,6 +204,7 @@ def archive_counts_of(config: Config, on_change: Callable[[], object]) -> Archiv
             archive=destinations_of(config)[completion.archive],
             calling_ae=config.node.ae_title,
             timeout_seconds=completion.archive_timeout_seconds,
+            under_way=under_way,
         ),
         pause_seconds=completion.settle_seconds,
         on_change=on_change,

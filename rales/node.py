@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import stat
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from chestct.errors import ConfigError
+from dicom_out.allowance import Conversations
 from dicom_out.commitment import ReportHandler, request_commitment
 from dicom_out.recipients import send_to
 from rales.archive import archive_of
@@ -62,13 +64,16 @@ _LOG = logging.getLogger(__name__)
 
 _INTERRUPTIONS = 10
 """So often may a kill of the node fall into the analysis of one series."""
+_TALK_SECONDS = 3.0
+"""From the stop on: how long a conversation with another system may go on; then it is cut off."""
 _FINISH_SECONDS = 18.0
-"""From the stop on: how long a series or a delivery in hand may take to end by itself."""
+"""From the stop on: how long a series in hand may take to end by itself."""
 _PARK_SECONDS = 24.0
 """From the stop on: after it, what is parked is not waited for. systemd is promised 30."""
 _JITTER = 0.25
 _GIGABYTE = 1e9
 _MEGABYTE = 10**6
+_KILOBYTE = 10**3
 
 
 def _close_to_others(folder: Path) -> None:
@@ -103,6 +108,7 @@ class Node:
         self._tls: ServerTls | None = None
         self._notify = Notifier()
         self._pulse = Pulse(self._notify, patience=watchdog_seconds())
+        self._conversations = Conversations()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -182,7 +188,7 @@ class Node:
             quiet_seconds=config.completion.quiet_seconds,
             archive_wait_seconds=config.completion.archive_wait_seconds,
         )
-        counts = archive_counts_of(config, on_change=self._wake)
+        counts = archive_counts_of(config, on_change=self._wake, under_way=self._conversations)
         assembly = AssemblyWorker(
             jobs=jobs,
             instances=instances,
@@ -270,7 +276,7 @@ class Node:
                 attempts=analysis.attempts,
                 clock=self._clock.now,
                 on_composed=self._wake,
-                archive=archive_of(self._config),
+                archive=archive_of(self._config, self._conversations),
             )
             stack.callback(worker.close)
             workers.append(worker)
@@ -282,6 +288,8 @@ class Node:
             send_to,
             calling_ae=self._config.node.ae_title,
             timeout_seconds=delivery.timeout_seconds,
+            slowest=delivery.slowest_kilobytes_per_second * _KILOBYTE,
+            under_way=self._conversations,
         )
         return DeliveryWorker(
             jobs=jobs,
@@ -299,7 +307,9 @@ class Node:
         worker = NotificationWorker(
             jobs=jobs,
             notifications=NotificationStore(database),
-            targets=targets_of(self._config, instances, DeliveryStore(database)),
+            targets=targets_of(
+                self._config, instances, DeliveryStore(database), self._conversations
+            ),
             back_off=self._back_off(),
             clock=self._clock.now,
         )
@@ -316,6 +326,7 @@ class Node:
                 request_commitment,
                 calling_ae=self._config.node.ae_title,
                 timeout_seconds=delivery.timeout_seconds,
+                under_way=self._conversations,
             ),
             back_off=self._back_off(),
             timeout=timedelta(seconds=delivery.commitment_timeout_seconds),
@@ -409,6 +420,9 @@ class Node:
         began = time.monotonic()
         self._notify("STOPPING=1")
         _LOG.info("stopping")
+        cut = threading.Timer(_TALK_SECONDS, self._conversations.cut, args=["the node stops"])
+        cut.daemon = True
+        cut.start()
         for sender in senders:
             sender.park()
         for loop in self._loops:
@@ -419,6 +433,7 @@ class Node:
             worker.park()
         if not self._join_loops(began + _PARK_SECONDS):
             _LOG.warning("a loop is still busy; what it does is taken up at the next start")
+        cut.cancel()
 
     def _join_loops(self, end: float) -> bool:
         return not [loop for loop in self._loops if not loop.join(end - time.monotonic())]

@@ -241,6 +241,7 @@ class DeliveryConfig(_Section):
     longest_retry_seconds: PositiveFloat = 600.0
     give_up_after_hours: PositiveFloat = 72.0
     timeout_seconds: PositiveFloat = 30.0
+    slowest_kilobytes_per_second: PositiveFloat = 50.0
     commitment_timeout_seconds: PositiveFloat = 3600.0
 
 

@@ -77,7 +77,10 @@ class AuditTrail:
     ) -> None:
         self._deadline = time.monotonic() + _DRAIN_SECONDS
         self._closing.set()
-        self._thread.join(2 * _DRAIN_SECONDS)
+        self._thread.join(_DRAIN_SECONDS + _FIRST_PAUSE)
+        if self._thread.is_alive():
+            self._transport.cut()
+            self._thread.join(_DRAIN_SECONDS)
         unsent = self._queue.qsize()
         if unsent:
             _LOG.warning("%d audit messages could not be sent before the end", unsent)

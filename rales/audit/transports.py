@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from dicom_out.allowance import Allowance, Bounds, Conversations, CutOff
+
 _TARGET = re.compile(
     r"(?P<kind>udp|tls)://(?P<host>\[[0-9A-Fa-f:]+\]|[^\[\]:/\s]+)(:(?P<port>[0-9]{1,5}))?/?\Z"
 )
@@ -22,7 +24,9 @@ _FACILITY = 10
 """Security and authorization messages (PS3.15 sections A.6 and A.7)."""
 _MESSAGE_ID = "DICOM+RFC3881"
 _NIL = "-"
-_CONNECT_SECONDS = 10.0
+_SILENCE_SECONDS, _WHOLE_SECONDS = 10.0, 20.0
+"""For connecting and for one message as a whole: a receiver may read byte by byte."""
+_MOST_ANSWER = 1 << 16
 _GOODBYE_SECONDS = 1.0
 _MOST_HEADER = 255
 
@@ -64,6 +68,9 @@ class Transport(Protocol):
         Raises:
             OSError: It could not be sent now.
         """
+
+    def cut(self) -> None:
+        """End a sending that is under way, from another thread; no further one succeeds."""
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -114,6 +121,9 @@ class FileTransport:
         with os.fdopen(descriptor, "wb") as file:
             file.write(message.replace(b"\n", b" ") + b"\n")
 
+    def cut(self) -> None:
+        """Do nothing: nobody is waited for."""
+
     def close(self) -> None:
         """Do nothing: no file is held open."""
 
@@ -131,6 +141,9 @@ class UdpTransport:
         with socket.socket(family, kind, protocol) as datagrams:
             datagrams.sendto(message, address)
 
+    def cut(self) -> None:
+        """Do nothing: nobody is waited for."""
+
     def close(self) -> None:
         """Do nothing: no socket is held open."""
 
@@ -142,29 +155,63 @@ class TlsTransport:
     connection that the receiver closed is noticed before the next message is written.
     """
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext,
+        *,
+        whole_seconds: float = _WHOLE_SECONDS,
+    ) -> None:
         self._host, self._port = host, port
         self._context = context
         self._connection: ssl.SSLSocket | None = None
+        self._under_way = Conversations()
+        self._bounds = Bounds(
+            silence_seconds=min(_SILENCE_SECONDS, whole_seconds),
+            whole_seconds=whole_seconds,
+            most_bytes=_MOST_ANSWER,
+            under_way=self._under_way,
+        )
 
     def send(self, message: bytes) -> None:
         """Send one frame: MSG-LEN SP SYSLOG-MSG (RFC 5425 section 4.3)."""
-        try:
-            if self._connection is None or _is_closed(self._connection):
-                self.close()
-                self._connection = self._connect()
-            self._connection.sendall(b"%d %s" % (len(message), message))
-        except OSError:
-            self.close()
-            raise
+        with Allowance(self._bounds) as allowance:
+            try:
+                self._connected(allowance).sendall(b"%d %s" % (len(message), message))
+            except OSError as error:
+                self._drop()
+                if allowance.spent:
+                    where = f"{self._host}:{self._port}"
+                    raise CutOff(f"{where} was cut off: {allowance.spent}") from error
+                raise
 
-    def _connect(self) -> ssl.SSLSocket:
-        plain = socket.create_connection((self._host, self._port), _CONNECT_SECONDS)
+    def cut(self) -> None:
+        """End a sending that is under way, from another thread; no further one succeeds."""
+        self._under_way.cut("the node stops")
+
+    def _connected(self, allowance: Allowance) -> ssl.SSLSocket:
+        """Return a connection that stands, an older one or a new one."""
+        present = self._connection
+        if present is not None and not _is_closed(present):
+            allowance.hold(present)
+            return present
+        self.close()
+        address = (self._host, self._port)
+        plain = socket.create_connection(address, self._bounds.connect_seconds)
+        allowance.hold(plain)
         try:
-            return self._context.wrap_socket(plain, server_hostname=self._host)
+            self._connection = self._context.wrap_socket(plain, server_hostname=self._host)
         except OSError:
             plain.close()
             raise
+        return self._connection
+
+    def _drop(self) -> None:
+        """Close the connection without a word: there is nobody to hear it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def close(self) -> None:
         """Close the connection, with a close_notify (RFC 5425 section 4.4) where that works."""

@@ -12,6 +12,7 @@ from pynetdicom.presentation import PresentationContext
 from chestct.errors import RalesError, RejectReason
 from dicom_out.association import MAXIMUM_PDU
 from dicom_out.commitment import (
+    COMMITMENT_BYTES,
     LINGER_SECONDS,
     ReportStatus,
     explain,
@@ -20,8 +21,14 @@ from dicom_out.commitment import (
     push_model_context,
 )
 from dicom_out.outcome import OutcomeKind, outcome_of
-from dicom_out.query import query_contexts
-from dicom_out.sender import compressed_contexts, echo_context, storage_contexts
+from dicom_out.query import QUERY_BYTES, query_contexts
+from dicom_out.sender import (
+    ECHO_SECONDS,
+    MOST_BYTES,
+    compressed_contexts,
+    echo_context,
+    storage_contexts,
+)
 from rales.conformance.markdown import named_uid, ranges, table, uid_name
 from rales.conformance.samples import Sample, by_class
 from rales.sections import Config, NetworkConfig
@@ -170,7 +177,7 @@ def report_statuses() -> str:
 def general_parameters() -> str:
     """Return the parameters of associations, with the configuration's defaults."""
     config = Config()
-    network, delivery = config.network, config.delivery
+    network, delivery, priors = config.network, config.delivery, config.priors
     rows = [
         ("Application Context Name", "1.2.840.10008.3.1.1.1", "1.2.840.10008.3.1.1.1"),
         ("Implementation Class UID", *[str(PYNETDICOM_IMPLEMENTATION_UID)] * 2),
@@ -191,6 +198,24 @@ def general_parameters() -> str:
             "Time without traffic",
             f"{network.timeout_seconds:g} s (`network.timeout_seconds`)",
             f"{delivery.timeout_seconds:g} s (`delivery.timeout_seconds`)",
+        ),
+        (
+            "Time for the whole association",
+            "no limit: each PDU, and each silence, has the above",
+            (
+                "`delivery.timeout_seconds` for each object and twice more, and the time that they "
+                f"take at {delivery.slowest_kilobytes_per_second:g} kB/s "
+                f"(`delivery.slowest_kilobytes_per_second`); C-ECHO {ECHO_SECONDS:g} s; queries "
+                f"{priors.timeout_seconds:g} s (`priors.timeout_seconds`)"
+            ),
+        ),
+        (
+            "What the peer may send in one association",
+            "no limit: one message, one PDU has",
+            (
+                f"{MOST_BYTES >> 20} MiB; asked to commit {COMMITMENT_BYTES >> 20} MiB; in "
+                f"answer to queries {QUERY_BYTES >> 20} MiB; no PDU longer than {MAXIMUM_PDU} bytes"
+            ),
         ),
         (
             "Data set of one C-STORE",

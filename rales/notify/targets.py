@@ -13,6 +13,7 @@ from chestct.errors import NotificationImpossible
 from chestct.results import ResultObject
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
+from dicom_out.allowance import Conversations
 from rales.notify.resources import read_result
 from rales.notify.subject import Subject, read_subject
 from rales.notify.transport import Endpoint, Request, read_secret
@@ -28,7 +29,10 @@ _ENDS = (JobState.DONE, JobState.REJECTED, JobState.FAILED)
 
 
 def targets_of(
-    config: Config, instances: InstanceStore, deliveries: DeliveryStore
+    config: Config,
+    instances: InstanceStore,
+    deliveries: DeliveryStore,
+    under_way: Conversations | None = None,
 ) -> dict[str, Target]:
     """Return the configured targets by name.
 
@@ -36,10 +40,15 @@ def targets_of(
         ConfigError: A secret cannot be read.
     """
     seconds = config.delivery.timeout_seconds
-    return {one.name: _target(one, instances, deliveries, seconds) for one in config.notifications}
+    return {
+        one.name: _target(one, instances, deliveries, endpoint_of(one, seconds, under_way))
+        for one in config.notifications
+    }
 
 
-def endpoint_of(one: NotificationConfig, seconds: float) -> Endpoint:
+def endpoint_of(
+    one: NotificationConfig, seconds: float, under_way: Conversations | None = None
+) -> Endpoint:
     """Return where a target listens, with its secrets looked at.
 
     Raises:
@@ -50,14 +59,20 @@ def endpoint_of(one: NotificationConfig, seconds: float) -> Endpoint:
     if one.secret_file is not None:
         read_key(one.secret_file)
     return Endpoint(
-        url=one.url, ca_file=one.ca_file, token_file=one.token_file, timeout_seconds=seconds
+        url=one.url,
+        ca_file=one.ca_file,
+        token_file=one.token_file,
+        timeout_seconds=seconds,
+        under_way=under_way,
     )
 
 
 def _target(
-    one: NotificationConfig, instances: InstanceStore, deliveries: DeliveryStore, seconds: float
+    one: NotificationConfig,
+    instances: InstanceStore,
+    deliveries: DeliveryStore,
+    endpoint: Endpoint,
 ) -> Target:
-    endpoint = endpoint_of(one, seconds)
     if _in_clear(one):
         _LOG.warning("notification %r sends the Patient ID unencrypted: use https", one.name)
     if one.kind == "fhir":

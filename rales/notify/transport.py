@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +13,8 @@ import urllib3
 
 from chestct.errors import ConfigError
 from chestct.text import printable
+from dicom_out.allowance import Allowance, Bounds, Conversations, whole_seconds
+from dicom_out.web import watch
 from rales.tls import client_context
 
 _LONGEST_ANSWER = 1 << 20
@@ -89,6 +90,7 @@ class Endpoint:
     ca_file: Path | None
     token_file: Path | None
     timeout_seconds: float
+    under_way: Conversations | None = None
 
     def post(self, request: Request) -> Outcome:
         """Send one request over a connection of its own."""
@@ -99,27 +101,47 @@ class Endpoint:
         return self._call("HEAD", {}, None)
 
     def _call(self, method: str, headers: Mapping[str, str], body: bytes | None) -> Outcome:
-        try:
-            with urllib3.PoolManager(
-                ssl_context=self._context(),
-                retries=False,
-                timeout=urllib3.Timeout(total=self.timeout_seconds),
-            ) as pool:
-                answer = pool.request(
-                    method,
-                    self.url,
-                    body=body,
-                    headers={**headers, **self._authorization()},
-                    redirect=False,
-                    preload_content=False,
-                )
-                try:
-                    return _outcome(answer, time.monotonic() + self.timeout_seconds)
-                finally:
-                    answer.close()
-        except (urllib3.exceptions.HTTPError, OSError, ConfigError) as error:
-            message = f"{type(error).__name__}: {error}"
-            return Outcome(kind=OutcomeKind.FAILED, message=message, reached=False)
+        with Allowance(self._bounds(len(body or b""))) as allowance:
+            try:
+                return self._talk(allowance, method, headers, body)
+            except (urllib3.exceptions.HTTPError, OSError, ConfigError) as error:
+                message = f"{type(error).__name__}: {error}"
+                if allowance.spent:
+                    message = f"{self.url} was cut off: {allowance.spent}"
+                return Outcome(kind=OutcomeKind.FAILED, message=message, reached=False)
+
+    def _bounds(self, content: int) -> Bounds:
+        seconds = self.timeout_seconds
+        return Bounds(
+            silence_seconds=seconds,
+            whole_seconds=whole_seconds(seconds, messages=1, content=content),
+            most_bytes=_LONGEST_ANSWER,
+            setting="delivery.timeout_seconds",
+            under_way=self.under_way,
+        )
+
+    def _talk(
+        self, allowance: Allowance, method: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Outcome:
+        with urllib3.PoolManager(
+            ssl_context=self._context(),
+            retries=False,
+            timeout=urllib3.Timeout(total=self.timeout_seconds),
+        ) as pool:
+            watch(pool.connection_from_url(self.url), allowance)
+            answer = pool.request(
+                method,
+                self.url,
+                body=body,
+                headers={**headers, **self._authorization()},
+                redirect=False,
+                preload_content=False,
+            )
+            try:
+                allowance.check()  # a head that is cut off looks like a whole one
+                return _outcome(answer, allowance)
+            finally:
+                answer.close()
 
     def _context(self) -> ssl.SSLContext | None:
         if not self.url.startswith("https:"):
@@ -147,22 +169,26 @@ def read_secret(path: Path) -> str:
     return text
 
 
-def _outcome(answer: urllib3.BaseHTTPResponse, deadline: float) -> Outcome:
+def _outcome(answer: urllib3.BaseHTTPResponse, allowance: Allowance) -> Outcome:
     status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         kind = OutcomeKind.DELIVERED
     else:
         kind = OutcomeKind.REFUSED if status in _NEVER else OutcomeKind.FAILED
-    said = _read(answer, deadline).decode("utf-8", "replace")
+    said = _read(answer, allowance).decode("utf-8", "replace")
     return Outcome(kind=kind, status=status, message=f"HTTP {status}", answer=said)
 
 
-def _read(answer: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
-    """Return the body, or what of it came in time; one that trickles must not hold us."""
+def _read(answer: urllib3.BaseHTTPResponse, allowance: Allowance) -> bytes:
+    """Return the body, or what of it came before it was cut off: the status is there already."""
     body = b""
-    while len(body) < _LONGEST_ANSWER and time.monotonic() < deadline:
-        part = answer.read1(_LONGEST_ANSWER - len(body))
-        if not part:
-            break
-        body += part
+    try:
+        while len(body) < _LONGEST_ANSWER:
+            part = answer.read1(_LONGEST_ANSWER - len(body))
+            if not part:
+                break
+            body += part
+    except (urllib3.exceptions.HTTPError, OSError):
+        if not allowance.spent:
+            raise
     return body

@@ -13,9 +13,11 @@ from chest_cases import Case, make_case
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
+from chestct.errors import AnalysisStopped
 from chestct.evolution import Circumstances, Comparison, compare
 from chestct.series import Series
 from chestct.uids import digest
+from dicom_out.allowance import Conversations
 from dicom_out.query import ArchiveUnavailable, Wanted
 from rales.archive import Found, look
 
@@ -37,7 +39,7 @@ def identified(case: Case) -> Series:
 
 
 def found_of(case: Case, reports: Sequence[Dataset]) -> Found:
-    return look(identified(case), fetch=lambda _: reports, days=100)
+    return look(identified(case), fetch=lambda _: reports, days=100, under_way=Conversations())
 
 
 def test_a_report_of_the_patient_is_a_prior(case: Case, tmp_path: Path) -> None:
@@ -107,8 +109,18 @@ def test_an_archive_that_cannot_be_asked_is_said_and_raises_nothing(case: Case) 
     def fail(_wanted: Wanted) -> Sequence[Dataset]:
         raise ArchiveUnavailable("it takes too long")
 
-    found = look(identified(case), fetch=fail, days=100)
+    found = look(identified(case), fetch=fail, days=100, under_way=Conversations())
     assert found == Found(trouble="it takes too long")
+
+
+def test_an_archive_that_a_stop_cuts_off_costs_the_analysis_no_prior(case: Case) -> None:
+    def fail(_: Wanted) -> list[Dataset]:
+        raise ArchiveUnavailable("it was cut off")
+
+    under_way = Conversations()
+    under_way.cut("the node stops")
+    with pytest.raises(AnalysisStopped):
+        look(identified(case), fetch=fail, days=100, under_way=under_way)
 
 
 @pytest.mark.parametrize("identifier", ["*", "A?", "A\\B", " "])

@@ -35,8 +35,9 @@ from chestct.results import ResultObject
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
 from dicom_out.commitment import CommitmentReport, ReportHandler
+from dicom_out.destination import Destination
+from dicom_out.outcome import Outcome, OutcomeKind
 from dicom_out.recipients import Recipient
-from dicom_out.sender import Destination, Outcome, OutcomeKind
 from rales.clock import NodeClock
 from rales.clockwatch import ClockWatch, resumed_clock
 from rales.commitments import CommitmentWorker
