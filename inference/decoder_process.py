@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from chestct.errors import OutOfResources
+from chestct.errors import AnalysisCrashed
 from inference.decoding import FrameDescription, read_message, request_of, write_message
 
 _SECONDS = 10.0
@@ -57,7 +57,7 @@ class DecoderProcess:
 
         Raises:
             FrameUndecodable: The decoder refused it, died of it or took too long.
-            OutOfResources: The decoder was killed, which says nothing of the frame.
+            AnalysisCrashed: The decoder was killed, which says nothing of the frame.
             OSError: No process can be started.
         """
         seconds = self._seconds + description.rows * description.columns / _PIXELS_PER_SECOND
@@ -83,14 +83,14 @@ class DecoderProcess:
             )
         return self._process
 
-    def _why_it_ended(self, seconds: float) -> FrameUndecodable | OutOfResources:
+    def _why_it_ended(self, seconds: float) -> FrameUndecodable | AnalysisCrashed:
         assert self._process is not None
         code = self._process.wait()
         self._end()
         if code == -signal.SIGALRM:
             return FrameUndecodable(f"it is not decoded within {seconds:.0f} s")
         if code == -signal.SIGKILL:
-            return OutOfResources("the decoder of a frame was killed: perhaps out of memory")
+            return AnalysisCrashed("the decoder of a frame was killed: perhaps out of memory")
         return FrameUndecodable(f"its decoder died of it (exit status {code})")
 
     def _end(self) -> None:

@@ -27,10 +27,11 @@ from chestct.results import (
 )
 from chestct.series import Series
 from chestct.uids import digest
+from chestct.volume import Volume
 from dicom_out.compose import SoftwareIdentity, compose
 from dicom_out.compose import warm_up as warm_up_writer
 from dicom_out.extras import compose_extras
-from inference.analysis import Stage, analyse
+from inference.analysis import Analysis, Stage, analyse
 from inference.eligibility import EligibilityRules
 from inference.loading import LoadingPolicy, load
 from inference.ports import ModelSet
@@ -47,6 +48,8 @@ Progress = Callable[[str, float], None]
 """Called with the name of the stage and the part of it that is done, 0 to 1."""
 
 
+_SPREAD = 1.5
+"""Slice thicknesses between two slices from where on every second one may still be to come."""
 _NO_PRIORS = "earlier reports could not be looked up in the PACS"
 
 
@@ -288,11 +291,21 @@ def run(
         circumstances=remembered(made) if made else None,
         evolution=told(evolution) if evolution else None,
         left_out=extras.left_out,
-        reaches_an_end=bool((analysis.lesion_map.labels[[0, -1]] > 0).any()),
+        may_be_part=_why_part(volume, analysis),
         created=request.created,
     )
     _write_findings(request, report, analysis.models)
     return report
+
+
+def _why_part(volume: Volume, analysis: Analysis) -> str:
+    """Return why these may not be all slices of their series yet; empty: they look whole."""
+    spacing, thickness = volume.geometry.slice_spacing, volume.thickness_mm
+    if thickness is not None and spacing > _SPREAD * thickness:
+        return f"slices of {thickness:g} mm lie {spacing:g} mm apart"
+    if (analysis.lesion_map.labels[[0, -1]] > 0).any():
+        return "lung reaches the first or last slice"
+    return ""
 
 
 def _write_findings(

@@ -30,8 +30,8 @@ class AnalysisReport:
     ``seconds`` are wall-clock seconds per stage, in the order in which they ran;
     ``circumstances`` is what a later study is compared by, ``evolution`` the change since the
     one before (:mod:`rales.priors`), ``left_out`` what a destination may have asked for beside
-    SEG and SR and could not be made. ``reaches_an_end``: lung is in the first or the last slice,
-    so that some of it may lie beyond.
+    SEG and SR and could not be made. ``may_be_part`` says why the slices may not be all of their
+    series yet; empty: they look whole.
     """
 
     results: ResultSet
@@ -42,7 +42,7 @@ class AnalysisReport:
     circumstances: Mapping[str, Any] | None = None
     evolution: Mapping[str, Any] | None = None
     left_out: tuple[Extra, ...] = ()
-    reaches_an_end: bool = False
+    may_be_part: str = ""
     created: datetime | None = None
 
     def to_dict(self) -> dict[str, Any]:

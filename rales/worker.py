@@ -42,6 +42,8 @@ from rales.store.jobs import Job, StateConflict
 _LOG = logging.getLogger(__name__)
 
 _FIRST_RETRY = timedelta(seconds=10)
+_ROOM_PAUSE = timedelta(seconds=300)
+"""Between attempts on a full disk, each of which is a whole analysis."""
 _LONGEST = 500
 """Characters of the message of a job; an exception may quote a header."""
 
@@ -147,19 +149,26 @@ class AnalysisWorker:
             if series.digest != job.instances_digest:
                 return partial(self._give_way, job)
             report = self._analyse(job, series)
-        except AnalysisStopped:
-            return partial(self._put_back, job)
-        except InputUnavailable as error:
-            return partial(self._wait_for_images, job, error)
         except Exception as error:  # noqa: BLE001 - an unforeseen error costs an attempt, no more
-            # The node began with models that worked: memory is short, or they are being changed.
-            if isinstance(error, PermanentError) and not isinstance(error, ModelError):
-                return partial(self._end_for_good, job, error)
-            if not isinstance(error, RalesError | OSError | MemoryError):
-                _LOG.exception("job %d: the analysis raised", job.id)
-            reason = _REASONS.get(type(error), type(error).__name__)
-            return partial(self._fail_or_retry, job, reason, _said(error) or reason)
+            return self._after(job, error)
         return partial(self._compose, job, report)
+
+    def _after(self, job: Job, error: Exception) -> Callable[[], None]:
+        """Return what records that an analysis raised."""
+        match error:
+            case AnalysisStopped():
+                return partial(self._put_back, job)
+            case InputUnavailable():
+                return partial(self._wait_for_images, job, error)
+            case OutOfResources():
+                return partial(self._wait_for_room, job, error)
+            # The node began with models that worked: memory is short, or they are being changed.
+            case PermanentError() if not isinstance(error, ModelError):
+                return partial(self._end_for_good, job, error)
+        if not isinstance(error, RalesError | OSError | MemoryError):
+            _LOG.error("job %d: the analysis raised", job.id, exc_info=error)
+        reason = _REASONS.get(type(error), type(error).__name__)
+        return partial(self._fail_or_retry, job, reason, _said(error) or reason)
 
     def _give_way(self, job: Job) -> None:
         message = "the images are others than when it was complete"
@@ -206,11 +215,10 @@ class AnalysisWorker:
         message = verdict(report.findings)
         if report.left_out:
             message += f"; could not be made: {', '.join(report.left_out)}"
-        hold = report.reaches_an_end and job.is_held(self._clock())
+        hold = bool(report.may_be_part) and job.is_held(self._clock())
         if hold:
             message += (
-                "; lung reaches the first or last slice: waits for more images"
-                f" until {job.hold_until:%H:%M:%S} UTC"
+                f"; {report.may_be_part}: waits for more images until {job.hold_until:%H:%M:%S} UTC"
             )
         self._jobs.composed(
             job,
@@ -240,6 +248,13 @@ class AnalysisWorker:
             job, error.images, due_at=due_at, at=now, message=message
         )
         _LOG.error("series %s: %s (%s)", job.series_uid, message, state)
+
+    def _wait_for_room(self, job: Job, error: OutOfResources) -> None:
+        """Put a job back that this machine has no room for: that says nothing of its series."""
+        now = self._clock()
+        message = f"{error}; mend that: it goes on by itself, tried every {_ROOM_PAUSE.seconds} s"
+        self._jobs.put_back(job, due_at=now + _ROOM_PAUSE, at=now, message=message)
+        _LOG.error("series %s: %s", job.series_uid, message)
 
     def _fail_or_retry(self, job: Job, reason: str, message: str) -> None:
         message = printable(message, _LONGEST)

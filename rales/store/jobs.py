@@ -425,13 +425,18 @@ class JobStore:
             )
             tx.execute("UPDATE jobs SET due_at = ? WHERE id = ?", (to_text(due_at), job.id))
 
-    def put_back(self, job: Job, *, at: datetime, message: str) -> None:
-        """Put an analysing job back to READY as if it had not been claimed."""
+    def put_back(
+        self, job: Job, *, at: datetime, message: str, due_at: datetime | None = None
+    ) -> None:
+        """Put an analysing job back to READY as if it had not been claimed; due then or at once."""
         with self._database.transaction() as tx:
             change_state(
                 tx, job.id, JobState.ANALYSING, JobState.READY, at=to_text(at), message=message
             )
-            tx.execute("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", (job.id,))
+            tx.execute(
+                "UPDATE jobs SET attempts = attempts - 1, due_at = ? WHERE id = ?",
+                (to_text(due_at) if due_at else None, job.id),
+            )
 
     def composed(
         self,

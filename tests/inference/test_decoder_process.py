@@ -18,7 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from chestct.errors import OutOfResources, RejectReason, SeriesRejected
+from chestct.errors import AnalysisCrashed, RejectReason, SeriesRejected
 from inference import pixels
 from inference.decoder_process import DecoderProcess, FrameUndecodable
 from inference.decoding import FrameDescription
@@ -56,7 +56,7 @@ def test_a_decoder_that_is_killed_is_no_verdict_on_the_frame(decoder: DecoderPro
     stream, described = _honest(RLELossless)
     decoder.decode(stream, described)
     _process(decoder).kill()
-    with pytest.raises(OutOfResources, match="killed"):
+    with pytest.raises(AnalysisCrashed, match="killed"):
         decoder.decode(stream, described)
     assert decoder.decode(stream, described).size
 

@@ -152,7 +152,7 @@ class Node(RuleBasedStateMachine):
             to_dict=lambda: {"objects": objects},
             seconds={},
             provider="none",
-            reaches_an_end=count < WHOLE,
+            may_be_part="" if count >= WHOLE else "lung reaches the first or last slice",
         )
 
     def stop(self) -> None:

@@ -64,3 +64,22 @@ def test_a_label_map_comes_beside_the_binary_seg_and_changes_nothing_of_it(
         (study,) = pydicom.dcmread(item.path).PredecessorDocumentsSequence
         (sop,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
         assert sop.ReferencedSOPInstanceUID == derive_uid(name)
+
+
+def test_every_second_slice_may_be_half_of_a_series(
+    tiny: tuple[TinySeries, AnalysisSettings], tmp_path: Path
+) -> None:
+    written, settings = tiny
+    (series,) = scan(written.files[::2]).series
+    request = AnalysisRequest(
+        series=series,
+        settings=replace(
+            settings,
+            rules=replace(settings.rules, minimum_slices=10, maximum_thickness_mm=10.0),
+        ),
+        folder=tmp_path / "half",
+        predecessor=None,
+        created=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    report = run(request)
+    assert report.may_be_part.endswith("mm apart")

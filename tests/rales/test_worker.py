@@ -135,7 +135,6 @@ def test_a_rejection_ends_with_its_reason(
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (OutOfResources("disk full"), "OutOfResources"),
         (MemoryError(), "out-of-memory"),
         (AnalysisHung("no answer"), "analysis-hung"),
         (ModelError("not to be read now"), "ModelError"),
@@ -154,6 +153,25 @@ def test_a_failure_is_tried_again_until_the_attempts_are_spent(
     worker.step(rig.clock.advance(10))
     ended = rig.jobs.get(job.id)
     assert (ended.state, ended.reason) == (JobState.FAILED, reason)
+
+
+def test_a_full_disk_is_waited_for_however_long_it_lasts(
+    rig: Rig, make_instance: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = rig.add(make_instance())
+    full = OutOfResources("the results cannot be written: No space left on device")
+    monkeypatch.setattr(worker_module, "run", _raise(full))
+    worker = rig.worker()
+    worker.step(NOON)
+    for _ in range(10):
+        waiting = rig.jobs.get(job.id)
+        assert (waiting.state, waiting.attempts) == (JobState.READY, 0)
+        assert "No space left on device" in waiting.message
+        worker.step(rig.clock.advance(300))
+    rejection = SeriesRejected(RejectReason.NO_LUNGS, "no chest")
+    monkeypatch.setattr(worker_module, "run", _raise(rejection))
+    worker.step(rig.clock.advance(300))
+    assert rig.jobs.get(job.id).state is JobState.REJECTED
 
 
 def test_a_rejection_says_how_many_images_came_under_one_uid(
