@@ -44,8 +44,8 @@ class Moment:
     """The present, and since when it has been counted; read at once, so that they belong together.
 
     Attributes:
-        steady_since: When the node started or the clock last jumped: silence before it proves
-            nothing.
+        steady_since: When the node began to listen or the clock last jumped: silence before it
+            proves nothing.
     """
 
     now: datetime
@@ -80,6 +80,11 @@ class NodeClock:
         """Return the present with when it began."""
         with self._lock:
             return Moment(now=self._now(), steady_since=self._steady_since)
+
+    def begin_to_listen(self) -> None:
+        """Note that from now on something can arrive."""
+        with self._lock:
+            self._steady_since = self._now()
 
     def deviation(self) -> timedelta:
         """Return how far the wall clock is ahead of the present; negative: behind."""

@@ -227,6 +227,7 @@ class Node:
         self._scp = stack.enter_context(
             self._receiver(spool, instances, commitment.on_report, refusals)
         )
+        self._clock.begin_to_listen()
         if self._audit:
             self._audit.attached()
             stack.callback(self._audit.detached)

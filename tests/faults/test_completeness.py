@@ -108,3 +108,22 @@ def test_a_whole_series_of_one_association_settles(
     waited = datetime.fromisoformat(ready) - datetime.fromisoformat(last)
     assert "settled" in why
     assert waited < timedelta(seconds=_QUIET / 2), "the settle time is 0.2 s"
+
+
+def test_silence_counts_only_from_when_the_node_listens(
+    node: TinyNode, pacs: StoringPacs, series: TinySeries
+) -> None:
+    """Models take long to load: a restart must not complete what nobody could go on sending."""
+    node.kill()
+    node.quiet_seconds = 1.0
+    node.start()
+    half = SLICES // 2
+    assert send_files(node.port, series.files[:half], set())
+    node.kill()
+    assert [state for state, _ in node.jobs(series.uid)] == ["receiving"]
+    node.start()
+    wait_for("the end of the quiet time", lambda: node.jobs(series.uid)[0][0] != "receiving")
+    (*_, listens) = [line for line in node.log().splitlines() if " listens on " in line]
+    ((ready,),) = node.rows("SELECT at FROM job_events WHERE after = 'ready'")
+    waited = datetime.fromisoformat(ready) - datetime.fromisoformat(listens.split()[0])
+    assert waited >= timedelta(seconds=0.8), node.log()
