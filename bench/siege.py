@@ -109,6 +109,12 @@ class Storescp:
         )
         wait_for("storescp to answer", self._answers)
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process is not None
+        return self._process.pid
+
     def alive(self) -> bool:
         """Tell whether the process is there."""
         return self._process is not None and self._process.poll() is None

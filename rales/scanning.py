@@ -159,7 +159,7 @@ def _guess(data_set: bytes) -> str:
 
 def _header(data_set: bytes, syntax: UID) -> Header:
     if syntax != ExplicitVRBigEndian:
-        return parse(data_set, syntax)[0]
+        return parse(data_set, syntax)
     try:  # retired, and not received; files of it are left
         return read_header(
             read_dataset(

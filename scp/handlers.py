@@ -157,7 +157,7 @@ class Handlers:
             # Not "out of resources": who hears that sends the same again.
             raise InstanceRefused("the data set exceeds network.maximum_instance_mb")
         content = request.DataSet.getvalue() if request.DataSet else b""
-        header, _ = headers.parse(content, syntax)
+        header = headers.parse(content, syntax)
         if header.sop_class_uid != request.AffectedSOPClassUID:
             raise SopClassMismatch("SOP Class UID of data set and request differ")
         if header.sop_instance_uid != request.AffectedSOPInstanceUID:

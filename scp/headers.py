@@ -9,45 +9,45 @@ import math
 import re
 import zlib
 from dataclasses import dataclass, replace
-from io import BytesIO
 from typing import Any
 
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
-    JPEGLSTransferSyntaxes,
-    JPEGTransferSyntaxes,
-    RLELossless,
-)
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from chestct.errors import NotDicom
 from chestct.geometry import cross, dot
 from chestct.identity import patient_key
 from chestct.series import accession_key
 from chestct.uids import Uid
-from scp.nesting import check_extent
+from scp.codestreams import first_codestream, is_codestream
+from scp.outline import Content, Place, most_elements, outline
 from scp.values import value_digest
 
-_UNDEFINED_LENGTH = 0xFFFFFFFF
-_ITEM = b"\xfe\xff\x00\xe0"
-_DELIMITER = b"\xfe\xff\xdd\xe0"
-_SOF3_LOSSLESS = 0xC3
-_SOF55_JPEG_LS = 0xF7
-_NO_FRAME = frozenset({0xC4, 0xC8, 0xCC})
-"""DHT, JPG and DAC: the markers among those of SOF0 to SOF15 that start no frame."""
+_PIXEL_DATA = 0x7FE00010
+_LONGEST_VALUE = 0xFFFE
+"""Bytes of a value that is read: what fits into 16 bits, as in explicit VR all of them do."""
+_WANTED: tuple[int, ...] = tuple(
+    int(Tag(keyword))
+    for keyword in (
+        *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "AccessionNumber"),
+        *("PatientName", "PatientID", "IssuerOfPatientID"),
+        *("StudyInstanceUID", "SeriesInstanceUID", "ImagePositionPatient"),
+        *("ImageOrientationPatient", "NumberOfSeriesRelatedInstances"),
+        *("InConcatenationTotalNumber", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns"),
+        "BitsAllocated",
+    )
+)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z", re.ASCII)
 """A decimal string (DS, PS3.5 section 6.2)."""
 _INTEGER = re.compile(r"\+?\d{1,11}\Z", re.ASCII)
 """A positive integer string (IS, PS3.5 section 6.2)."""
 _INTEGER_MAXIMUM = (1 << 31) - 1
-_INFLATED_LEAST = 1 << 26
+_INFLATED_LEAST = 1 << 24
 _INFLATED_RATIO = 16
-"""A deflated data set may have 64 MiB or 16 times its size when inflated; images stay far
+"""A deflated data set may have 16 MiB or 16 times its size when inflated; images stay far
 below, and a bomb (up to 1032 times) must not take the memory."""
 _UID_ENCODINGS = frozenset({None, "UI", "UN"})
 """VRs of an element that is read as a UID: none is stated in implicit VR, and UN is what those
@@ -69,55 +69,58 @@ class Header:
     value_digest: str = ""
 
 
-def parse(content: bytes, transfer_syntax: str) -> tuple[Header, Dataset]:
-    """Parse an encoded data set (no preamble, no file meta information).
+def parse(content: Content, transfer_syntax: str) -> Header:
+    """Read an encoded data set (no preamble, no file meta information).
 
     Raises:
         NotDicom: It cannot be understood under ``transfer_syntax``, lacks a UID, or its
             pixel data is missing or cut off.
     """
     syntax = UID(transfer_syntax)
+    most = most_elements(len(content))
     try:
         if syntax == DeflatedExplicitVRLittleEndian:
             content = inflate(content)
-        dataset = _read(content, syntax)
-        header = replace(read_header(dataset), value_digest=value_digest(content, syntax))
-        check_pixel_data(dataset, syntax)
+        _check_encoding(content, syntax)
+        places = outline(
+            content, implicit=syntax.is_implicit_VR, most=most, wanted={*_WANTED, _PIXEL_DATA}
+        )
+        dataset = _small_values(content, places)
+        header = read_header(dataset)
+        check_pixel_data(content, places.get(_PIXEL_DATA), dataset, syntax)
+        return replace(header, value_digest=value_digest(content, syntax, most=most))
     except NotDicom:
         raise
     except EOFError as error:
         raise NotDicom("the data set is cut off") from error
     except Exception as error:  # a parser on hostile input raises anything
         raise NotDicom(f"not understood as {syntax.name}: {type(error).__name__}") from error
-    return header, dataset
 
 
-def _read(content: bytes, syntax: UID) -> Dataset:
-    _check_encoding(content, syntax)
-    check_extent(content, implicit=syntax.is_implicit_VR)
-    stream = BytesIO(content)
+def _small_values(content: Content, places: dict[int, Place]) -> Dataset:
+    """Return the elements that are read, as they are encoded."""
     elements: dict[BaseTag, DataElement | RawDataElement] = {}
-    end = 0
-    for element in data_element_generator(stream, syntax.is_implicit_VR, is_little_endian=True):
-        end = max(stream.tell(), _end_of(element))
-        if end > len(content):
-            raise EOFError
-        elements[element.tag] = element
-    if content[end:].strip(b"\0"):  # some writers pad files with zeros
-        raise NotDicom("the data set is cut off inside an element, or something follows it")
+    for tag in _WANTED:
+        if (at := places.get(tag)) is None:
+            continue
+        size = 0 if at.is_sequence else at.end - at.start
+        if size > _LONGEST_VALUE:
+            raise NotDicom(
+                f"{keyword_for_tag(tag)} has {size} bytes; at most {_LONGEST_VALUE} are taken"
+            )
+        elements[BaseTag(tag)] = RawDataElement(
+            tag=BaseTag(tag),
+            VR="SQ" if at.is_sequence else at.vr.decode("latin-1") or None,
+            length=size,
+            value=content[at.start : at.start + size],
+            value_tell=at.start,
+            is_implicit_VR=not at.vr,
+            is_little_endian=True,
+        )
     return Dataset(elements)
 
 
-def _end_of(element: DataElement | RawDataElement) -> int:
-    """Return where a raw element should end; 0 for a sequence, which was read to its end."""
-    if not isinstance(element, RawDataElement):
-        return 0
-    if element.length == _UNDEFINED_LENGTH:
-        return element.value_tell + len(element.value or b"") + 8  # the delimiter
-    return element.value_tell + element.length
-
-
-def inflate(content: bytes) -> bytes:
+def inflate(content: Content) -> bytes:
     """Return the data set (PS3.5 annex A.5), unless it grows beyond measure."""
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     limit = max(_INFLATED_LEAST, _INFLATED_RATIO * len(content))
@@ -129,7 +132,7 @@ def inflate(content: bytes) -> bytes:
     return inflated
 
 
-def _check_encoding(content: bytes, syntax: UID) -> None:
+def _check_encoding(content: Content, syntax: UID) -> None:
     """Refuse a data set whose first element is encoded the other way (PS3.5 section 7.1).
 
     pydicom would read it all the same, but the stored file would then be one that lies; so
@@ -186,8 +189,12 @@ def _raw(dataset: Dataset, keyword: str) -> bytes:
 def _character_set(dataset: Dataset) -> bytes:
     """Return Specific Character Set; one that is a sequence says nothing, and costs nothing."""
     keyword = "SpecificCharacterSet"
-    is_sequence = keyword in dataset and dataset.get_item(keyword).VR == "SQ"
-    return b"" if is_sequence else _raw(dataset, keyword)
+    if keyword in dataset and dataset.get_item(keyword).VR == "SQ":
+        return b""
+    value = _raw(dataset, keyword)
+    if b"\0" in value:  # no reader of the file would get any further
+        raise NotDicom("Specific Character Set is not text")
+    return value
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
@@ -230,28 +237,23 @@ def _slice_position(dataset: Dataset) -> float | None:
     return along_normal if math.isfinite(along_normal) else None
 
 
-def check_pixel_data(dataset: Dataset, syntax: UID) -> None:
+def check_pixel_data(content: Content, at: Place | None, dataset: Dataset, syntax: UID) -> None:
     """Refuse pixel data that is missing, cut off, or not of the transfer syntax.
-
-    pydicom accepts a data set that ends inside Pixel Data (3.0.2), hence our own count.
 
     Raises:
         NotDicom: With what is wrong.
     """
-    tag = Tag("PixelData")
-    if tag not in dataset:
+    if at is None:
         raise NotDicom("Pixel Data is missing")
-    element: Any = dataset.get_item(tag)
-    encapsulated = isinstance(element, RawDataElement) and element.length == _UNDEFINED_LENGTH
-    value: bytes = element.value or b""
-    if syntax.is_encapsulated != encapsulated:
+    if syntax.is_encapsulated != at.endless:
         raise NotDicom(f"Pixel Data is not encoded as {syntax.name}")
-    if encapsulated:
-        _check_fragments(value, syntax)
+    if at.endless:
+        if not is_codestream(first_codestream(content, at), syntax):
+            raise NotDicom(f"Pixel Data does not hold {syntax.name}")
         return
-    wanted = _native_length(dataset)
-    if len(value) < wanted:
-        raise NotDicom(f"Pixel Data is cut off: {len(value)} of {wanted} bytes")
+    wanted, have = _native_length(dataset), 0 if at.is_sequence else at.end - at.start
+    if have < wanted:
+        raise NotDicom(f"Pixel Data is cut off: {have} of {wanted} bytes")
 
 
 def _native_length(dataset: Dataset) -> int:
@@ -272,50 +274,3 @@ def _unsigned(dataset: Dataset, keyword: str) -> int:
     if isinstance(value, bytes):
         return int.from_bytes(value, "little") if len(value) == 2 else 0  # noqa: PLR2004 - US
     return int(value) if isinstance(value, int) else 0
-
-
-def _check_fragments(value: bytes, syntax: UID) -> None:
-    """Walk the fragments (PS3.5 annex A.4) and look at the first codestream."""
-    place, first, table_seen = 0, b"", False
-    while place < len(value):
-        if len(value) < place + 8 or value[place : place + 4] not in {_ITEM, _DELIMITER}:
-            raise NotDicom("Pixel Data is cut off between fragments")
-        length = int.from_bytes(value[place + 4 : place + 8], "little")
-        if value[place : place + 4] == _DELIMITER:
-            break
-        place += 8
-        if place + length > len(value):
-            raise NotDicom("Pixel Data is cut off inside a fragment")
-        if table_seen and not first:
-            first = value[place : place + length]
-        table_seen = True
-        place += length
-    if not _is_codestream(first, syntax):
-        raise NotDicom(f"Pixel Data does not hold {syntax.name}")
-
-
-def _is_codestream(start: bytes, syntax: UID) -> bool:
-    """Tell whether the first fragment can be of ``syntax``."""
-    if syntax == RLELossless:
-        segments = int.from_bytes(start[:4], "little")
-        return len(start) >= 64 and 1 <= segments <= 15  # noqa: PLR2004 - PS3.5 annex G.5
-    if syntax in JPEG2000TransferSyntaxes or "High-Throughput" in syntax.name:
-        return start.startswith((b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP"))
-    if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
-        process = _SOF55_JPEG_LS if syntax in JPEGLSTransferSyntaxes else _SOF3_LOSSLESS
-        return start.startswith(b"\xff\xd8\xff") and _start_of_frame(start) in {process, None}
-    return bool(start)
-
-
-def _start_of_frame(stream: bytes) -> int | None:
-    """Return the marker that names the process of a JPEG stream (ISO 10918-1 annex B).
-
-    None when it does not come before the scan, or lies in another fragment.
-    """
-    place = 2
-    while stream[place : place + 1] == b"\xff" and place + 4 <= len(stream):
-        marker = stream[place + 1]
-        if marker == _SOF55_JPEG_LS or (marker & 0xF0 == 0xC0 and marker not in _NO_FRAME):  # noqa: PLR2004 - SOF0 to SOF15
-            return marker
-        place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
-    return None

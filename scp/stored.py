@@ -63,7 +63,7 @@ def read_back(path: Path, *, calling_ae: str) -> ReceivedInstance:
     if found != path.stem[: len(found)]:
         raise NotDicom("its name is not the digest of its content")
     syntax = _transfer_syntax(path)
-    header, _ = parse(content, syntax)
+    header = parse(content, syntax)
     return instance_of(
         header,
         Spooled(path=path, content_digest=found, size=len(whole)),

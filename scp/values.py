@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,7 @@ import numpy as np
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.uid import UID
 
-from scp.nesting import DEEPEST, LONG_VRS
+from scp.outline import DEEPEST, LONG_VRS, Content, is_padding
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -49,23 +50,28 @@ class _Malformed(Exception):
     """The bytes are not what they are read as."""
 
 
-def value_digest(content: bytes, transfer_syntax: str) -> str:
+class _TooMany(Exception):
+    """Bytes that may hold elements, or not, hold more than a data set may have."""
+
+
+def value_digest(content: Content, transfer_syntax: str, *, most: int = sys.maxsize) -> str:
     """Return the SHA-256 of what a data set says.
 
     Args:
         content: An encoded data set, not deflated any more.
         transfer_syntax: How it is encoded; of deflated, the syntax that was deflated.
+        most: So many elements are told apart; with more, the bytes count as they are.
     """
     syntax = UID(transfer_syntax)
-    reader = _Reader(content, "<" if syntax.is_little_endian else ">")
+    reader = _Reader(content, "<" if syntax.is_little_endian else ">", most)
     parts: list[_Part] = []
     if syntax.is_encapsulated:
         parts.append(str(syntax).encode())
     try:
         reader.data_set(0, len(content), parts, implicit=syntax.is_implicit_VR, depth=0)
-    except (_Malformed, struct.error):
+    except (_Malformed, _TooMany, struct.error):
         # No two encodings of it are known to be the same: it is what it is, byte for byte.
-        parts = [b"as it came", str(syntax).encode(), content]
+        parts = [b"as it came", str(syntax).encode(), memoryview(content)]
     found = hashlib.sha256()
     for part in _joined(parts):
         found.update(part)
@@ -85,10 +91,11 @@ def _joined(parts: list[_Part]) -> Iterator[_Part]:
     yield b"".join(small)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Reader:
-    content: bytes
+    content: Content
     order: str
+    left: int
 
     def data_set(
         self, place: int, end: int, parts: list[_Part], *, implicit: bool, depth: int
@@ -97,12 +104,13 @@ class _Reader:
         if depth > DEEPEST:
             raise _Malformed
         while place + 8 <= end:
+            self._one_more()
             tag, vr, length, after = self._head(place, implicit=implicit)
             if tag == _ITEM_END:
                 return after
-            if not tag and not self.content[place:end].strip(b"\0"):
-                return end  # some writers pad files with zeros
-            if tag >= _ITEM or (length != _UNDEFINED and after + length > end):
+            if not tag and is_padding(self.content, place, end):
+                return end
+            if not tag or tag >= _ITEM or (length != _UNDEFINED and after + length > end):
                 raise _Malformed
             if not tag & 0xFFFF or tag in _SAYS_NOTHING:
                 place = after + length
@@ -113,6 +121,11 @@ class _Reader:
         if self.content[place:end].strip(b"\0"):
             raise _Malformed
         return end
+
+    def _one_more(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise _TooMany
 
     def _head(self, place: int, *, implicit: bool) -> tuple[int, bytes, int, int]:
         """Return tag, VR (empty in implicit VR), length, and where the value begins."""
@@ -207,6 +220,7 @@ class _Reader:
             if item != _ITEM or (size != _UNDEFINED and place + size > stop):
                 raise _Malformed
             count += 1
+            self._one_more()
             items.append(b"item")
             within = stop if size == _UNDEFINED else place + size
             place = self.data_set(place, within, items, implicit=implicit, depth=depth + 1)
@@ -224,6 +238,7 @@ class _Reader:
                 break
             if group << 16 | low != _ITEM or place + size > end:
                 raise _Malformed
+            self._one_more()
             if number:
                 parts.append(_HEAD.pack(_PIXEL_DATA, b"f", size))
                 parts.append(memoryview(self.content)[place : place + size])

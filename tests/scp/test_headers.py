@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from contextlib import suppress
 
 import pytest
+from hostile_amplifiers import (
+    backslashes,
+    deflated,
+    empty_items,
+    flat,
+    fragments,
+    large,
+    small_sequences,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.encaps import encapsulate
@@ -22,7 +32,7 @@ from pydicom.uid import (
 )
 
 from chestct.errors import NotDicom
-from scp import headers
+from scp import codestreams, headers
 from scp.contexts import TRANSFER_SYNTAXES
 
 from .conftest import make_ct, to_bytes
@@ -47,8 +57,7 @@ def _with(group: int, number: int, vr: bytes, value: bytes, *, before: tuple[int
 
 
 def _parse(content: bytes, syntax: str = ExplicitVRLittleEndian) -> headers.Header:
-    header, _ = headers.parse(content, syntax)
-    return header
+    return headers.parse(content, syntax)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +203,7 @@ def test_a_jpeg_of_another_process_is_a_lie(syntax: str, marker: int, *, taken: 
 
 @given(st.binary(max_size=80))
 def test_a_damaged_jpeg_stream_is_searched_to_an_end(noise: bytes) -> None:
-    assert headers._start_of_frame(b"\xff\xd8" + noise) in {None, *range(0xC0, 0xD0), 0xF7}
+    assert codestreams._start_of_frame(b"\xff\xd8" + noise) in {None, *range(0xC0, 0xD0), 0xF7}
 
 
 def test_a_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +213,42 @@ def test_a_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = zlib.compress(EXPLICIT + bytes(20 << 20), wbits=-15)
     with pytest.raises(NotDicom, match="more than"):
         headers.parse(bomb, DeflatedExplicitVRLittleEndian)
+
+
+_TOO_COSTLY = {
+    "elements": (lambda: flat(1 << 17), ExplicitVRLittleEndian),
+    "elements, implicit": (lambda: flat(1 << 17, implicit=True), ImplicitVRLittleEndian),
+    "elements, deflated": (lambda: deflated(flat(1 << 17)), DeflatedExplicitVRLittleEndian),
+    "items": (lambda: empty_items(1 << 17), ExplicitVRLittleEndian),
+    "sequences": (lambda: small_sequences(1 << 15), ExplicitVRLittleEndian),
+    "fragments": (lambda: fragments(1 << 17), RLELossless),
+    "values": (lambda: backslashes(1 << 20), ImplicitVRLittleEndian),
+}
+
+
+@pytest.mark.parametrize("kind", _TOO_COSTLY)
+def test_to_refuse_what_would_cost_much_costs_little(kind: str) -> None:
+    make, syntax = _TOO_COSTLY[kind]
+    content = make()
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotDicom, match=r"more than 65536 elements|at most 65534"):
+            headers.parse(content, syntax)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3_000_000
+
+
+def test_pixels_are_not_copied() -> None:
+    content = large(16 << 20)
+    tracemalloc.start()
+    try:
+        headers.parse(content, ExplicitVRLittleEndian)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 @given(

@@ -42,7 +42,7 @@ def receiver(data: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            header, _ = headers.parse(data[1:], syntax)
+            header = headers.parse(data[1:], syntax)
         except NotDicom:
             return
     assert len(header.patient_key) == 64

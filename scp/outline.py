@@ -1,0 +1,227 @@
+"""Where the elements of a data set lie, found by tags, lengths and delimiters alone.
+
+No value is copied and nothing nested is kept: a data set costs its bytes, and time by its
+elements, whose number is limited. Parsers that keep it all take a hundred times its bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+from chestct.errors import NotDicom
+
+Content = bytes | mmap.mmap
+"""The bytes of a data set, in memory or in a file."""
+
+DEEPEST = 64
+"""Sequences within each other that are taken. Enhanced CT needs four; a parser that recurses
+(pydicom, and most others that will read the stored file) ends at a few hundred."""
+_ALWAYS = 1 << 16
+_BYTES_EACH = 256
+_MOST = 1 << 18
+
+_UNDEFINED = 0xFFFFFFFF
+LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN"}) | {
+    b"UR",
+    b"UT",
+    b"UV",
+}
+"""Value representations with a length of 32 bits (PS3.5 section 7.1.2)."""
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_DELIMITER = b"\xfe\xff\xdd\xe0"
+_PIXEL_DATA = 0x7FE00010
+_TAG, _LENGTH, _SHORT = struct.Struct("<HH"), struct.Struct("<L"), struct.Struct("<H")
+_CHUNK = 1 << 20
+
+
+def most_elements(size: int) -> int:
+    """Return how many elements, items and fragments a data set of ``size`` bytes may have.
+
+    A CT image has a few hundred. Enhanced CT has some 60 for each frame, and a frame takes
+    30,000 bytes or more: 2000 frames have 120,000 elements in 60 MB. What has more in fewer
+    bytes was made to cost whoever reads it.
+    """
+    return min(max(_ALWAYS, size // _BYTES_EACH), _MOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the value of one element lies.
+
+    Attributes:
+        vr: As it is written; empty in implicit VR.
+        endless: Whether its length is undefined; a delimiter follows it.
+    """
+
+    vr: bytes
+    start: int
+    end: int
+    endless: bool
+    is_sequence: bool
+
+
+def outline(
+    content: Content, *, implicit: bool, most: int, wanted: Collection[int]
+) -> dict[int, Place]:
+    """Return where the ``wanted`` elements outside of sequences lie.
+
+    Sequences are followed (PS3.5 section 7.5), not judged: one with a length ends there.
+
+    Raises:
+        NotDicom: More than ``most`` elements, nested too deep, or no data set to its end.
+        EOFError: It is cut off.
+    """
+    walk = _Walk(content, most)
+    found: dict[int, Place] = {}
+    place = 0
+    while place + 8 <= len(content):
+        tag = walk.tag(place)
+        if tag >= _ITEM:
+            break
+        if not tag:
+            break
+        place, at = walk.element(place, tag, implicit=implicit)
+        if place > len(content):
+            raise EOFError
+        if tag in wanted:
+            found[tag] = at
+    if not is_padding(content, place):
+        raise NotDicom("the data set is cut off inside an element, or something follows it")
+    return found
+
+
+def is_padding(content: Content, place: int, end: int | None = None) -> bool:
+    """Tell whether nothing but zeros is left, which some writers pad files with."""
+    stop = len(content) if end is None else end
+    step = 16
+    while place < stop:
+        if content[place : min(stop, place + step)].strip(b"\0"):
+            return False
+        place += step
+        step = _CHUNK
+    return True
+
+
+class _Walk:
+    """Follows elements, and counts them."""
+
+    def __init__(self, content: Content, most: int) -> None:
+        self._content = content
+        self._most = most
+        self._count = 0
+
+    def tag(self, place: int) -> int:
+        group, number = _TAG.unpack_from(self._content, place)
+        return int(group << 16 | number)
+
+    def element(self, place: int, tag: int, *, implicit: bool) -> tuple[int, Place]:
+        """Return where an element ends, its delimiter included, and where its value lies."""
+        self._one_more()
+        vr, start, length = self._head(place, implicit=implicit)
+        endless = length == _UNDEFINED
+        if _is_sequence(tag, vr, endless=endless, implicit=implicit):
+            within = implicit or vr == b"UN"  # PS3.5 section 6.2.2
+            limit = math.inf if endless else start + length
+            if not endless and start + length > len(self._content):
+                raise EOFError
+            after = self._sequence(start, limit, implicit=within)
+            end = after - 8 if endless else after
+            return after, Place(vr, start, end, endless, is_sequence=True)
+        if not endless:
+            after = start + length
+            return after, Place(vr, start, after, endless=False, is_sequence=False)
+        after = self._fragments(start) if tag == _PIXEL_DATA else self._delimited(start)
+        return after, Place(vr, start, after - 8, endless=True, is_sequence=False)
+
+    def _sequence(self, place: int, limit: float, *, implicit: bool) -> int:
+        """Return where a sequence ends whose items begin at ``place``."""
+        content = self._content
+        ends: list[tuple[float, bool]] = [(limit, implicit)]
+        while True:
+            while ends and place >= ends[-1][0]:
+                place = int(ends.pop()[0])  # not behind it, whatever its last element says
+            if not ends:
+                return place
+            if place + 8 > len(content):
+                raise EOFError
+            end, inside_implicit = ends[-1]
+            tag = self.tag(place)
+            if tag in {_ITEM, _ITEM_END}:
+                self._one_more()
+                place += 8
+                continue
+            if tag == _SEQUENCE_END:
+                place += 8
+                ends.pop()
+                if not ends:
+                    # One with a length may not end by a delimiter: its length holds.
+                    return place if limit is math.inf else int(limit)
+                continue
+            self._one_more()
+            vr, start, length = self._head(place, implicit=inside_implicit)
+            endless = length == _UNDEFINED
+            if _is_sequence(tag, vr, endless=endless, implicit=inside_implicit):
+                if len(ends) >= DEEPEST:
+                    raise NotDicom(f"sequences are nested more than {DEEPEST} deep")
+                inner = end if endless else min(end, start + length)
+                ends.append((inner, inside_implicit or vr == b"UN"))
+                place = start
+            else:
+                place = self._delimited(start) if endless else start + length
+
+    def _fragments(self, place: int) -> int:
+        """Return where encapsulated pixels end (PS3.5 annex A.4)."""
+        while place + 8 <= len(self._content):
+            self._one_more()
+            tag = self.tag(place)
+            (length,) = _LENGTH.unpack_from(self._content, place + 4)
+            place += 8
+            if tag == _SEQUENCE_END:
+                return place
+            if tag != _ITEM:
+                raise NotDicom("Pixel Data is cut off between fragments")
+            place += length
+        raise EOFError
+
+    def _delimited(self, place: int) -> int:
+        """Return where a value of undefined length ends that is no sequence."""
+        found = self._content.find(_DELIMITER, place)
+        if found < 0 or found + 8 > len(self._content):
+            raise EOFError
+        return found + 8
+
+    def _head(self, place: int, *, implicit: bool) -> tuple[bytes, int, int]:
+        """Return VR, where the value begins, and its length."""
+        content = self._content
+        if implicit:
+            (length,) = _LENGTH.unpack_from(content, place + 4)
+            return b"", place + 8, length
+        vr = content[place + 4 : place + 6]
+        if vr not in LONG_VRS:
+            (length,) = _SHORT.unpack_from(content, place + 6)
+            return vr, place + 8, length
+        if place + 12 > len(content):
+            raise EOFError
+        (length,) = _LENGTH.unpack_from(content, place + 8)
+        return vr, place + 12, length
+
+    def _one_more(self) -> None:
+        self._count += 1
+        if self._count > self._most:
+            raise NotDicom(
+                f"the data set has more than {self._most} elements for its {len(self._content)} "
+                "bytes"
+            )
+
+
+def _is_sequence(tag: int, vr: bytes, *, endless: bool, implicit: bool) -> bool:
+    if implicit:
+        known = dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"
+        return known or (endless and tag != _PIXEL_DATA)
+    return vr == b"SQ" or (vr == b"UN" and endless)
