@@ -20,6 +20,7 @@ from chestct.errors import ConfigError
 from dicom_out.allowance import Conversations
 from dicom_out.commitment import ReportHandler, request_commitment
 from dicom_out.recipients import send_to
+from rales.allocator import give_back
 from rales.archive import archive_of
 from rales.archive_counts import archive_counts_of
 from rales.assembly import AssemblyWorker
@@ -220,6 +221,7 @@ class Node:
             ),
             timed("refusals", refusals.step),
             timed("retention", self._retention_worker(database).step),
+            timed("memory", give_back),
             timed("housekeeping", self._housekeeping_worker(database, instances, spool).step),
         ]
         inference = analysis[0].warm_up()
@@ -370,6 +372,8 @@ class Node:
             maximum_pdu_size=config.network.maximum_pdu_size,
             maximum_associations=config.network.maximum_associations,
             maximum_instance=config.network.maximum_instance_mb * _MEGABYTE,
+            maximum_arriving=_MEGABYTE
+            * max(config.network.maximum_arriving_mb, config.network.maximum_instance_mb),
             network_timeout=config.network.timeout_seconds,
         )
         asks = any(one.commitment for one in config.destinations)

@@ -182,6 +182,7 @@ class NetworkConfig(_Section):
     maximum_associations: PositiveInt = 128
     maximum_associations_per_address: PositiveInt = 96
     maximum_instance_mb: PositiveInt = 1024
+    maximum_arriving_mb: PositiveInt = 4096
     maximum_pdu_size: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
     timeout_seconds: PositiveFloat = 60.0
 

@@ -24,7 +24,7 @@ from pynetdicom._handlers import (
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
-from scp.bounded import is_flooding
+from scp.bounded import is_flooding, release
 from scp.sturdy import protect
 
 _LOG = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _SILENT_CONNECTIONS = 80
 """Connections that may wait with their association request, or with closing after it was
 rejected; beyond, the oldest goes. Each costs a thread of pynetdicom that looks a thousand times a
 second."""
-_C_STORE_RQ = 0x0001
+_C_STORE_RQ, _N_EVENT_REPORT_RQ = 0x0001, 0x0100
 _UID_LENGTH = 64
 _CHATTER = (
     (evt.EVT_DIMSE_RECV, standard_dimse_recv_handler),
@@ -264,16 +264,18 @@ def on_message(event: Event) -> None:
     be answered ends the association as an invalid PDU does (PS3.8 section 9.2, Evt19).
     """
     command = event.message.command_set
-    if command.get("CommandField") != _C_STORE_RQ:
-        return
-    if not command.get("AffectedSOPInstanceUID"):
-        command.AffectedSOPInstanceUID = EMPTY_UID
     if is_flooding(event):
         _LOG.warning(
             "%s: aborted: it sends requests without waiting for their answers",
             event.assoc.requestor.address,
         )
         event.assoc.dul.event_queue.put("Evt19")
+    if command.get("CommandField") != _C_STORE_RQ:
+        if command.get("CommandField") != _N_EVENT_REPORT_RQ:
+            release(event.message.data_set)  # no service reads it
+        return
+    if not command.get("AffectedSOPInstanceUID"):
+        command.AffectedSOPInstanceUID = EMPTY_UID
     unanswerable = [
         keyword
         for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "MessageID", "Priority")

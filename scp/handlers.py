@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -20,7 +20,6 @@ from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_RELEASE
 
 from chestct.errors import (
-    InstanceRefused,
     NotDicom,
     RalesError,
     SopClassMismatch,
@@ -30,7 +29,7 @@ from chestct.series import ReceivedInstance
 from chestct.text import printable
 from chestct.uids import Uid
 from scp import headers
-from scp.bounded import is_too_large
+from scp.bounded import content_of, release
 from scp.contexts import STORAGE_SOP_CLASSES, not_taken
 from scp.guard import EMPTY_UID
 from scp.ports import (
@@ -50,6 +49,8 @@ from scp.traffic import Traffic
 
 _LOG = logging.getLogger(__name__)
 
+_READERS = 2
+"""Data sets that are read at a time: what that takes is bounded for each."""
 TITLE_LENGTH = 16
 """Characters of an AE title that are shown (PS3.5 section 6.2)."""
 
@@ -88,6 +89,7 @@ class Handlers:
         self._traffic = traffic or Traffic()
         self._tallies: dict[Association, _Tally] = {}
         self._lock = Lock()
+        self._reading = BoundedSemaphore(_READERS)
 
     def on_established(self, event: Event) -> None:
         """Note the begin of an association, and what of it is not taken (EVT_ESTABLISHED)."""
@@ -135,6 +137,8 @@ class Handlers:
             status = answer(error)
             self._count(event, Refused.IMAGE, f"0x{status.Status:04X} {type(error).__name__}")
             return status
+        finally:
+            release(getattr(event.request, "DataSet", None))
         tally.stored += 1
         tally.size += instance.size
         return int(StoreStatus.SUCCESS)
@@ -153,11 +157,9 @@ class Handlers:
             raise SopClassNotSupported(f"{UID(request.AffectedSOPClassUID).name} is not stored")
         if request.AffectedSOPInstanceUID == EMPTY_UID:
             raise NotDicom("Affected SOP Instance UID is missing")
-        if is_too_large(request.DataSet):
-            # Not "out of resources": who hears that sends the same again.
-            raise InstanceRefused("the data set exceeds network.maximum_instance_mb")
-        content = request.DataSet.getvalue() if request.DataSet else b""
-        header = headers.parse(content, syntax)
+        content = content_of(request.DataSet)
+        with self._reading:
+            header = headers.parse(content, syntax, scratch=self._spool)
         if header.sop_class_uid != request.AffectedSOPClassUID:
             raise SopClassMismatch("SOP Class UID of data set and request differ")
         if header.sop_instance_uid != request.AffectedSOPInstanceUID:

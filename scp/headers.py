@@ -6,6 +6,7 @@ Elements are read raw: one wrong value somewhere in a header must not keep an im
 from __future__ import annotations
 
 import math
+import mmap
 import re
 import zlib
 from dataclasses import dataclass, replace
@@ -17,16 +18,18 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from chestct.errors import NotDicom
+from chestct.errors import NotDicom, OutOfResources, RalesError
 from chestct.geometry import cross, dot
 from chestct.identity import patient_key
 from chestct.series import accession_key
 from chestct.uids import Uid
+from scp.bounded import Scratch
 from scp.codestreams import first_codestream, is_codestream
 from scp.outline import Content, Place, most_elements, outline
 from scp.values import value_digest
 
 _PIXEL_DATA = 0x7FE00010
+_STEP = 1 << 20
 _LONGEST_VALUE = 0xFFFE
 """Bytes of a value that is read: what fits into 16 bits, as in explicit VR all of them do."""
 _WANTED: tuple[int, ...] = tuple(
@@ -69,18 +72,21 @@ class Header:
     value_digest: str = ""
 
 
-def parse(content: Content, transfer_syntax: str) -> Header:
+def parse(content: Content, transfer_syntax: str, *, scratch: Scratch | None = None) -> Header:
     """Read an encoded data set (no preamble, no file meta information).
+
+    What is deflated is inflated in memory, or where it is large in a file of ``scratch``.
 
     Raises:
         NotDicom: It cannot be understood under ``transfer_syntax``, lacks a UID, or its
             pixel data is missing or cut off.
+        OutOfResources: There is no room to inflate it.
     """
     syntax = UID(transfer_syntax)
     most = most_elements(len(content))
     try:
         if syntax == DeflatedExplicitVRLittleEndian:
-            content = inflate(content)
+            content = inflate(content, scratch)
         _check_encoding(content, syntax)
         places = outline(
             content, implicit=syntax.is_implicit_VR, most=most, wanted={*_WANTED, _PIXEL_DATA}
@@ -89,7 +95,7 @@ def parse(content: Content, transfer_syntax: str) -> Header:
         header = read_header(dataset)
         check_pixel_data(content, places.get(_PIXEL_DATA), dataset, syntax)
         return replace(header, value_digest=value_digest(content, syntax, most=most))
-    except NotDicom:
+    except RalesError:
         raise
     except EOFError as error:
         raise NotDicom("the data set is cut off") from error
@@ -120,16 +126,36 @@ def _small_values(content: Content, places: dict[int, Place]) -> Dataset:
     return Dataset(elements)
 
 
-def inflate(content: Content) -> bytes:
+def inflate(content: Content, scratch: Scratch | None) -> Content:
     """Return the data set (PS3.5 annex A.5), unless it grows beyond measure."""
-    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     limit = max(_INFLATED_LEAST, _INFLATED_RATIO * len(content))
-    inflated = inflater.decompress(content, limit)
+    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    start = inflater.decompress(content, _INFLATED_LEAST)
+    inflated: Content = start
+    if inflater.unconsumed_tail and limit > _INFLATED_LEAST:
+        if scratch is None:
+            inflated = start + inflater.decompress(inflater.unconsumed_tail, limit - len(start))
+        else:
+            inflated = _inflate_to_file(start, inflater, limit, scratch)
     if inflater.unconsumed_tail:
         raise NotDicom(f"the deflated data set has more than {limit} bytes")
     if not inflater.eof:
         raise NotDicom("the deflated data set is cut off")
     return inflated
+
+
+def _inflate_to_file(start: bytes, inflater: Any, limit: int, scratch: Scratch) -> Content:
+    try:
+        with scratch.temporary_file() as file:
+            file.write(start)
+            size = len(start)
+            while inflater.unconsumed_tail and size < limit:
+                scratch.check_room(_STEP)
+                size += file.write(inflater.decompress(inflater.unconsumed_tail, _STEP))
+            file.flush()
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise OutOfResources(f"cannot inflate: {error.strerror}") from error
 
 
 def _check_encoding(content: Content, syntax: UID) -> None:

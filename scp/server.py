@@ -17,7 +17,8 @@ from pynetdicom.events import Event
 
 from chestct.text import printable
 from scp.admission import Admission, on_requested
-from scp.bounded import on_pdu
+from scp.bounded import Arrivals
+from scp.budget import Budget
 from scp.contexts import commitment_context, supported_contexts
 from scp.guard import (
     CountingEntity,
@@ -58,6 +59,7 @@ class ScpSettings:
     Attributes:
         admission: Who may send, and from where.
         maximum_instance: Bytes that the data set of one C-STORE may have.
+        maximum_arriving: Bytes that the data sets on their way may have on disk, all together.
         network_timeout: Seconds without traffic after which an association is aborted, and
             the time that one PDU may take.
         port: 0 takes a free one.
@@ -70,6 +72,7 @@ class ScpSettings:
     maximum_pdu_size: int = 131072
     maximum_associations: int = 128
     maximum_instance: int = 1 << 30
+    maximum_arriving: int = 1 << 32
     network_timeout: float = 60.0
 
 
@@ -169,6 +172,9 @@ def start(
         doorkeeper=doorkeeper,
         traffic=traffic,
     )
+    arrivals = Arrivals(
+        limit=settings.maximum_instance, budget=Budget(settings.maximum_arriving), scratch=spool
+    )
     limits = Limits(
         maximum_pdu=settings.maximum_pdu_size,
         request_seconds=ACSE_SECONDS,
@@ -182,7 +188,8 @@ def start(
             (evt.EVT_CONN_OPEN, on_connection_open, [limits]),
             (evt.EVT_CONN_CLOSE, on_connection_close),
             (evt.EVT_REQUESTED, on_requested, [settings.admission]),
-            (evt.EVT_PDU_RECV, on_pdu, [settings.maximum_instance]),
+            (evt.EVT_CONN_CLOSE, arrivals.on_connection_close),
+            (evt.EVT_PDU_RECV, arrivals.on_pdu),
             (evt.EVT_DIMSE_RECV, on_message),
             (evt.EVT_C_ECHO, handlers.on_echo),
             (evt.EVT_C_STORE, handlers.on_store),

@@ -14,9 +14,11 @@ import secrets
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from chestct.errors import OutOfResources
 from chestct.uids import Uid, digest
+from scp.outline import Content
 from scp.space import FreeSpace, LowWaterMark, free_space
 
 _LOG = logging.getLogger(__name__)
@@ -74,7 +76,20 @@ class Spool:
         """Tell whether a file is the half of a write of an earlier run: never acknowledged."""
         return file.suffix == PARTIAL and not file.name.startswith(self._run)
 
-    def write(self, series_uid: Uid, file_meta: bytes, content: bytes) -> Spooled:
+    def check_room(self, size: int) -> None:
+        """See that ``size`` more bytes may be written.
+
+        Raises:
+            OutOfResources: Less than the reserve would be left.
+            OSError: The file system does not tell.
+        """
+        self._mark.check(size)
+
+    def temporary_file(self) -> IO[bytes]:
+        """Return a file without a name, which goes when it is closed; an OSError if it cannot."""
+        return tempfile.TemporaryFile(prefix=self._run, suffix=PARTIAL, dir=self._root)
+
+    def write(self, series_uid: Uid, file_meta: bytes, content: Content) -> Spooled:
         """Make one instance durable and return where.
 
         A file that is there is kept when it is whole, and otherwise replaced: what a disk
@@ -137,9 +152,16 @@ def content_digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _is_there(path: Path, *parts: bytes) -> bool:
+def _is_there(path: Path, *parts: Content) -> bool:
+    """Tell whether a file is there and holds ``parts``, a piece at a time."""
     try:
-        return path.read_bytes() == b"".join(parts)
+        with path.open("rb") as file:
+            pieces = (
+                part[place : place + _CHUNK]
+                for part in parts
+                for place in range(0, len(part), _CHUNK)
+            )
+            return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
     except OSError:
         return False
 
@@ -152,7 +174,7 @@ def holds(path: Path, digest: str) -> bool:
         return False
 
 
-def _write_durably(path: Path, prefix: str, *parts: bytes) -> None:
+def _write_durably(path: Path, prefix: str, *parts: Content) -> None:
     """Write ``parts`` so that a file of that name is whole; its folder is still to be synced.
 
     Until then its name begins with ``prefix``.
@@ -170,7 +192,7 @@ def _write_durably(path: Path, prefix: str, *parts: bytes) -> None:
         raise
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def _write_all(descriptor: int, content: Content) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -19,6 +19,8 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.pdu import A_ABORT_RQ
 
+from scp.bounded import let_go
+
 _LOG = logging.getLogger(__name__)
 
 _CLOSING = "Sta13"
@@ -45,7 +47,13 @@ def protect(association: Association) -> None:
     dul._process_recv_primitive = _guarded(association, dul._process_recv_primitive)
     machine.do_action = _guarded(association, machine.do_action)
     acse.negotiate_association = _guarded(association, acse.negotiate_association)
-    whole._run_reactor = _guarded(association, whole._run_reactor)
+    reactor = _guarded(association, whole._run_reactor)
+
+    def react_and_let_go() -> None:
+        reactor()
+        let_go(association)
+
+    whole._run_reactor = react_and_let_go
 
 
 def _guarded(association: Association, step: Callable[..., Any]) -> Callable[..., Any]:

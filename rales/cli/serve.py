@@ -10,6 +10,7 @@ import click
 
 from chestct.errors import ConfigError
 from rales import config, logs
+from rales.allocator import spare_memory
 from rales.cli.options import config_option
 from rales.environment import refuse_shadowed_packages
 from rales.signals import Signals
@@ -35,6 +36,7 @@ def serve(config_path: Path, log_level: str) -> None:
     settings = config.load(config_path)
     os.umask(0o077)  # what is received and made holds patient data
     logs.configure(log_level)
+    spare_memory()
     refuse_shadowed_packages()
     try:
         with (

@@ -33,11 +33,13 @@ from rales.conformance.markdown import named_uid, ranges, table, uid_name
 from rales.conformance.samples import Sample, by_class
 from rales.sections import Config, NetworkConfig
 from scp.contexts import commitment_context, supported_contexts
+from scp.outline import most_elements
 from scp.server import ACSE_SECONDS
 from scp.status import StoreStatus, kinds_by_status
 
 _CONTEXT_HEADS = ("Abstract syntax", "Transfer syntaxes", "Role", "Extended negotiation")
 _STATUSES = 1 << 16
+_LARGE = 1 << 30
 TOLD = {
     OutcomeKind.DELIVERED: "delivered",
     OutcomeKind.FAILED: "tried again",
@@ -221,6 +223,16 @@ def general_parameters() -> str:
             "Data set of one C-STORE",
             f"{network.maximum_instance_mb} MB (`network.maximum_instance_mb`)",
             "no limit",
+        ),
+        (
+            "Data sets above 1 MB on their way, together",
+            f"{network.maximum_arriving_mb} MB (`network.maximum_arriving_mb`); more: 0xA700",
+            "-",
+        ),
+        (
+            "Elements, items and fragments of one data set",
+            f"{most_elements(0):,} and {most_elements(_LARGE):,} if large; more: 0xC000",
+            "-",
         ),
         ("Wait for a commitment report on the same association", "-", f"{LINGER_SECONDS:g} s"),
         ("SOP Class Extended, Common Extended Negotiation", "no", "no"),

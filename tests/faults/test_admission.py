@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from tiny_node import TinyNode, TinySeries, tiny_thorax, wait_for, write_models,
 
 from rales.demo.pacs import free_port
 from scp.admission import Admission
-from scp.bounded import BoundedBuffer
 
 _VERIFICATION = "1.2.840.10008.1.1"
 
@@ -198,28 +196,6 @@ def test_a_data_set_beyond_the_limit_is_refused_and_the_association_goes_on(
     association.release()
     assert node.rows("SELECT 1 FROM instances WHERE sop_instance_uid = '1.2.3.4'") == []
     assert not list((node.folder / "data").rglob("*1.2.3.4*"))
-
-
-@given(st.lists(st.binary(max_size=60), max_size=12), st.integers(0, 300))
-def test_a_buffer_keeps_all_or_nothing(parts: list[bytes], limit: int) -> None:
-    buffer = BoundedBuffer(limit)
-    for part in parts:
-        assert buffer.write(part) == len(part)
-    whole = b"".join(parts)
-    assert buffer.overflowed is (len(whole) > limit)
-    assert buffer.getvalue() == (b"" if buffer.overflowed else whole)
-
-
-def test_a_data_set_that_trickles_is_starved(monkeypatch: pytest.MonkeyPatch) -> None:
-    buffer = BoundedBuffer(1 << 20)
-    buffer.write(bytes(1000))
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + 50)
-    assert not buffer.is_starved()
-    monkeypatch.setattr(time, "monotonic", lambda: now + 70)
-    assert buffer.is_starved()
-    buffer.write(bytes(100_000))
-    assert not buffer.is_starved()
 
 
 def test_a_port_that_is_taken_is_told_with_the_remedy(tmp_path: Path, models: Path) -> None:
