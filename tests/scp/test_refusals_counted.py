@@ -13,7 +13,7 @@ from scp.ports import Peer, Refused
 from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
 
-from .conftest import MemoryIntake, Rejected, Scu, make_ct, store, to_bytes
+from .conftest import MemoryIntake, Rejected, Scu, make_ct, store, to_bytes, wait_until
 
 
 class Doorkeeper:
@@ -74,6 +74,7 @@ def test_a_rejected_association_is_counted(
 ) -> None:
     with pytest.raises(Rejected):
         Scu(guarded.port, **titles)
+    wait_until(lambda: doorkeeper.seen != [])  # it is counted once the answer is sent
     ((peer, kind, reason),) = doorkeeper.seen
     assert kind is Refused.ASSOCIATION
     assert peer.ae_title == titles.get("calling", "SCANNER")
