@@ -119,7 +119,10 @@ class DataSetBuffer(BytesIO):
         """
         if self.lost is Lost.TOO_LARGE:
             # Not "out of resources": who hears that sends the same again.
-            raise InstanceRefused("the data set exceeds network.maximum_instance_mb")
+            size, limit = self._seen / _STEP, self._limit / _STEP
+            raise InstanceRefused(
+                f"{size:.1f} MB exceed network.maximum_instance_mb, {limit:.1f} MB"
+            )
         if self.lost is Lost.NO_BUDGET:
             raise OutOfResources("network.maximum_arriving_mb is used up by other images")
         if self.lost is Lost.NO_SPACE:

@@ -161,9 +161,15 @@ class Handlers:
         with self._reading:
             header = headers.parse(content, syntax, scratch=self._spool)
         if header.sop_class_uid != request.AffectedSOPClassUID:
-            raise SopClassMismatch("SOP Class UID of data set and request differ")
+            raise SopClassMismatch(
+                f"SOP Class UID of data set and request differ: "
+                f"{header.sop_class_uid}, {request.AffectedSOPClassUID}"
+            )
         if header.sop_instance_uid != request.AffectedSOPInstanceUID:
-            raise SopClassMismatch("SOP Instance UID of data set and request differ")
+            raise SopClassMismatch(
+                f"SOP Instance UID of data set and request differ: "
+                f"{header.sop_instance_uid}, {request.AffectedSOPInstanceUID}"
+            )
         self._note_begin(event.assoc, tally, header)
         spooled = self._spool.write(header.series_uid, _file_meta(header, syntax), content)
         instance = instance_of(

@@ -52,6 +52,8 @@ _INFLATED_LEAST = 1 << 24
 _INFLATED_RATIO = 16
 """A deflated data set may have 16 MiB or 16 times its size when inflated; images stay far
 below, and a bomb (up to 1032 times) must not take the memory."""
+_LONGEST_UID = 64
+"""Characters (PS3.5 section 9.1)."""
 _UID_ENCODINGS = frozenset({None, "UI", "UN"})
 """VRs of an element that is read as a UID: none is stated in implicit VR, and UN is what those
 write who do not know the element (PS3.5 section 6.2.2)."""
@@ -98,7 +100,9 @@ def parse(content: Content, transfer_syntax: str, *, scratch: Scratch | None = N
     except RalesError:
         raise
     except EOFError as error:
-        raise NotDicom("the data set is cut off") from error
+        raise NotDicom(
+            f"the data set is cut off: an element ends beyond its {len(content)} bytes"
+        ) from error
     except Exception as error:  # a parser on hostile input raises anything
         raise NotDicom(f"not understood as {syntax.name}: {type(error).__name__}") from error
 
@@ -140,7 +144,9 @@ def inflate(content: Content, scratch: Scratch | None) -> Content:
     if inflater.unconsumed_tail:
         raise NotDicom(f"the deflated data set has more than {limit} bytes")
     if not inflater.eof:
-        raise NotDicom("the deflated data set is cut off")
+        raise NotDicom(
+            f"the deflated data set is cut off: its stream does not end in its {len(content)} bytes"
+        )
     return inflated
 
 
@@ -229,12 +235,23 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 def _uid(dataset: Dataset, keyword: str) -> Uid:
     value = _text(dataset, keyword)
-    if value and dataset.get_item(keyword).VR not in _UID_ENCODINGS:
-        raise NotDicom(f"{keyword} has the VR of something else")
+    if not value:
+        raise NotDicom(f"{keyword} is missing")
+    encoding = dataset.get_item(keyword).VR
+    if encoding not in _UID_ENCODINGS:
+        raise NotDicom(f"{keyword} has the VR {encoding}, not UI")
     try:
         return Uid(value)
     except ValueError as error:
-        raise NotDicom(f"{keyword} is {'malformed' if value else 'missing'}") from error
+        # Not quoted: what stands in the wrong place may be a name.
+        raise NotDicom(f"{keyword} is no UID of 1-64 digits and dots: {_fault(value)}") from error
+
+
+def _fault(value: str) -> str:
+    if len(value) > _LONGEST_UID:
+        return f"{len(value)} long"
+    place = next((at for at, one in enumerate(value) if one not in "0123456789."), 0)
+    return f"wrong at {place + 1}"
 
 
 def _integer(dataset: Dataset, keyword: str) -> int | None:
@@ -284,12 +301,12 @@ def check_pixel_data(content: Content, at: Place | None, dataset: Dataset, synta
 
 def _native_length(dataset: Dataset) -> int:
     """Return the bytes that the image needs (PS3.5 section 8.1.1)."""
-    rows, columns = _unsigned(dataset, "Rows"), _unsigned(dataset, "Columns")
-    samples, bits = _unsigned(dataset, "SamplesPerPixel"), _unsigned(dataset, "BitsAllocated")
+    keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+    numbers = [_unsigned(dataset, keyword) for keyword in keywords]
+    if 0 in numbers:
+        raise NotDicom(f"{keywords[numbers.index(0)]} is missing or 0")
     frames = _integer(dataset, "NumberOfFrames") or 1
-    if 0 in (rows, columns, samples, bits):
-        raise NotDicom("Rows, Columns, Samples per Pixel or Bits Allocated is missing")
-    return (rows * columns * samples * frames * bits + 7) // 8
+    return (math.prod(numbers) * frames + 7) // 8
 
 
 def _unsigned(dataset: Dataset, keyword: str) -> int:

@@ -92,7 +92,9 @@ def outline(
         if tag in wanted:
             found[tag] = at
     if not is_padding(content, place):
-        raise NotDicom("the data set is cut off inside an element, or something follows it")
+        raise NotDicom(
+            f"the data set ends at byte {place} of {len(content)}: cut off, or followed by more"
+        )
     return found
 
 

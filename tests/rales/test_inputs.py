@@ -100,7 +100,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         "nested more than 64 deep",
     ),
     "cut": (lambda path: path.write_bytes(part10()[:-8]), "cut off"),
-    "meta": (lambda path: path.write_bytes(part10()[:150]), "is cut off inside"),
+    "meta": (lambda path: path.write_bytes(part10()[:150]), "cut off"),
     "big": (
         lambda path: path.write_bytes(b"\0\x08\0\x16UI\0\x1a" + b"1.2.840.10008.5.1.4.1.1.2\0"),
         "big endian",

@@ -167,7 +167,7 @@ def test_zeros_behind_the_data_set_keep_no_image_out(count: int) -> None:
 
 def test_what_hides_behind_an_item_delimiter_is_not_taken() -> None:
     """There, pydicom stops as if the data set had ended."""
-    with pytest.raises(NotDicom, match="something follows"):
+    with pytest.raises(NotDicom, match="followed by more"):
         headers.parse(EXPLICIT + b"\xfe\xff\x0d\xe0\0\0\0\0" + EXPLICIT, ExplicitVRLittleEndian)
 
 
@@ -285,3 +285,32 @@ def test_the_parts_of_a_concatenation_are_announced(
     if total is not None:
         dataset.InConcatenationTotalNumber = total
     assert _parse(to_bytes(dataset)).expected_instances == expected
+
+
+def _with_uid(value: bytes) -> bytes:
+    start = EXPLICIT.index(struct.pack("<HH", 0x0008, 0x0018))
+    (length,) = struct.unpack_from("<H", EXPLICIT, start + 6)
+    after = EXPLICIT[start + 8 + length :]
+    return EXPLICIT[:start] + _element(0x0008, 0x0018, b"UI", value) + after
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (_with_uid(b""), "SOPInstanceUID is missing"),
+        (_with_uid(b"1." * 34 + b"12"), "no UID of 1-64 digits and dots: 70 long"),
+        (_with_uid(b"1.2.3DOE^JOHN"), "no UID of 1-64 digits and dots: wrong at 6"),
+        (
+            _with_uid(b"1.2.3").replace(b"\x08\x00\x18\x00UI", b"\x08\x00\x18\x00LO"),
+            "SOPInstanceUID has the VR LO, not UI",
+        ),
+        (EXPLICIT[:-20], f"an element ends beyond its {len(EXPLICIT) - 20} bytes"),
+        (EXPLICIT + b"more", f"at byte {len(EXPLICIT)} of {len(EXPLICIT) + 4}"),
+        (to_bytes(make_ct(rows=4, columns=0)), "Columns is missing or 0"),
+    ],
+)
+def test_a_refusal_says_where_and_what_the_limit_is(content: bytes, said: str) -> None:
+    with pytest.raises(NotDicom) as refused:
+        _parse(content)
+    assert said in str(refused.value)
+    assert "DOE" not in str(refused.value)
