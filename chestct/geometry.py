@@ -48,13 +48,13 @@ def resolution(values: Sequence[float]) -> float:
     An archive or a scanner that rounds positions to a tenth of a millimetre leaves tenths.
     """
     return next(
-        (
-            step
-            for step in _DECIMALS
-            if all(abs(value / step - round(value / step)) < _SAME_DECIMAL for value in values)
-        ),
+        (step for step in _DECIMALS if all(_is_multiple(value / step) for value in values)),
         0.0,
     )
+
+
+def _is_multiple(quotient: float) -> bool:
+    return math.isfinite(quotient) and abs(quotient - round(quotient)) < _SAME_DECIMAL
 
 
 def usual_step(steps: Sequence[float], written_in: float) -> tuple[float, float]:

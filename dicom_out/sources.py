@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,9 +58,8 @@ _EMPTY_ALLOWED = (
 """Type 2: present in a result even where the source lacks them."""
 _DECIMAL = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 """A Decimal String (DS, PS3.5 section 6.2)."""
-_CHARACTER_SET = re.compile(rb"(ISO.(2022.)?IR.?\d{1,3}|GB18030|GBK|)\Z")
-"""A defined term (PS3.3 section C.12.1.1.2), or one that is misspelt in a usual way. Readers take
-other values for the name of a codec of theirs, of which some write no text at all."""
+_TEXT_CODECS = ("ascii", "utf-8", "iso8859", "cp125", "gb", "shift_jis", "euc")
+"""How the names of those codecs begin whose names some write as a Specific Character Set."""
 _CODE_STRING = re.compile(rb"[A-Z0-9 _]{1,16}\Z")
 _DECIMALS = 6
 """Of a position in mm: what lies beyond is what floats make of a sum."""
@@ -338,8 +338,21 @@ def _taken_over(original: Dataset, keyword: str) -> bytes | None:
 
 
 def _says_something(character_set: bytes) -> bool:
+    """Tell whether a Specific Character Set holds a term, and none that breaks its readers.
+
+    Readers take what is no defined term (PS3.3 section C.12.1.1.2) for the name of a codec of
+    theirs, of which some write no text at all; what names none they pass over.
+    """
     terms = [term.strip(b" \0") for term in character_set.split(b"\\")]
-    return any(terms) and all(_CHARACTER_SET.match(term) for term in terms)
+    return any(terms) and all(map(_is_harmless, terms))
+
+
+def _is_harmless(term: bytes) -> bool:
+    try:
+        codec = codecs.lookup(term.decode("ascii"))
+    except (LookupError, ValueError):
+        return True
+    return codec.name.startswith(_TEXT_CODECS)
 
 
 def _padded(value: bytes, vr: str) -> bytes:

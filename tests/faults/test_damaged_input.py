@@ -95,7 +95,7 @@ class Rig:
         whole = file.read_bytes()
         start = GROUP_LENGTH_AT + 4
         start += int.from_bytes(whole[GROUP_LENGTH_AT:start], "little")
-        header, _ = parse(whole[start:], EXPLICIT)
+        header = parse(whole[start:], EXPLICIT)
         instance = instance_of(
             header,
             self.spool.write(header.series_uid, whole[:start], whole[start:]),

@@ -41,7 +41,7 @@ def _receive(rig: Rig, header: HostileHeader) -> str | None:
     for number, file in enumerate(rig.chest.series.files, start=1):
         _, content = encoded(file, header, series=series, number=number)
         try:
-            found, _ = parse(content, EXPLICIT)
+            found = parse(content, EXPLICIT)
         except NotDicom:
             return None
         whole = file.read_bytes()

@@ -44,7 +44,7 @@ def _receive(
         deflated=uid == DeflatedExplicitVRLittleEndian,
     )
     assert content is not None
-    header, _ = parse(content, syntax)
+    header = parse(content, syntax)
     meta = create_file_meta(
         sop_class_uid=dataset.SOPClassUID,
         sop_instance_uid=dataset.SOPInstanceUID,

@@ -76,7 +76,7 @@ class SpoolRig:
     def write(self, series: str, number: int, *, accession: str = "") -> ReceivedInstance:
         """Make one image durable, and do not record it: as a power cut at that moment leaves it."""
         content = image(series, number, accession=accession)
-        header, _ = parse(content, SYNTAX)
+        header = parse(content, SYNTAX)
         meta = create_file_meta(
             sop_class_uid=CTImageStorage,
             sop_instance_uid=header.sop_instance_uid,
