@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chestct.errors import AnalysisCrashed
-from inference.decoding import FrameDescription, read_message, request_of, write_message
+from inference.decoding import (
+    STANDSTILL,
+    FrameDescription,
+    read_message,
+    request_of,
+    write_message,
+)
 
 _SECONDS = 10.0
 _PIXELS_PER_SECOND = 1e6
@@ -34,7 +40,7 @@ class DecoderProcess:
     """Starts with the first frame and ends with the ``with`` block.
 
     Args:
-        seconds: How long a frame may take beside the time that its size allows.
+        seconds: Processor time that a frame may take beside what its size allows.
     """
 
     def __init__(self, seconds: float = _SECONDS) -> None:
@@ -57,7 +63,7 @@ class DecoderProcess:
 
         Raises:
             FrameUndecodable: The decoder refused it, died of it or took too long.
-            AnalysisCrashed: The decoder was killed, which says nothing of the frame.
+            AnalysisCrashed: The decoder was killed or stood still, which says nothing of the frame.
             OSError: No process can be started.
         """
         seconds = self._seconds + description.rows * description.columns / _PIXELS_PER_SECOND
@@ -87,8 +93,11 @@ class DecoderProcess:
         assert self._process is not None
         code = self._process.wait()
         self._end()
+        if code == -signal.SIGPROF:
+            return FrameUndecodable(f"it is not decoded within {seconds:.0f} s of processor time")
         if code == -signal.SIGALRM:
-            return FrameUndecodable(f"it is not decoded within {seconds:.0f} s")
+            wall = seconds * STANDSTILL
+            return AnalysisCrashed(f"the decoder of a frame stood still for {wall:.0f} s")
         if code == -signal.SIGKILL:
             return AnalysisCrashed("the decoder of a frame was killed: perhaps out of memory")
         return FrameUndecodable(f"its decoder died of it (exit status {code})")

@@ -57,6 +57,8 @@ _LENGTHS = struct.Struct(">LQ")
 """Of the JSON and of the bytes that follow."""
 _MEMORY = 2 << 30
 """Bytes of private memory; a frame of 4096 by 4096 takes a tenth of it."""
+STANDSTILL = 10
+"""So many times its processor time may pass while a frame is decoded: it waits for nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +126,20 @@ def _decode(frame: bytes, described: FrameDescription) -> tuple[str, bytes]:
     return decoded.dtype.str, decoded.tobytes()
 
 
+def _limit(seconds: float) -> None:
+    """Have the process ended after so much processor time, or much more time; 0: not at all.
+
+    What is slow because the machine is busy says nothing of the frame.
+    """
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds * STANDSTILL)
+
+
 def main() -> None:
     """Answer requests from standard input on standard output, until it is closed."""
     # The kernel's own action: a handler in Python would wait for the decoder.
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # to the whole group; the parent ends this one
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
@@ -137,7 +149,7 @@ def main() -> None:
             facts, frame = read_message(requests)
         except EOFError:
             return
-        signal.setitimer(signal.ITIMER_REAL, float(str(facts["seconds"])))
+        _limit(float(str(facts["seconds"])))
         try:
             described = FrameDescription(**facts["frame"])  # type: ignore[arg-type]
             kind, values = _decode(frame, described)
@@ -147,7 +159,7 @@ def main() -> None:
         else:
             write_message(answers, {"kind": kind}, values)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            _limit(0.0)
 
 
 if __name__ == "__main__":
