@@ -6,7 +6,9 @@ import struct
 import tracemalloc
 import zlib
 from contextlib import suppress
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hostile_amplifiers import (
     backslashes,
@@ -34,6 +36,7 @@ from pydicom.uid import (
 from chestct.errors import NotDicom
 from scp import codestreams, headers
 from scp.contexts import TRANSFER_SYNTAXES
+from scp.spool import Spool
 
 from .conftest import make_ct, to_bytes
 
@@ -314,3 +317,17 @@ def test_a_refusal_says_where_and_what_the_limit_is(content: bytes, said: str) -
         _parse(content)
     assert said in str(refused.value)
     assert "DOE" not in str(refused.value)
+
+
+def test_what_is_large_is_inflated_in_a_file_and_reads_the_same(tmp_path: Path) -> None:
+    """Noise of 18 MB, which deflates to about as much; 16 MiB are inflated in memory."""
+    dataset = make_ct(rows=3000, columns=3000)
+    noise = np.random.default_rng(1).integers(0, 1 << 16, 3000 * 3000, dtype=np.uint16)
+    dataset.PixelData = noise.tobytes()
+    deflated = to_bytes(dataset, DeflatedExplicitVRLittleEndian)
+    spool = Spool(tmp_path)
+    read = headers.parse(deflated, DeflatedExplicitVRLittleEndian, scratch=spool)
+    assert read == headers.parse(to_bytes(dataset), ExplicitVRLittleEndian)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    with pytest.raises(NotDicom, match="deflated data set is cut off"):
+        headers.parse(deflated[:-1000], DeflatedExplicitVRLittleEndian, scratch=spool)
