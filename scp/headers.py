@@ -136,14 +136,14 @@ def inflate(content: Content, scratch: Scratch | None) -> Content:
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     start = inflater.decompress(content, _INFLATED_LEAST)
     inflated: Content = start
-    if inflater.unconsumed_tail and limit > _INFLATED_LEAST:
+    if inflater.unconsumed_tail and not inflater.eof and limit > _INFLATED_LEAST:
         if scratch is None:
             inflated = start + inflater.decompress(inflater.unconsumed_tail, limit - len(start))
         else:
             inflated = _inflate_to_file(start, inflater, limit, scratch)
-    if inflater.unconsumed_tail:
-        raise NotDicom(f"the deflated data set has more than {limit} bytes")
-    if not inflater.eof:
+    if not inflater.eof:  # behind it there is padding, which zlib counts as not consumed
+        if inflater.unconsumed_tail:
+            raise NotDicom(f"the deflated data set has more than {limit} bytes")
         raise NotDicom(
             f"the deflated data set is cut off: its stream does not end in its {len(content)} bytes"
         )
@@ -155,7 +155,7 @@ def _inflate_to_file(start: bytes, inflater: Any, limit: int, scratch: Scratch) 
         with scratch.temporary_file() as file:
             file.write(start)
             size = len(start)
-            while inflater.unconsumed_tail and size < limit:
+            while inflater.unconsumed_tail and not inflater.eof and size < limit:
                 scratch.check_room(_STEP)
                 size += file.write(inflater.decompress(inflater.unconsumed_tail, _STEP))
             file.flush()

@@ -319,15 +319,20 @@ def test_a_refusal_says_where_and_what_the_limit_is(content: bytes, said: str) -
     assert "DOE" not in str(refused.value)
 
 
-def test_what_is_large_is_inflated_in_a_file_and_reads_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("padding", [b"", b"\0"])
+def test_what_is_large_is_inflated_in_a_file_and_reads_the_same(
+    tmp_path: Path, padding: bytes
+) -> None:
     """Noise of 18 MB, which deflates to about as much; 16 MiB are inflated in memory."""
     dataset = make_ct(rows=3000, columns=3000)
     noise = np.random.default_rng(1).integers(0, 1 << 16, 3000 * 3000, dtype=np.uint16)
     dataset.PixelData = noise.tobytes()
-    deflated = to_bytes(dataset, DeflatedExplicitVRLittleEndian)
+    plain = to_bytes(dataset)
+    deflated = zlib.compress(plain, wbits=-15) + padding
     spool = Spool(tmp_path)
-    read = headers.parse(deflated, DeflatedExplicitVRLittleEndian, scratch=spool)
-    assert read == headers.parse(to_bytes(dataset), ExplicitVRLittleEndian)
+    whole = headers.parse(plain, ExplicitVRLittleEndian)
+    assert headers.parse(deflated, DeflatedExplicitVRLittleEndian, scratch=spool) == whole
+    assert headers.parse(deflated, DeflatedExplicitVRLittleEndian) == whole
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     with pytest.raises(NotDicom, match="deflated data set is cut off"):
         headers.parse(deflated[:-1000], DeflatedExplicitVRLittleEndian, scratch=spool)
