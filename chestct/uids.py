@@ -10,7 +10,8 @@ from typing import Self
 
 _RECEIVED = re.compile(r"[0-9][0-9.]*\Z")
 _WELL_FORMED = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+\Z")
-_MAX_LENGTH = 64
+MAX_UID_LENGTH = 64
+"""Characters of a UID (PS3.5 section 9.1)."""
 _NAMESPACE = uuid.UUID("2f0a4c1e-9a53-5d0e-8f6d-6a1b0e5d7c11")
 
 
@@ -31,7 +32,7 @@ class Uid(str):
             ValueError: ``value`` is not a UID. The message does not repeat it beyond 80
                 characters, since it comes from outside.
         """
-        if len(value) > _MAX_LENGTH or not _RECEIVED.match(value):
+        if len(value) > MAX_UID_LENGTH or not _RECEIVED.match(value):
             raise ValueError(f"not a DICOM UID: {value[:80]!r}")
         return super().__new__(cls, value)
 

@@ -24,6 +24,7 @@ from pynetdicom._handlers import (
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
+from chestct.uids import MAX_UID_LENGTH
 from scp.bounded import is_flooding, release
 from scp.sturdy import protect
 
@@ -37,7 +38,6 @@ _SILENT_CONNECTIONS = 80
 rejected; beyond, the oldest goes. Each costs a thread of pynetdicom that looks a thousand times a
 second."""
 _C_STORE_RQ, _N_EVENT_REPORT_RQ = 0x0001, 0x0100
-_UID_LENGTH = 64
 _CHATTER = (
     (evt.EVT_DIMSE_RECV, standard_dimse_recv_handler),
     (evt.EVT_DIMSE_SENT, standard_dimse_sent_handler),
@@ -292,5 +292,5 @@ def on_message(event: Event) -> None:
 
 def _is_usable(value: Any) -> bool:
     if isinstance(value, str):
-        return 0 < len(value.strip()) <= _UID_LENGTH
+        return 0 < len(value.strip()) <= MAX_UID_LENGTH
     return isinstance(value, int)

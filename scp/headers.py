@@ -22,7 +22,7 @@ from chestct.errors import NotDicom, OutOfResources, RalesError
 from chestct.geometry import cross, dot
 from chestct.identity import patient_key
 from chestct.series import accession_key
-from chestct.uids import Uid
+from chestct.uids import MAX_UID_LENGTH, Uid
 from scp.bounded import Scratch
 from scp.codestreams import first_codestream, is_codestream
 from scp.outline import Content, Place, most_elements, outline
@@ -52,8 +52,6 @@ _INFLATED_LEAST = 1 << 24
 _INFLATED_RATIO = 16
 """A deflated data set may have 16 MiB or 16 times its size when inflated; images stay far
 below, and a bomb (up to 1032 times) must not take the memory."""
-_LONGEST_UID = 64
-"""Characters (PS3.5 section 9.1)."""
 _UID_ENCODINGS = frozenset({None, "UI", "UN"})
 """VRs of an element that is read as a UID: none is stated in implicit VR, and UN is what those
 write who do not know the element (PS3.5 section 6.2.2)."""
@@ -248,7 +246,7 @@ def _uid(dataset: Dataset, keyword: str) -> Uid:
 
 
 def _fault(value: str) -> str:
-    if len(value) > _LONGEST_UID:
+    if len(value) > MAX_UID_LENGTH:
         return f"{len(value)} long"
     place = next((at for at, one in enumerate(value) if one not in "0123456789."), 0)
     return f"wrong at {place + 1}"

@@ -16,11 +16,9 @@ from rales.cli.demo import demo
 from rales.cli.fsck import fsck
 from rales.cli.model import model_group
 from rales.cli.serve import serve
+from rales.cli.speech import LONGEST
 from rales.cli.status import retry, status
 from rales.cli.tools import check, config_group, echo
-
-_LONGEST = 1000
-"""Characters of a line of an error; it may quote what came from outside."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -77,7 +75,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except RalesError as error:
-        lines = (printable(line, _LONGEST) for line in str(error).splitlines())
+        lines = (printable(line, LONGEST) for line in str(error).splitlines())
         click.echo("rales: " + "\n".join(lines), err=True)
         sys.exit(1)
     # Outside its standalone mode click hands the status of an Exit back.

@@ -10,9 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chestct.text import printable
-from rales.cli.speech import say
-
-_LONGEST = 1000
+from rales.cli.speech import LONGEST, say
 
 
 @click.command()
@@ -54,4 +52,4 @@ def demo(series: Path | None, out: Path) -> None:
         ("sr.dcm", "the DICOM SR, as the PACS stored it"),
         ("findings.json", "the numbers"),
     ):
-        console.print(Text(printable(f"{out / name}  ", _LONGEST)).append(what, "dim"))
+        console.print(Text(printable(f"{out / name}  ", LONGEST)).append(what, "dim"))

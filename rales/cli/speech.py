@@ -6,9 +6,10 @@ import click
 
 from chestct.text import printable
 
-_LONGEST = 1000
+LONGEST = 1000
+"""Characters of a line."""
 
 
 def say(line: str, *, err: bool = False) -> None:
     """Print one line, printable and bounded whatever it quotes."""
-    click.echo(printable(line, _LONGEST), err=err)
+    click.echo(printable(line, LONGEST), err=err)

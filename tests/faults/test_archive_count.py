@@ -22,7 +22,6 @@ from tiny_node import (
     TinyNode,
     TinySeries,
     send_files,
-    tiny_thorax,
     wait_for,
     write_models,
     write_tiny_series,
@@ -38,21 +37,9 @@ _QUIET = 60.0
 """Longer than any of these tests waits."""
 
 
-@pytest.fixture(scope="module")
-def thorax() -> Thorax:
-    return tiny_thorax()
-
-
 @pytest.fixture
 def series(thorax: Thorax, tmp_path: Path) -> TinySeries:
     return write_tiny_series(thorax, tmp_path / "in", "counted")
-
-
-@pytest.fixture
-def pacs() -> Iterator[StoringPacs]:
-    running = StoringPacs()
-    yield running
-    running.stop()
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from tiny_node import (
     TinyNode,
     TinySeries,
     send_files,
-    tiny_thorax,
     wait_for,
     write_models,
     write_tiny_series,
@@ -26,11 +25,6 @@ from inference.phantom import Thorax
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 _QUIET = 4.0
-
-
-@pytest.fixture(scope="module")
-def thorax() -> Thorax:
-    return tiny_thorax()
 
 
 @pytest.fixture

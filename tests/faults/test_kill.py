@@ -15,7 +15,6 @@ from tiny_node import (
     TinyNode,
     TinySeries,
     send_files,
-    tiny_thorax,
     wait_for,
     write_models,
     write_tiny_series,
@@ -36,11 +35,6 @@ _MOMENTS = (
     "SELECT count(*) > 0 FROM deliveries WHERE sent > 0",
     "SELECT count(*) > 0 FROM deliveries WHERE state = 'delivered'",
 )
-
-
-@pytest.fixture(scope="module")
-def thorax() -> Thorax:
-    return tiny_thorax()
 
 
 @pytest.fixture

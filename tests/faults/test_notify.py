@@ -19,7 +19,6 @@ from tiny_node import (
     StoringPacs,
     TinyNode,
     send_files,
-    tiny_thorax,
     wait_for,
     write_models,
     write_tiny_series,
@@ -33,18 +32,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(range(1, 33))).decode()
 PATIENT = "QX-NOTIFY-17"
-
-
-@pytest.fixture(scope="module")
-def thorax() -> Thorax:
-    return tiny_thorax()
-
-
-@pytest.fixture
-def pacs() -> Iterator[StoringPacs]:
-    running = StoringPacs()
-    yield running
-    running.stop()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
-from tiny_node import tiny_thorax, write_models
+from tiny_node import write_models
 
 from dicom_out.destination import Destination
 from inference.phantom import Thorax, write_series
@@ -178,11 +178,6 @@ class Node:
         statuses = [association.send_c_store(one).Status for one in datasets]
         association.release()
         return statuses
-
-
-@pytest.fixture(scope="module")
-def thorax() -> Thorax:
-    return tiny_thorax()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from tiny_node import (
     StoringPacs,
     TinyNode,
     send_files,
-    tiny_thorax,
     wait_for,
     write_models,
     write_tiny_series,
@@ -52,11 +51,6 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
     running = Systemd(tmp_path)
     yield running
     running.close()
-
-
-@pytest.fixture(scope="module")
-def thorax() -> Thorax:
-    return tiny_thorax()
 
 
 @pytest.fixture

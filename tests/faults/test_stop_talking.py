@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,6 @@ from tiny_node import (
     StoringPacs,
     TinyNode,
     send_files,
-    tiny_thorax,
     wait_for,
     write_models,
     write_tiny_series,
@@ -27,18 +26,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning
 
 _LONGEST = 15.0
 """Seconds from SIGTERM to the end, on a busy machine; a conversation has three."""
-
-
-@pytest.fixture(scope="module")
-def thorax() -> Thorax:
-    return tiny_thorax()
-
-
-@pytest.fixture
-def pacs() -> Iterator[StoringPacs]:
-    running = StoringPacs()
-    yield running
-    running.stop()
 
 
 @pytest.mark.parametrize(
