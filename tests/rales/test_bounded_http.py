@@ -171,9 +171,17 @@ def test_a_service_that_misbehaves_in_the_tls_handshake(
 
 
 @pytest.mark.parametrize(
-    "how", [reading(silent), silent, trickling(b"HTTP/1.1 2")], ids=["silent", "deaf", "trickling"]
+    ("scheme", "how"),
+    [
+        pytest.param("http", reading(silent), id="http-silent"),
+        pytest.param("http", silent, id="http-deaf"),
+        pytest.param("http", trickling(b"HTTP/1.1 2"), id="http-trickling"),
+        pytest.param("https", reading(silent), id="https-silent"),
+        pytest.param("https", silent, id="https-deaf"),
+        # A peer that trickled plain text would be refused before it is cut off.
+        pytest.param("https", trickling(b"\x16\x03\x03\x40\x00\x02"), id="https-trickling"),
+    ],
 )
-@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_stop_cuts_a_conversation_off_at_once(
     how: Misbehave, scheme: str, tmp_path: Path
 ) -> None:
