@@ -8,7 +8,7 @@ OUT ?= demo/out
 SLICES ?=
 RUNS ?= runs
 PORT ?= 3000
-TRAINING = $(BIN)/python -m inference.training
+TRAINING = $(BIN)/python -m training
 
 # The first interpreter that is new enough; PYTHON=/path/to/python chooses another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \

@@ -30,7 +30,7 @@ from tiny_node import (
     write_tiny_series,
 )
 
-from dicom_out.destination import Destination
+from dicom_out.network.destination import Destination
 from rales.demo.pacs import MODALITY, Pacs, find_orthanc, has_dicomweb, start_pacs
 
 _HALF = SLICES // 2

@@ -29,9 +29,9 @@ from tiny_node import TinyNode, tiny_thorax, write_models
 
 from chestct.series import ReceivedInstance
 from chestct.uids import Uid
-from dicom_out.destination import Destination
-from rales.store import Database, InstanceStore
-from rales.store.database import to_text
+from dicom_out.network.destination import Destination
+from rales.state.store import Database, InstanceStore
+from rales.state.store.database import to_text
 from scp.spool import folder_of
 
 _START = datetime.now(UTC) - timedelta(days=200)

@@ -32,7 +32,7 @@ from pydicom.uid import (
 
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid, derive_uid
-from inference.loading import LoadingPolicy, load
+from inference.loading.loader import LoadingPolicy, load
 
 _SYNTAXES = {
     "explicit": ExplicitVRLittleEndian,

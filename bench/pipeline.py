@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.phantom import make_thorax, sample_spec, write_series
-from inference.session import OnnxModel
-from rales.pipeline import AnalysisRequest, models_for, run, settings_of
-from rales.scanning import scan
-from rales.sections import Config
+from inference.networks.session import OnnxModel
+from phantom import make_thorax, sample_spec, write_series
+from rales.analysis.pipeline import AnalysisRequest, models_for, run, settings_of
+from rales.cli.scanning import scan
+from rales.config.sections import Config
 
 
 def bare_seconds(model: OnnxModel, slices: int) -> float:

@@ -29,8 +29,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from chestct.uids import derive_uid
-from rales.store import InstanceStore
-from rales.store.database import Database
+from rales.state.store import InstanceStore
+from rales.state.store.database import Database
 from scp.server import ScpSettings, start
 from scp.spool import Spool
 

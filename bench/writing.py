@@ -27,8 +27,8 @@ from chestct.results import AnalysisKey, ModelIdentity
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid, derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
-from dicom_out.compose import SoftwareIdentity, compose, warm_up
-from inference.quantify import measure
+from dicom_out.objects.compose import SoftwareIdentity, compose, warm_up
+from inference.reading.quantify import measure
 
 _CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 _KIND = Uid(CTImageStorage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -141,3 +141,15 @@ class ResultSet:
 
     key: AnalysisKey
     objects: tuple[ResultObject, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentReport:
+    """What a destination says of one transaction.
+
+    ``failed`` maps SOP Instance UIDs to Failure Reasons (0008,1197).
+    """
+
+    transaction_uid: Uid
+    committed: frozenset[Uid]
+    failed: Mapping[Uid, int]

@@ -45,7 +45,7 @@ class Reader(Protocol):
 
 
 class SegmentationModel(Protocol):
-    """A network with its contract; :class:`inference.session.OnnxModel` is the real one."""
+    """A network with its contract; the real one: :class:`inference.networks.session.OnnxModel`."""
 
     @property
     def identity(self) -> ModelIdentity:

@@ -15,7 +15,6 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
-from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_RELEASE
 
@@ -29,9 +28,8 @@ from chestct.series import ReceivedInstance
 from chestct.text import printable
 from chestct.uids import Uid
 from scp import headers
-from scp.bounded import content_of, release
 from scp.contexts import STORAGE_SOP_CLASSES, not_taken
-from scp.guard import EMPTY_UID
+from scp.file_meta import file_start
 from scp.ports import (
     AssociationEnd,
     Doorkeeper,
@@ -42,6 +40,8 @@ from scp.ports import (
     Transfer,
     Witness,
 )
+from scp.pynetdicom_guard.limits import EMPTY_UID
+from scp.pynetdicom_guard.memory import content_of, release
 from scp.spool import Spool
 from scp.status import StoreStatus, answer
 from scp.stored import instance_of
@@ -171,7 +171,7 @@ class Handlers:
                 f"{header.sop_instance_uid}, {request.AffectedSOPInstanceUID}"
             )
         self._note_begin(event.assoc, tally, header)
-        spooled = self._spool.write(header.series_uid, _file_meta(header, syntax), content)
+        spooled = self._spool.write(header.series_uid, file_start(header, syntax), content)
         instance = instance_of(
             header,
             spooled,
@@ -291,13 +291,3 @@ def _instance(event: Event) -> str:
     request: Any = event.request
     uid = getattr(request, "AffectedSOPInstanceUID", None)
     return f"SOP Instance UID {printable(str(uid), 64)}"
-
-
-def _file_meta(header: headers.Header, syntax: str) -> bytes:
-    """Return preamble, prefix and file meta information (PS3.10 section 7.1)."""
-    meta = create_file_meta(
-        sop_class_uid=UID(header.sop_class_uid),
-        sop_instance_uid=UID(header.sop_instance_uid),
-        transfer_syntax=UID(syntax),
-    )
-    return bytes(128) + b"DICM" + encode_file_meta(meta)

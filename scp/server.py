@@ -17,10 +17,11 @@ from pynetdicom.events import Event
 
 from chestct.text import printable
 from scp.admission import Admission, on_requested
-from scp.bounded import Arrivals
 from scp.budget import Budget
 from scp.contexts import commitment_context, supported_contexts
-from scp.guard import (
+from scp.handlers import TITLE_LENGTH, Handlers
+from scp.ports import Doorkeeper, Intake, Peer, Refused, Witness
+from scp.pynetdicom_guard.limits import (
     CountingEntity,
     Limits,
     hang_up,
@@ -31,9 +32,8 @@ from scp.guard import (
     on_message,
     quiet_seconds,
 )
-from scp.handlers import TITLE_LENGTH, Handlers
-from scp.listener import TlsContext, listen
-from scp.ports import Doorkeeper, Intake, Peer, Refused, Witness
+from scp.pynetdicom_guard.listener import TlsContext, listen
+from scp.pynetdicom_guard.memory import Arrivals
 from scp.spool import Spool
 from scp.traffic import Traffic
 

@@ -8,13 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.phantom import (
-    PhantomIdentity,
-    Thorax,
-    make_thorax,
-    small_spec,
-    write_series,
-)
+from phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
 
 # pynetdicom's storescu and echoscu have the names of dcmtk's, and an activated environment puts
 # them first: what the tests start by name are the machine's own programs.

@@ -14,11 +14,11 @@ from pathlib import Path
 import pydicom
 
 from chestct.results import ResultObject
-from dicom_out.outcome import Outcome, OutcomeKind
-from dicom_out.recipients import Recipient
+from dicom_out.network.outcome import Outcome, OutcomeKind
+from dicom_out.network.recipients import Recipient
 from rales.audit import messages as m
 from rales.audit.trail import AuditTrail
-from rales.dispatch import Sender
+from rales.steps.dispatch import Sender
 from scp.ports import AssociationEnd, Peer, Recorded, Transfer
 
 _LOG = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ def _with_patient(event: m.AuditEvent, sample: Path) -> m.AuditEvent:
 
 
 class AuditedSender:
-    """A :class:`rales.deliveries.Sender` that leaves a trail."""
+    """A :class:`rales.steps.deliver.Sender` that leaves a trail."""
 
     def __init__(self, sender: Sender, hooks: AuditHooks) -> None:
         self._sender = sender

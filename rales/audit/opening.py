@@ -20,8 +20,8 @@ from rales.audit.transports import (
     parse_target,
     tls_context,
 )
-from rales.clock import utc_now
-from rales.sections import AuditConfig
+from rales.config.sections import AuditConfig
+from rales.runtime.clock import utc_now
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from rales.audit.messages import (
     to_xml,
 )
 from rales.audit.transports import SyslogHeader, Transport
-from rales.complaints import Complaints
+from rales.runtime.complaints import Complaints
 
 _LOG = logging.getLogger(__name__)
 

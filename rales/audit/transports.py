@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from dicom_out.allowance import Allowance, Bounds, Conversations, CutOff
+from dicom_out.network.allowance import Allowance, Bounds, Conversations, CutOff
 
 _TARGET = re.compile(
     r"(?P<kind>udp|tls)://(?P<host>\[[0-9A-Fa-f:]+\]|[^\[\]:/\s]+)(:(?P<port>[0-9]{1,5}))?/?\Z"

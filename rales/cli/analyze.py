@@ -19,14 +19,15 @@ from chestct.series import contested_uids
 from chestct.text import printable
 from chestct.uids import Uid
 from chestct.verdict import verdict
-from rales import config, logs
-from rales.clock import utc_now
-from rales.sections import Config
+from rales.cli import logs
+from rales.config import file as config
+from rales.config.sections import Config
+from rales.runtime.clock import utc_now
 
 if TYPE_CHECKING:
     from chestct.series import Series
-    from rales.pipeline import AnalysisSettings
-    from rales.results import AnalysisReport
+    from rales.analysis.pipeline import AnalysisSettings
+    from rales.state.results import AnalysisReport
 
 _LONGEST = 500
 """Characters of a name or a reason; both may quote what came from outside."""
@@ -65,11 +66,8 @@ def analyze(
 
     Exit status 0: at least one series was analysed. 1: none was, and the reasons are shown.
     """
-    from rales.inputs import (  # noqa: PLC0415 - imports that --help need not wait for
-        gathered,
-        scanned,
-    )
-    from rales.pipeline import settings_of  # noqa: PLC0415
+    from rales.analysis.pipeline import settings_of
+    from rales.cli.inputs import gathered, scanned
 
     logs.configure("ERROR")
     settings = settings_of(config.load(config_path) if config_path else Config())
@@ -123,7 +121,7 @@ def _one(
     series: Series, settings: AnalysisSettings, folder: Path, console: Console, images: _Images
 ) -> bool:
     """Analyse one series with a progress bar; tell whether there are results."""
-    from rales.pipeline import AnalysisRequest, run  # noqa: PLC0415
+    from rales.analysis.pipeline import AnalysisRequest, run
 
     request = AnalysisRequest(
         series=series, settings=settings, folder=folder, predecessor=None, created=utc_now()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from rales import config
-from rales.backup import Copied, back_up
-from rales.backup import restore as bring_back
 from rales.cli.fsck import stopped
 from rales.cli.options import config_option
 from rales.cli.speech import say
-from rales.layout import Layout
+from rales.config import file as config
+from rales.node.backup import Copied, back_up
+from rales.node.backup import restore as bring_back
+from rales.state.layout import Layout
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 

@@ -19,7 +19,7 @@ def conformance(out: Path | None) -> None:
     Its tables of contexts, statuses, settings and attributes are made from the code and from
     results that are written for the purpose. It takes some seconds.
     """
-    from rales.conformance.document import statement  # noqa: PLC0415 - seconds of imports
+    from rales.conformance.document import statement
 
     text = statement()
     if out is None:

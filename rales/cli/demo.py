@@ -32,7 +32,7 @@ def demo(series: Path | None, out: Path) -> None:
     The PACS is Orthanc where it is installed, else the storage SCP that ships with
     pynetdicom. Everything listens on this machine and ends with the command.
     """
-    from rales.demo.run import run_demo  # noqa: PLC0415 - imports that --help need not wait for
+    from rales.demo.run import run_demo
 
     console = Console()
     result = run_demo(series, out, lambda line: say(f"- {line}"))

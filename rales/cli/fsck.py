@@ -15,13 +15,13 @@ from rich.text import Text
 
 from chestct.errors import ConfigError
 from chestct.text import printable
-from rales import config
 from rales.cli.options import config_option
 from rales.cli.speech import say
-from rales.fsck import HANDFUL, Fault, Finding, examine, set_aside
-from rales.layout import Layout
-from rales.rebuild import rebuild as rebuild_rows
-from rales.store import Database, JobStore
+from rales.config import file as config
+from rales.node.fsck import HANDFUL, Fault, Finding, examine, set_aside
+from rales.node.rebuild import rebuild as rebuild_rows
+from rales.state.layout import Layout
+from rales.state.store import Database, JobStore
 
 _STAYS = frozenset({Fault.MISSING, Fault.HALF_WRITTEN, Fault.RELEASED})
 """Faults whose setting aside takes nothing away that may be wanted."""

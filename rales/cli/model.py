@@ -11,11 +11,11 @@ import click
 from rich.console import Console
 
 from chestct.errors import RalesError
-from rales import logs
+from rales.cli import logs
 from rales.cli.speech import say
 
 if TYPE_CHECKING:
-    from inference.modelcheck import Sample
+    from inference.networks.modelcheck import Sample
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -76,7 +76,7 @@ def model_check(
 
     Exit status 0: it can be used. 1: it cannot, and the failed lines say why.
     """  # noqa: D301 - click wants the backspace character itself
-    from inference.modelcheck import check_model  # noqa: PLC0415 - seconds of imports
+    from inference.networks.modelcheck import check_model
 
     logs.configure("ERROR")
     console = Console(stderr=True)
@@ -98,8 +98,8 @@ def _sample(series: Path | None) -> Sample:
 
 
 def _phantom_sample() -> Sample:
-    from inference.modelcheck import known_sample  # noqa: PLC0415 - seconds of imports
-    from inference.phantom import make_thorax, sample_spec  # noqa: PLC0415
+    from inference.networks.modelcheck import known_sample
+    from phantom import make_thorax, sample_spec
 
     sample: Sample = known_sample(make_thorax(sample_spec()))
     return sample
@@ -107,10 +107,10 @@ def _phantom_sample() -> Sample:
 
 def _series_sample(folder: Path) -> Sample:
     """Read the one series of a folder; the shipped network finds its lungs."""
-    from inference.loading import LoadingPolicy, load  # noqa: PLC0415 - seconds of imports
-    from inference.modelcheck import found_sample  # noqa: PLC0415
-    from inference.session import load_models  # noqa: PLC0415
-    from rales.inputs import gathered, scanned  # noqa: PLC0415
+    from inference.loading.loader import LoadingPolicy, load
+    from inference.networks.modelcheck import found_sample
+    from inference.networks.session import load_models
+    from rales.cli.inputs import gathered, scanned
 
     with gathered([folder]) as files:
         found = scanned(files).series

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chestct.text import printable
-from rales.store.refusals import Refusal
+from rales.state.store.refusals import Refusal
 
 _SHOWN = 20
 _LONGEST = 200

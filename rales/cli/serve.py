@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 
 from chestct.errors import ConfigError
-from rales import config, logs
-from rales.allocator import spare_memory
+from rales.cli import logs
+from rales.cli.environment import refuse_shadowed_packages
 from rales.cli.options import config_option
-from rales.environment import refuse_shadowed_packages
-from rales.signals import Signals
+from rales.config import file as config
+from rales.runtime.allocator import spare_memory
+from rales.runtime.signals import Signals
 
 
 @click.command()
@@ -31,7 +32,7 @@ def serve(config_path: Path, log_level: str) -> None:
     what was received is on disk, and the next start takes it up. SIGHUP makes it read its
     TLS certificate again.
     """
-    from rales.node import Node  # noqa: PLC0415 - a second of imports that --help need not wait for
+    from rales.node.node import Node
 
     settings = config.load(config_path)
     os.umask(0o077)  # what is received and made holds patient data

@@ -19,13 +19,13 @@ from chestct.errors import ConfigError
 from chestct.series import accession_key
 from chestct.states import DeliveryState, JobState
 from chestct.text import printable
-from rales import config
 from rales.cli import refusals
+from rales.cli.environment import free_bytes
 from rales.cli.options import config_option
-from rales.clock import utc_now
-from rales.environment import free_bytes
-from rales.layout import Layout
-from rales.store import (
+from rales.config import file as config
+from rales.runtime.clock import utc_now
+from rales.state.layout import Layout
+from rales.state.store import (
     Database,
     Delivery,
     DeliveryStore,
@@ -35,9 +35,9 @@ from rales.store import (
     NotificationStore,
     RetentionStore,
 )
-from rales.store.facts import NodeFacts
-from rales.store.jobs import JobFilter, StateConflict
-from rales.store.refusals import RefusalStore
+from rales.state.store.facts import NodeFacts
+from rales.state.store.jobs import JobFilter, StateConflict
+from rales.state.store.refusals import RefusalStore
 
 _LONGEST = 500
 """Characters of a reason; it may quote what came from outside."""

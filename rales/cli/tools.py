@@ -10,17 +10,17 @@ from pathlib import Path
 import click
 
 from chestct.errors import ConfigError, RalesError
-from dicom_out.destination import Destination
-from dicom_out.outcome import OutcomeKind
-from dicom_out.recipients import Recipient, ask
-from dicom_out.sender import echo as send_echo
-from rales import config
+from dicom_out.network.destination import Destination
+from dicom_out.network.outcome import OutcomeKind
+from dicom_out.network.recipients import Recipient, ask
+from dicom_out.network.sender import echo as send_echo
+from rales.cli.environment import free_bytes, refuse_shadowed_packages
 from rales.cli.options import config_option
 from rales.cli.speech import say
-from rales.environment import free_bytes, refuse_shadowed_packages
-from rales.peers import destinations_of
-from rales.sections import Config, NotificationConfig
-from rales.tls import own_context, server_context
+from rales.config import file as config
+from rales.config.peers import destinations_of
+from rales.config.sections import Config, NotificationConfig
+from rales.config.tls import own_context, server_context
 
 _GIB = 1 << 30
 _LOW_SPACE = 10 * _GIB
@@ -112,7 +112,7 @@ def _check_data_dir(settings: Config) -> str:
 
 
 def _check_models(settings: Config) -> str:
-    from rales.pipeline import settings_of, warm_up  # noqa: PLC0415 - seconds of imports
+    from rales.analysis.pipeline import settings_of, warm_up
 
     facts = warm_up(settings_of(settings))
     names = ", ".join(f"{model.name} {model.version}" for model in facts.models)
@@ -151,7 +151,7 @@ def _check_destination(destination: Recipient, settings: Config) -> str:
 
 
 def _check_notification(one: NotificationConfig, settings: Config) -> str:
-    from rales.notify.targets import endpoint_of  # noqa: PLC0415 - imports urllib3
+    from rales.steps.notify.targets import endpoint_of
 
     outcome = endpoint_of(one, settings.delivery.timeout_seconds).knock()
     if not outcome.reached:

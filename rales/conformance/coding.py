@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_out import codes
+from dicom_out.objects import codes
 from rales.conformance.markdown import table
 from rales.conformance.samples import Sample
 

@@ -10,8 +10,8 @@ from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
 from pynetdicom.presentation import PresentationContext
 
 from chestct.errors import RalesError, RejectReason
-from dicom_out.association import MAXIMUM_PDU
-from dicom_out.commitment import (
+from dicom_out.network.association import MAXIMUM_PDU
+from dicom_out.network.commitment import (
     COMMITMENT_BYTES,
     LINGER_SECONDS,
     ReportStatus,
@@ -20,18 +20,18 @@ from dicom_out.commitment import (
     known_reasons,
     push_model_context,
 )
-from dicom_out.outcome import OutcomeKind, outcome_of
-from dicom_out.query import QUERY_BYTES, query_contexts
-from dicom_out.sender import (
+from dicom_out.network.outcome import OutcomeKind, outcome_of
+from dicom_out.network.query import QUERY_BYTES, query_contexts
+from dicom_out.network.sender import (
     ECHO_SECONDS,
     MOST_BYTES,
     compressed_contexts,
     echo_context,
     storage_contexts,
 )
+from rales.config.sections import Config, NetworkConfig
 from rales.conformance.markdown import named_uid, ranges, table, uid_name
 from rales.conformance.samples import Sample, by_class
-from rales.sections import Config, NetworkConfig
 from scp.contexts import commitment_context, supported_contexts
 from scp.outline import most_elements
 from scp.server import ACSE_SECONDS

@@ -29,15 +29,15 @@ from chestct.results import (
 from chestct.series import Series
 from chestct.uids import Uid, derive_uid, digest
 from chestct.volume import LesionMap, Volume
-from dicom_out.compose import compose
-from dicom_out.extras import compose_extras
-from dicom_out.identity import SoftwareIdentity
-from inference.loading import LoadingPolicy, load
-from inference.quantify import measure
-from inference.sides import Missing
+from dicom_out.objects.compose import compose
+from dicom_out.objects.extras import compose_extras
+from dicom_out.objects.identity import SoftwareIdentity
+from inference.loading.loader import LoadingPolicy, load
+from inference.reading.quantify import measure
+from inference.reading.sides import Missing
+from rales.cli.scanning import scan
 from rales.conformance.series import PLANS, Plan, labels_of
-from rales.page import Reading, drawings_of
-from rales.scanning import scan
+from rales.pictures.page import Reading, drawings_of
 
 _COMPREHENSIVE_3D_SR = Uid("1.2.840.10008.5.1.4.1.1.88.34")
 

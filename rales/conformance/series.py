@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 
 from chestct.findings import Side
 from chestct.volume import Label
-from dicom_out.sources import TAKEN_OVER
-from inference.phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
+from dicom_out.objects.sources import TAKEN_OVER
+from phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

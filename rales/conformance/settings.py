@@ -10,8 +10,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from chestct.errors import ConfigError
+from rales.config.sections import SECTIONS, Config
 from rales.conformance.markdown import table
-from rales.sections import SECTIONS, Config
 
 _TYPES = {"string": "text", "boolean": "true or false", "integer": "integer", "number": "number"}
 _LIMITS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydicom.dataset import Dataset
 
-from dicom_out.stow import outcome_of_refusal
+from dicom_out.network.stow import outcome_of_refusal
 from rales.conformance.markdown import ranges, table
 from rales.conformance.network import TOLD
 

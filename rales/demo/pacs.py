@@ -18,9 +18,9 @@ from typing import Protocol, TypeVar
 
 from chestct.errors import RalesError
 from chestct.uids import Uid
-from dicom_out.destination import Destination
-from dicom_out.outcome import OutcomeKind
-from dicom_out.sender import echo
+from dicom_out.network.destination import Destination
+from dicom_out.network.outcome import OutcomeKind
+from dicom_out.network.sender import echo
 
 _START_SECONDS = 60.0
 _DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

@@ -19,10 +19,10 @@ import pydicom
 from pydicom.filereader import read_file_meta_info
 
 from chestct.states import JobState
-from dicom_out import codes
-from dicom_out.destination import Destination
-from dicom_out.text import render_text
-from inference.phantom import Thorax, make_thorax, sample_spec, write_series
+from dicom_out.network.destination import Destination
+from dicom_out.objects import codes
+from dicom_out.objects.text import render_text
+from phantom import Thorax, make_thorax, sample_spec, write_series
 from rales.demo.pacs import (
     MODALITY,
     DemoFailed,
@@ -33,8 +33,8 @@ from rales.demo.pacs import (
     start_pacs,
     wait_for,
 )
-from rales.results import load_objects
-from rales.store import Database, Job, JobStore
+from rales.state.results import load_objects
+from rales.state.store import Database, Job, JobStore
 from scp.spool import GROUP_LENGTH_AT
 from scp.values import value_digest
 

@@ -15,7 +15,7 @@ import click
 
 from chestct.errors import RalesError
 from chestct.uids import Uid
-from inference.phantom import (
+from phantom import (
     PhantomIdentity,
     PhantomSpec,
     healthy_spec,
@@ -27,7 +27,7 @@ from rales.demo.ohif import ohif_dist
 from rales.demo.pacs import DemoFailed, has_dicomweb, start_pacs
 from rales.demo.proxy import Site, serve_site
 from rales.demo.run import AE_TITLE, await_jobs, send_series, start_node
-from rales.results import load_objects
+from rales.state.results import load_objects
 
 _SAMPLES: tuple[tuple[str, PhantomSpec], ...] = (
     ("Phantom^Lesions", sample_spec()),

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from chestct.results import Extra
 from chestct.volume import Label
-from dicom_out.extras import Drawings, compose_extras
+from dicom_out.objects.extras import Drawings, compose_extras
 
 FRONTAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 Results = tuple[list[Dataset], Dataset, Dataset]

@@ -18,7 +18,7 @@ from pydicom.sr.coding import Code
 
 from chestct.errors import ConfigError
 from chestct.results import SegKind
-from dicom_out import codes
+from dicom_out.objects import codes
 from rales.cli import cli
 from rales.conformance import document
 from rales.conformance.markdown import anchor, table

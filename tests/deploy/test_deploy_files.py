@@ -16,7 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from rales import config
+from rales.config import file as config
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -16,7 +16,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from chestct.results import ResultObject
 from chestct.uids import Uid, derive_uid
-from dicom_out.destination import Destination
+from dicom_out.network.destination import Destination
 
 SEGMENTATION = Uid("1.2.840.10008.5.1.4.1.1.66.4")
 

@@ -30,10 +30,10 @@ from pynetdicom.dul import DULServiceProvider
 
 from chestct.results import ResultObject
 from chestct.uids import Uid
-from dicom_out.commitment import PUSH_MODEL, ReportHandler, request_commitment
-from dicom_out.destination import Destination
-from dicom_out.outcome import Outcome, OutcomeKind
-from dicom_out.sender import echo, send
+from dicom_out.network.commitment import PUSH_MODEL, ReportHandler, request_commitment
+from dicom_out.network.destination import Destination
+from dicom_out.network.outcome import Outcome, OutcomeKind
+from dicom_out.network.sender import echo, send
 
 pytestmark = pytest.mark.filterwarnings(
     # pynetdicom drops a socket that never connected or was cut off without closing it itself.

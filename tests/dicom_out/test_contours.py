@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from dicom_out.contours import outline, outlines
+from dicom_out.objects.contours import outline, outlines
 
 _LONGEST = 65534 // 8
 """Pairs of FL in an attribute whose length has 16 bits (PS3.5 section 7.1.2)."""

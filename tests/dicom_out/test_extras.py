@@ -28,10 +28,10 @@ from PIL import ImageDraw
 from pydicom.dataset import Dataset
 
 from chestct.results import Extra, ResultObject
-from dicom_out.contours import outlines
-from dicom_out.extras import compose_extras
-from dicom_out.pointers import most_affected
-from rales.page import Reading, draw_page, draw_slices, drawings_of, page_as_pdf
+from dicom_out.objects.contours import outlines
+from dicom_out.objects.extras import compose_extras
+from dicom_out.objects.pointers import most_affected
+from rales.pictures.page import Reading, draw_page, draw_slices, drawings_of, page_as_pdf
 
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
 EVERY = tuple(Extra)

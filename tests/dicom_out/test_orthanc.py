@@ -18,16 +18,16 @@ from pydicom.dataset import Dataset
 from chestct.findings import Method, Presence
 from chestct.results import AnalysisKey, ResultObject, ResultSet
 from chestct.volume import Label, LesionMap
-from dicom_out.compose import compose
-from dicom_out.outcome import OutcomeKind
-from dicom_out.sender import send
-from dicom_out.stow import ask, store
-from dicom_out.web import WebDestination
-from inference.loading import LoadingPolicy, load
-from inference.phantom import Thorax
-from inference.quantify import measure
+from dicom_out.network.outcome import OutcomeKind
+from dicom_out.network.sender import send
+from dicom_out.network.stow import ask, store
+from dicom_out.network.web import WebDestination
+from dicom_out.objects.compose import compose
+from inference.loading.loader import LoadingPolicy, load
+from inference.reading.quantify import measure
+from phantom import Thorax
+from rales.cli.scanning import scan
 from rales.demo.pacs import Pacs, start_pacs
-from rales.scanning import scan
 
 pytestmark = pytest.mark.orthanc
 

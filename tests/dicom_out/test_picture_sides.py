@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from chestct.geometry import Geometry, Vector, cross
 from chestct.uids import Uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
-from rales.overlay import axial_tile, canonical
-from rales.page import coronal_projection
+from rales.pictures.overlay import axial_tile, canonical
+from rales.pictures.page import coronal_projection
 
 SHAPE, SPACING = (30, 48, 64), (6.0, 5.0, 3.75)
 """Slices, rows and columns; non-square pixels of 180 x 240 x 240 mm."""

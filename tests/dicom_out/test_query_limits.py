@@ -18,18 +18,18 @@ from pynetdicom import AE, evt
 from pynetdicom.transport import ThreadedAssociationServer
 from web_service import Service, says
 
-from dicom_out.destination import Destination
-from dicom_out.outcome import OutcomeKind
-from dicom_out.query import (
+from dicom_out.network.destination import Destination
+from dicom_out.network.outcome import OutcomeKind
+from dicom_out.network.query import (
     STUDY_ROOT_FIND,
     STUDY_ROOT_GET,
     ArchiveUnavailable,
     Wanted,
     fetch_reports,
 )
-from dicom_out.recipients import Recipient
-from dicom_out.stow import ask
-from dicom_out.web import WebDestination
+from dicom_out.network.recipients import Recipient
+from dicom_out.network.stow import ask
+from dicom_out.network.web import WebDestination
 
 PENDING, LONG = 0xFF00, 60.0
 """Seconds that no test waits: what is cut after one must not take as long as this."""

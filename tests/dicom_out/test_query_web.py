@@ -8,8 +8,8 @@ import pytest
 from pydicom.dataset import Dataset
 from web_service import Service, says
 
-from dicom_out.query import ArchiveUnavailable, Wanted, fetch_reports
-from dicom_out.web import WebDestination
+from dicom_out.network.query import ArchiveUnavailable, Wanted, fetch_reports
+from dicom_out.network.web import WebDestination
 
 
 @pytest.mark.parametrize(

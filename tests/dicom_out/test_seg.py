@@ -30,10 +30,10 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 from chestct.errors import ResultInvalid
 from chestct.results import ModelIdentity, ReportOptions, SegKind
 from chestct.volume import Label
-from dicom_out import compose as writer
-from dicom_out.seg import LESIONS, TISSUES, SegDocument
-from dicom_out.segments import Segments
-from dicom_out.sr_text import statements
+from dicom_out.objects import compose as writer
+from dicom_out.objects.seg import LESIONS, TISSUES, SegDocument
+from dicom_out.objects.segments import Segments
+from dicom_out.objects.sr_text import statements
 
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
 TILT = math.radians(4)

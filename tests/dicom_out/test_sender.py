@@ -19,9 +19,9 @@ from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
 
 from chestct.results import ResultObject
 from chestct.uids import Uid
-from dicom_out.destination import Destination
-from dicom_out.outcome import Outcome, OutcomeKind, outcome_of
-from dicom_out.sender import echo, send
+from dicom_out.network.destination import Destination
+from dicom_out.network.outcome import Outcome, OutcomeKind, outcome_of
+from dicom_out.network.sender import echo, send
 
 pytestmark = pytest.mark.filterwarnings(
     # pynetdicom drops a socket that never connected or was cut off without closing it itself.

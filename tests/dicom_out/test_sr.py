@@ -34,9 +34,9 @@ from chestct.geometry import Geometry
 from chestct.results import ResultReference
 from chestct.uids import derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
-from dicom_out.contours import outline
-from dicom_out.segments import tissue_segments
-from dicom_out.text import render_text
+from dicom_out.objects.contours import outline
+from dicom_out.objects.segments import tissue_segments
+from dicom_out.objects.text import render_text
 
 
 def read_sr(case: Case, folder: Path, **changes: Any) -> Dataset:

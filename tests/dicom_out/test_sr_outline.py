@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from chestct.results import ReportOptions
 from chestct.volume import Label
-from dicom_out.contours import outline
+from dicom_out.objects.contours import outline
 
 
 def items(dataset: Dataset) -> Iterator[Dataset]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from chestct.results import SegKind
-from dicom_out.sr_reader import NotOurReport, read_report
+from dicom_out.objects.sr_reader import NotOurReport, read_report
 
 
 def report_of(folder: Path, **settings: object) -> Dataset:

@@ -18,9 +18,9 @@ from certificates import Authority
 from web_service import FAILED, STORED, Answer, Service, named, says, sent
 
 from chestct.results import ResultObject
-from dicom_out.outcome import OutcomeKind
-from dicom_out.stow import ask, store
-from dicom_out.web import Credentials, WebDestination
+from dicom_out.network.outcome import OutcomeKind
+from dicom_out.network.stow import ask, store
+from dicom_out.network.web import Credentials, WebDestination
 
 
 @pytest.fixture

@@ -18,12 +18,12 @@ from chestct.errors import ResultInvalid
 from chestct.findings import Coverage, NotAssessable, Side
 from chestct.results import ReportOptions, SegKind
 from chestct.volume import Label
-from dicom_out import codes
-from dicom_out.contours import beside
-from dicom_out.sr_reader import NotOurReport, read_report
-from dicom_out.text import render_text
-from inference.quantify import measure
-from inference.sides import Missing
+from dicom_out.objects import codes
+from dicom_out.objects.contours import beside
+from dicom_out.objects.sr_reader import NotOurReport, read_report
+from dicom_out.objects.text import render_text
+from inference.reading.quantify import measure
+from inference.reading.sides import Missing
 
 SIDES = tuple(Side)
 FLIPPED = ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dicom_out.destination import Destination
+from dicom_out.network.destination import Destination
 from rales.demo.pacs import Pacs, answers, free_port, start_pacs
 
 _DEADLINE = 240.0

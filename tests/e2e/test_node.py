@@ -19,12 +19,12 @@ from pydicom.dataset import Dataset
 
 from chestct.findings import Method
 from chestct.volume import Label
-from inference.analysis import analyse
-from inference.loading import LoadingPolicy, load
-from inference.phantom import PhantomIdentity, Thorax, write_series
-from inference.session import load_models
+from inference.loading.loader import LoadingPolicy, load
+from inference.networks.session import load_models
+from inference.reading.analysis import analyse
+from phantom import PhantomIdentity, Thorax, write_series
+from rales.cli.scanning import scan
 from rales.demo.pacs import Pacs, free_port, start_pacs
-from rales.scanning import scan
 
 from .conftest import NodeProcess, wait_for
 

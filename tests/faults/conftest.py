@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tiny_node import StoringPacs, tiny_thorax
 
-from inference.phantom import Thorax
+from phantom import Thorax
 
 
 @pytest.fixture(scope="session")

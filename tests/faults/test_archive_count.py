@@ -27,8 +27,8 @@ from tiny_node import (
     write_tiny_series,
 )
 
-from dicom_out.destination import Destination
-from inference.phantom import Thorax
+from dicom_out.network.destination import Destination
+from phantom import Thorax
 from rales.demo.pacs import MODALITY, has_dicomweb, start_pacs
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")

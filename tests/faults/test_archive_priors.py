@@ -10,8 +10,8 @@ import pytest
 from pydicom.dataset import Dataset
 from tiny_node import StoringPacs, TinyNode, send_files, tiny_thorax, wait_for, write_models
 
-from dicom_out.destination import Destination
-from inference.phantom import PhantomIdentity, write_series
+from dicom_out.network.destination import Destination
+from phantom import PhantomIdentity, write_series
 from rales.demo.pacs import Pacs, start_pacs
 
 TROUBLE = "earlier reports could not be looked up in the PACS"

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from ct_series import ct_slice, stored_values
+from fakes import FakeSender
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
@@ -28,8 +29,8 @@ from pynetdicom import AE
 from chestct.errors import ConfigError
 from chestct.results import ResultObject
 from chestct.uids import Uid, derive_uid
-from dicom_out.destination import Destination
-from dicom_out.outcome import Outcome, OutcomeKind
+from dicom_out.network.destination import Destination
+from dicom_out.network.outcome import Outcome, OutcomeKind
 from rales.audit import messages
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.messages import (
@@ -47,10 +48,9 @@ from rales.audit.messages import (
 from rales.audit.opening import audit_trail, open_transport
 from rales.audit.trail import AuditTrail
 from rales.audit.transports import SyslogHeader, parse_target
-from rales.config import parse
-from rales.sections import AuditConfig
-from rales.store import Database, InstanceStore
-from rales.testing import FakeSender
+from rales.config.file import parse
+from rales.config.sections import AuditConfig
+from rales.state.store import Database, InstanceStore
 from scp.admission import Admission
 from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool

@@ -21,10 +21,10 @@ from tiny_node import (
 )
 
 from chestct.errors import ConfigError
-from rales.backup import back_up, restore
-from rales.fsck import examine
-from rales.layout import Layout
-from rales.store import Database
+from rales.node.backup import back_up, restore
+from rales.node.fsck import examine
+from rales.state.layout import Layout
+from rales.state.store import Database
 
 
 @pytest.fixture
@@ -143,8 +143,8 @@ def test_an_image_that_retention_let_go_of_meanwhile_is_not_missing(
     rig: SpoolRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     received = rig.receive("1.2.3", 3)
-    snapshot = "rales.backup._snapshot"
-    from rales import backup  # noqa: PLC0415 - its own function is called below
+    snapshot = "rales.node.backup._snapshot"
+    from rales.node import backup  # noqa: PLC0415 - its own function is called below
 
     take = backup._snapshot
 

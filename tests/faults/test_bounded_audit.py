@@ -15,7 +15,7 @@ from hostile_peer import Misbehave, Watched, flooding, peer, silent, trickling
 
 from rales.audit.opening import audit_trail
 from rales.audit.transports import TlsTransport
-from rales.sections import AuditConfig
+from rales.config.sections import AuditConfig
 
 SECONDS = 1.0
 BIG = bytes(32_000_000)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from fakes import FakeSender, ManualClock
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
@@ -27,25 +28,24 @@ from chestct.results import ResultObject
 from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid, derive_uid
-from dicom_out.association import park_reactor
-from dicom_out.commitment import (
+from dicom_out.network.association import park_reactor
+from dicom_out.network.commitment import (
     PUSH_MODEL,
     PUSH_MODEL_INSTANCE,
     CommitmentReport,
     parse_report,
     request_commitment,
 )
-from dicom_out.destination import Destination
-from dicom_out.gate import Gate
-from dicom_out.outcome import Outcome, OutcomeKind
-from dicom_out.sender import send
-from rales.commitments import CommitmentWorker
-from rales.config import parse
-from rales.deliveries import BackOff, DeliveryWorker
+from dicom_out.network.destination import Destination
+from dicom_out.network.gate import Gate
+from dicom_out.network.outcome import Outcome, OutcomeKind
+from dicom_out.network.sender import send
+from rales.config.file import parse
+from rales.config.peers import destinations_of
 from rales.demo.pacs import answers, free_port, running, wait_for
-from rales.peers import destinations_of
-from rales.store import CommitmentStore, Database, DeliveryStore, InstanceStore, Job, JobStore
-from rales.testing import FakeSender, ManualClock
+from rales.state.store import CommitmentStore, Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.steps.commit import CommitmentWorker
+from rales.steps.deliver import BackOff, DeliveryWorker
 from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
 
@@ -185,7 +185,7 @@ class CommittingPacs:
 
 
 def _gate(event: Any) -> None:
-    """Keep pynetdicom from losing the responses that the fake waits for (dicom_out.gate)."""
+    """Keep pynetdicom from losing the responses that the fake waits for; see Gate."""
     event.assoc._reactor_checkpoint = Gate()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from fakes import InlineWorker, ManualClock
 from tiny_node import (
     StoringPacs,
     TinyNode,
@@ -26,14 +27,13 @@ from chestct.findings import Method
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import derive_uid
-from inference import loading
-from inference.eligibility import EligibilityRules
-from rales.intact import require_intact
-from rales.pipeline import AnalysisSettings
-from rales.results import load_objects
-from rales.store import Database, InstanceStore, Job, JobStore
-from rales.testing import InlineWorker, ManualClock
-from rales.worker import AnalysisWorker
+from inference.loading import loader as loading
+from inference.loading.eligibility import EligibilityRules
+from rales.analysis.intact import require_intact
+from rales.analysis.pipeline import AnalysisSettings
+from rales.state.results import load_objects
+from rales.state.store import Database, InstanceStore, Job, JobStore
+from rales.steps.analyse import AnalysisWorker
 from scp.headers import parse
 from scp.ports import Recorded
 from scp.spool import GROUP_LENGTH_AT, Spool

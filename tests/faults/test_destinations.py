@@ -12,10 +12,10 @@ import pytest
 from destination_rig import NOON, SEG, SR, Peer, Rig
 
 from chestct.states import DeliveryState, JobState
-from dicom_out.destination import Destination
-from rales.deliveries import BackOff
+from dicom_out.network.destination import Destination
 from rales.demo.pacs import free_port
-from rales.store import Database
+from rales.state.store import Database
+from rales.steps.deliver import BackOff
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 

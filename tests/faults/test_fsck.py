@@ -17,7 +17,7 @@ from chestct.errors import ConfigError
 from chestct.series import ReceivedInstance
 from chestct.uids import Uid
 from rales.cli import cli
-from rales.store import Database, InstanceStore
+from rales.state.store import Database, InstanceStore
 from scp.spool import Spool
 
 SERIES = Uid("1.2.3")

@@ -20,7 +20,7 @@ from chestct.errors import NotDicom
 from chestct.series import Series
 from chestct.states import JobState
 from chestct.uids import derive_uid
-from rales import worker as worker_module
+from rales.steps import analyse as worker_module
 from scp.headers import parse
 from scp.stored import instance_of
 

@@ -20,7 +20,7 @@ from tiny_node import (
     write_tiny_series,
 )
 
-from inference.phantom import Thorax
+from phantom import Thorax
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 

@@ -11,16 +11,16 @@ import pytest
 
 from chestct.errors import ConfigError
 from chestct.states import DeliveryState, JobState
-from rales.store import Database, DeliveryStore, JobStore, RetentionStore
+from rales.state.store import Database, DeliveryStore, JobStore, RetentionStore
 
 _SCRIPTS = sorted(
-    (one for one in resources.files("rales.sql").iterdir() if one.name[:4].isdigit()),
+    (one for one in resources.files("rales.state.sql").iterdir() if one.name[:4].isdigit()),
     key=lambda one: one.name,
 )
 
 
 def _first_schema(path: Path) -> None:
-    script = resources.files("rales.sql").joinpath("0001_initial.sql").read_text()
+    script = resources.files("rales.state.sql").joinpath("0001_initial.sql").read_text()
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(f"{script}\nPRAGMA user_version=1;")
 

@@ -31,8 +31,8 @@ from chestct.errors import ConfigError
 from chestct.states import JobState
 from chestct.uids import Uid
 from rales.cli import cli
-from rales.fsck import HANDFUL, examine
-from rales.store import Database, InstanceStore, JobStore, RetentionStore
+from rales.node.fsck import HANDFUL, examine
+from rales.state.store import Database, InstanceStore, JobStore, RetentionStore
 
 SERIES = "1.2.3"
 
@@ -90,7 +90,7 @@ def test_whole_paths_of_an_older_version_are_understood_after_a_move(rig: SpoolR
     received = rig.receive(SERIES, 3)
     rig.close()
     scripts = sorted(
-        (one for one in resources.files("rales.sql").iterdir() if one.name[:4].isdigit()),
+        (one for one in resources.files("rales.state.sql").iterdir() if one.name[:4].isdigit()),
         key=lambda one: one.name,
     )
     old = [one for one in scripts if one.name < "0008"]

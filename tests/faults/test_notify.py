@@ -24,7 +24,7 @@ from tiny_node import (
     write_tiny_series,
 )
 
-from inference.phantom import Thorax
+from phantom import Thorax
 from rales.demo.pacs import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")

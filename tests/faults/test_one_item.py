@@ -13,7 +13,7 @@ from destination_rig import NOON, SEG, SR, Peer, Rig
 
 from chestct.errors import OutOfResources
 from chestct.states import DeliveryState, JobState
-from rales.store import Database, DeliveryStore, Job
+from rales.state.store import Database, DeliveryStore, Job
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 

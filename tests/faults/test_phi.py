@@ -25,8 +25,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 from pynetdicom import AE, evt
 from tiny_node import write_models
 
-from dicom_out.destination import Destination
-from inference.phantom import Thorax, write_series
+from dicom_out.network.destination import Destination
+from phantom import Thorax, write_series
 from rales.demo.pacs import answers, free_port
 
 _SECONDS = 120.0

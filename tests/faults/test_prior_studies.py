@@ -12,7 +12,7 @@ import pytest
 from pydicom.dataset import Dataset
 from tiny_node import StoringPacs, TinyNode, send_files, tiny_thorax, wait_for, write_models
 
-from inference.phantom import PhantomIdentity, write_series
+from phantom import PhantomIdentity, write_series
 
 
 @dataclass

@@ -25,12 +25,12 @@ from chestct.errors import OutOfResources
 from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from chestct.uids import Uid
-from rales.assembly import AssemblyWorker
-from rales.fsck import examine
-from rales.retention import RetentionWorker
-from rales.store import Database, InstanceStore, Job, JobStore, RetentionStore
-from rales.store.jobs import StateConflict
-from scp.assembler import CompletionPolicy
+from rales.node.fsck import examine
+from rales.state.store import Database, InstanceStore, Job, JobStore, RetentionStore
+from rales.state.store.jobs import StateConflict
+from rales.steps.assemble import AssemblyWorker
+from rales.steps.completeness import CompletionPolicy
+from rales.steps.retain import RetentionWorker
 from scp.ports import AssociationEnd, Recorded
 from scp.spool import Spool
 

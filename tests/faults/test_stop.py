@@ -19,8 +19,8 @@ from tiny_node import (
     write_tiny_series,
 )
 
-from inference.phantom import Thorax
-from rales.systemd import Notifier, Pulse, watchdog_seconds
+from phantom import Thorax
+from rales.runtime.systemd import Notifier, Pulse, watchdog_seconds
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 

@@ -20,10 +20,10 @@ from pynetdicom import AE, evt
 from tiny_node import TinyNode, tiny_thorax, wait_for, write_models, write_tiny_series
 
 from chestct.errors import ConfigError
-from dicom_out.destination import Destination
-from dicom_out.outcome import OutcomeKind
-from dicom_out.sender import echo
-from rales.tls import client_context, server_context
+from dicom_out.network.destination import Destination
+from dicom_out.network.outcome import OutcomeKind
+from dicom_out.network.sender import echo
+from rales.config.tls import client_context, server_context
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import ManualClock
 
 from chestct.errors import AnalysisCrashed, AnalysisHung, AnalysisStopped, RejectReason
 from chestct.errors import SeriesRejected as Rejected
@@ -21,12 +22,11 @@ from chestct.findings import Method
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import Uid, derive_uid
-from inference.eligibility import EligibilityRules
-from rales.pipeline import AnalysisSettings
-from rales.process import WorkerProcess
-from rales.store import Database, InstanceStore, Job, JobStore
-from rales.testing import ManualClock
-from rales.worker import AnalysisWorker
+from inference.loading.eligibility import EligibilityRules
+from rales.analysis.pipeline import AnalysisSettings
+from rales.runtime.process import WorkerProcess
+from rales.state.store import Database, InstanceStore, Job, JobStore
+from rales.steps.analyse import AnalysisWorker
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 _MEGABYTE = 1 << 20
@@ -254,7 +254,7 @@ def test_the_process_does_not_outlive_a_node_that_is_killed(tmp_path: Path) -> N
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, sys, time\nfrom pathlib import Path\n"
-        "from rales.process import WorkerProcess\n"
+        "from rales.runtime.process import WorkerProcess\n"
         "def job(path):\n"
         "    Path(path).write_text(str(os.getpid()))\n    time.sleep(600)\n"
         "if __name__ == '__main__':\n"

@@ -16,10 +16,10 @@ from chestct.findings import Method, Severity
 from chestct.geometry import Geometry
 from chestct.uids import derive_uid
 from chestct.volume import Label, SliceSource, Volume
-from inference.analysis import Stage, analyse
-from inference.lungs import Lungs, delineate
-from inference.phantom import Thorax
-from inference.postprocess import dense
+from inference.reading.analysis import Stage, analyse
+from inference.reading.lungs import Lungs, delineate
+from inference.reading.postprocess import dense
+from phantom import Thorax
 
 METHOD = Method()
 

@@ -8,7 +8,7 @@ from linear_models import volume_of
 from numpy.typing import NDArray
 
 from chestct.volume import Label, Volume
-from inference.attach import attach
+from inference.reading.attach import attach
 
 SHAPE = (5, 60, 100)
 

@@ -10,11 +10,11 @@ from thin_chests import thin_walled
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.volume import Volume
-from inference.body import body_of
-from inference.fill import fill_as_air
-from inference.lungs import delineate
-from inference.phantom import Thorax
-from inference.phantom.volume import canonical_volume
+from inference.loading.fill import fill_as_air
+from inference.reading.body import body_of
+from inference.reading.lungs import delineate
+from phantom import Thorax
+from phantom.volume import canonical_volume
 
 
 class Everything(LungsByHu):

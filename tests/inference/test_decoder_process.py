@@ -22,9 +22,9 @@ from pydicom.uid import (
 )
 
 from chestct.errors import AnalysisCrashed, RejectReason, SeriesRejected
-from inference import pixels
-from inference.decoder_process import DecoderProcess, FrameUndecodable
-from inference.decoding import FrameDescription
+from inference.loading import pixels
+from inference.loading.decoder_process import DecoderProcess, FrameUndecodable
+from inference.loading.decoding import FrameDescription
 
 SYNTAXES = (JPEG2000Lossless, JPEGLSLossless, RLELossless)
 

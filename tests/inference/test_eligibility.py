@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from chestct.errors import RejectReason, SeriesRejected
-from inference.eligibility import EligibilityRules, evaluate, require_eligible
-from inference.headers import SeriesFacts
+from inference.loading.eligibility import EligibilityRules, evaluate, require_eligible
+from inference.loading.headers import SeriesFacts
 
 GOOD = SeriesFacts(
     modality="CT",

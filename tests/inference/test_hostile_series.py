@@ -15,11 +15,12 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.volume import Volume
-from inference import codestreams, loading
-from inference.decoder_process import DecoderProcess
-from inference.eligibility import EligibilityRules
-from inference.headers import LARGEST_SIDE
-from inference.loading import LoadingPolicy, load
+from inference.loading import codestreams
+from inference.loading import loader as loading
+from inference.loading.decoder_process import DecoderProcess
+from inference.loading.eligibility import EligibilityRules
+from inference.loading.headers import LARGEST_SIDE
+from inference.loading.loader import LoadingPolicy, load
 
 POLICY = LoadingPolicy(rules=EligibilityRules(minimum_slices=SERIES_SLICES))
 HARMS = hostile_series.harms()

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2K, UID, HTJ2KLossless, HTJ2KLosslessRPCL
 
-from inference.loading import LoadingPolicy, load
+from inference.loading.loader import LoadingPolicy, load
 
 imagecodecs = pytest.importorskip("imagecodecs", reason="imagecodecs encodes HTJ2K")
 

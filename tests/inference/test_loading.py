@@ -31,7 +31,7 @@ from pydicom.uid import (
 
 from chestct.series import Series
 from chestct.uids import derive_uid
-from inference.loading import LoadingPolicy, load
+from inference.loading.loader import LoadingPolicy, load
 
 POLICY = LoadingPolicy()
 LOSSLESS = (

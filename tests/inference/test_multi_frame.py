@@ -31,9 +31,9 @@ from chestct.errors import RejectReason, SeriesRejected
 from chestct.series import Series
 from chestct.uids import derive_uid
 from chestct.volume import Volume
-from inference.decoder_process import DecoderProcess
-from inference.eligibility import EligibilityRules
-from inference.loading import LoadingPolicy, load
+from inference.loading.decoder_process import DecoderProcess
+from inference.loading.eligibility import EligibilityRules
+from inference.loading.loader import LoadingPolicy, load
 
 FRONTAL = (1, 0, 0, 0, 0, -1)
 HU = np.maximum(stored_values() - 1024, -1024)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.ports import PresenceRule
-from inference.postprocess import components, drop_small
-from inference.presence import certain_ml, decide
+from inference.reading.postprocess import components, drop_small
+from inference.reading.presence import certain_ml, decide
 
 RULE = PresenceRule(certainty=0.9, volume_ml=2.0, stride=2)
 

@@ -14,8 +14,8 @@ from chestct.findings import Findings, Method, Presence, Severity, Side
 from chestct.geometry import Geometry, Vector
 from chestct.uids import derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
-from inference.phantom import Thorax
-from inference.quantify import measure, severity_of
+from inference.reading.quantify import measure, severity_of
+from phantom import Thorax
 
 PRESENT = Presence(score=0.9, operating_point=0.5)
 METHOD = Method()

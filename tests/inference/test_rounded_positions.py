@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.geometry import resolution
-from inference.loading import LoadingPolicy, load
-from inference.stacking import _even_grid
+from inference.loading.loader import LoadingPolicy, load
+from inference.loading.stacking import _even_grid
 
 
 def places(step: float, decimals: int, count: int = 160) -> list[float]:

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.uids import derive_uid
-from inference.loading import LoadingPolicy, load
+from inference.loading.loader import LoadingPolicy, load
 
 
 def stranger(name: str, at: float, **elements: object) -> Dataset:

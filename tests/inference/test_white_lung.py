@@ -13,10 +13,10 @@ from chestct.findings import Coverage, LungMeasurement, Method, NotAssessable, S
 from chestct.geometry import Geometry
 from chestct.verdict import verdict
 from chestct.volume import Label, Volume
-from inference.analysis import Analysis, analyse
-from inference.phantom import Thorax
-from inference.phantom.volume import canonical_volume
-from inference.sides import drop_strays, find_missing, halves_of
+from inference.reading.analysis import Analysis, analyse
+from inference.reading.sides import drop_strays, find_missing, halves_of
+from phantom import Thorax
+from phantom.volume import canonical_volume
 
 SIDES = ("left", "right")
 GEOMETRY = Geometry(

@@ -8,7 +8,7 @@ import pytest
 from linear_models import ModelFolder
 
 from chestct.errors import ModelError
-from inference.manifest import read_manifest
+from inference.networks.manifest import read_manifest
 
 
 @pytest.fixture

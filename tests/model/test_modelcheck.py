@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner
 from linear_models import ModelFolder, linear_network
 
-from inference.manifest import Manifest, PatchContract
-from inference.modelcheck import ModelReport, Sample, check_model, known_sample
-from inference.phantom import make_thorax, small_spec
+from inference.networks.manifest import Manifest, PatchContract
+from inference.networks.modelcheck import ModelReport, Sample, check_model, known_sample
+from phantom import make_thorax, small_spec
 from rales.cli import cli
 
 DOCS = Path(__file__).parents[2] / "docs/models.md"

@@ -13,7 +13,7 @@ from linear_models import ModelFolder, linear_network
 from onnx import TensorProto
 
 from chestct.errors import ModelError
-from inference.session import load_model
+from inference.networks.session import load_model
 
 
 class Trap:

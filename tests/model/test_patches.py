@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from chestct.errors import ModelError
 from chestct.geometry import Vector
-from inference.manifest import PatchContract
-from inference.patches import PatchReader, blending, windows
-from inference.session import load_model
+from inference.networks.manifest import PatchContract
+from inference.networks.patches import PatchReader, blending, windows
+from inference.networks.session import load_model
 
 WAYS: list[tuple[Vector, Vector]] = list(
     itertools.product(((1, 0, 0), (-1, 0, 0)), ((0, 1, 0), (0, -1, 0)))

@@ -13,7 +13,7 @@ from linear_models import ModelFolder, linear_network, volume_of
 from scipy.special import softmax
 
 from chestct.errors import ModelError
-from inference.session import available_providers, load_model, load_models
+from inference.networks.session import available_providers, load_model, load_models
 
 
 def volume_noise(slices: int = 11, rows: int = 16, columns: int = 16) -> np.ndarray:

@@ -14,9 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from chestct.errors import ModelError
 from chestct.geometry import Vector
-from inference.preprocess import PlaneGrid, covering, to_grid, to_input
-from inference.session import load_model
-from inference.slices import SliceReader
+from inference.networks.preprocess import PlaneGrid, covering, to_grid, to_input
+from inference.networks.session import load_model
+from inference.networks.slices import SliceReader
 
 WAYS: list[tuple[Vector, Vector]] = list(
     itertools.product(((1, 0, 0), (-1, 0, 0)), ((0, 1, 0), (0, -1, 0)))

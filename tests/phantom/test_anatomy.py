@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from inference.phantom import PhantomSpec, Thorax, make_thorax
+from phantom import PhantomSpec, Thorax, make_thorax
 
 
 def _outside(thorax: Thorax) -> NDArray[np.bool_]:

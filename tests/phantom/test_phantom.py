@@ -18,7 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from inference.phantom import (
+from phantom import (
     LesionKind,
     LesionSpec,
     PhantomIdentity,
@@ -28,7 +28,7 @@ from inference.phantom import (
     small_spec,
     write_series,
 )
-from inference.phantom import __main__ as command
+from phantom import __main__ as command
 
 
 def test_the_lungs_are_apart_and_on_their_sides(small_thorax: Thorax) -> None:

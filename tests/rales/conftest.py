@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import ManualClock
 from http_receiver import HttpReceiver, http_receiver
 from notify_rig import ISSUER_SYSTEM, KEY, MakeRig, Rig, write_header
 
 from chestct.series import ReceivedInstance
 from chestct.uids import Uid, derive_uid
-from rales import config
-from rales.store import Database, InstanceStore
-from rales.testing import ManualClock
+from rales.config import file as config
+from rales.state.store import Database, InstanceStore
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

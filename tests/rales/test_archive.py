@@ -17,9 +17,9 @@ from chestct.errors import AnalysisStopped
 from chestct.evolution import Circumstances, Comparison, compare
 from chestct.series import Series
 from chestct.uids import digest
-from dicom_out.allowance import Conversations
-from dicom_out.query import ArchiveUnavailable, Wanted
-from rales.archive import Found, look
+from dicom_out.network.allowance import Conversations
+from dicom_out.network.query import ArchiveUnavailable, Wanted
+from rales.analysis.archive import Found, look
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def report_of(case: Case, folder: Path) -> Dataset:
 
 def identified(case: Case) -> Series:
     """Return the series with the patient key that the receiver gives it."""
-    from rales.scanning import scan  # noqa: PLC0415
+    from rales.cli.scanning import scan  # noqa: PLC0415
 
     return scan([one.path for one in case.series.instances]).series[0]
 

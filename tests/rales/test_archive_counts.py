@@ -11,12 +11,12 @@ import pytest
 from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from chestct.uids import Uid
-from dicom_out.counting import NoCount
-from dicom_out.query import ArchiveUnavailable
-from rales.archive_counts import ArchiveCounts
-from rales.assembly import AssemblyWorker
-from rales.store import Database, InstanceStore, Job, JobStore
-from scp.assembler import CompletionPolicy
+from dicom_out.network.counting import NoCount
+from dicom_out.network.query import ArchiveUnavailable
+from rales.state.store import Database, InstanceStore, Job, JobStore
+from rales.steps.archive_counts import ArchiveCounts
+from rales.steps.assemble import AssemblyWorker
+from rales.steps.completeness import CompletionPolicy
 from scp.ports import AssociationEnd
 
 from .conftest import NOON

@@ -15,12 +15,12 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from chestct.results import ResultObject
 from chestct.uids import Uid, derive_uid
-from dicom_out import stow
-from dicom_out.allowance import Conversations
-from dicom_out.outcome import OutcomeKind
-from dicom_out.web import WebDestination
-from rales.notify import transport
-from rales.notify.transport import Endpoint, Request
+from dicom_out.network import stow
+from dicom_out.network.allowance import Conversations
+from dicom_out.network.outcome import OutcomeKind
+from dicom_out.network.web import WebDestination
+from rales.steps.notify import transport
+from rales.steps.notify.transport import Endpoint, Request
 
 SECONDS = 0.5
 MEGABYTES_50 = 50 << 20

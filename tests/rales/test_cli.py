@@ -14,9 +14,9 @@ from spool_rig import NOON, spool_rig
 from chestct.errors import ConfigError
 from chestct.states import JobState
 from rales.cli import cli
-from rales.clock import utc_now
-from rales.store import Database, InstanceStore, JobStore
-from rales.store.database import to_text
+from rales.runtime.clock import utc_now
+from rales.state.store import Database, InstanceStore, JobStore
+from rales.state.store.database import to_text
 
 from .test_store import Make
 

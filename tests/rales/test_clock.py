@@ -8,20 +8,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from fakes import ManualClock
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chestct.series import ReceivedInstance
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
-from rales.assembly import AssemblyWorker
-from rales.clock import NodeClock
-from rales.clockwatch import ClockWatch, resumed_clock
-from rales.deliveries import BackOff
-from rales.store import Database, DeliveryStore, InstanceStore, JobStore
-from rales.store.clock import ClockStore
-from rales.testing import ManualClock
-from scp.assembler import CompletionPolicy
+from rales.node.clockwatch import ClockWatch, resumed_clock
+from rales.runtime.clock import NodeClock
+from rales.state.store import Database, DeliveryStore, InstanceStore, JobStore
+from rales.state.store.clock import ClockStore
+from rales.steps.assemble import AssemblyWorker
+from rales.steps.completeness import CompletionPolicy
+from rales.steps.deliver import BackOff
 
 from .conftest import NOON
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from chestct.errors import ConfigError
 from chestct.results import ReportOptions, SegKind
-from dicom_out.web import WebDestination
-from rales.config import load, parse
-from rales.node import destinations_of
-from rales.pipeline import settings_of
-from rales.sections import Config
+from dicom_out.network.web import WebDestination
+from rales.analysis.pipeline import settings_of
+from rales.config.file import load, parse
+from rales.config.sections import Config
+from rales.node.node import destinations_of
 
 _FULL = """
 [node]

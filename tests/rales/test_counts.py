@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from spool_rig import NOON, SpoolRig, spool_rig
 
 from chestct.states import DeliveryState, JobState
-from rales.retention import RetentionWorker
-from rales.store import Database, RetentionStore
+from rales.state.store import Database, RetentionStore
+from rales.steps.retain import RetentionWorker
 
 _STEPS = st.lists(
     st.tuples(
@@ -132,7 +132,7 @@ def test_who_reads_does_not_wait_for_who_writes(rig: SpoolRig) -> None:
 def test_a_step_of_retention_looks_at_a_page_and_comes_round(
     rig: SpoolRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rales.retention._LOOK", 3)
+    monkeypatch.setattr("rales.steps.retain._LOOK", 3)
     for number in range(8):
         rig.receive(f"1.2.{number + 1}", 1)
     with rig.database.transaction() as tx:

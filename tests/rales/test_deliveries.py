@@ -4,15 +4,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fakes import FakeSender, ManualClock
 
 from chestct.results import Extra, ResultObject, SegKind
 from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
-from dicom_out.destination import Destination
-from dicom_out.outcome import Outcome, OutcomeKind
-from rales.deliveries import BackOff, DeliveryWorker
-from rales.store import Database, DeliveryStore, InstanceStore, Job, JobStore
-from rales.testing import FakeSender, ManualClock
+from dicom_out.network.destination import Destination
+from dicom_out.network.outcome import Outcome, OutcomeKind
+from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.steps.deliver import BackOff, DeliveryWorker
 
 from .conftest import NOON
 

@@ -28,8 +28,8 @@ from chestct.findings import (
 )
 from chestct.results import ResultReference
 from chestct.uids import Uid, derive_uid
-from dicom_out.acquisition import read_acquisition
-from rales.trend import draw_trend, write_trend
+from dicom_out.objects.acquisition import read_acquisition
+from rales.pictures.trend import draw_trend, write_trend
 
 NOW = datetime.fromisoformat("2026-03-15T10:30")
 PRESENT = Circumstances(

@@ -18,8 +18,8 @@ from pydicom.dataset import Dataset
 from chestct.series import ReceivedInstance
 from chestct.states import DeliveryState
 from chestct.uids import Uid
-from rales.notify.subject import read_subject
-from rales.store import DeliveryStore
+from rales.state.store import DeliveryStore
+from rales.steps.notify.subject import read_subject
 
 from .conftest import NOON
 

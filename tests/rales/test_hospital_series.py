@@ -13,12 +13,12 @@ from judges import require_valid
 from pydicom.dataset import Dataset
 from tiny_node import tiny_thorax, write_models
 
-from dicom_out.sources import raw_value
-from inference.phantom import write_series
-from rales.config import parse
-from rales.inputs import scan
-from rales.pipeline import AnalysisRequest, AnalysisSettings, run, settings_of
-from rales.results import AnalysisReport
+from dicom_out.objects.sources import raw_value
+from phantom import write_series
+from rales.analysis.pipeline import AnalysisRequest, AnalysisSettings, run, settings_of
+from rales.cli.inputs import scan
+from rales.config.file import parse
+from rales.state.results import AnalysisReport
 
 pytestmark = pytest.mark.filterwarnings("ignore:(Invalid|The) value:UserWarning")
 """pydicom warns of what is wrong on purpose."""

@@ -26,7 +26,7 @@ from pydicom.uid import (
 from pynetdicom.dsutils import encode
 
 from rales.cli import cli
-from rales.inputs import gathered, scanned
+from rales.cli.inputs import gathered, scanned
 
 
 def make_ct(number: int = 1) -> Dataset:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from fakes import ManualClock
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -26,18 +27,17 @@ from chestct.results import ResultObject
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import Uid, derive_uid
-from dicom_out.outcome import Outcome, OutcomeKind
-from dicom_out.recipients import Recipient
-from rales.assembly import AssemblyWorker
-from rales.clock import Moment
-from rales.deliveries import BackOff, DeliveryWorker
-from rales.pipeline import AnalysisRequest
-from rales.retention import RetentionWorker
-from rales.store import Database, DeliveryStore, InstanceStore, Job, JobStore, RetentionStore
-from rales.store.jobs import StateConflict
-from rales.testing import ManualClock
-from rales.worker import AnalysisWorker
-from scp.assembler import CompletionPolicy
+from dicom_out.network.outcome import Outcome, OutcomeKind
+from dicom_out.network.recipients import Recipient
+from rales.analysis.pipeline import AnalysisRequest
+from rales.runtime.clock import Moment
+from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore, RetentionStore
+from rales.state.store.jobs import StateConflict
+from rales.steps.analyse import AnalysisWorker
+from rales.steps.assemble import AssemblyWorker
+from rales.steps.completeness import CompletionPolicy
+from rales.steps.deliver import BackOff, DeliveryWorker
+from rales.steps.retain import RetentionWorker
 from scp.ports import AssociationEnd
 from scp.traffic import Traffic
 
@@ -129,7 +129,7 @@ class Node(RuleBasedStateMachine):
     # the analysis and the destination
 
     def call(self, _: Callable[..., Any], /, *arguments: Any) -> Any:
-        """Analyse, as :class:`rales.process.Worker`."""
+        """Analyse, as :class:`rales.runtime.process.Worker`."""
         request: AnalysisRequest = arguments[0]
         count = len(request.series.instances)
         if count < WHOLE // 2:

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from fakes import FakeSender
 
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import Uid
-from rales.assembly import AssemblyWorker
-from rales.clock import utc_now
-from rales.store import Database, DeliveryStore, InstanceStore, Job, JobStore
-from rales.store.jobs import StateConflict
-from rales.testing import FakeSender
-from scp.assembler import CompletionPolicy
+from rales.runtime.clock import utc_now
+from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.state.store.jobs import StateConflict
+from rales.steps.assemble import AssemblyWorker
+from rales.steps.completeness import CompletionPolicy
 from scp.ports import Recorded
 
 from .conftest import NOON

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from rales.clock import utc_now
-from rales.complaints import Complaints
-from rales.loops import Loop
+from rales.runtime.clock import utc_now
+from rales.runtime.complaints import Complaints
+from rales.runtime.loops import Loop
 
 
 def test_a_step_that_raises_rests_whoever_wakes_and_is_logged_once(

@@ -20,12 +20,12 @@ from notify_rig import HEALTHY, ILL, ISSUER_SYSTEM, KEY, PATIENT_ID, MakeRig
 
 from chestct.errors import ConfigError
 from chestct.states import DeliveryState, JobState
-from rales import config
 from rales.cli import cli
 from rales.cli.tools import _check_notification
-from rales.notify.targets import endpoint_of
-from rales.store.database import to_text
-from rales.store.jobs import StateConflict
+from rales.config import file as config
+from rales.state.store.database import to_text
+from rales.state.store.jobs import StateConflict
+from rales.steps.notify.targets import endpoint_of
 
 from .conftest import NOON
 

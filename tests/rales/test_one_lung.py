@@ -37,14 +37,14 @@ from chestct.results import AnalysisKey, ResultObject, ResultReference, ResultSe
 from chestct.uids import OwnUid, Uid, derive_uid
 from chestct.verdict import verdict
 from chestct.volume import Label
-from dicom_out.sr_evolution import evolution_numbers, evolution_statement
-from inference.phantom import Thorax
+from dicom_out.objects.sr_evolution import evolution_numbers, evolution_statement
+from phantom import Thorax
+from rales.analysis.priors import prior_of, remembered, told
 from rales.cli import cli
-from rales.overlay import write_montage
-from rales.page import Reading, draw_page
-from rales.priors import prior_of, remembered, told
-from rales.results import AnalysisReport
-from rales.trend import draw_trend
+from rales.pictures.overlay import write_montage
+from rales.pictures.page import Reading, draw_page
+from rales.pictures.trend import draw_trend
+from rales.state.results import AnalysisReport
 
 NOW = datetime.fromisoformat("2026-03-15T10:30")
 PRESENT = Circumstances(

@@ -17,6 +17,7 @@ from typing import Any
 
 from destination_rig import NOON
 from destination_rig import Rig as Composer
+from fakes import ManualClock
 from http_receiver import HttpReceiver
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -31,24 +32,23 @@ from hypothesis.stateful import (
 from notify_rig import MakeRig
 
 from chestct.errors import OutOfResources
-from chestct.results import ResultObject
+from chestct.results import CommitmentReport, ResultObject
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
-from dicom_out.commitment import CommitmentReport, ReportHandler
-from dicom_out.destination import Destination
-from dicom_out.outcome import Outcome, OutcomeKind
-from dicom_out.recipients import Recipient
-from rales.clock import NodeClock
-from rales.clockwatch import ClockWatch, resumed_clock
-from rales.commitments import CommitmentWorker
-from rales.deliveries import BackOff, DeliveryWorker
-from rales.notify import worker as notify
-from rales.notify.transport import Outcome as Answer
-from rales.notify.transport import OutcomeKind as AnswerKind
-from rales.notify.transport import Request
-from rales.store import CommitmentStore, Database, NotificationStore
-from rales.store.clock import ClockStore
-from rales.testing import ManualClock
+from dicom_out.network.commitment import ReportHandler
+from dicom_out.network.destination import Destination
+from dicom_out.network.outcome import Outcome, OutcomeKind
+from dicom_out.network.recipients import Recipient
+from rales.node.clockwatch import ClockWatch, resumed_clock
+from rales.runtime.clock import NodeClock
+from rales.state.store import CommitmentStore, Database, NotificationStore
+from rales.state.store.clock import ClockStore
+from rales.steps.commit import CommitmentWorker
+from rales.steps.deliver import BackOff, DeliveryWorker
+from rales.steps.notify import worker as notify
+from rales.steps.notify.transport import Outcome as Answer
+from rales.steps.notify.transport import OutcomeKind as AnswerKind
+from rales.steps.notify.transport import Request
 
 PLAIN, COMMITTING, TARGETS = "plain", "committing", ("first", "second")
 GIVE_UP = timedelta(hours=72)

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from chestct.series import accession_key
 from chestct.states import JobState
-from dicom_out.outcome import Outcome, OutcomeKind
+from dicom_out.network.outcome import Outcome, OutcomeKind
 from rales.cli import cli
-from rales.clock import utc_now
-from rales.logs import OneLineFormatter
-from rales.notify.transport import Endpoint, Request
-from rales.store import Database, InstanceStore, JobStore
+from rales.cli.logs import OneLineFormatter
+from rales.runtime.clock import utc_now
+from rales.state.store import Database, InstanceStore, JobStore
+from rales.steps.notify.transport import Endpoint, Request
 
 from .test_store import Make
 

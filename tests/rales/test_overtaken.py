@@ -7,11 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fakes import FakeSender
 
 from chestct.states import DeliveryState, JobState
-from dicom_out.outcome import Outcome, OutcomeKind
-from rales.store import Database
-from rales.testing import FakeSender
+from dicom_out.network.outcome import Outcome, OutcomeKind
+from rales.state.store import Database
 
 from .conftest import NOON
 from .test_deliveries import Make, Rig

@@ -13,9 +13,9 @@ from tiny_node import TinySeries, tiny_thorax, write_models, write_tiny_series
 
 from chestct.results import ResultReference, SegKind
 from chestct.uids import derive_uid
-from rales.config import parse
-from rales.pipeline import AnalysisRequest, AnalysisSettings, run, settings_of
-from rales.scanning import scan
+from rales.analysis.pipeline import AnalysisRequest, AnalysisSettings, run, settings_of
+from rales.cli.scanning import scan
+from rales.config.file import parse
 
 
 @pytest.fixture(scope="module")

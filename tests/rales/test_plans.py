@@ -1,7 +1,7 @@
 """No statement of a loop, or that a C-STORE may wait for, looks at every row of a table that grows.
 
-Every statement in ``rales.store`` is found in its source and explained by SQLite, so a new one
-is looked at without being named here.
+Every statement in ``rales.state.store`` is found in its source and explained by SQLite, so a new
+one is looked at without being named here.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-import rales.store
-from rales.store import Database
+import rales.state.store
+from rales.state.store import Database
 
 GROWING = ("instances", "jobs", "job_events", "deliveries", "commitments", "notifications")
 ASKED_BY_A_PERSON = {
@@ -55,7 +55,7 @@ _NAMED = re.compile(r"\b(?:FROM|JOIN|UPDATE|INTO)\s+(\w+)(?:\s+(?:AS\s+)?(\w+))?
 
 
 def _modules() -> list[ModuleType]:
-    found = pkgutil.iter_modules(rales.store.__path__, "rales.store.")
+    found = pkgutil.iter_modules(rales.state.store.__path__, "rales.state.store.")
     return [importlib.import_module(one.name) for one in found]
 
 

@@ -8,19 +8,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fakes import FakeSender
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.series import ReceivedInstance
 from chestct.states import JobState
-from rales import worker as worker_module
-from rales.assembly import AssemblyWorker
-from rales.deliveries import BackOff, DeliveryWorker
-from rales.inputs import scan
-from rales.pipeline import AnalysisRequest, run
-from rales.results import AnalysisReport
-from rales.store import Database, DeliveryStore, Job
-from rales.testing import FakeSender
-from scp.assembler import CompletionPolicy
+from rales.analysis.pipeline import AnalysisRequest, run
+from rales.cli.inputs import scan
+from rales.state.results import AnalysisReport
+from rales.state.store import Database, DeliveryStore, Job
+from rales.steps import analyse as worker_module
+from rales.steps.assemble import AssemblyWorker
+from rales.steps.completeness import CompletionPolicy
+from rales.steps.deliver import BackOff, DeliveryWorker
 from scp.ports import AssociationEnd
 
 from .conftest import NOON

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from fakes import ManualClock
 
 from chestct.errors import OutOfResources
 from rales.cli import cli
-from rales.refusals import RefusalCounter
-from rales.store import Database
-from rales.store.refusals import MOST_PEERS, MOST_REASONS, OTHER_REASONS, RefusalStore
-from rales.testing import ManualClock
+from rales.node.refusals import RefusalCounter
+from rales.state.store import Database
+from rales.state.store.refusals import MOST_PEERS, MOST_REASONS, OTHER_REASONS, RefusalStore
 from scp.ports import Peer, Refused
 
 from .conftest import NOON

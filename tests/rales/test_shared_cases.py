@@ -15,12 +15,12 @@ from judges import require_valid, segments_of
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.volume import Volume
-from inference.analysis import Analysis
-from rales import pipeline
-from rales.config import parse
-from rales.inputs import scan
-from rales.pipeline import AnalysisRequest, run, settings_of
-from rales.results import AnalysisReport
+from inference.reading.analysis import Analysis
+from rales.analysis import pipeline
+from rales.analysis.pipeline import AnalysisRequest, run, settings_of
+from rales.cli.inputs import scan
+from rales.config.file import parse
+from rales.state.results import AnalysisReport
 
 pytestmark = [
     pytest.mark.real,

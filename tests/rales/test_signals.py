@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 
-from rales.signals import Signals
+from rales.runtime.signals import Signals
 
 
 def _send_through_a_thread(number: signal.Signals) -> None:

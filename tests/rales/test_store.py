@@ -3,17 +3,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fakes import ManualClock
 
 from chestct.errors import ConfigError, OutOfResources
 from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
-from rales.assembly import AssemblyWorker
-from rales.clock import Moment
-from rales.store import Database, DeliveryStore, InstanceStore, Job, JobStore
-from rales.store.jobs import StateConflict
-from rales.testing import ManualClock
-from scp.assembler import CompletionPolicy
+from rales.runtime.clock import Moment
+from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.state.store.jobs import StateConflict
+from rales.steps.assemble import AssemblyWorker
+from rales.steps.completeness import CompletionPolicy
 from scp.ports import AssociationEnd, Recorded
 
 from .conftest import NOON

@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import InlineWorker, ManualClock
 
 from chestct.errors import AnalysisHung, ModelError, OutOfResources, RejectReason, SeriesRejected
 from chestct.findings import Method
 from chestct.results import Extra
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
-from inference.eligibility import EligibilityRules
-from rales import worker as worker_module
-from rales.pipeline import AnalysisRequest, AnalysisSettings, run
-from rales.results import AnalysisReport, load_objects
-from rales.scanning import scan
-from rales.store import Database, InstanceStore, Job, JobStore
-from rales.testing import InlineWorker, ManualClock
-from rales.worker import AnalysisWorker
+from inference.loading.eligibility import EligibilityRules
+from rales.analysis.pipeline import AnalysisRequest, AnalysisSettings, run
+from rales.cli.scanning import scan
+from rales.state.results import AnalysisReport, load_objects
+from rales.state.store import Database, InstanceStore, Job, JobStore
+from rales.steps import analyse as worker_module
+from rales.steps.analyse import AnalysisWorker
 
 from .conftest import NOON
 

@@ -21,9 +21,9 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 
-from scp import guard
 from scp.admission import Admission
 from scp.ports import AssociationEnd
+from scp.pynetdicom_guard import limits as guard
 from scp.server import RunningScp
 
 from .conftest import (

@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pydicom.uid import ExplicitVRLittleEndian
 
 from chestct.errors import InstanceRefused, OutOfResources
-from scp.bounded import DataSetBuffer, Lost
 from scp.budget import SURE, Budget, Share
+from scp.pynetdicom_guard.memory import DataSetBuffer, Lost
 from scp.server import RunningScp
 from scp.spool import Spool
 

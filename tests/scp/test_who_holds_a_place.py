@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from scp import guard
 from scp.admission import Admission
-from scp.guard import GuardedSend, Limits
+from scp.pynetdicom_guard import limits as guard
+from scp.pynetdicom_guard.limits import GuardedSend, Limits
 from scp.server import RunningScp
 
 from .conftest import associate_request, make_ct, store

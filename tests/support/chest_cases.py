@@ -24,8 +24,8 @@ from chestct.results import AnalysisKey, ModelIdentity, ResultSet
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid, derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
-from dicom_out.compose import SoftwareIdentity, compose
-from inference.quantify import measure
+from dicom_out.objects.compose import SoftwareIdentity, compose
+from inference.reading.quantify import measure
 
 SHAPE = (6, 24, 18)
 PIXEL_SPACING = (1.5, 0.75)

@@ -25,8 +25,8 @@ from chestct.geometry import Vector
 from chestct.results import AnalysisKey
 from chestct.series import Series
 from chestct.volume import Label, LesionMap
-from inference.loading import LoadingPolicy, load
-from inference.quantify import measure
+from inference.loading.loader import LoadingPolicy, load
+from inference.reading.quantify import measure
 
 SHAPE = (24, 40, 34)
 PAINT = {

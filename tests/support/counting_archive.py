@@ -15,8 +15,8 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
-from dicom_out.destination import Destination
-from dicom_out.query import STUDY_ROOT_FIND
+from dicom_out.network.destination import Destination
+from dicom_out.network.query import STUDY_ROOT_FIND
 
 _NUMBER = Tag("NumberOfSeriesRelatedInstances")
 LONG = 60.0

@@ -8,10 +8,10 @@ from linear_models import ModelFolder
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from inference.phantom import Thorax
-from inference.session import OnnxModel, load_model
-from inference.training.report.cases import Case
-from inference.training.report.records import Source
+from inference.networks.session import OnnxModel, load_model
+from phantom import Thorax
+from training.report.cases import Case
+from training.report.records import Source
 
 SIZE = 64
 """Rows and columns of the networks."""

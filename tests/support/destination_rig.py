@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from fakes import ManualClock
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
@@ -17,11 +18,10 @@ from pynetdicom import AE, evt
 from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid, derive_uid
-from dicom_out.destination import Destination
-from dicom_out.sender import send_each
-from rales.deliveries import BackOff, DeliveryWorker
-from rales.store import Database, DeliveryStore, InstanceStore, Job, JobStore
-from rales.testing import ManualClock
+from dicom_out.network.destination import Destination
+from dicom_out.network.sender import send_each
+from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.steps.deliver import BackOff, DeliveryWorker
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 SEG = Uid("1.2.840.10008.5.1.4.1.1.66.4")

@@ -22,10 +22,10 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 
 from chestct.errors import NotDicom, SeriesRejected
 from chestct.series import Series
-from inference.eligibility import EligibilityRules
-from inference.loading import LoadingPolicy, load
+from inference.loading.eligibility import EligibilityRules
+from inference.loading.loader import LoadingPolicy, load
+from rales.steps.completeness import CompletionPolicy, Evidence, decide
 from scp import headers
-from scp.assembler import CompletionPolicy, Evidence, decide
 from scp.contexts import TRANSFER_SYNTAXES
 
 CORPUS = Path(__file__).parents[1] / "corpus"

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from chestct.geometry import Geometry, Vector
 from chestct.uids import derive_uid
 from chestct.volume import SliceSource, Volume
-from inference.manifest import InputContract
+from inference.networks.manifest import InputContract
 
 CT_IMAGE = derive_uid("any class")
 

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
-from dicom_out.destination import Destination
+from dicom_out.network.destination import Destination
 
 _SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 _SR = "1.2.840.10008.5.1.4.1.1.88.34"

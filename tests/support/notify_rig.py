@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+from fakes import ManualClock
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
@@ -26,11 +27,8 @@ from chestct.findings import (
 )
 from chestct.series import Series
 from chestct.states import JobState
-from rales.deliveries import BackOff
-from rales.notify.targets import targets_of
-from rales.notify.worker import NotificationWorker
-from rales.sections import Config
-from rales.store import (
+from rales.config.sections import Config
+from rales.state.store import (
     Database,
     DeliveryStore,
     InstanceStore,
@@ -39,7 +37,9 @@ from rales.store import (
     Notification,
     NotificationStore,
 )
-from rales.testing import ManualClock
+from rales.steps.deliver import BackOff
+from rales.steps.notify.targets import targets_of
+from rales.steps.notify.worker import NotificationWorker
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 KEY = bytes(range(32))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tiny_node import TinyNode, TinySeries, send_files, write_tiny_series
 
-from inference.phantom import Thorax
+from phantom import Thorax
 
 _REST = threading.Event()
 

@@ -15,9 +15,9 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
 from chestct.series import ReceivedInstance
 from chestct.uids import Uid
-from rales.housekeeping import HousekeepingWorker
-from rales.layout import Layout
-from rales.store import Database, InstanceStore, JobStore
+from rales.node.housekeeping import HousekeepingWorker
+from rales.state.layout import Layout
+from rales.state.store import Database, InstanceStore, JobStore
 from scp.headers import parse
 from scp.spool import Spool
 from scp.stored import instance_of

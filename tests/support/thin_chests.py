@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.volume import Volume
-from inference.phantom import Thorax
-from inference.phantom.volume import canonical_volume
+from phantom import Thorax
+from phantom.volume import canonical_volume
 
 _GAP_MM = 6.0
 _TOP_MM = 4.0

@@ -28,10 +28,10 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
-from dicom_out.association import park_reactor
-from dicom_out.destination import Destination
-from dicom_out.gate import Gate
-from inference.phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
+from dicom_out.network.association import park_reactor
+from dicom_out.network.destination import Destination
+from dicom_out.network.gate import Gate
+from phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
 from rales.demo.pacs import answers, free_port
 
 DEADLINE = 120.0
@@ -280,7 +280,7 @@ class TinyNode:
 
 
 def _associated(port: int, timeout: float) -> Association:
-    """Return an association that loses no response (see :mod:`dicom_out.gate`)."""
+    """Return an association that loses no response (see :mod:`dicom_out.network.gate`)."""
     ae = AE(ae_title="CT1")
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout

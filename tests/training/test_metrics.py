@@ -8,14 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from inference.training.metrics import (
-    Mask,
-    count_lesions,
-    distances,
-    false_lesions,
-    overlap,
-    surface_gaps,
-)
+from training.metrics import Mask, count_lesions, distances, false_lesions, overlap, surface_gaps
 
 
 def square(top: int, left: int, size: int, shape: tuple[int, int] = (40, 40)) -> Mask:

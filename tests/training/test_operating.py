@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from linear_models import ModelFolder
 
-from inference.manifest import read_manifest
-from inference.phantom import Thorax
+from inference.networks.manifest import read_manifest
+from inference.networks.session import load_model
 from inference.ports import PresenceRule
-from inference.session import load_model
-from inference.training.data import RIGHT, SliceSet
-from inference.training.operating import (
+from phantom import Thorax
+from training.data import RIGHT, SliceSet
+from training.operating import (
     CERTAINTIES,
     STRIDE,
     KnownScan,

@@ -16,18 +16,16 @@ from dark_lungs import SIZE, write_dark_lungs
 from linear_models import ModelFolder
 from PIL import Image
 
-from inference.phantom import small_spec
-from inference.session import OnnxModel
-from inference.training.data import RIGHT, SliceSet
-from inference.training.metrics import LesionCount, Overlap
-from inference.training.report import report
-from inference.training.report.changes import AS_SHIPPED, changes
-from inference.training.report.document import document
-from inference.training.report.gallery import (
-    LARGEST_BYTES,
-)
-from inference.training.report.measure import Plan, measure
-from inference.training.report.records import (
+from inference.networks.session import OnnxModel
+from phantom import small_spec
+from training.data import RIGHT, SliceSet
+from training.metrics import LesionCount, Overlap
+from training.report import report
+from training.report.changes import AS_SHIPPED, changes
+from training.report.document import document
+from training.report.gallery import LARGEST_BYTES
+from training.report.measure import Plan, measure
+from training.report.records import (
     CaseRecord,
     Evaluation,
     FrontEndRecord,
@@ -35,14 +33,14 @@ from inference.training.report.records import (
     Provenance,
     Source,
 )
-from inference.training.report.summary import summarise
-from inference.training.report.write import write_report
+from training.report.summary import summarise
+from training.report.write import write_report
 
 pytestmark = pytest.mark.train
 
 PROVENANCE = Provenance(
     date="2026-01-02 03:04 UTC",
-    command="python -m inference.training report",
+    command="python -m training report",
     versions={"Python": "3"},
     cores=2,
     models=(ModelRecord(task="lungs", name="l", version="1", sha256="ab", megabytes=1.0),),

@@ -11,13 +11,13 @@ from dark_lungs import case_of, write_dark_lungs
 from hu_models import LesionsKnown, LungsKnown, models
 from linear_models import ModelFolder, contract, volume_of
 
-from inference.phantom import Thorax, small_spec
-from inference.session import OnnxModel
-from inference.training.metrics import Mask
-from inference.training.report.cases import Reading, phantom_cases, plain_cases, read_case
-from inference.training.report.changes import AS_SHIPPED, Change, changes
-from inference.training.report.frontend import measure_change
-from inference.training.report.real import read_series, single_volume
+from inference.networks.session import OnnxModel
+from phantom import Thorax, small_spec
+from training.metrics import Mask
+from training.report.cases import Reading, phantom_cases, plain_cases, read_case
+from training.report.changes import AS_SHIPPED, Change, changes
+from training.report.frontend import measure_change
+from training.report.real import read_series, single_volume
 
 
 def test_every_third_plain_chest_has_no_lesion() -> None:

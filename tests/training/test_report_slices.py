@@ -9,18 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference.training.data import RIGHT, SliceSet
-from inference.training.metrics import LesionCount
-from inference.training.report.gallery import (
-    FOUND,
-    LARGEST_BYTES,
-    TRUTH,
-    Tile,
-    box_of,
-    worst,
-    write_sheet,
-)
-from inference.training.report.slices import (
+from training.data import RIGHT, SliceSet
+from training.metrics import LesionCount
+from training.report.gallery import FOUND, LARGEST_BYTES, TRUTH, Tile, box_of, worst, write_sheet
+from training.report.slices import (
     Prediction,
     Reading,
     false_tiles,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.training.report.statistics import (
+from training.report.statistics import (
     agreement,
     auc,
     bootstrap,

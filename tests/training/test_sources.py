@@ -13,15 +13,11 @@ from numpy.typing import NDArray
 
 nib = pytest.importorskip("nibabel", reason="the extra rales[train] is not installed")
 
-from inference.phantom import make_thorax, small_spec  # noqa: E402 - after the check for nibabel
-from inference.training.__main__ import main  # noqa: E402
-from inference.training.data import LEFT, RIGHT, load_slices  # noqa: E402
-from inference.training.sources.layouts import DATASETS, LayoutError, Scan  # noqa: E402
-from inference.training.sources.nifti import (  # noqa: E402
-    read_canonical,
-    read_scan,
-    sides_by_place,
-)
+from phantom import make_thorax, small_spec
+from training.__main__ import main
+from training.data import LEFT, RIGHT, load_slices
+from training.sources.layouts import DATASETS, LayoutError, Scan
+from training.sources.nifti import read_canonical, read_scan, sides_by_place
 
 pytestmark = pytest.mark.train
 

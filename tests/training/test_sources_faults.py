@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 nib = pytest.importorskip("nibabel", reason="the extra rales[train] is not installed")
 
-from inference.session import OnnxModel, load_model  # noqa: E402 - after the check for nibabel
-from inference.training.data import load_slices  # noqa: E402
-from inference.training.sources.command import split  # noqa: E402
-from inference.training.sources.layouts import LayoutError, Scan  # noqa: E402
-from inference.training.sources.nifti import read_canonical, read_scan  # noqa: E402
-from inference.training.sources.prepare import prepare  # noqa: E402
+from inference.networks.session import (
+    OnnxModel,
+    load_model,
+)
+from training.data import load_slices
+from training.sources.command import split
+from training.sources.layouts import LayoutError, Scan
+from training.sources.nifti import read_canonical, read_scan
+from training.sources.prepare import prepare
 
 pytestmark = pytest.mark.train
 

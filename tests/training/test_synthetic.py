@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from chestct.volume import Volume
-from inference.phantom import make_thorax
-from inference.phantom.spec import small_spec
-from inference.session import load_models
-from inference.training.data import LEFT, RIGHT
-from inference.training.opacities import Opacity, Texture, draw_opacities, paint, pleural_depth
-from inference.training.plain import make_plain, plain_slices
-from inference.training.real import cut, known_series, lesion_free_parts, read_volume
-from inference.training.synthetic import real_cases, rescan, synthetic_slices
+from inference.networks.session import load_models
+from phantom import make_thorax
+from phantom.spec import small_spec
+from training.data import LEFT, RIGHT
+from training.opacities import Opacity, Texture, draw_opacities, paint, pleural_depth
+from training.plain import make_plain, plain_slices
+from training.real import cut, known_series, lesion_free_parts, read_volume
+from training.synthetic import real_cases, rescan, synthetic_slices
 
 _SPACING = (5.0, 2.0, 2.0)
 _LUNG_HU = -850.0

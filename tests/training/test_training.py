@@ -13,12 +13,12 @@ from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="the extra rales[train] is not installed")
 
-from inference.manifest import read_manifest  # noqa: E402
-from inference.phantom import make_thorax  # noqa: E402
-from inference.preprocess import to_grey  # noqa: E402
-from inference.training.__main__ import _TASKS, main  # noqa: E402 - after the check for torch
-from inference.training.augment import Batch, _geometry, augment  # noqa: E402
-from inference.training.data import (  # noqa: E402
+from inference.networks.manifest import read_manifest
+from inference.networks.preprocess import to_grey
+from phantom import make_thorax
+from training.__main__ import _TASKS, main
+from training.augment import Batch, _geometry, augment
+from training.data import (
     IGNORE,
     LEFT,
     RIGHT,
@@ -29,18 +29,13 @@ from inference.training.data import (  # noqa: E402
     patient_of,
     split_sides,
 )
-from inference.training.engine import train  # noqa: E402
-from inference.training.evaluate import dice  # noqa: E402
-from inference.training.export import PresenceChoice, export, load_checkpoint  # noqa: E402
-from inference.training.networks import UNet  # noqa: E402
-from inference.training.phantoms import (  # noqa: E402
-    FRONT_ENDS,
-    LIVE_INPUT,
-    phantom_slices,
-    random_spec,
-)
-from inference.training.recipes import RECIPES, Recipe  # noqa: E402
-from inference.training.sampling import _weights, sample  # noqa: E402
+from training.engine import train
+from training.evaluate import dice
+from training.export import PresenceChoice, export, load_checkpoint
+from training.networks import UNet
+from training.phantoms import FRONT_ENDS, LIVE_INPUT, phantom_slices, random_spec
+from training.recipes import RECIPES, Recipe
+from training.sampling import _weights, sample
 
 pytestmark = pytest.mark.train
 

@@ -13,19 +13,14 @@ from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="the extra rales[train] is not installed")
 
-from inference.manifest import read_manifest  # noqa: E402 - after the check for torch
-from inference.session import load_model  # noqa: E402
-from inference.training.data import SliceSet  # noqa: E402
-from inference.training.engine import train  # noqa: E402
-from inference.training.export import PresenceChoice, export  # noqa: E402
-from inference.training.phantoms import phantom_slices  # noqa: E402
-from inference.training.recipes import RECIPES  # noqa: E402
-from inference.training.variants import (  # noqa: E402
-    VariantScore,
-    add_to_manifest,
-    make_variants,
-    variants,
-)
+from inference.networks.manifest import read_manifest
+from inference.networks.session import load_model
+from training.data import SliceSet
+from training.engine import train
+from training.export import PresenceChoice, export
+from training.phantoms import phantom_slices
+from training.recipes import RECIPES
+from training.variants import VariantScore, add_to_manifest, make_variants, variants
 
 pytestmark = pytest.mark.train
 

@@ -17,7 +17,7 @@ from enhanced_ct import Layout
 from ohif_page import CHROMIUM_ARGS
 from playwright.sync_api import BrowserContext, sync_playwright
 
-from inference.phantom import PhantomIdentity, Thorax, write_series
+from phantom import PhantomIdentity, Thorax, write_series
 from rales.demo.ohif import VERSION
 from rales.demo.pacs import has_dicomweb
 

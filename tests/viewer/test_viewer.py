@@ -29,7 +29,7 @@ from ohif_page import (
 from playwright.sync_api import BrowserContext
 from pydicom.dataset import Dataset
 
-from inference.phantom import Thorax
+from phantom import Thorax
 
 # Idle it takes a minute; WebGL in software on a busy machine takes long.
 pytestmark = [pytest.mark.viewer, pytest.mark.timeout(900)]

@@ -1,0 +1,54 @@
+"""Whoever gets results: an Application Entity or a DICOMweb service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from chestct.results import ResultObject
+from dicom_out.network import stow
+from dicom_out.network.allowance import SLOWEST, Conversations
+from dicom_out.network.destination import Destination
+from dicom_out.network.outcome import Outcome
+from dicom_out.network.sender import echo, send_each
+from dicom_out.network.web import WebDestination
+
+Recipient = Destination | WebDestination
+
+
+def send_to(
+    objects: Sequence[ResultObject],
+    recipient: Recipient,
+    *,
+    calling_ae: str,
+    timeout_seconds: float,
+    slowest: float = SLOWEST,
+    under_way: Conversations | None = None,
+) -> Iterator[Outcome]:
+    """Send ``objects`` the way that the recipient takes them; one outcome each, in order.
+
+    Each is yielded as soon as it is known. Never raises for what the recipient or the network
+    does.
+    """
+    if isinstance(recipient, WebDestination):
+        return stow.store_each(
+            objects,
+            recipient,
+            timeout_seconds=timeout_seconds,
+            slowest=slowest,
+            under_way=under_way,
+        )
+    return send_each(
+        objects,
+        recipient,
+        calling_ae=calling_ae,
+        timeout_seconds=timeout_seconds,
+        slowest=slowest,
+        under_way=under_way,
+    )
+
+
+def ask(recipient: Recipient, *, calling_ae: str, timeout_seconds: float = 10.0) -> Outcome:
+    """Ask whether the recipient answers: by C-ECHO, or by QIDO-RS."""
+    if isinstance(recipient, WebDestination):
+        return stow.ask(recipient, timeout_seconds=timeout_seconds)
+    return echo(recipient, calling_ae=calling_ae, timeout_seconds=timeout_seconds)

@@ -1,0 +1,234 @@
+"""The storage SCU: one outcome per object, whatever the destination does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import build_context
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.presentation import PresentationContext
+
+from chestct.errors import ResultDamaged
+from chestct.results import ResultObject
+from dicom_out.encodings import data_set_of, in_syntax
+from dicom_out.network.allowance import SLOWEST, Bounds, Conversations, whole_seconds
+from dicom_out.network.association import Talk, associated, park_reactor
+from dicom_out.network.destination import Destination
+from dicom_out.network.gate import Gate
+from dicom_out.network.outcome import Outcome, OutcomeKind, outcome_of
+from dicom_out.result_file import read_whole
+from dicom_out.transfer import compressed_syntaxes
+
+_LOG = logging.getLogger(__name__)
+
+_VERIFICATION = UID("1.2.840.10008.1.1")
+_PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_LOW = 2
+"""Priority of a C-STORE (PS3.7 section 9.3.1.1)."""
+MOST_BYTES = 1 << 20
+"""That a destination may send in one association: a response to a C-STORE has 200."""
+ECHO_SECONDS = 10.0
+
+
+def send(
+    objects: Sequence[ResultObject],
+    destination: Destination,
+    *,
+    calling_ae: str,
+    timeout_seconds: float,
+    slowest: float = SLOWEST,
+) -> tuple[Outcome, ...]:
+    """Send ``objects`` in one association; return one outcome each, in order."""
+    return tuple(
+        send_each(
+            objects,
+            destination,
+            calling_ae=calling_ae,
+            timeout_seconds=timeout_seconds,
+            slowest=slowest,
+        )
+    )
+
+
+def send_each(
+    objects: Sequence[ResultObject],
+    destination: Destination,
+    *,
+    calling_ae: str,
+    timeout_seconds: float,
+    slowest: float = SLOWEST,
+    under_way: Conversations | None = None,
+) -> Iterator[Outcome]:
+    """Send ``objects`` in one association; yield the outcome of each, in order, once it is known.
+
+    Never raises for what the destination or the network does. Only the presentation
+    contexts that the objects need are proposed. No silence may last ``timeout_seconds``, and the
+    whole no longer than :func:`dicom_out.network.allowance.whole_seconds` says for these objects
+    over a line of ``slowest`` bytes a second.
+    """
+    classes = list(dict.fromkeys(item.sop_class_uid for item in objects))
+    contexts = storage_contexts(classes)
+    if destination.compress:
+        contexts += compressed_contexts(classes)
+    whole = whole_seconds(
+        timeout_seconds,
+        messages=len(objects),
+        content=sum(_size(item) for item in objects),
+        slowest=slowest,
+    )
+    bounds = Bounds(
+        silence_seconds=timeout_seconds,
+        whole_seconds=whole,
+        most_bytes=MOST_BYTES,
+        slowest=slowest,
+        setting="delivery.timeout_seconds",
+        under_way=under_way,
+    )
+    with associated(destination, contexts, calling_ae, bounds) as talk:
+        if talk.association is None:
+            yield from (talk.why for _ in objects)
+        else:
+            yield from _store_all(talk, talk.association, objects)
+
+
+def _size(item: ResultObject) -> int:
+    try:
+        return item.path.stat().st_size
+    except OSError:
+        return 0  # it is said when it is read
+
+
+def storage_contexts(classes: Sequence[str]) -> list[PresentationContext]:
+    """Return what is proposed for objects of these SOP classes, one context each."""
+    syntaxes: list[str | UID] = list(_PLAIN)
+    return [build_context(UID(uid), syntaxes) for uid in classes]
+
+
+def compressed_contexts(classes: Sequence[str]) -> list[PresentationContext]:
+    """Return what is proposed beside those where compression is wanted, one context a syntax."""
+    return [
+        build_context(UID(uid), syntax) for uid in classes for syntax in compressed_syntaxes(uid)
+    ]
+
+
+def echo_context() -> PresentationContext:
+    """Return what is proposed for a C-ECHO."""
+    return build_context(_VERIFICATION, [ImplicitVRLittleEndian])
+
+
+def echo(
+    destination: Destination, *, calling_ae: str, timeout_seconds: float = ECHO_SECONDS
+) -> Outcome:
+    """Send a C-ECHO; it may take ``timeout_seconds`` with all that belongs to it."""
+    bounds = Bounds(
+        silence_seconds=timeout_seconds, whole_seconds=timeout_seconds, most_bytes=MOST_BYTES
+    )
+    with associated(destination, [echo_context()], calling_ae, bounds) as talk:
+        association = talk.association
+        if association is None:
+            return talk.why
+        park_reactor(association)
+        try:
+            response = association.send_c_echo()
+        except (RuntimeError, ValueError) as error:
+            return talk.failed(f"no answer to C-ECHO: {error}")
+        if "Status" not in response:
+            return talk.failed("no answer to C-ECHO")
+        status = int(response.Status)
+        if status:
+            return Outcome(
+                kind=OutcomeKind.REFUSED, status=status, message=f"C-ECHO status 0x{status:04X}"
+            )
+        return Outcome(kind=OutcomeKind.DELIVERED, status=0, message="answers C-ECHO")
+
+
+def _store_all(
+    talk: Talk, association: Association, objects: Sequence[ResultObject]
+) -> Iterator[Outcome]:
+    """Yield the outcome of each object; after one without an answer nothing more is sent.
+
+    pynetdicom takes a moment to see that the connection is gone, and would wait for the
+    next answer in vain.
+    """
+    answered = True
+    for item in objects:
+        if answered and park_reactor(association):
+            outcome = _store(talk, association, item)
+            answered = outcome is not None
+            yield outcome or talk.failed("no answer to C-STORE: connection lost or timed out")
+        else:
+            yield talk.failed("the association ended before this object")
+
+
+def _store(talk: Talk, association: Association, item: ResultObject) -> Outcome | None:
+    """Return what became of an object; None where there was no answer."""
+    context = _context_for(association, item)
+    if context is None:
+        return Outcome(
+            kind=OutcomeKind.NOT_ACCEPTED,
+            status=None,
+            message=f"{UID(item.sop_class_uid).name} is not accepted there",
+        )
+    try:
+        data_set = data_set_of(read_whole(item))
+        content = in_syntax(data_set, UID(context.transfer_syntax[0]))
+        association.dimse_timeout = talk.answer_seconds(len(content))
+        response = _send(association, item, context, content)
+    except ResultDamaged as error:
+        return Outcome(kind=OutcomeKind.DAMAGED, status=None, message=str(error))
+    except (OSError, RuntimeError, ValueError, AttributeError) as error:
+        return talk.failed(f"could not be sent: {error}")
+    if "Status" not in response:
+        return None
+    status = int(response.Status)
+    if comment := response.get("ErrorComment"):
+        # It may name the patient, so it is no part of what is logged, recorded and shown.
+        _LOG.debug("the destination answers 0x%04X with the comment %r", status, str(comment))
+    return outcome_of(status)
+
+
+def _send(
+    association: Any, item: ResultObject, context: PresentationContext, content: bytes
+) -> Dataset:
+    """Send an encoded data set as it is; return the response, empty where none came.
+
+    pynetdicom's own ``send_c_store`` would decode and encode it once more.
+    """
+    request = C_STORE()
+    request.MessageID = 1
+    request.Priority = _LOW
+    request.AffectedSOPClassUID = UID(item.sop_class_uid)
+    request.AffectedSOPInstanceUID = UID(item.sop_instance_uid)
+    request.DataSet = BytesIO(content)
+    gate: Gate = association._reactor_checkpoint  # noqa: SLF001 - as send_c_store does
+    try:
+        association.dimse.send_msg(request, context.context_id)
+        _, response = association.dimse.get_msg(block=True)
+    finally:
+        gate.set()
+    if response is None:
+        association._handle_no_response()  # noqa: SLF001 - likewise
+        return Dataset()
+    answer: Dataset = association._check_received_status(response)  # noqa: SLF001 - likewise
+    return answer
+
+
+def _context_for(association: Association, item: ResultObject) -> PresentationContext | None:
+    """Return the best accepted context for an object; None where there is none.
+
+    Compressed forms stand in contexts of their own, so that their acceptance is seen: a peer
+    chooses one transfer syntax of each context as it likes.
+    """
+    accepted = {
+        str(context.transfer_syntax[0]): context
+        for context in association.accepted_contexts
+        if str(context.abstract_syntax) == str(item.sop_class_uid) and context.as_scu
+    }
+    order = (*compressed_syntaxes(item.sop_class_uid), *_PLAIN)
+    return next((accepted[syntax] for syntax in order if syntax in accepted), None)

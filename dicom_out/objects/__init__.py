@@ -1,0 +1,1 @@
+"""The DICOM objects that report an analysis: SEG, SR and what accompanies them."""

@@ -1,0 +1,213 @@
+"""Which segments a SEG has, and which of them each voxel belongs to.
+
+Two layers, since segments of one SEG must not overlap (viewers compute wrong volumes when they
+do): the lungs with the two kinds of opacity, and, when asked for, the largest lesions one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.sr.coding import Code
+from scipy import ndimage
+
+from chestct.findings import Lesion, Method, Side
+from chestct.volume import Label, LesionMap, Volume
+from dicom_out.objects import codes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentPlan:
+    """One segment: what it is called and what it is.
+
+    Attributes:
+        number: Segment Number, counted from 1 without gaps.
+        role: Derives its tracking UID, which the SR repeats.
+        kind: Segmented Property Type and, in the SR, finding type.
+        laterality: The side or sides in which it has voxels.
+        colour: RGB, 0 to 255.
+    """
+
+    number: int
+    role: str
+    label: str
+    description: str
+    kind: Code
+    laterality: Code
+    colour: tuple[int, int, int]
+
+    @property
+    def is_lung(self) -> bool:
+        """Whether it is a lung rather than something found in one."""
+        return bool(self.kind == codes.LUNG)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segments:
+    """The segments that have voxels.
+
+    Attributes:
+        numbers: uint8 segment numbers on the grid of the volume (slice, row, column), 0 for none.
+        per_slice: Voxels of each segment on each slice, (slices, segments); column ``number - 1``.
+    """
+
+    plans: tuple[SegmentPlan, ...]
+    numbers: NDArray[np.uint8]
+    per_slice: NDArray[np.int64]
+
+    def fullest(self, plan: SegmentPlan, taken: set[int]) -> int:
+        """Return the slice that shows most of a segment, if possible none of those ``taken``."""
+        counts = self.per_slice[:, plan.number - 1]
+        free = counts.copy()
+        free[list(taken)] = 0
+        return int((free if free.any() else counts).argmax())
+
+
+_LEFT_LUNG = SegmentPlan(
+    number=1,
+    role="left-lung",
+    label="Left lung",
+    description="Left lung without the opacities, which are segments of their own",
+    kind=codes.LUNG,
+    laterality=codes.LEFT,
+    colour=(80, 170, 255),
+)
+_RIGHT_LUNG = SegmentPlan(
+    number=2,
+    role="right-lung",
+    label="Right lung",
+    description="Right lung without the opacities, which are segments of their own",
+    kind=codes.LUNG,
+    laterality=codes.RIGHT,
+    colour=(70, 220, 160),
+)
+LUNGS = (_LEFT_LUNG, _RIGHT_LUNG)
+_DENSER = 2
+"""Added to the label of a lesion voxel at or above the cut; see :func:`tissue_segments`."""
+_TISSUES = 1 + max(Label) + _DENSER
+
+
+def tissue_segments(volume: Volume, lesion_map: LesionMap, method: Method) -> Segments:
+    """Return the lungs, ground-glass and consolidation, as far as they have voxels.
+
+    Lesion voxels at or above :attr:`Method.high_opacity_hu` are consolidation, the others
+    ground-glass: voxel by voxel, so that the segments add up to the numbers of the report.
+    """
+    labels, hu = lesion_map.labels, volume.hu
+    tissues = np.zeros_like(labels)
+    counts = np.zeros((len(labels), _TISSUES), np.int64)
+    for index, plane in enumerate(labels):
+        if plane.any():
+            dense = (plane >= Label.LEFT_LESION) & (hu[index] >= method.high_opacity_hu)
+            tissues[index] = plane + _DENSER * dense.view(np.uint8)
+            counts[index] = np.bincount(tissues[index].ravel(), minlength=_TISSUES)
+    lesions = (int(Label.LEFT_LESION), int(Label.RIGHT_LESION))
+    dense_lesions = tuple(label + _DENSER for label in lesions)
+    members = (
+        (_LEFT_LUNG, (int(Label.LEFT_LUNG),)),
+        (_RIGHT_LUNG, (int(Label.RIGHT_LUNG),)),
+        (_ground_glass(method, _side(counts, *lesions)), lesions),
+        (_consolidation(method, _side(counts, *dense_lesions)), dense_lesions),
+    )
+    present = [(plan, own) for plan, own in members if counts[:, list(own)].any()]
+    table = np.zeros(_TISSUES, np.uint8)
+    for number, (_, own) in enumerate(present, start=1):
+        table[list(own)] = number
+    for plane in tissues:
+        np.take(table, plane, out=plane)
+    return Segments(
+        plans=tuple(
+            replace(plan, number=number) for number, (plan, _) in enumerate(present, start=1)
+        ),
+        numbers=tissues,
+        per_slice=np.stack([counts[:, list(own)].sum(axis=1) for _, own in present], axis=1),
+    )
+
+
+def lesion_segments(lesion_map: LesionMap, lesions: Sequence[Lesion]) -> Segments:
+    """Return each of ``lesions`` as a segment, in their order.
+
+    A lesion is the connected part (26-neighbourhood) of the map that holds an end of its axis.
+    """
+    numbers = np.zeros_like(lesion_map.labels)
+    mask = lesion_map.lesion()
+    box = ndimage.find_objects(mask.view(np.uint8))[0]
+    parts, _ = ndimage.label(mask[box], structure=np.ones((3, 3, 3)), output=np.int32)
+    boxes = ndimage.find_objects(parts)
+    corner = [side.start for side in box]
+    for number, lesion in enumerate(lesions, start=1):
+        (row, column), _ = lesion.diameter.long_axis
+        seed = (lesion.diameter.slice_index, int(row), int(column))
+        part = parts[tuple(at - start for at, start in zip(seed, corner, strict=True))]
+        inner = boxes[part - 1]
+        numbers[box][inner][parts[inner] == part] = number
+    plans = tuple(_lesion(number, lesion) for number, lesion in enumerate(lesions, start=1))
+    counts = [np.bincount(plane.ravel(), minlength=len(plans) + 1)[1:] for plane in numbers]
+    return Segments(plans=plans, numbers=numbers, per_slice=np.array(counts, np.int64))
+
+
+def lesion_role(lesion: Lesion) -> str:
+    """Return the role under which a lesion is tracked, in the SEG and in the SR."""
+    return f"lesion-{lesion.number}"
+
+
+def laterality_of(side: Side) -> Code:
+    """Return the code of a side."""
+    return codes.LEFT if side is Side.LEFT else codes.RIGHT
+
+
+def _side(counts: NDArray[np.int64], left: int, right: int) -> Code:
+    """Return the side or sides in which there are voxels."""
+    both = bool(counts[:, left].any()), bool(counts[:, right].any())
+    if all(both):
+        return codes.BOTH
+    return codes.LEFT if both[0] else codes.RIGHT
+
+
+def _ground_glass(method: Method, laterality: Code) -> SegmentPlan:
+    return SegmentPlan(
+        number=3,
+        role="ground-glass",
+        label="Ground-glass opacity",
+        description=f"Opacities inside the lungs below {method.high_opacity_hu:g} HU",
+        kind=codes.GROUND_GLASS,
+        laterality=laterality,
+        colour=(255, 190, 60),
+    )
+
+
+def _consolidation(method: Method, laterality: Code) -> SegmentPlan:
+    return SegmentPlan(
+        number=4,
+        role="consolidation",
+        label="Consolidation",
+        description=f"Opacities inside the lungs at or above {method.high_opacity_hu:g} HU",
+        kind=codes.CONSOLIDATION,
+        laterality=laterality,
+        colour=(255, 80, 60),
+    )
+
+
+_LESION_COLOURS = (
+    (255, 110, 80),
+    (255, 210, 70),
+    (190, 120, 255),
+    (90, 220, 230),
+    (255, 130, 200),
+    (160, 230, 90),
+)
+
+
+def _lesion(number: int, lesion: Lesion) -> SegmentPlan:
+    return SegmentPlan(
+        number=number,
+        role=lesion_role(lesion),
+        label=f"Lesion {lesion.number}",
+        description="One connected opacity inside the lungs; number 1 is the largest",
+        kind=codes.LESION,
+        laterality=laterality_of(lesion.side),
+        colour=_LESION_COLOURS[(number - 1) % len(_LESION_COLOURS)],
+    )

@@ -1,0 +1,89 @@
+"""The numbers of the report as content items (TID 1419), with unit, derivation and method."""
+
+from __future__ import annotations
+
+import highdicom as hd
+from pydicom.sr.coding import Code
+
+from chestct.findings import Diameter, Findings, LungMeasurement, OpacityMeasurement
+from dicom_out.objects import codes
+
+
+def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
+    """Return what is measured of both lungs together, or of the assessed one.
+
+    Without a total there is no percent of the lungs, only that of the lung which has one.
+    OHIF 3.13 prints the first five: the sides stand last, since each lung has its own group.
+    """
+    volume, lesion_volume, involved = lung_numbers(findings.covered)
+    sides = ((codes.INVOLVED_LEFT, findings.left), (codes.INVOLVED_RIGHT, findings.right))
+    return [
+        *([involved] if findings.total is not None else []),
+        lesion_volume,
+        number(codes.COUNT, len(findings.lesions), codes.LESIONS),
+        number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS, digits=4),
+        volume,
+        *(
+            number(name, lung.involved_percent, codes.PERCENT)
+            for name, lung in sides
+            if isinstance(lung, LungMeasurement)
+        ),
+    ]
+
+
+def lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
+    """Return what is measured of a lung, or of both."""
+    return [
+        _volume(codes.VOLUME, lung.volume_ml),
+        _volume(codes.LESION_VOLUME, lung.lesion_ml),
+        number(codes.INVOLVED, lung.involved_percent, codes.PERCENT),
+    ]
+
+
+def opacity_numbers(opacity: OpacityMeasurement) -> list[hd.sr.Measurement]:
+    """Return what is measured of one kind of opacity."""
+    return [_volume(codes.VOLUME, opacity.volume_ml), *_mean(opacity.mean_hu)]
+
+
+def lesion_numbers(
+    volume_ml: float, mean_hu: float | None, high_opacity_percent: float
+) -> list[hd.sr.Measurement]:
+    """Return what is measured of a lesion, or of all together."""
+    return [
+        _volume(codes.VOLUME, volume_ml),
+        *_mean(mean_hu),
+        number(codes.HIGH_OPACITY, high_opacity_percent, codes.PERCENT),
+    ]
+
+
+def diameters(diameter: Diameter) -> list[hd.sr.Measurement]:
+    """Return the two axes of a lesion."""
+    return [
+        number(codes.LONG_AXIS, diameter.long_axis_mm, codes.MILLIMETRE),
+        number(codes.SHORT_AXIS, diameter.short_axis_mm, codes.MILLIMETRE),
+    ]
+
+
+def number(name: Code, value: float, unit: Code, *, digits: int = 2) -> hd.sr.Measurement:
+    """Return one number, rounded."""
+    return hd.sr.Measurement(name=name, value=round(value, digits), unit=unit)
+
+
+def _volume(name: Code, value: float) -> hd.sr.Measurement:
+    return hd.sr.Measurement(
+        name=name, value=round(value, 2), unit=codes.MILLILITRE, method=codes.VOXEL_SUM
+    )
+
+
+def _mean(hu: float | None) -> list[hd.sr.Measurement]:
+    """Return a mean attenuation, or nothing where there is no voxel to take it of."""
+    if hu is None:
+        return []
+    return [
+        hd.sr.Measurement(
+            name=codes.ATTENUATION,
+            value=round(hu, 2),
+            unit=codes.HOUNSFIELD,
+            derivation=codes.MEAN,
+        )
+    ]

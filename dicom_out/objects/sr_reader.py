@@ -1,0 +1,214 @@
+"""Reads back what a later study is compared by from a report that Rales has written.
+
+The report may come from an archive, so nothing of it is taken on trust: whatever is not the
+report that :mod:`dicom_out.objects.sr` writes is :class:`NotOurReport`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
+
+from chestct.findings import Coverage, Method, Severity
+from chestct.results import ResultReference
+from chestct.uids import Uid
+from dicom_out.objects import codes
+from dicom_out.objects.acquisition import read_study_time
+from dicom_out.objects.identity import MANUFACTURER
+from dicom_out.objects.sources import raw_value
+
+_DEEPEST = 12
+_MOST_ML = 50_000.0
+_SEVERITIES = {
+    codes.MILD.value: Severity.MILD,
+    codes.MODERATE.value: Severity.MODERATE,
+    codes.SEVERE.value: Severity.SEVERE,
+}
+_SUMMARY = "Summary"
+_MODEL = "model_sha256"
+_OTHERS = {"Left lung": Coverage.RIGHT, "Right lung": Coverage.LEFT}
+_PERCENTS = {
+    Coverage.BOTH: codes.INVOLVED,
+    Coverage.LEFT: codes.INVOLVED_LEFT,
+    Coverage.RIGHT: codes.INVOLVED_RIGHT,
+}
+
+
+class NotOurReport(ValueError):
+    """The object is no report of Rales, or one that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierReport:
+    """What a report says of itself and of the patient.
+
+    Attributes:
+        patient: Encoded Patient ID, Issuer of Patient ID, Patient's Name and Specific Character
+            Set, without padding.
+        acquired: Study Date and Time, as the report took them over from the images; midnight
+            without ``has_time``.
+        models: Digests of the lung and of the lesion model.
+        lesion_ml, involved_percent: Of the lungs that ``covers`` names.
+        severity: Of both lungs; None where one was not assessable.
+        written: When, as the report says it; orders revisions.
+    """
+
+    study_uid: Uid
+    reference: ResultReference
+    patient: tuple[bytes, bytes, bytes, bytes]
+    birth_date: str
+    sex: str
+    acquired: datetime
+    has_time: bool
+    models: tuple[str, str]
+    method: Method
+    lesion_ml: float
+    involved_percent: float
+    severity: Severity | None
+    covers: Coverage
+    written: str
+
+
+def read_report(report: Dataset) -> EarlierReport:
+    """Read a Comprehensive 3D SR of Rales.
+
+    Raises:
+        NotOurReport: It is another kind of object, another maker's, or lacks what is needed.
+    """
+    try:
+        return _read(report)
+    except NotOurReport:
+        raise
+    except Exception as error:
+        raise NotOurReport(f"no report of Rales: {error}") from error
+
+
+def _read(report: Dataset) -> EarlierReport:
+    if report.SOPClassUID != Comprehensive3DSRStorage or report.Manufacturer != MANUFACTURER:
+        raise NotOurReport("another kind of object, or another maker's")
+    acquired = read_study_time(report)
+    if acquired is None:
+        raise NotOurReport("it has no study date")
+    groups = list(_groups(report, 0))
+    summary = next(group for group in groups if _tracked(group) == _SUMMARY)
+    lesion_model = _parameters(summary)
+    lung_model = next(_parameters(group) for group in groups if _tracked(group) in _OTHERS)
+    numbers = _numbers(summary)
+    covers = _covers(groups)
+    lesion_ml, involved = numbers[codes.LESION_VOLUME.value], numbers[_PERCENTS[covers].value]
+    if not (0 <= lesion_ml < _MOST_ML and 0 <= involved <= 100):  # noqa: PLR2004 - nor NaN
+        raise NotOurReport("figures that no lung has")
+    study_uid = Uid(report.StudyInstanceUID)
+    return EarlierReport(
+        study_uid=study_uid,
+        reference=ResultReference(
+            study_uid=study_uid,
+            series_uid=Uid(report.SeriesInstanceUID),
+            sop_class_uid=Uid(report.SOPClassUID),
+            sop_instance_uid=Uid(report.SOPInstanceUID),
+        ),
+        patient=(
+            _raw(report, "PatientID"),
+            _raw(report, "IssuerOfPatientID"),
+            _raw(report, "PatientName"),
+            _raw(report, "SpecificCharacterSet"),
+        ),
+        birth_date=_raw(report, "PatientBirthDate").decode("latin-1"),
+        sex=_raw(report, "PatientSex").decode("latin-1"),
+        acquired=acquired[0],
+        has_time=acquired[1],
+        models=(lung_model[_MODEL], lesion_model[_MODEL]),
+        method=_method(lesion_model),
+        lesion_ml=lesion_ml,
+        involved_percent=involved,
+        severity=_severity(summary, lesion_ml) if covers is Coverage.BOTH else None,
+        covers=covers,
+        written=f"{report.get('ContentDate', '')}{report.get('ContentTime', '')}",
+    )
+
+
+def _groups(item: Dataset, depth: int) -> Iterator[Dataset]:
+    """Walk to the measurement groups, no deeper than a report of ours goes."""
+    if depth > _DEEPEST:
+        raise NotOurReport("it is nested too deep")
+    for child in item.get("ContentSequence") or ():
+        if _name(child) == codes.MEASUREMENT_GROUP.value:
+            yield child
+        else:
+            yield from _groups(child, depth + 1)
+
+
+def _covers(groups: Sequence[Dataset]) -> Coverage:
+    """Return which lungs were assessed: of one that was not, whether it has lesions is unknown."""
+    without = {
+        _tracked(group)
+        for group in groups
+        for child in group.ContentSequence
+        if _name(child) == codes.LESION_PRESENCE.value
+        and child.ConceptCodeSequence[0].CodeValue == codes.UNDETERMINED.value
+    } & set(_OTHERS)
+    if len(without) > 1:
+        raise NotOurReport("neither lung was assessable")
+    return _OTHERS[without.pop()] if without else Coverage.BOTH
+
+
+def _name(item: Dataset) -> str:
+    concept = item.get("ConceptNameCodeSequence")
+    return str(concept[0].CodeValue) if concept else ""
+
+
+def _tracked(group: Dataset) -> str:
+    """Return the tracking identifier of a group."""
+    found = [
+        str(child.TextValue)
+        for child in group.ContentSequence
+        if _name(child) == codes.TRACKING_IDENTIFIER.value
+    ]
+    return found[0] if found else ""
+
+
+def _parameters(group: Dataset) -> Mapping[str, str]:
+    """Return the algorithm parameters of a group, each a text ``name=value`` (TID 4019)."""
+    texts = [
+        str(child.TextValue)
+        for child in group.ContentSequence
+        if _name(child) == codes.ALGORITHM_PARAMETERS.value
+    ]
+    return {name: value for name, _, value in (text.partition("=") for text in texts)}
+
+
+def _numbers(group: Dataset) -> Mapping[str, float]:
+    return {
+        _name(child): float(child.MeasuredValueSequence[0].NumericValue)
+        for child in group.ContentSequence
+        if child.ValueType == "NUM"
+    }
+
+
+def _severity(summary: Dataset, lesion_ml: float) -> Severity:
+    """Return the category; a report without one found nothing."""
+    for child in summary.ContentSequence:
+        if _name(child) == codes.SEVERITY.value:
+            return _SEVERITIES[str(child.ConceptCodeSequence[0].CodeValue)]
+    if lesion_ml > 0:
+        raise NotOurReport("lesions without a severity")
+    return Severity.NONE
+
+
+def _method(stated: Mapping[str, str]) -> Method:
+    least_hu = stated.get("minimum_lesion_hu")
+    return Method(
+        high_opacity_hu=float(stated["high_opacity_hu"]),
+        minimum_lesion_ml=float(stated["minimum_lesion_ml"]),
+        minimum_lesion_hu=None if least_hu is None else float(least_hu),
+        mild_percent=float(stated["mild_percent"]),
+        moderate_percent=float(stated["moderate_percent"]),
+    )
+
+
+def _raw(report: Dataset, keyword: str) -> bytes:
+    return (raw_value(report, keyword) or b"").rstrip(b"\0 ")

@@ -1,0 +1,95 @@
+"""The sentences of the report: what it is, how it was measured, what to beware of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chestct.findings import Findings
+from chestct.results import ModelIdentity
+from chestct.verdict import sides_involved, verdict, volumes
+from dicom_out.objects.identity import SoftwareIdentity, ascii_text
+
+_NOTICE = (
+    "Made by artificial intelligence, for research use only, not verified by a physician. "
+    "Not a medical device: not cleared, not CE-marked. Opacities are marked whatever "
+    "their cause; no cause is suggested."
+)
+
+
+def statements(
+    findings: Findings,
+    measured: int,
+    models: Sequence[ModelIdentity],
+    software: SoftwareIdentity,
+) -> list[str]:
+    """Return the comments of the report, in plain ASCII for any character set.
+
+    ``measured`` of the lesions have groups of their own.
+    """
+    sentences = [
+        _finding(findings),
+        _NOTICE,
+        _method(findings),
+        *_selection(findings, measured),
+        _origin(models, software),
+        *(f"Note: {flag}." for flag in findings.quality_flags),
+    ]
+    return [ascii_text(sentence) for sentence in sentences]
+
+
+def _finding(findings: Findings) -> str:
+    covered = findings.covered
+    if not findings.lesions:
+        found = (
+            "no lesion was found by the algorithm"
+            if findings.missing is None
+            else verdict(findings)
+        )
+        return f"Analysed; {found}. {volumes(findings)}."
+    return (
+        f"Opacities in {covered.involved_percent:.1f} percent of {findings.covers.words} "
+        f"({sides_involved(findings)}), "
+        f"{covered.lesion_ml:.1f} ml; high opacity (consolidation) "
+        f"{covered.high_opacity_percent:.0f} percent of it. {volumes(findings)}."
+    )
+
+
+def _method(findings: Findings) -> str:
+    method, presence = findings.method, findings.presence
+    aerated = (
+        ""
+        if method.minimum_lesion_hu is None
+        else f"lung below {method.minimum_lesion_hu:g} HU is no lesion; "
+    )
+    return (
+        "Method: lung volumes include lesions; percent involved is lesion volume over lung "
+        f"volume; high opacity is lesion at or above {method.high_opacity_hu:g} HU; lesions "
+        f"below {method.minimum_lesion_ml:g} ml are dropped; {aerated}severity by percent "
+        f"involved: mild below {method.mild_percent:g}, moderate below "
+        f"{method.moderate_percent:g}, else severe. "
+        f"Presence score {presence.score:.3f}, operating point {presence.operating_point:.3f}."
+    )
+
+
+def _selection(findings: Findings, measured: int) -> list[str]:
+    """Say which lesions are measured one by one, and that the others are not left out."""
+    if not measured:
+        return []
+    every = measured == len(findings.lesions)
+    which = f"Each of the {measured}" if every else f"The {measured} largest"
+    whole = "" if every else f" of {len(findings.lesions)}"
+    return [
+        (
+            f"{which}{whole} lesions: outlined on the slice of the longest axis; long axis between "
+            "pixel centres in the axial plane, short axis perpendicular to it. Volumes, "
+            "percentages and the count are of all lesions."
+        )
+    ]
+
+
+def _origin(models: Sequence[ModelIdentity], software: SoftwareIdentity) -> str:
+    named = "; ".join(
+        f"{model.name} {model.version} (SHA-256 {model.digest[:12]}, {model.licence})"
+        for model in models
+    )
+    return f"Software: {software.name} {software.version}. Models: {named}."

@@ -1,0 +1,1 @@
+"""From the files of a series to a volume in Hounsfield units."""

@@ -1,0 +1,110 @@
+"""The process that decodes the frames of a series; see :mod:`inference.loading.decoding`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.errors import AnalysisCrashed
+from inference.loading.decoding import (
+    STANDSTILL,
+    FrameDescription,
+    read_message,
+    request_of,
+    write_message,
+)
+
+_SECONDS = 10.0
+_PIXELS_PER_SECOND = 1e6
+"""A frame may take as long as this and ten seconds; 512 by 512 take 0.05 s where it is slow."""
+
+
+class FrameUndecodable(ValueError):
+    """A compressed frame that its decoder refused, did not survive, or did not finish."""
+
+
+class FrameDecoder(Protocol):
+    """Decodes compressed frames; :class:`DecoderProcess` is the real one."""
+
+    def decode(self, frame: bytes, description: FrameDescription) -> NDArray[np.integer[Any]]:
+        """Return the stored values of one frame (row by row, flat)."""
+
+
+class DecoderProcess:
+    """Starts with the first frame and ends with the ``with`` block.
+
+    Args:
+        seconds: Processor time that a frame may take beside what its size allows.
+    """
+
+    def __init__(self, seconds: float = _SECONDS) -> None:
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def decode(self, frame: bytes, description: FrameDescription) -> NDArray[np.integer[Any]]:
+        """Return the stored values of one frame (row by row, flat).
+
+        Raises:
+            FrameUndecodable: The decoder refused it, died of it or took too long.
+            AnalysisCrashed: The decoder was killed or stood still, which says nothing of the frame.
+            OSError: No process can be started.
+        """
+        seconds = self._seconds + description.rows * description.columns / _PIXELS_PER_SECOND
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            write_message(process.stdin, request_of(description, seconds), frame)
+            facts, values = read_message(process.stdout)
+        except (EOFError, BrokenPipeError) as error:
+            raise self._why_it_ended(seconds) from error
+        if "error" in facts:
+            raise FrameUndecodable(f"its decoder refuses it: {facts['error']}")
+        return np.frombuffer(values, dtype=np.dtype(str(facts["kind"])))
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "inference.loading.decoding"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        return self._process
+
+    def _why_it_ended(self, seconds: float) -> FrameUndecodable | AnalysisCrashed:
+        assert self._process is not None
+        code = self._process.wait()
+        self._end()
+        if code == -signal.SIGPROF:
+            return FrameUndecodable(f"it is not decoded within {seconds:.0f} s of processor time")
+        if code == -signal.SIGALRM:
+            wall = seconds * STANDSTILL
+            return AnalysisCrashed(f"the decoder of a frame stood still for {wall:.0f} s")
+        if code == -signal.SIGKILL:
+            return AnalysisCrashed("the decoder of a frame was killed: perhaps out of memory")
+        return FrameUndecodable(f"its decoder died of it (exit status {code})")
+
+    def _end(self) -> None:
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.communicate()
+        self._process = None

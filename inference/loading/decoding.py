@@ -1,0 +1,166 @@
+"""Decodes compressed frames in a process of its own, which a bad frame may end.
+
+Decoders are native code that holds Python's lock. A few hundred bytes can keep one busy for
+hours or have it abort its process. Run as ``python -m inference.loading.decoding``, this module
+answers one request after another; the kernel ends it when a frame takes longer than it may.
+:class:`inference.loading.decoder_process.DecoderProcess` asks it.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import struct
+import sys
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from chestct.text import printable
+
+_PLUGINS = {
+    HTJ2K: "pylibjpeg",
+    HTJ2KLossless: "pylibjpeg",
+    HTJ2KLosslessRPCL: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEGBaseline8Bit: "gdcm",
+    JPEGExtended12Bit: "gdcm",
+    JPEGLossless: "gdcm",
+    JPEGLosslessSV1: "gdcm",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    RLELossless: "pylibjpeg",
+}
+"""The one decoder of each transfer syntax, the fastest as measured. Where it fails no other is
+tried: GDCM's JPEG 2000 decoder aborts on what OpenJPEG refuses."""
+
+_LENGTHS = struct.Struct(">LQ")
+"""Of the JSON and of the bytes that follow."""
+_MEMORY = 2 << 30
+"""Bytes of private memory; a frame of 4096 by 4096 takes a tenth of it."""
+STANDSTILL = 10
+"""So many times its processor time may pass while a frame is decoded: it waits for nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameDescription:
+    """What the header says of a compressed frame (PS3.3 section C.7.6.3)."""
+
+    transfer_syntax_uid: str
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    photometric_interpretation: str
+
+
+def write_message(line: IO[bytes], facts: dict[str, object], content: bytes) -> None:
+    """Write one request or answer."""
+    text = json.dumps(facts).encode()
+    line.write(_LENGTHS.pack(len(text), len(content)) + text)
+    line.write(content)
+    line.flush()
+
+
+def read_message(line: IO[bytes]) -> tuple[dict[str, object], bytes]:
+    """Read one request or answer.
+
+    Raises:
+        EOFError: The other side has closed the line.
+    """
+    text_length, length = _LENGTHS.unpack(_take(line, _LENGTHS.size))
+    facts: dict[str, object] = json.loads(_take(line, text_length))
+    return facts, _take(line, length)
+
+
+def request_of(description: FrameDescription, seconds: float) -> dict[str, object]:
+    """Return the facts of a request to decode a frame within ``seconds``."""
+    return {"seconds": seconds, "frame": asdict(description)}
+
+
+def _take(line: IO[bytes], count: int) -> bytes:
+    content = line.read(count)
+    if len(content) < count:
+        raise EOFError
+    return content
+
+
+def _decode(frame: bytes, described: FrameDescription) -> tuple[str, bytes]:
+    """Return the kind of number and the values of one frame, row by row."""
+    syntax = UID(described.transfer_syntax_uid)
+    options: dict[str, Any] = {
+        "number_of_frames": 1,
+        "rows": described.rows,
+        "columns": described.columns,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": described.photometric_interpretation,
+        "bits_allocated": described.bits_allocated,
+        "bits_stored": described.bits_stored,
+        "pixel_representation": int(described.signed),
+        "pixel_keyword": "PixelData",
+    }
+    plugin = _PLUGINS[syntax]
+    decoded, _ = get_decoder(syntax).as_array(
+        encapsulate([frame]), raw=True, decoding_plugin=plugin, **options
+    )
+    return decoded.dtype.str, decoded.tobytes()
+
+
+def _limit(seconds: float) -> None:
+    """Have the process ended after so much processor time, or much more time; 0: not at all.
+
+    What is slow because the machine is busy says nothing of the frame.
+    """
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds * STANDSTILL)
+
+
+def main() -> None:
+    """Answer requests from standard input on standard output, until it is closed."""
+    # The kernel's own action: a handler in Python would wait for the decoder.
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # to the whole group; the parent ends this one
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # what a decoder prints is no answer
+    while True:
+        try:
+            facts, frame = read_message(requests)
+        except EOFError:
+            return
+        _limit(float(str(facts["seconds"])))
+        try:
+            described = FrameDescription(**facts["frame"])  # type: ignore[arg-type]
+            kind, values = _decode(frame, described)
+        except BaseException as error:  # noqa: BLE001 - one in Rust raises a BaseException
+            refusal = printable(f"{type(error).__name__}: {error}")
+            write_message(answers, {"error": refusal}, b"")
+        else:
+            write_message(answers, {"kind": kind}, values)
+        finally:
+            _limit(0.0)
+
+
+if __name__ == "__main__":
+    main()

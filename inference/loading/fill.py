@@ -1,0 +1,35 @@
+"""Constant fill outside the field of view, whatever its value and whether a tag declares it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.loading.pixels import AIR_HU
+
+_AIR_ANYWAY_HU = -900
+"""A fill below it looks like air to whatever comes after."""
+_LEAST_SHARE = 0.01
+"""Of a plane: noise leaves no part of a patient so large exactly constant."""
+_MOST_SHARE = 0.9
+"""Of a plane: what is constant as a whole is no fill around something."""
+_LEAST_RIM = 0.02
+
+
+def fill_as_air(hu: NDArray[np.int16]) -> None:
+    """Turn constant fill of a plane (row, column) into air, in place.
+
+    Fill is a region of exactly one value that hangs together with the edge of the image.
+    """
+    rim = np.concatenate([hu[0], hu[-1], hu[1:-1, 0], hu[1:-1, -1]])
+    values, counts = np.unique(rim[rim > _AIR_ANYWAY_HU], return_counts=True)
+    for value in values[counts >= _LEAST_RIM * rim.size]:
+        count, parts = cv2.connectedComponents((hu == value).astype(np.uint8), connectivity=4)
+        at_edge = np.zeros(count, dtype=bool)
+        for line in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+            at_edge[line] = True
+        at_edge[0] = False
+        fill = at_edge[parts]
+        if _LEAST_SHARE * hu.size <= fill.sum() <= _MOST_SHARE * hu.size:
+            hu[fill] = AIR_HU

@@ -1,0 +1,165 @@
+"""Stored pixels to Hounsfield units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from chestct.errors import RejectReason, SeriesRejected
+from inference.loading.codestreams import check
+from inference.loading.decoder_process import FrameDecoder, FrameUndecodable
+from inference.loading.decoding import FrameDescription
+from inference.loading.elements import UNPARSABLE, integer
+from inference.loading.encapsulated import encoded_frames
+from inference.loading.frames import PER_FRAME
+from inference.loading.headers import SliceHeader
+
+AIR_HU = -1024
+"""What padding and everything below becomes; CT scales start here."""
+_HIGHEST_HU = 32767
+
+_UNDECODABLE = (*UNPARSABLE, RuntimeError, EOFError)
+"""What pydicom raises on pixel data that is not what it claims to be."""
+
+
+def stored_frames(
+    dataset: Dataset, wanted: Collection[int], decoder: FrameDecoder
+) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:
+    """Yield (frame, stored values (row, column)) of each wanted frame, counted from 0.
+
+    One frame is decoded at a time, by ``decoder`` where it is compressed, and none that is not
+    wanted: an Enhanced CT can have thousands.
+
+    Raises:
+        SeriesRejected: They cannot be decoded, or are no 8 or 16-bit grey image.
+    """
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    layout = _layout(dataset)
+    try:
+        planes = (
+            _compressed(dataset, syntax, layout, decoder)
+            if syntax.is_encapsulated
+            else _native(dataset, syntax, layout)
+        )
+        for frame, plane in enumerate(planes):
+            if frame in wanted:
+                content = plane()
+                yield frame, _used_bits(content, layout.bits_stored).reshape(layout.shape[1:])
+    except FrameUndecodable as error:
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS, f"a frame in {syntax.name} cannot be decoded: {error}"
+        ) from error
+    except _UNDECODABLE as error:
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS, f"the pixels cannot be decoded ({syntax.name})"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """How the pixels are stored; ``shape`` is (frame, row, column)."""
+
+    shape: tuple[int, int, int]
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+
+
+def _said(number: int | None) -> str:
+    return "missing" if number is None else str(number)
+
+
+def _layout(dataset: Dataset) -> _Layout:
+    """Read the Image Pixel module (PS3.3 C.7.6.3)."""
+    allocated = integer(dataset, "BitsAllocated")
+    stored = integer(dataset, "BitsStored")
+    signed = integer(dataset, "PixelRepresentation")
+    if integer(dataset, "SamplesPerPixel") != 1 or allocated not in {8, 16}:
+        samples = integer(dataset, "SamplesPerPixel")
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS,
+            "the pixels are no 8 or 16-bit grey values: "
+            f"{_said(samples)} samples of {_said(allocated)} bits each",
+        )
+    if stored is None or not 1 <= stored <= allocated or signed not in {0, 1}:
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS,
+            "Bits Stored or Pixel Representation is missing or wrong: "
+            f"{_said(stored)} of {allocated} bits, {_said(signed)}",
+        )
+    enhanced = PER_FRAME in dataset
+    stated = integer(dataset, "NumberOfFrames")
+    # A CT image has one frame and need not say so; the functional groups of others are counted.
+    frames = 1 if stated is None else stated
+    if frames < 1 or (frames > 1 and not enhanced):
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS, f"{frames} frames without a description of each"
+        )
+    return _Layout(
+        shape=(frames, int(dataset.Rows), int(dataset.Columns)),
+        bits_allocated=allocated,
+        bits_stored=stored,
+        signed=signed == 1,
+    )
+
+
+Plane = Callable[[], NDArray[np.integer[Any]]]
+"""Decodes one frame."""
+
+
+def _native(dataset: Dataset, syntax: UID, layout: _Layout) -> list[Plane]:
+    order = "<" if syntax.is_little_endian else ">"
+    kind = f"{order}{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}"
+    frames, rows, columns = layout.shape
+    content = np.frombuffer(dataset.PixelData, dtype=kind, count=frames * rows * columns)
+    return [partial(content.__getitem__, plane) for plane in _slices(frames, rows * columns)]
+
+
+def _slices(count: int, length: int) -> list[slice]:
+    return [slice(number * length, (number + 1) * length) for number in range(count)]
+
+
+def _compressed(
+    dataset: Dataset, syntax: UID, layout: _Layout, decoder: FrameDecoder
+) -> list[Plane]:
+    """Look at each frame before a decoder makes room for what it says of itself."""
+    frames, rows, columns = layout.shape
+    encoded = encoded_frames(dataset, frames)
+    for frame in encoded:
+        check(frame, syntax, rows, columns)
+    described = FrameDescription(
+        transfer_syntax_uid=syntax,
+        rows=rows,
+        columns=columns,
+        bits_allocated=layout.bits_allocated,
+        bits_stored=layout.bits_stored,
+        signed=layout.signed,
+        photometric_interpretation=str(dataset.PhotometricInterpretation),
+    )
+    return [partial(decoder.decode, frame, described) for frame in encoded]
+
+
+def _used_bits(content: NDArray[np.integer[Any]], stored: int) -> NDArray[np.integer[Any]]:
+    """Drop what old writers keep above High Bit, and extend the sign (PS3.5 section 8.1.1)."""
+    unused = content.dtype.itemsize * 8 - stored
+    if unused <= 0:
+        return content
+    shifted: NDArray[np.integer[Any]] = np.right_shift(np.left_shift(content, unused), unused)
+    return shifted
+
+
+def to_hu(stored: NDArray[np.integer[Any]], header: SliceHeader, out: NDArray[np.int16]) -> None:
+    """Write one slice in HU into ``out`` (row, column), padding as air."""
+    values = stored.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
+    if header.padding is not None:
+        low, high = header.padding
+        values[(stored >= low) & (stored <= high)] = AIR_HU
+    np.clip(np.rint(values, out=values), AIR_HU, _HIGHEST_HU, out=values)
+    out[...] = values

@@ -1,0 +1,1 @@
+"""The networks: manifest, sessions, the form of their input and output."""

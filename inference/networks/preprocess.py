@@ -1,0 +1,220 @@
+"""From HU to what a network of slices sees, and back: the same in training and on live CT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.geometry import Geometry
+from chestct.volume import Volume
+from inference.networks.manifest import InputContract
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+STEP = 32
+"""Rows and columns of an input are multiples of this: networks halve their images a few times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How the axes of a volume run against the canonical ones of the networks.
+
+    Canonical: slices run to the head, rows to the back, columns to the patient's left.
+    Each field says whether that axis of the volume runs the other way.
+    """
+
+    slices: bool
+    rows: bool
+    columns: bool
+
+    @classmethod
+    def of(cls, geometry: Geometry) -> Orientation:
+        """Read the orientation of an axial volume from its direction cosines."""
+        return cls(
+            slices=geometry.slice_cosines[2] < 0,
+            rows=geometry.column_cosines[1] < 0,
+            columns=geometry.row_cosines[0] < 0,
+        )
+
+    def turn(self, planes: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Flip the last two axes between the volume's and the canonical way (its own inverse)."""
+        if self.rows:
+            planes = planes[..., ::-1, :]
+        if self.columns:
+            planes = planes[..., ::-1]
+        return planes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneGrid:
+    """Where a canonical plane of a volume lies in the network's input.
+
+    Attributes:
+        plane: Rows and columns of the volume.
+        scaled: Rows and columns of the plane at the network's pixel size.
+        corner: Where its first pixel comes to lie; negative where the input cuts it off.
+        inputs: Rows and columns of the network's input.
+    """
+
+    plane: tuple[int, int]
+    scaled: tuple[int, int]
+    corner: tuple[int, int]
+    inputs: tuple[int, int]
+
+    @classmethod
+    def of(cls, geometry: Geometry, contract: InputContract) -> PlaneGrid:
+        """Fill the input with the plane, or centre it there at the contract's pixel size."""
+        rows, columns = geometry.shape[1:]
+        inputs = (contract.rows, contract.columns)
+        if contract.spacing is None:
+            return cls(plane=(rows, columns), scaled=inputs, corner=(0, 0), inputs=inputs)
+        height, width = (
+            max(1, round(count * own / wanted))
+            for count, own, wanted in zip(
+                (rows, columns), geometry.pixel_spacing, contract.spacing, strict=True
+            )
+        )
+        corner = ((contract.rows - height) // 2, (contract.columns - width) // 2)
+        return cls(plane=(rows, columns), scaled=(height, width), corner=corner, inputs=inputs)
+
+    def enter(self, plane: NDArray[np.float32], outside: float) -> NDArray[np.float32]:
+        """Return a plane (row, column) on the input's grid; ``outside`` is what surrounds it."""
+        size = self.scaled[::-1]
+        small = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
+        if self.scaled == self.inputs:
+            return small
+        canvas = np.full(self.inputs, outside, dtype=np.float32)
+        to, of = self._common()
+        canvas[to] = small[of]
+        return canvas
+
+    def leave(self, canvas: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the network says (row, column) on the plane; 0 where it saw nothing."""
+        small = canvas
+        if self.scaled != self.inputs:
+            small = np.zeros(self.scaled, dtype=np.float32)
+            of, to = self._common()
+            small[to] = canvas[of]
+        size = self.plane[::-1]
+        return np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+    def _common(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Return what input and scaled plane share, in the coordinates of each."""
+        spans = []
+        for at, length, room in zip(self.corner, self.scaled, self.inputs, strict=True):
+            first, last = max(0, at), min(room, at + length)
+            spans.append((slice(first, last), slice(first - at, last - at)))
+        (rows, own_rows), (columns, own_columns) = spans
+        return (rows, columns), (own_rows, own_columns)
+
+
+def covering(
+    geometry: Geometry, contract: InputContract, spacing: tuple[float, float]
+) -> InputContract:
+    """Return the contract at another pixel size, mm, with an input that holds the whole plane.
+
+    The rows and columns of the input are multiples of :data:`STEP`.
+    """
+    rows, columns = (
+        -int(-count * own / wanted // STEP) * STEP
+        for count, own, wanted in zip(
+            geometry.shape[1:], geometry.pixel_spacing, spacing, strict=True
+        )
+    )
+    return contract.model_copy(update={"spacing": spacing, "rows": rows, "columns": columns})
+
+
+def to_grey(hu: NDArray[np.int16], contract: InputContract) -> NDArray[np.uint8]:
+    """Return one canonical plane (row, column) as the network's 8-bit image.
+
+    Window to 0..255, resize with area averaging, then contrast-limited adaptive histogram
+    equalisation: the steps through which the training data went (Ma et al. 2020 as
+    redistributed: 256 by 256 pixels, CLAHE with clip limit 7 on 8 by 8 tiles).
+    """
+    size = (contract.columns, contract.rows)
+    small = cv2.resize(_windowed(hu, contract), size, interpolation=cv2.INTER_AREA)
+    return _equalised(np.asarray(small, dtype=np.float32), contract)
+
+
+def _windowed(hu: NDArray[np.int16], contract: InputContract) -> NDArray[np.float32]:
+    """Return the window as 0..255, float32."""
+    low, high = contract.window
+    scaled = (hu.astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low))
+    clipped: NDArray[np.float32] = np.clip(scaled, 0, 255)
+    return clipped
+
+
+def _equalised(grey: NDArray[np.float32], contract: InputContract) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = np.round(grey).astype(np.uint8)
+    if contract.clahe_clip == 0:
+        return rounded
+    tiles = (contract.clahe_tiles, contract.clahe_tiles)
+    clahe = cv2.createCLAHE(clipLimit=contract.clahe_clip, tileGridSize=tiles)
+    equalised: NDArray[np.uint8] = np.asarray(clahe.apply(rounded), dtype=np.uint8)
+    return equalised
+
+
+def neighbours(geometry: Geometry, index: int, contract: InputContract) -> list[int]:
+    """Return the slices that the network sees for slice ``index``, from feet to head.
+
+    Neighbours lie ``context_mm`` apart, to the nearest slice and at least one slice apart;
+    beyond the ends the last slice is repeated.
+    """
+    step = max(1, round(contract.context_mm / geometry.slice_spacing))
+    reach = contract.context // 2
+    offsets = [step * k for k in range(-reach, reach + 1)]
+    if Orientation.of(geometry).slices:
+        offsets.reverse()
+    last = geometry.shape[0] - 1
+    return [min(max(index + offset, 0), last) for offset in offsets]
+
+
+def to_input(
+    volume: Volume,
+    slices: Sequence[int],
+    contract: InputContract,
+    cache: dict[int, NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """Return float32 (len(slices), context, rows, columns) in canonical orientation.
+
+    The values are those of the contract: 0..1 unless it says otherwise. ``cache`` keeps the
+    planes by slice index, since neighbours share them.
+    """
+    turn = Orientation.of(volume.geometry).turn
+    grid = PlaneGrid.of(volume.geometry, contract)
+    wanted = [neighbours(volume.geometry, index, contract) for index in slices]
+    for index in {one for group in wanted for one in group} - cache.keys():
+        cache[index] = _values(grid.enter(_windowed(turn(volume.hu[index]), contract), 0), contract)
+    return np.stack([np.stack([cache[one] for one in group]) for group in wanted])
+
+
+def _values(grey: NDArray[np.float32], contract: InputContract) -> NDArray[np.float32]:
+    """Return the network's values of a plane 0..255; only CLAHE needs it in 8 bits."""
+    if contract.clahe_clip > 0:
+        grey = _equalised(grey, contract).astype(np.float32)
+    low, high = contract.ends
+    share: NDArray[np.float32] = grey / np.float32(255)
+    if (low, high) == (0, 1):
+        return share
+    values: NDArray[np.float32] = np.float32(low) + share * np.float32(high - low)
+    return values
+
+
+def to_grid(
+    probabilities: NDArray[np.float32], geometry: Geometry, contract: InputContract
+) -> NDArray[np.float32]:
+    """Return (n, classes, rows, columns) on the volume's grid and in its orientation.
+
+    Bilinear between pixel centres, the inverse of the resize in :func:`to_input`.
+    """
+    grid = PlaneGrid.of(geometry, contract)
+    count, classes = probabilities.shape[:2]
+    planes = np.empty((count, classes, *geometry.shape[1:]), dtype=np.float32)
+    for index in np.ndindex(count, classes):
+        planes[index] = grid.leave(probabilities[index])
+    return Orientation.of(geometry).turn(planes)

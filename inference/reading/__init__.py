@@ -1,0 +1,1 @@
+"""From a volume to lungs, lesions and measurements."""

@@ -1,0 +1,182 @@
+"""The reading of one volume: lungs, presence, lesions only when present, measurements.
+
+After Pezzano et al. 2021 (CoLe-CNN+): lung delineation, then the decision of whether there
+is a lesion, then its segmentation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.errors import ModelError, RejectReason, SeriesRejected
+from chestct.findings import Findings, Method, Presence
+from chestct.geometry import Geometry
+from chestct.results import ModelIdentity
+from chestct.volume import Label, LesionMap, Volume
+from inference.ports import ModelSet, PresenceRule, Reader, SegmentationModel
+from inference.reading.attach import attach
+from inference.reading.lungs import delineate
+from inference.reading.postprocess import box_of, drop_small, opaque
+from inference.reading.presence import certain_ml, decide
+from inference.reading.quantify import measure
+
+_CHUNK = 16
+
+
+class Stage(StrEnum):
+    """The stages, in order."""
+
+    LUNGS = "lungs"
+    PRESENCE = "presence"
+    LESIONS = "lesions"
+    MEASURE = "measure"
+
+
+Progress = Callable[[Stage, float], None]
+"""Called with the stage and the part of it that is done, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """The outcome; ``seconds`` are wall-clock seconds per stage."""
+
+    lesion_map: LesionMap
+    findings: Findings
+    models: tuple[ModelIdentity, ...]
+    seconds: Mapping[Stage, float]
+
+
+def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress) -> Analysis:
+    """Analyse an axial chest volume.
+
+    Raises:
+        SeriesRejected: It has no lungs, or larger pixels than a model can read.
+        ModelError: The lesion model has no presence rule.
+    """
+    for model in (models.lungs, models.lesions):
+        _require_fine_enough(volume.geometry, model)
+    seconds: dict[Stage, float] = {}
+    with _stage(Stage.LUNGS, seconds, progress):
+        lungs = delineate(volume, models.lungs, lambda part: progress(Stage.LUNGS, part))
+    with _stage(Stage.PRESENCE, seconds, progress):
+        reader = _LesionReader(volume, models.lesions, lungs.labels > 0, method)
+        presence = reader.look(lambda part: progress(Stage.PRESENCE, part))
+    lesion, sides = np.zeros(volume.geometry.shape, dtype=bool), lungs.labels
+    with _stage(Stage.LESIONS, seconds, progress):
+        if presence.positive:
+            marked = reader.segment(lambda part: progress(Stage.LESIONS, part)) & lungs.within
+            sides = attach(marked, lungs.including(marked), volume)
+            inside = marked & (sides > Label.BACKGROUND)
+            lesion = drop_small(inside, volume.geometry.voxel_ml, method.minimum_lesion_ml)
+    with _stage(Stage.MEASURE, seconds, progress):
+        lesion_map = _label(volume, sides, lesion)
+        findings = measure(
+            volume, lesion_map, presence, method, lungs.quality_flags, missing=lungs.missing
+        )
+    return Analysis(
+        lesion_map=lesion_map,
+        findings=findings,
+        models=(models.lungs.identity, models.lesions.identity),
+        seconds=seconds,
+    )
+
+
+def _require_fine_enough(geometry: Geometry, model: SegmentationModel) -> None:
+    """Refuse pixels in which vessels look like nodules to the model: no result is better."""
+    widest, most = max(geometry.pixel_spacing), model.coarsest_mm
+    if most is not None and widest > most + 1e-3:
+        raise SeriesRejected(
+            RejectReason.TOO_COARSE,
+            f"Pixel Spacing is {widest:g} mm, {model.identity.name} {model.identity.version} "
+            f"reads at most {most:g} mm",
+        )
+
+
+def _label(volume: Volume, lungs: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> LesionMap:
+    labels = lungs.copy()
+    labels[lesion & (lungs == Label.LEFT_LUNG)] = Label.LEFT_LESION
+    labels[lesion & (lungs == Label.RIGHT_LUNG)] = Label.RIGHT_LESION
+    return LesionMap(labels=labels, geometry=volume.geometry)
+
+
+@contextmanager
+def _stage(stage: Stage, seconds: dict[Stage, float], progress: Progress) -> Iterator[None]:
+    progress(stage, 0.0)
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
+    progress(stage, 1.0)
+
+
+class _LesionReader:
+    """Reads lesion probabilities slice by slice and keeps what it has read."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        model: SegmentationModel,
+        lungs: NDArray[np.bool_],
+        method: Method,
+    ) -> None:
+        if model.presence is None:
+            raise ModelError(f"{model.identity.name} has no presence rule")
+        self._volume, self._lungs, self._threshold = volume, lungs, model.threshold
+        box = box_of(lungs)
+        self._reader = model.reader(volume, box)
+        self._outline_reader = model.outline_reader(volume, box)
+        self._rule: PresenceRule = model.presence
+        self._least_hu = method.minimum_lesion_hu
+        self._channel = model.classes.index("lesion")
+        self._known: dict[int, NDArray[np.float16]] = {}
+        self._inside = np.flatnonzero(lungs.any(axis=(1, 2))).tolist()
+
+    def look(self, progress: Callable[[float], None]) -> Presence:
+        """Decide on every so many-th slice of the lungs."""
+        voxel_ml, certainty = self._volume.geometry.voxel_ml, self._rule.certainty
+        certain = []
+        for index, probability in self._read(
+            self._reader, self._inside[:: self._rule.stride], progress
+        ):
+            self._known[index] = probability.astype(np.float16)
+            certain.append(certain_ml(probability, self._lungs[index], voxel_ml, certainty))
+        return decide(certain, self._rule)
+
+    def segment(self, progress: Callable[[float], None]) -> NDArray[np.bool_]:
+        """Return what is marked in all slices of the lungs, inside them or beside them.
+
+        Slices that were looked at are not read again, but by the outline reader.
+        """
+        mask = np.zeros(self._volume.geometry.shape, dtype=bool)
+        rest = [index for index in self._inside if index not in self._known]
+        first = 1.0 if self._outline_reader is None else 0.5
+        for index, probability in self._read(
+            self._reader, rest, lambda part: progress(first * part)
+        ):
+            self._known[index] = probability.astype(np.float16)
+        if self._outline_reader is None:
+            for index, known in self._known.items():
+                mask[index] = known >= self._threshold
+            return mask
+        for index, probability in self._read(
+            self._outline_reader, self._inside, lambda part: progress(first + (1 - first) * part)
+        ):
+            mask[index] = (self._known[index] + probability) / 2 >= self._threshold
+        return mask
+
+    def _read(
+        self, reader: Reader, slices: list[int], progress: Callable[[float], None]
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield each slice and what ``reader`` says of it, a chunk of slices at a time."""
+        for start in range(0, len(slices), _CHUNK):
+            chunk = slices[start : start + _CHUNK]
+            found = reader.probabilities(chunk)[:, self._channel]
+            for index, raw in zip(chunk, found, strict=True):
+                yield index, opaque(raw, self._volume, index, self._least_hu)
+            progress((start + len(chunk)) / len(slices))

@@ -1,0 +1,207 @@
+"""Measures a label map: volumes, involvement, lesions, diameters, severity."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from chestct.findings import (
+    Diameter,
+    Findings,
+    Lesion,
+    Lung,
+    LungMeasurement,
+    Method,
+    OpacityMeasurement,
+    Presence,
+    Severity,
+    Side,
+)
+from chestct.geometry import Geometry
+from chestct.volume import Label, LesionMap, Volume
+from inference.reading.postprocess import components
+from inference.reading.sides import Missing
+
+Points = NDArray[np.float64]
+_UNSEEN = "the presence score is positive, but nothing large enough was outlined"
+
+
+def measure(
+    volume: Volume,
+    lesion_map: LesionMap,
+    presence: Presence,
+    method: Method,
+    quality_flags: tuple[str, ...] = (),
+    *,
+    missing: Missing | None = None,
+) -> Findings:
+    """Measure ``lesion_map`` on ``volume``; both are on the same grid.
+
+    A positive decision without a lesion is flagged: it must not read like a negative one. Of the
+    ``missing`` lung nothing is measured, and nothing of both together.
+    """
+    voxel_ml = volume.geometry.voxel_ml
+    lesion = lesion_map.lesion()
+    masks = {Side.LEFT: lesion_map.left_lung(), Side.RIGHT: lesion_map.right_lung()}
+    lungs: dict[Side, Lung] = {
+        side: missing.lung
+        if missing is not None and missing.side is side
+        else _lung(volume, mask, lesion, voxel_ml, method)
+        for side, mask in masks.items()
+    }
+    total = None
+    if missing is None:
+        total = _lung(volume, masks[Side.LEFT] | masks[Side.RIGHT], lesion, voxel_ml, method)
+    hu = volume.hu[lesion]
+    dense = hu >= method.high_opacity_hu
+    lesions = _lesions(volume, lesion_map, method)
+    if presence.positive and not lesions:
+        quality_flags = (*quality_flags, _UNSEEN)
+    return Findings(
+        left=lungs[Side.LEFT],
+        right=lungs[Side.RIGHT],
+        total=total,
+        lesions=lesions,
+        presence=presence,
+        severity=None if total is None else severity_of(total.involved_percent, method),
+        method=method,
+        ground_glass=_opacity(hu[~dense], voxel_ml),
+        consolidation=_opacity(hu[dense], voxel_ml),
+        quality_flags=quality_flags,
+    )
+
+
+def severity_of(involved_percent: float, method: Method) -> Severity:
+    """Return the extent category; without any lesion it is none."""
+    if involved_percent <= 0:
+        return Severity.NONE
+    if involved_percent < method.mild_percent:
+        return Severity.MILD
+    if involved_percent < method.moderate_percent:
+        return Severity.MODERATE
+    return Severity.SEVERE
+
+
+def _lung(
+    volume: Volume,
+    lung: NDArray[np.bool_],
+    lesion: NDArray[np.bool_],
+    voxel_ml: float,
+    method: Method,
+) -> LungMeasurement:
+    voxels, inside = int(lung.sum()), volume.hu[lung & lesion]
+    return LungMeasurement(
+        volume_ml=voxels * voxel_ml,
+        lesion_ml=inside.size * voxel_ml,
+        involved_percent=100.0 * inside.size / voxels if voxels else 0.0,
+        high_opacity_percent=_high_opacity(inside, method),
+        lesion_mean_hu=float(inside.mean()) if inside.size else None,
+    )
+
+
+def _opacity(hu: NDArray[np.int16], voxel_ml: float) -> OpacityMeasurement:
+    return OpacityMeasurement(
+        volume_ml=hu.size * voxel_ml, mean_hu=float(hu.mean()) if hu.size else None
+    )
+
+
+def _high_opacity(hu: NDArray[np.int16], method: Method) -> float:
+    if hu.size == 0:
+        return 0.0
+    return 100.0 * float((hu >= method.high_opacity_hu).mean())
+
+
+def _lesions(volume: Volume, lesion_map: LesionMap, method: Method) -> tuple[Lesion, ...]:
+    """Measure each connected lesion, largest first."""
+    labels, count = components(lesion_map.lesion())
+    boxes = ndimage.find_objects(labels)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    order = np.argsort(-sizes, kind="stable")
+    return tuple(
+        _lesion(number, volume, lesion_map, labels[boxes[k]] == k + 1, boxes[k], method)
+        for number, k in enumerate(order, start=1)
+    )
+
+
+def _lesion(
+    number: int,
+    volume: Volume,
+    lesion_map: LesionMap,
+    member: NDArray[np.bool_],
+    box: tuple[slice, slice, slice],
+    method: Method,
+) -> Lesion:
+    geometry = volume.geometry
+    start = np.array([one.start for one in box])
+    hu = volume.hu[box][member]
+    left = int((lesion_map.labels[box][member] == Label.LEFT_LESION).sum())
+    center = geometry.to_patient((np.argwhere(member).mean(axis=0) + start)[None])[0]
+    return Lesion(
+        number=number,
+        side=Side.LEFT if 2 * left > hu.size else Side.RIGHT,
+        volume_ml=hu.size * geometry.voxel_ml,
+        mean_hu=float(hu.mean()),
+        high_opacity_percent=_high_opacity(hu, method),
+        centroid=(float(center[0]), float(center[1]), float(center[2])),
+        diameter=_diameter(member, start, geometry),
+    )
+
+
+def _diameter(member: NDArray[np.bool_], start: NDArray[np.int64], geometry: Geometry) -> Diameter:
+    """Find the longest axial diameter over all slices of a lesion.
+
+    Of one connected part of a slice, never from part to part through what lies between.
+    Between pixel centres of the outline; a single pixel measures its own width.
+    """
+    best: tuple[float, int, Points, Points] | None = None
+    for index, plane in enumerate(member):
+        for part in _parts(plane):
+            hull = _hull(part)
+            ends, length = _longest(hull * geometry.pixel_spacing)
+            if best is None or length > best[0]:
+                best = (length, index, hull, hull[list(ends)])
+    assert best is not None, "a lesion has a voxel"
+    length, index, hull, axis = best
+    offset = start[1:]
+    pixel = min(geometry.pixel_spacing)
+    across = _across(hull * geometry.pixel_spacing, axis * geometry.pixel_spacing)
+    (r0, c0), (r1, c1) = (axis + offset).tolist()
+    return Diameter(
+        slice_index=int(start[0]) + index,
+        long_axis_mm=max(length, pixel),
+        short_axis_mm=max(across, pixel),
+        long_axis=((float(r0), float(c0)), (float(r1), float(c1))),
+    )
+
+
+def _parts(plane: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Return the connected parts (8-neighbourhood) of a slice of a lesion."""
+    count, parts = cv2.connectedComponents(plane.astype(np.uint8), connectivity=8)
+    return [parts == number for number in range(1, count)]
+
+
+def _hull(plane: NDArray[np.bool_]) -> Points:
+    """Return the corners of the convex hull of the pixel centres, (n, 2) as (row, column)."""
+    points = np.argwhere(plane).astype(np.int32)
+    hull = cv2.convexHull(points).reshape(-1, 2)
+    return hull.astype(np.float64)
+
+
+def _longest(points: Points) -> tuple[tuple[int, int], float]:
+    """Return the two points that are farthest apart, and their distance."""
+    gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    first, second = np.unravel_index(int(gaps.argmax()), gaps.shape)
+    return (int(first), int(second)), float(gaps.max())
+
+
+def _across(points: Points, axis: Points) -> float:
+    """Return the extent perpendicular to ``axis``, in the units of ``points``."""
+    direction = axis[1] - axis[0]
+    length = np.linalg.norm(direction)
+    if length == 0:
+        return 0.0
+    normal = np.array([-direction[1], direction[0]]) / length
+    along = points @ normal
+    return float(along.max() - along.min())

@@ -1,0 +1,126 @@
+"""Which side of the patient a part of the lungs lies on, and whether a side can be assessed.
+
+Where the limit of a quarter comes from: of 19 segments, 10 are right and 9 left. The most that a
+lobectomy leaves beside a whole lung is 3 of them (an upper right lobe beside 9), a third of the
+partner, and what is left expands. Of eight real chests the most unequal pair is 0.49 (an upper
+lobe collapsed), the next 0.64. Below a quarter the volume is mostly that of what was not found,
+and a percent of it would be of a lung that nobody has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.errors import RejectReason, SeriesRejected
+from chestct.findings import NotAssessable, Side
+from chestct.geometry import Geometry
+from chestct.volume import Label, Volume
+from inference.reading.postprocess import components
+
+AERATED_HU = -400.0
+"""Lung with air in it; fat, muscle and consolidation are above."""
+_LEAST_LUNG_ML = 100.0
+"""Aerated. A newborn's lungs hold as much together; both lungs hold 400 ml at least."""
+_LEAST_OF_OTHER = 0.25
+_LEAST_PART_ML = 1.0
+"""A part of a lung smaller than this is an island; in eight real chests none is above 0.5 ml."""
+_MEDIASTINUM_MM = 15.0
+"""So close to the midline nothing is on the wrong side."""
+_BEND_MM = 40.0
+"""The midline of a slice is the median over so many above and below: spines are crooked, and an
+arm may lie against one side."""
+_SIDES = {Label.LEFT_LUNG: Side.LEFT, Label.RIGHT_LUNG: Side.RIGHT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """The lung that is not assessable, and what the other one holds."""
+
+    side: Side
+    lung: NotAssessable
+    other_ml: float
+
+    @property
+    def label(self) -> Label:
+        """What its voxels were labelled with."""
+        return Label.LEFT_LUNG if self.side is Side.LEFT else Label.RIGHT_LUNG
+
+    @property
+    def flag(self) -> str:
+        """What a reader should know."""
+        return (
+            f"the {self.side} lung is not assessable (white, collapsed or gone): "
+            f"{self.lung.reason} beside {self.other_ml:.0f} ml on the other side; "
+            "no percent and no severity of both lungs is stated"
+        )
+
+
+def halves_of(body: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.uint8]:
+    """Return the side of each column: uint8 (slice, 1, column), 0 within 15 mm of the midline.
+
+    The middle of the body, not of the image: a patient lies where the table was.
+    """
+    count, _, columns = body.shape
+    middle = np.full(count, np.nan)
+    for index, plane in enumerate(body):
+        across = np.flatnonzero(plane.any(axis=0))
+        if across.size:
+            middle[index] = (across[0] + across[-1]) / 2
+    reach = max(1, round(_BEND_MM / geometry.slice_spacing))
+    halves = np.zeros((count, 1, columns), np.uint8)
+    margin = _MEDIASTINUM_MM / geometry.pixel_spacing[1]
+    high, low = Label.LEFT_LUNG, Label.RIGHT_LUNG
+    if geometry.row_cosines[0] < 0:
+        high, low = low, high
+    for index, line in enumerate(halves[:, 0]):
+        near = middle[max(0, index - reach) : index + reach + 1]
+        if np.isnan(near).all():
+            continue
+        off = np.arange(columns) - np.nanmedian(near)
+        line[off > margin] = high
+        line[off < -margin] = low
+    return halves
+
+
+def drop_strays(sides: NDArray[np.uint8], halves: NDArray[np.uint8], voxel_ml: float) -> None:
+    """Take islands away, and call what lies on the other side of the patient by that side."""
+    found = sides.copy()
+    for label, other in zip(_SIDES, reversed(_SIDES), strict=True):
+        parts, count = components(found == label)
+        if not count:
+            continue
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)
+        across = np.bincount(parts[(parts > 0) & (halves == other)], minlength=count + 1)
+        island, astray = sizes * voxel_ml < _LEAST_PART_ML, 2 * across > sizes
+        island[0] = astray[0] = False
+        sides[astray[parts]] = other
+        sides[island[parts]] = Label.BACKGROUND
+
+
+def find_missing(sides: NDArray[np.uint8], volume: Volume) -> Missing | None:
+    """Return the lung with too little air in it to say anything of it; None: both are assessable.
+
+    Raises:
+        SeriesRejected: Neither is.
+    """
+    air = volume.hu < AERATED_HU
+    aerated = {
+        label: float(((sides == label) & air).sum()) * volume.geometry.voxel_ml for label in _SIDES
+    }
+    most = max(aerated.values())
+    if most < _LEAST_LUNG_ML:
+        raise SeriesRejected(
+            RejectReason.LUNG_NOT_ASSESSABLE,
+            f"neither lung is assessable: {aerated[Label.LEFT_LUNG]:.0f} ml of the left and "
+            f"{aerated[Label.RIGHT_LUNG]:.0f} ml of the right hold air, at least "
+            f"{_LEAST_LUNG_ML:.0f} ml are needed",
+        )
+    label = min(aerated, key=lambda one: aerated[one])
+    needed = max(_LEAST_LUNG_ML, _LEAST_OF_OTHER * most)
+    if aerated[label] >= needed:
+        return None
+    lung = NotAssessable(aerated_ml=aerated[label], needed_ml=needed)
+    return Missing(side=_SIDES[label], lung=lung, other_ml=most)

@@ -1,5 +1,0 @@
-"""The evaluation report: measure, compute, draw, write; ``report`` is the command."""
-
-from inference.training.report.command import report
-
-__all__ = ["report"]

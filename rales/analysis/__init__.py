@@ -1,0 +1,1 @@
+"""The analysis of one series, and its comparison with the prior study."""

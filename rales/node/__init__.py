@@ -1,0 +1,1 @@
+"""The node: starts, stops, repairs, backs up."""

@@ -1,0 +1,76 @@
+"""Notices that the clock of the machine was set, and says so."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from rales.runtime.clock import Jump, NodeClock, utc_now
+from rales.state.store.clock import ClockStore
+
+_LOG = logging.getLogger(__name__)
+
+_TOLERANCE = timedelta(seconds=1)
+"""Time services slew what is less."""
+_LOOK_EVERY = timedelta(seconds=1)
+_NOTE_EVERY = timedelta(minutes=1)
+_LONG_STOP = timedelta(hours=1)
+
+
+def resumed_clock(
+    store: ClockStore,
+    *,
+    wall: Callable[[], datetime] = utc_now,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> NodeClock:
+    """Return the clock of a node that starts; record what was skipped since it last ran.
+
+    Whether the node was off for a month or the clock was set a month ahead cannot be told.
+    Neither gives up a delivery or releases an image: durations count the time of running.
+    """
+    now, seen = wall(), store.seen()
+    if seen is None:
+        store.note_running(now)
+        return NodeClock(wall=wall, monotonic=monotonic)
+    gap = Jump(at=now, skipped=now - seen)
+    store.record_stop(gap)
+    if gap.skipped < -_TOLERANCE:
+        _LOG.warning(
+            "the clock is %s behind the time at which this node last ran (%s): it was set back;"
+            " what waits goes on waiting as long as it would have. Check the time service",
+            -gap.skipped,
+            f"{seen:%Y-%m-%d %H:%M:%S} UTC",
+        )
+    elif gap.skipped > _LONG_STOP:
+        _LOG.info(
+            "this node last ran %s ago: that time does not count towards retention and giving up",
+            gap.skipped,
+        )
+    return NodeClock(jumps=store.jumps(), wall=wall, monotonic=monotonic)
+
+
+class ClockWatch:
+    """One step of the loop that compares the node's time with the machine's clock."""
+
+    def __init__(self, clock: NodeClock, store: ClockStore) -> None:
+        self._clock = clock
+        self._store = store
+        self._noted = clock.now()
+
+    def step(self, now: datetime) -> datetime:
+        """Follow a clock that was set; note now and then that the node runs."""
+        if abs(self._clock.deviation()) > _TOLERANCE:
+            jump = self._store.follow(self._clock.follow)
+            self._noted = jump.at
+            _LOG.warning(
+                "the clock was set %s by %s; waits, retention and giving up do not count that",
+                "ahead" if jump.skipped > timedelta() else "back",
+                abs(jump.skipped),
+            )
+            return jump.at + _LOOK_EVERY
+        if now - self._noted >= _NOTE_EVERY:
+            self._store.note_running(now)
+            self._noted = now
+        return now + _LOOK_EVERY

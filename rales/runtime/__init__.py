@@ -1,0 +1,1 @@
+"""The process and its threads: clock, loops, worker process, signals, systemd."""

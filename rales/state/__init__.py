@@ -1,0 +1,1 @@
+"""What the node remembers: the state file, its schema, the results of an analysis."""

@@ -1,0 +1,27 @@
+"""The durable state of the node: one SQLite file that is the truth.
+
+Every change of a job's state is a guarded UPDATE and an event row in one transaction, so
+that two processes (the node and ``rales retry``) cannot both win, and so that the events
+are the audit trail.
+"""
+
+from rales.state.store.commitments import CommitmentStore
+from rales.state.store.database import Database
+from rales.state.store.deliveries import Delivery, DeliveryStore
+from rales.state.store.instances import InstanceStore
+from rales.state.store.jobs import Job, JobStore
+from rales.state.store.notifications import Notification, NotificationStore
+from rales.state.store.retention import RetentionStore
+
+__all__ = [
+    "CommitmentStore",
+    "Database",
+    "Delivery",
+    "DeliveryStore",
+    "InstanceStore",
+    "Job",
+    "JobStore",
+    "Notification",
+    "NotificationStore",
+    "RetentionStore",
+]

@@ -1,0 +1,1 @@
+"""The steps that a series passes: completeness, analysis, delivery, commitment, notification."""

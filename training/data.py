@@ -1,0 +1,142 @@
+"""Training slices from any source, in the form in which the networks see them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+RIGHT, LEFT, IGNORE = 1, 2, 255
+"""Values of :attr:`SliceSet.lungs` beside 0 for background."""
+
+_SAME_PATIENT = {11: 10, 15: 14}
+"""In the COVID-19-CT-Seg release, volumes 10 and 11, and 14 and 15, are one patient each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceSet:
+    """Slices ready for a network, grouped in volumes.
+
+    Attributes:
+        images: uint8 (n, 256, 256) after window, resize and CLAHE; rows run anterior to
+            posterior, columns patient right to left; neighbours in space are neighbours here.
+        lungs: uint8 (n, 256, 256): 0, RIGHT, LEFT, or IGNORE where the side is not known.
+        lesions: bool (n, 256, 256).
+        volumes: int (n,): the volume of each slice.
+        names: The name of each volume number.
+    """
+
+    images: NDArray[np.uint8]
+    lungs: NDArray[np.uint8]
+    lesions: NDArray[np.bool_]
+    volumes: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    def select(self, volumes: Sequence[int]) -> SliceSet:
+        """Return the slices of some volumes."""
+        keep = np.isin(self.volumes, volumes)
+        return SliceSet(
+            images=self.images[keep],
+            lungs=self.lungs[keep],
+            lesions=self.lesions[keep],
+            volumes=self.volumes[keep],
+            names=self.names,
+        )
+
+    def named(self, names: Collection[str]) -> SliceSet:
+        """Return the slices of the volumes of these names."""
+        return self.select([at for at, name in enumerate(self.names) if name in names])
+
+    def neighbour(self, indices: NDArray[np.int64], step: int) -> NDArray[np.int64]:
+        """Return the index ``step`` further in the same volume, or the last one there is."""
+        last = len(self.volumes) - 1
+        moved = np.clip(indices + step, 0, last)
+        while (outside := self.volumes[moved] != self.volumes[indices]).any():
+            moved[outside] -= np.sign(step)
+        return moved
+
+
+def join(sets: Sequence[SliceSet]) -> SliceSet:
+    """Return one set with the volumes of all."""
+    offsets = np.cumsum([0, *(len(one.names) for one in sets[:-1])])
+    return SliceSet(
+        images=np.concatenate([one.images for one in sets]),
+        lungs=np.concatenate([one.lungs for one in sets]),
+        lesions=np.concatenate([one.lesions for one in sets]),
+        volumes=np.concatenate(
+            [one.volumes + offset for one, offset in zip(sets, offsets, strict=True)]
+        ),
+        names=tuple(name for one in sets for name in one.names),
+    )
+
+
+def load_slices(path: Path) -> SliceSet:
+    """Read a file of the ``slices.npz`` format (see docs/model/data.md).
+
+    ``ct`` uint8 (n, 256, 256); ``lung`` and ``lesion`` bit-packed along the last axis, the
+    lesion inside the lung; ``volume`` (n,), whole numbers. Optional: ``sides`` uint8 like
+    ``ct``, 0, RIGHT and LEFT, and ``name``, one for each volume; without them sides are told
+    by their place and volumes are named by their number.
+    """
+    with np.load(path) as file:
+        images = file["ct"]
+        lung = np.unpackbits(file["lung"], axis=-1, count=images.shape[-1]).astype(bool)
+        lesion = np.unpackbits(file["lesion"], axis=-1, count=images.shape[-1]).astype(bool)
+        volumes = file["volume"].astype(np.int64)
+        given = file.get("sides")
+        names = tuple(map(str, file["name"] if "name" in file else range(int(volumes.max()) + 1)))
+    sides = np.zeros(images.shape, dtype=np.uint8) if given is None else given
+    for volume in np.unique(volumes) if given is None else ():
+        chosen = volumes == volume
+        sides[chosen] = split_sides(lung[chosen] | lesion[chosen])
+    return SliceSet(
+        images=images,
+        lungs=sides,
+        lesions=lesion,
+        volumes=volumes,
+        names=names,
+    )
+
+
+def patient_of(volume: int) -> int:
+    """Return the number that stands for the patient of a COVID-19-CT-Seg volume."""
+    return _SAME_PATIENT.get(volume, volume)
+
+
+def split_sides(lung: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Tell right from left in a mask (slice, row, column) of both lungs.
+
+    Each 2D component takes the side of its centroid about the middle of the chest. One
+    that reaches far over to both sides (the lungs touch) is split there, with a band of
+    IGNORE where the border is not known.
+    """
+    columns = np.flatnonzero(lung.any(axis=(0, 1)))
+    middle = (columns[0] + columns[-1]) / 2
+    sides = np.zeros(lung.shape, dtype=np.uint8)
+    grid = np.arange(lung.shape[2])
+    band = np.abs(grid - middle) < 12
+    for index, plane in enumerate(lung):
+        parts, count = ndimage.label(plane)
+        for part in range(1, count + 1):
+            member = parts == part
+            share = member[:, grid < middle].sum() / member.sum()
+            if 0.15 < share < 0.85 and member.sum() > 200:
+                sides[index][member & (grid < middle)] = RIGHT
+                sides[index][member & (grid >= middle)] = LEFT
+                sides[index][member & band] = IGNORE
+            else:
+                sides[index][member] = RIGHT if share >= 0.5 else LEFT
+    return sides
+
+
+def load_split(name: str) -> dict[str, list[int]]:
+    """Return the volumes of each part of a committed split, by patient."""
+    text = (resources.files("training") / "splits" / f"{name}.json").read_text()
+    parts: dict[str, list[int]] = json.loads(text)["volumes"]
+    return parts

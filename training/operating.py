@@ -1,0 +1,258 @@
+"""Chooses the presence rule of a lesion model from scans whose answer is known."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.errors import SeriesRejected
+from chestct.volume import Volume
+from inference.networks.manifest import read_manifest
+from inference.networks.session import OnnxModel
+from inference.ports import ModelSet, PresenceRule, SegmentationModel
+from inference.reading.lungs import delineate
+from inference.reading.postprocess import opaque
+from inference.reading.presence import certain_ml, decide
+from phantom import make_thorax
+from training.data import SliceSet
+from training.evaluate import probabilities_of_slices
+from training.phantoms import random_spec
+from training.plain import make_plain
+from training.synthetic import other_breaths, real_cases
+
+STRIDE = 2
+CERTAINTIES = (0.8, 0.9, 0.95, 0.98)
+"""None above: what is real is marked less surely than the synthetic scans that choose (ADR 25)."""
+_LEAST_ML, _MOST_ML = 0.1, 100.0
+"""Volumes count as no smaller and no larger than this: of how little or much says no more."""
+_LEAST_SPREAD = 0.25
+"""Logarithms of one kind of scan differ by at least this: a few equal volumes prove nothing."""
+_EDGE = 0.1
+"""The point keeps this share of the gap away from the volumes beside it."""
+ASSUMED_VOXEL_ML = 1.4 * 1.4 * 1.0 / 1000
+"""The 8-bit slices do not say how large a voxel is: 256 of 1.4 mm are a common field of view."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownVolume:
+    """A scan in HU, and whether it has a lesion."""
+
+    name: str
+    volume: Volume
+    has_lesions: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownScan:
+    """The volumes of one scan, by certainty and then slice, ml, and whether it has a lesion."""
+
+    name: str
+    has_lesions: bool
+    volumes: Mapping[float, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleOutcome:
+    """What a rule does on the known scans; the volume is the best one for its certainty.
+
+    ``separation`` is how many standard deviations (of the logarithms) the mean volumes of both
+    kinds lie away from the point between them, ``wrong`` the number of scans that are called
+    wrongly.
+    """
+
+    rule: PresenceRule
+    wrong: int
+    sensitivity: float
+    specificity: float
+    separation: float
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of sensitivity and specificity."""
+        return (self.sensitivity + self.specificity) / 2
+
+
+def validation_phantoms(seeds: range) -> Iterator[KnownVolume]:
+    """Yield a phantom and a plain chest per seed; every third has no lesion."""
+    for seed in seeds:
+        thorax = make_thorax(random_spec(seed, lesions=seed % 3 != 0))
+        yield KnownVolume(
+            name=f"phantom {seed}",
+            volume=thorax.volume(),
+            has_lesions=bool(thorax.lesion.any()),
+        )
+        plain = make_plain(seed, lesions=seed % 3 != 0)
+        yield KnownVolume(
+            name=f"plain chest {seed}",
+            volume=plain.volume(),
+            has_lesions=bool(plain.lesion.any()),
+        )
+
+
+def validation_opacities(
+    folder: Path, seeds: range, lungs: SegmentationModel
+) -> Iterator[KnownVolume]:
+    """Yield synthetic opacities in the real chest of ``folder``, and the untouched chest.
+
+    Raises:
+        ValueError: The series is not in the committed list of lesion-free parts.
+    """
+    for case in real_cases(folder, seeds, lungs):
+        yield KnownVolume(name=case.name, volume=case.volume, has_lesions=bool(case.kinds))
+
+
+def validation_breaths(
+    folder: Path, seeds: range, lungs: SegmentationModel
+) -> Iterator[KnownVolume]:
+    """Yield the untouched chest of ``folder`` in another breath and reconstruction per seed.
+
+    Every third seed is used. What the chest of one moment says of lesion-free lungs is little.
+
+    Raises:
+        ValueError: The series is not in the committed list of lesion-free parts.
+    """
+    for name, volume in other_breaths(folder, [seed for seed in seeds if seed % 3 == 0], lungs):
+        yield KnownVolume(name=name, volume=volume, has_lesions=False)
+
+
+def known_scans(
+    models: ModelSet, scans: Iterable[KnownVolume], say: Callable[[str], None]
+) -> Iterator[KnownScan]:
+    """Read scans as the node does: inside the lungs that are found.
+
+    One that the node would reject (no lungs are found in it) is said and left out: nothing is
+    decided of it.
+    """
+    for scan in scans:
+        try:
+            lungs = delineate(scan.volume, models.lungs, lambda _part: None).labels > 0
+        except SeriesRejected as rejection:
+            say(f"{scan.name} left out: {rejection}")
+            continue
+        chosen = np.flatnonzero(lungs.any(axis=(1, 2)))[::STRIDE].tolist()
+        found = models.lesions.reader(scan.volume).probabilities(chosen)
+        channel = np.stack(
+            [
+                opaque(plane, scan.volume, index, models.lesions.minimum_lesion_hu)
+                for index, plane in zip(
+                    chosen, found[:, models.lesions.classes.index("lesion")], strict=True
+                )
+            ]
+        )
+        say(scan.name)
+        yield KnownScan(
+            name=scan.name,
+            has_lesions=scan.has_lesions,
+            volumes=_volumes(channel, lungs[chosen], scan.volume.geometry.voxel_ml),
+        )
+
+
+def known_volumes(model: OnnxModel, data: SliceSet) -> Iterator[KnownScan]:
+    """Read volumes of 8-bit slices inside their true lungs; each of them has lesions."""
+    for volume in np.unique(data.volumes):
+        own = data.select([int(volume)])
+        found = probabilities_of_slices(model, own)[:, model.classes.index("lesion")]
+        yield KnownScan(
+            name=f"volume {volume}",
+            has_lesions=bool(own.lesions.any()),
+            volumes=_volumes(found[::STRIDE], own.lungs[::STRIDE] > 0, ASSUMED_VOXEL_ML),
+        )
+
+
+def _volumes(
+    probabilities: NDArray[np.float32], lungs: NDArray[np.bool_], voxel_ml: float
+) -> dict[float, tuple[float, ...]]:
+    return {
+        certainty: tuple(
+            certain_ml(plane, lung, voxel_ml, certainty)
+            for plane, lung in zip(probabilities, lungs, strict=True)
+        )
+        for certainty in CERTAINTIES
+    }
+
+
+def outcomes(scans: Sequence[KnownScan]) -> list[RuleOutcome]:
+    """Return the best rule of each certainty, the best first.
+
+    Of those that are wrong on at most one scan more than the best, the widest separation
+    decides: of few scans one more is chance, while kinds that lie close together are wrong on
+    the next scan. The others follow by what they get right.
+    """
+    found = [_best_volume(scans, certainty) for certainty in CERTAINTIES]
+    fewest = min(one.wrong for one in found)
+
+    def order(one: RuleOutcome) -> tuple[int, float]:
+        return (max(fewest + 1, one.wrong), -one.separation)
+
+    return sorted(found, key=order)
+
+
+def _best_volume(scans: Sequence[KnownScan], certainty: float) -> RuleOutcome:
+    """Return the rule with its volume.
+
+    In the gap between two volumes in which most scans are called rightly, it lies where both
+    kinds are equally many standard deviations off, taken as normal in the logarithm. The middle
+    of the gap would lie too high: lesion-free scans are alike, near nothing, while scans with
+    lesions have anything, so that the next small lesion is smaller than the ones seen.
+    """
+    found = np.array([STRIDE * sum(scan.volumes[certainty]) for scan in scans])
+    truth = np.array([scan.has_lesions for scan in scans])
+    logs = np.log(np.clip(found, _LEAST_ML, _MOST_ML))
+    crossing, separation = _crossing(logs[~truth], logs[truth])
+    ends = [np.log(_LEAST_ML) - 1, np.log(_MOST_ML) + 1]
+    tried = []
+    for low, high in itertools.pairwise(np.unique([*ends, *logs])):
+        edge = _EDGE * (high - low)
+        at = float(np.clip(crossing, low + edge, high - edge))
+        rule = PresenceRule(certainty=certainty, volume_ml=round(np.exp(at), 3), stride=STRIDE)
+        positive = np.array([decide(scan.volumes[certainty], rule).positive for scan in scans])
+        outcome = RuleOutcome(
+            rule=rule,
+            wrong=int((positive != truth).sum()),
+            sensitivity=float(positive[truth].mean()),
+            specificity=float((~positive[~truth]).mean()),
+            separation=separation,
+        )
+        tried.append((outcome.balanced_accuracy, -abs(at - crossing), outcome))
+    return max(tried, key=lambda one: one[:2])[2]
+
+
+def _crossing(
+    without: NDArray[np.float64], with_lesions: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return where both kinds are equally many standard deviations off, and how many."""
+    narrow, wide = (max(_LEAST_SPREAD, float(one.std())) for one in (without, with_lesions))
+    at = (without.mean() * wide + with_lesions.mean() * narrow) / (narrow + wide)
+    return float(at), float((with_lesions.mean() - without.mean()) / (narrow + wide))
+
+
+def wrong(scans: Sequence[KnownScan], rule: PresenceRule) -> list[tuple[str, float]]:
+    """Return name and score of the scans on which a rule is wrong."""
+    decided = [(scan, decide(scan.volumes[rule.certainty], rule)) for scan in scans]
+    return [
+        (scan.name, presence.score)
+        for scan, presence in decided
+        if presence.positive != scan.has_lesions
+    ]
+
+
+def write_rule(manifest: Path, rule: PresenceRule) -> None:
+    """Put a rule into the ``[presence]`` table of a manifest; the rest stays as it is.
+
+    Raises:
+        ModelError: The manifest is missing or breaks its contract.
+        ValueError: It has no presence rule to replace.
+    """
+    if read_manifest(manifest).presence is None:
+        raise ValueError(f"{manifest} has no [presence]")
+    text = manifest.read_text(encoding="utf-8")
+    before, table, after = text.partition("[presence]\n")
+    for name, value in asdict(rule).items():
+        after = re.sub(rf"^{name} = .*$", f"{name} = {value}", after, count=1, flags=re.MULTILINE)
+    manifest.write_text(before + table + after, encoding="utf-8")

@@ -1,0 +1,164 @@
+"""``python -m training report``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from inference.networks.session import OnnxModel, load_model
+
+if TYPE_CHECKING:
+    from phantom import PhantomSpec
+    from training.data import SliceSet
+    from training.report.records import ModelRecord, Provenance
+
+_MODELS = Path(__file__).parents[2] / "models"
+_SPLIT = "covid-ct-seg"
+_PACKAGES = ("rales", "onnxruntime", "numpy", "scipy", "opencv-python-headless")
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FEW = click.IntRange(min=0)
+
+
+@click.command()
+@click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--split",
+    default="validation",
+    show_default=True,
+    type=click.Choice(["validation", "train", "all"]),
+    help="Which part of the slices.",
+)
+@click.option("--series", multiple=True, type=_FOLDER, help="A real series; may be repeated.")
+@click.option("--covid-hu", type=_FOLDER, help="Folder of single DICOM slices.")
+@click.option("--phantoms", type=_FEW, help="Only the first so many, and as many plain chests.")
+@click.option("--seeds", type=_FEW, help="Only so many synthetic scans of each real chest.")
+@click.option("--models", type=_FOLDER, help="Not the shipped ones.")
+@click.option("--threads", default=0, help="Threads of ONNX Runtime; 0 takes all cores.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
+def report(
+    slices: Path,
+    split: str,
+    series: tuple[Path, ...],
+    covid_hu: Path | None,
+    phantoms: int | None,
+    seeds: int | None,
+    models: Path | None,
+    threads: int,
+    out: Path,
+) -> None:
+    """Measure the ONNX models on all that there is; write report.md, report.json and figures.
+
+    It takes some minutes on two cores; --phantoms and --seeds make it shorter.
+    """
+    from training.report import measure as measuring  # noqa: PLC0415 - all of it is slow
+    from training.report.records import Source  # noqa: PLC0415
+    from training.report.write import write_report  # noqa: PLC0415
+
+    folder = models or _MODELS
+    lungs, lesions = (
+        load_model(folder / f"{task}.toml", provider="CPU", threads=threads)
+        for task in ("lungs", "lesions")
+    )
+    plan = measuring.Plan(
+        slices=_slices(slices, split),
+        phantoms=_phantoms(phantoms),
+        plain=_seeds(phantoms),
+        series=series,
+        seeds={
+            Source.HELD_OUT: measuring.HELD_OUT_SEEDS[:seeds],
+            Source.SEEN: measuring.SEEN_SEEDS[:seeds],
+        },
+        singles=tuple(sorted(covid_hu.rglob("*.dcm"))) if covid_hu else (),
+    )
+    with _telling() as tell:
+        measured = measuring.measure(plan, lungs, lesions, tell)
+    made = _provenance(slices, split, (lungs, lesions), folder, measured.seconds)
+    click.echo(write_report(out, measured, made))
+
+
+def _slices(path: Path, split: str) -> SliceSet:
+    from training.data import load_slices, load_split  # noqa: PLC0415
+
+    data = load_slices(path)
+    if split != "all":
+        data = data.select(load_split(_SPLIT)[split])
+    if not len(data.volumes):
+        raise click.ClickException(f"{path.name} has no slice of the {split} part")
+    return data
+
+
+def _phantoms(most: int | None) -> tuple[PhantomSpec, ...]:
+    from training.phantoms import random_spec  # noqa: PLC0415
+
+    return tuple(random_spec(seed, lesions=seed % 3 != 0) for seed in _seeds(most))
+
+
+def _seeds(most: int | None) -> tuple[int, ...]:
+    from training.__main__ import TEST_PHANTOMS  # noqa: PLC0415 - it imports this
+
+    return tuple(TEST_PHANTOMS[:most])
+
+
+@contextmanager
+def _telling() -> Iterator[Callable[[str], None]]:
+    """Show what is being done on stderr: one changing line on a terminal, else line by line."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda line: console.print(line, highlight=False)
+        return
+    with console.status("") as status:
+        yield status.update
+
+
+def _provenance(
+    slices: Path,
+    split: str,
+    models: tuple[OnnxModel, OnnxModel],
+    folder: Path,
+    seconds: dict[str, float],
+) -> Provenance:
+    from training.report.records import Provenance  # noqa: PLC0415
+
+    versions = {"Python": platform.python_version()}
+    return Provenance(
+        date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        command=_command(sys.argv[1:]),
+        versions=versions | {name: version(name) for name in _PACKAGES},
+        cores=os.cpu_count() or 1,
+        models=tuple(_record(model, folder) for model in models),
+        slices_part=split,
+        slices_sha256=hashlib.sha256(slices.read_bytes()).hexdigest(),
+        seconds=seconds,
+    )
+
+
+def _command(words: list[str]) -> str:
+    """Return the command line without where things lie outside of the working folder."""
+    away = (os.sep, os.pardir)
+    shown = [Path(word).name if word.startswith(away) else word for word in words]
+    return " ".join(["python -m training", *shown])
+
+
+def _record(model: OnnxModel, folder: Path) -> ModelRecord:
+    from training.report.records import ModelRecord  # noqa: PLC0415
+
+    manifest = model.manifest
+    return ModelRecord(
+        task=manifest.task,
+        name=manifest.name,
+        version=manifest.version,
+        sha256=manifest.sha256,
+        megabytes=(folder / manifest.file).stat().st_size / 1e6,
+    )

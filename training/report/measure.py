@@ -1,0 +1,175 @@
+"""Runs everything that the report is about, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from inference.networks.session import OnnxModel
+from inference.ports import ModelSet
+from phantom import PhantomSpec
+from training.data import SliceSet
+from training.real import known_series, read_volume
+from training.report.cases import (
+    Case,
+    Reading,
+    phantom_cases,
+    plain_cases,
+    read_case,
+    synthetic_cases,
+)
+from training.report.changes import changes
+from training.report.frontend import measure_change
+from training.report.gallery import Tile
+from training.report.real import SeriesReading, SingleReading, read_series, read_single
+from training.report.records import FrontEndRecord, MirrorRecord, PatientRecord, SliceRecord, Source
+from training.report.slices import (
+    combine,
+    false_tiles,
+    measure_mirror,
+    measure_patients,
+    measure_slices,
+    read_both_ways,
+    worst_tiles,
+)
+
+HELD_OUT_SEEDS = range(12001, 12019)
+"""Seeds of the synthetic lesions that are measured on, in a chest that was kept aside."""
+SEEN_SEEDS = range(12001, 12007)
+"""Likewise in a chest that was trained on, though never with these lesions."""
+_FRONT_END = (Source.PHANTOM, Source.HELD_OUT)
+_FRONT_END_CASES = 3
+"""Of each of those sources."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        slices: 8-bit slices with masks.
+        phantoms: Phantoms on which nothing was trained or chosen.
+        plain: Seeds of plain chests, likewise.
+        series: Folders of real series; those of the committed list get synthetic lesions too.
+        seeds: Of the synthetic lesions, by source.
+        singles: Single DICOM slices.
+    """
+
+    slices: SliceSet
+    phantoms: tuple[PhantomSpec, ...]
+    plain: tuple[int, ...]
+    series: tuple[Path, ...]
+    seeds: dict[Source, range]
+    singles: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """All records, and the pictures from which the gallery is chosen.
+
+    ``seconds`` are wall-clock seconds by part.
+    """
+
+    patients: tuple[PatientRecord, ...]
+    slices: tuple[SliceRecord, ...]
+    mirror: tuple[MirrorRecord, ...]
+    worst_slices: tuple[Tile, ...]
+    false_slices: tuple[Tile, ...]
+    cases: tuple[Reading, ...]
+    front_end: tuple[FrontEndRecord, ...]
+    series: tuple[SeriesReading, ...]
+    singles: tuple[SingleReading, ...]
+    seconds: dict[str, float]
+
+
+def measure(plan: Plan, lungs: OnnxModel, lesions: OnnxModel, tell: Tell) -> Measured:
+    """Measure everything in ``plan``; ``tell`` hears what is being done.
+
+    Raises:
+        SeriesRejected: A real series is none that the node would analyse.
+    """
+    models = ModelSet(lungs=lungs, lesions=lesions, provider="CPU")
+    seconds: dict[str, float] = {}
+    with _clock("slices", seconds):
+        tell(f"{len(plan.slices.volumes)} slices")
+        lung, lesion = (read_both_ways(model, plan.slices) for model in (lungs, lesions))
+        found = combine(
+            lung[lungs.manifest.input.mirror].mask, lesion[lesions.manifest.input.mirror].mask
+        )
+        slices = measure_slices(found, plan.slices)
+        patients = measure_patients(found, plan.slices, slices)
+    with _clock("cases with truth", seconds):
+        readings, kept = _read_cases(plan, models, tell)
+    with _clock("front end", seconds):
+        front_end = tuple(_front_end(kept, lungs, lesions, tell))
+    with _clock("real series and slices", seconds):
+        series = tuple(_read_series(plan, models, tell))
+        singles = tuple(read_single(path, models) for path in plan.singles)
+    return Measured(
+        patients=patients,
+        slices=slices,
+        mirror=measure_mirror(lung, lesion, plan.slices),
+        worst_slices=worst_tiles(found, plan.slices, slices),
+        false_slices=false_tiles(found, plan.slices, slices),
+        cases=readings,
+        front_end=front_end,
+        series=series,
+        singles=singles,
+        seconds=seconds,
+    )
+
+
+@contextmanager
+def _clock(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
+
+
+def _read_cases(
+    plan: Plan, models: ModelSet, tell: Tell
+) -> tuple[tuple[Reading, ...], tuple[Case, ...]]:
+    """Return what was measured, and the few cases on which the front end is changed."""
+    readings: list[Reading] = []
+    kept: list[Case] = []
+    synthetic = (_synthetic(folder, plan.seeds, models) for folder in plan.series)
+    made = (phantom_cases(plan.phantoms), plain_cases(plan.plain))
+    for case in chain(*made, *synthetic):
+        tell(case.name)
+        readings.append(read_case(case, models))
+        of_source = sum(one.source is case.source for one in kept)
+        if case.source in _FRONT_END and case.lesion.any() and of_source < _FRONT_END_CASES:
+            kept.append(case)
+    return tuple(readings), tuple(kept)
+
+
+def _synthetic(folder: Path, seeds: dict[Source, range], models: ModelSet) -> Iterator[Case]:
+    """Yield the cases of a series of the committed list; none of another one."""
+    known = known_series().get(read_volume(folder).series_uid)
+    if known is not None:
+        source = Source.HELD_OUT if known.part == "test" else Source.SEEN
+        yield from synthetic_cases(folder, seeds[source], source, models.lungs)
+
+
+def _front_end(
+    cases: tuple[Case, ...], lungs: OnnxModel, lesions: OnnxModel, tell: Tell
+) -> Iterator[FrontEndRecord]:
+    for change in changes(lesions.manifest.input):
+        tell(f"front end: {change.name}")
+        for case in cases:
+            yield measure_change(case, change, lungs, lesions)
+
+
+def _read_series(plan: Plan, models: ModelSet, tell: Tell) -> Iterator[SeriesReading]:
+    for folder in plan.series:
+        volume = read_volume(folder)
+        known = known_series().get(volume.series_uid)
+        name = known.name if known else folder.name
+        tell(name)
+        yield read_series(name, volume, models)

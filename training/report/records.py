@@ -1,0 +1,194 @@
+"""What the evaluation measures, one record per thing that was measured.
+
+Everything that the report says is computed from these; ``report.json`` holds them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from training.metrics import Distances, LesionCount, Overlap
+
+
+class Source(StrEnum):
+    """Where the truth of a case comes from."""
+
+    PHANTOM = "phantom"
+    PLAIN = "plain chest"
+    HELD_OUT = "synthetic lesions, chest kept aside"
+    SEEN = "synthetic lesions, chest also trained on"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceRecord:
+    """One 8-bit slice; areas in pixels of the network's grid.
+
+    Attributes:
+        area_error: Marked less true lesion area, in points of percent of the true lung area.
+        lesion_dice: None where there is no true lesion.
+    """
+
+    index: int
+    volume: int
+    patient: int
+    lung_area: int
+    true_lung_area: int
+    lesion_area: int
+    true_lesion_area: int
+    area_error: float
+    lesion_dice: float | None
+    lesions: LesionCount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientRecord:
+    """All slices of one patient; distances in pixels of the network's grid.
+
+    Attributes:
+        involved_percent: Marked lesion of marked lung, over the patient's slices.
+        unmatched: Slices in which either the truth or the network has a lesion, but not both:
+            they have no lesion distance.
+    """
+
+    patient: int
+    slices: int
+    lung: Overlap
+    lung_distances: Distances | None
+    lesion: Overlap
+    lesion_distances: Distances | None
+    lesions: LesionCount
+    involved_percent: float
+    true_involved_percent: float
+    unmatched: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorRecord:
+    """What reading a patient's slices once, or mirrored too, is worth.
+
+    ``seconds`` are wall-clock seconds of both networks for all slices of all patients.
+    """
+
+    mirrored: bool
+    patient: int
+    lung_dice: float
+    lesion_dice: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseRecord:
+    """One scan with exact truth through the live path.
+
+    Attributes:
+        refused: Why the analysis refused the scan; its numbers are then those of no result.
+        distances: Of the lesions, mm; None where truth or result has none.
+        lesions: Connected in 3D.
+    """
+
+    name: str
+    source: Source
+    has_lesions: bool
+    positive: bool
+    score: float
+    operating_point: float
+    lung_dice: float
+    lesion: Overlap
+    distances: Distances | None
+    lesions: LesionCount
+    lesion_ml: float
+    true_lesion_ml: float
+    involved_percent: float
+    true_involved_percent: float
+    seconds: float
+    refused: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontEndRecord:
+    """How the networks do on one case when one thing before them is changed.
+
+    Networks alone, on some slices with lesions; lesions count inside the true lungs.
+    """
+
+    change: str
+    case: str
+    source: Source
+    lesion_dice: float
+    lung_dice: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesRecord:
+    """A real series without truth: what the live path says of it.
+
+    ``outside_body_ml`` is lung that was marked outside the body: any is a leak.
+    """
+
+    name: str
+    slices: int
+    slice_spacing_mm: float
+    positive: bool
+    score: float
+    lung_ml: float
+    lesion_ml: float
+    involved_percent: float
+    lesions: int
+    outside_body_ml: float
+    quality_flags: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SingleRecord:
+    """A single slice without truth: the networks alone, without the cleaning of series."""
+
+    name: str
+    patient: str
+    score: float
+    lung_cm2: float
+    lesion_cm2: float
+    involved_percent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """A network that was measured."""
+
+    task: str
+    name: str
+    version: str
+    sha256: str
+    megabytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """How the report came about; ``slices_sha256`` is of the slices file.
+
+    ``seconds`` are wall-clock seconds by part of the report.
+    """
+
+    date: str
+    command: str
+    versions: dict[str, str]
+    cores: int
+    models: tuple[ModelRecord, ...]
+    slices_part: str
+    slices_sha256: str
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Everything that was measured."""
+
+    provenance: Provenance
+    patients: tuple[PatientRecord, ...]
+    slices: tuple[SliceRecord, ...]
+    mirror: tuple[MirrorRecord, ...]
+    cases: tuple[CaseRecord, ...]
+    front_end: tuple[FrontEndRecord, ...]
+    series: tuple[SeriesRecord, ...]
+    singles: tuple[SingleRecord, ...]

@@ -1,0 +1,265 @@
+"""Smaller arithmetic: 16-bit floats for GPUs, 8-bit integers for CPUs, and what they cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.errors import ModelError
+from inference.networks.manifest import PatchContract, read_manifest
+from inference.networks.session import OnnxModel, load_model
+from training.data import SliceSet, join, load_slices, load_split
+from training.evaluate import predict_slices
+from training.metrics import dice
+from training.phantoms import phantom_slices
+
+MOST_LOSS = 0.005
+"""A variant that loses more Dice than this is of no use."""
+MOST_TIME = 0.95
+"""An 8-bit network has to take less than this part of the time."""
+CALIBRATION = 96
+"""Slices on which the range of each tensor is found."""
+_PHANTOMS = range(1, 4)
+_ROUNDS = 7
+_BATCH = 8
+_SPLIT = "covid-ct-seg"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantScore:
+    """One network in one arithmetic.
+
+    Attributes:
+        dice: Mean over the patients.
+        loss: Of the Dice, against 32-bit floats.
+        milliseconds: Median for a batch of eight slices on the CPU, one thread.
+        ratio: Of the milliseconds, to 32-bit floats in the same run, in turns with them.
+    """
+
+    task: str
+    variant: str
+    megabytes: float
+    dice: float
+    loss: float
+    milliseconds: float
+    ratio: float
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it loses little; and 8 bits have to be faster, since CPUs are to take them.
+
+        What 16 bits gain on a GPU cannot be told here.
+        """
+        return self.loss <= MOST_LOSS and (self.variant != "int8" or self.ratio < MOST_TIME)
+
+
+def make_fp16(source: Path, target: Path) -> None:
+    """Write a network that computes in 16-bit floats; input and output stay 32-bit."""
+    import onnx  # noqa: PLC0415 - only training has it
+    from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415
+
+    model = convert_float_to_float16(onnx.load(source), keep_io_types=True)
+    onnx.save(model, target)
+
+
+def make_int8(source: Path, target: Path, images: Sequence[NDArray[np.float32]]) -> None:
+    """Write a network that computes in 8-bit integers, calibrated on ``images``.
+
+    Each is an input (n, context, rows, columns). The first convolution and the head stay in
+    floats: they see and say the fine grey levels, and cost little.
+    """
+    import onnx  # noqa: PLC0415 - only training has it
+    from onnxruntime.quantization import (  # noqa: PLC0415
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
+
+    class Images(CalibrationDataReader):
+        """Hands out the images one by one."""
+
+        def __init__(self) -> None:
+            self._left = iter(images)
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            """Return the next input, or None at the end."""
+            image = next(self._left, None)
+            return None if image is None else {name: image}
+
+    model = onnx.load(source)
+    name = model.graph.input[0].name
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    with tempfile.TemporaryDirectory() as folder:
+        ready = Path(folder) / "ready.onnx"
+        quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+        quantize_static(
+            str(ready),
+            str(target),
+            Images(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            reduce_range=True,  # CPUs without VNNI add pairs of products in 16 bits
+            nodes_to_exclude=[convolutions[0], convolutions[-1]],
+        )
+
+
+def calibration_images(
+    model: OnnxModel, data: SliceSet, random: np.random.Generator
+) -> list[NDArray[np.float32]]:
+    """Return inputs of single slices, with their neighbours.
+
+    Raises:
+        ModelError: It is a 3D network: such slices are no volume.
+    """
+    contract = model.manifest.input
+    if isinstance(contract, PatchContract):
+        raise ModelError(f"{model.manifest.name} reads volumes, not slices without a distance")
+    count = min(CALIBRATION, len(data.volumes))
+    chosen = np.sort(random.choice(len(data.volumes), count, replace=False))
+    reach = contract.context // 2
+    planes = [data.images[data.neighbour(chosen, step)] for step in range(-reach, reach + 1)]
+    stacked = np.stack(planes, axis=1).astype(np.float32) / np.float32(255)
+    return [one[None] for one in stacked]
+
+
+def add_to_manifest(manifest: Path, files: dict[str, Path]) -> None:
+    """State the files of variants, which lie beside the manifest, in it; others are dropped.
+
+    Raises:
+        ModelError: The manifest is missing or breaks its contract.
+    """
+    read_manifest(manifest)
+    tables = re.split(r"^(?=\[)", manifest.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    kept = [table for table in tables if not table.startswith("[variants.")]
+    text = "".join(kept).rstrip() + "\n"
+    for variant, file in files.items():
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        text += f'\n[variants.{variant}]\nfile = "{file.name}"\nsha256 = "{digest}"\n'
+    manifest.write_text(text, encoding="utf-8")
+    read_manifest(manifest)
+
+
+def measure(task: str, models: dict[str, OnnxModel], data: SliceSet) -> list[VariantScore]:
+    """Score variants of one network on validation slices; ``fp32`` is the first of them."""
+    seconds = _seconds(models, data)
+    dices = {name: _dice(model, data, task) for name, model in models.items()}
+    return [
+        VariantScore(
+            task=task,
+            variant=name,
+            megabytes=round(model.size / 1e6, 2),
+            dice=round(dices[name], 4),
+            loss=round(dices["fp32"] - dices[name], 4),
+            milliseconds=round(1000 * seconds[name], 1),
+            ratio=round(seconds[name] / seconds["fp32"], 2),
+        )
+        for name, model in models.items()
+    ]
+
+
+def _dice(model: OnnxModel, data: SliceSet, task: str) -> float:
+    found = predict_slices(model, data)
+    truth = data.lungs > 0 if task == "lungs" else data.lesions
+    volumes = np.unique(data.volumes)
+    chosen = [data.volumes == volume for volume in volumes]
+    return float(np.mean([dice(found[one], truth[one]) for one in chosen]))
+
+
+def _seconds(models: dict[str, OnnxModel], data: SliceSet) -> dict[str, float]:
+    """Return the median seconds of a batch, the variants taking turns."""
+    first = data.select([int(data.volumes[0])])
+    batch = SliceSet(
+        images=first.images[:_BATCH],
+        lungs=first.lungs[:_BATCH],
+        lesions=first.lesions[:_BATCH],
+        volumes=first.volumes[:_BATCH],
+        names=first.names,
+    )
+    spent: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(_ROUNDS + 1):
+        for name, model in models.items():
+            start = time.perf_counter()
+            predict_slices(model, batch)
+            spent[name].append(time.perf_counter() - start)
+    return {name: float(np.median(times[1:])) for name, times in spent.items()}
+
+
+def make_variants(
+    task: str, models: Path, folder: Path, known: SliceSet, seen: SliceSet
+) -> tuple[list[VariantScore], dict[str, Path]]:
+    """Write the variants of one network into ``folder``; return their scores and files.
+
+    ``known`` slices calibrate, ``seen`` ones measure.
+    """
+    original = load_model(models / f"{task}.toml", provider="CPU", threads=1, variant="")
+    source = models / original.manifest.file
+    files = {variant: folder / f"{task}-{variant}.onnx" for variant in ("fp16", "int8")}
+    make_fp16(source, files["fp16"])
+    images = calibration_images(original, known, np.random.default_rng(1))
+    make_int8(source, files["int8"], images)
+    loaded = {"fp32": original} | {
+        variant: OnnxModel(
+            original.manifest, file.read_bytes(), provider="CPU", threads=1, variant=variant
+        )
+        for variant, file in files.items()
+    }
+    return measure(task, loaded, seen), files
+
+
+@click.command()
+@click.argument("models", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--write", is_flag=True, help="Put the accepted ones into MODELS.")
+@click.option("--json", "as_json", is_flag=True)
+def variants(models: Path, slices: Path, write: bool, as_json: bool) -> None:  # noqa: FBT001
+    """Make 16-bit and 8-bit variants of the networks in MODELS, and measure what they cost.
+
+    Calibrated on training slices and phantoms, measured on validation slices. A variant is
+    accepted when it loses at most 0.005 of the Dice, and 8 bits only when they are faster on
+    this CPU. With --write GPUs take the 16-bit ones from then on, and CPUs the 8-bit ones.
+    """
+    data, split = load_slices(slices), load_split(_SPLIT)
+    known = join([data.select(split["train"]), phantom_slices(_PHANTOMS)])
+    scores: list[VariantScore] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for task in ("lungs", "lesions"):
+            found, files = make_variants(
+                task, models, Path(folder), known, data.select(split["validation"])
+            )
+            scores += found
+            if write:
+                accepted = [one.variant for one in found if one.accepted and one.variant in files]
+                kept = {name: shutil.copy(files[name], models) for name in accepted}
+                add_to_manifest(
+                    models / f"{task}.toml", {name: Path(file) for name, file in kept.items()}
+                )
+    if as_json:
+        click.echo(json.dumps([asdict(one) | {"accepted": one.accepted} for one in scores]))
+        return
+    click.echo("task     variant     MB    Dice    loss  ms/batch  ratio  accepted")
+    for one in scores:
+        click.echo(
+            f"{one.task:<8} {one.variant:<8} {one.megabytes:5.2f}  {one.dice:.4f}  {one.loss:+.4f}"
+            f"  {one.milliseconds:8.1f}  {one.ratio:5.2f}  {_word(one)}"
+        )
+
+
+def _word(score: VariantScore) -> str:
+    if score.variant == "fp32":
+        return "the original"
+    return "yes" if score.accepted else "no"
