@@ -30,7 +30,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo viewer test soak env train conformance lock sbom audit clean
+.PHONY: help demo viewer test check soak env train conformance lock sbom audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +41,11 @@ demo: $(VENV)/.run-stamp  ## run the main job end to end: SERIES=/path/to/dicom,
 viewer: $(VENV)/.run-stamp  ## look at the results in OHIF, from Orthanc: SERIES=/path/to/dicom, PORT=3000
 	$(BIN)/python -m rales.demo.viewer --port $(PORT) $(if $(SERIES),--series "$(SERIES)")
 
-test: $(VENV)/.dev-stamp  ## run every check: ruff, mypy, import-linter, pytest
-	BIN=$(BIN) scripts/check $(TESTS)
+test: $(VENV)/.dev-stamp  ## run every check: ruff, mypy, import-linter, all tests; TESTS="tests/scp -x"
+	BIN=$(BIN) scripts/check --durations=20 $(TESTS)
+
+check: $(VENV)/.dev-stamp  ## run the quick checks: ruff, mypy, import-linter, unit tests
+	BIN=$(BIN) scripts/check -m "not (slow or real or orthanc or dcmtk or train or viewer)" $(TESTS)
 
 soak: $(VENV)/.dev-stamp  ## 1,000 series, kill -9, a moody destination (an hour): SOAK="--series 50"; writes soak.md
 	$(BIN)/python bench/soak.py $(SOAK)

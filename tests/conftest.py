@@ -1,4 +1,4 @@
-"""Series that every test may use. The phantoms are made once a session."""
+"""How the tests run, and the series that all of them may use."""
 
 import logging
 import os
@@ -16,7 +16,25 @@ _OWN = str(Path(sys.executable).parent)
 os.environ["PATH"] = os.pathsep.join(
     folder for folder in os.environ["PATH"].split(os.pathsep) if folder != _OWN
 )
-_SHARED = Path(__file__).resolve().parents[2] / "shared"
+_TESTS = Path(__file__).resolve().parent
+_SHARED = _TESTS.parents[1] / "shared"
+_SLOW = ("deploy", "e2e", "faults", "packaging", "training", "viewer")
+"""Folders whose tests run nodes and other programs, or train networks."""
+_MOST_WORKERS = 12
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """Return two workers a core, because most of the slow tests wait for other processes."""
+    return min(2 * (os.cpu_count() or 1), _MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the slow folders, and let slow files start first."""
+    for item in items:
+        if item.path.relative_to(_TESTS).parts[0] in _SLOW:
+            item.add_marker("slow")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import threading
@@ -24,7 +25,6 @@ from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
-    generate_uid,
 )
 from pynetdicom import build_context
 from pynetdicom.dsutils import decode, encode
@@ -45,6 +45,9 @@ _SECONDS = 20.0
 """Longer than anything here takes; a test that waits so long has failed."""
 
 _FRAGMENT = 1 << 16
+
+_NUMBERS = itertools.count(10**36)
+"""Of new instances: the same in every run, because the names of tests contain their lengths."""
 
 
 @dataclass
@@ -237,7 +240,7 @@ def make_ct(*, rows: int = 64, columns: int = 64, number: int = 1, **values: Any
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 100"
     dataset.SOPClassUID = CTImageStorage
-    dataset.SOPInstanceUID = generate_uid()
+    dataset.SOPInstanceUID = f"2.25.{next(_NUMBERS)}"
     dataset.Modality = "CT"
     dataset.PatientName = "Müller^Jörg"
     dataset.PatientID = "4711"

@@ -1,1 +1,1 @@
-"""The numbered scripts that build the schema of the state file."""
+"""Numbered migrations, run at start in order."""
