@@ -10,7 +10,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from scp.outline import Content, Place
+from pynetdicom_guard.budget import Content
+from scp.outline import Place
 
 _SOF3_LOSSLESS = 0xC3
 _SOF55_JPEG_LS = 0xF7

@@ -27,6 +27,8 @@ from chestct.errors import (
 from chestct.series import ReceivedInstance
 from chestct.text import printable
 from chestct.uids import Uid
+from pynetdicom_guard.arrivals import content_of, release
+from pynetdicom_guard.limits import PLACEHOLDER_UID
 from scp import headers
 from scp.contexts import STORAGE_SOP_CLASSES, not_taken
 from scp.file_meta import file_start
@@ -40,8 +42,6 @@ from scp.ports import (
     Transfer,
     Witness,
 )
-from scp.pynetdicom_guard.limits import EMPTY_UID
-from scp.pynetdicom_guard.memory import content_of, release
 from scp.spool import Spool
 from scp.status import StoreStatus, answer
 from scp.stored import instance_of
@@ -155,7 +155,7 @@ class Handlers:
         syntax = event.context.transfer_syntax
         if request.AffectedSOPClassUID not in STORAGE_SOP_CLASSES:
             raise SopClassNotSupported(f"{UID(request.AffectedSOPClassUID).name} is not stored")
-        if request.AffectedSOPInstanceUID == EMPTY_UID:
+        if request.AffectedSOPInstanceUID == PLACEHOLDER_UID:
             raise NotDicom("Affected SOP Instance UID is missing")
         content = content_of(request.DataSet)
         with self._reading:

@@ -23,9 +23,9 @@ from chestct.geometry import cross, dot
 from chestct.identity import patient_key
 from chestct.series import accession_key
 from chestct.uids import MAX_UID_LENGTH, Uid
+from pynetdicom_guard.budget import Content, Scratch
 from scp.codestreams import first_codestream, is_codestream
-from scp.outline import Content, Place, most_elements, outline
-from scp.ports import Scratch
+from scp.outline import Place, most_elements, outline
 from scp.values import value_digest
 
 _PIXEL_DATA = 0x7FE00010

@@ -7,7 +7,6 @@ elements, whose number is limited. Parsers that keep it all take a hundred times
 from __future__ import annotations
 
 import math
-import mmap
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,9 +14,7 @@ from dataclasses import dataclass
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
 from chestct.errors import NotDicom
-
-Content = bytes | mmap.mmap
-"""The bytes of a data set, in memory or in a file."""
+from pynetdicom_guard.budget import Content
 
 DEEPEST = 64
 """Sequences within each other that are taken. Enhanced CT needs four; a parser that recurses

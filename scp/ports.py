@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from chestct.series import ReceivedInstance
 from chestct.uids import Uid
@@ -105,13 +105,3 @@ class Doorkeeper(Protocol):
 
     def refused(self, peer: Peer, kind: Refused, reason: str) -> None:
         """Count a refusal; ``reason`` may quote what came from outside, but no patient."""
-
-
-class Scratch(Protocol):
-    """Where what is not kept is written."""
-
-    def check_room(self, size: int) -> None:
-        """See that ``size`` more bytes may be written; OutOfResources or OSError when not."""
-
-    def temporary_file(self) -> IO[bytes]:
-        """Return a file without a name, which goes when it is closed."""

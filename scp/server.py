@@ -16,24 +16,24 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 
 from chestct.text import printable
-from scp.admission import Admission, on_requested
-from scp.budget import Budget
-from scp.contexts import commitment_context, supported_contexts
-from scp.handlers import TITLE_LENGTH, Handlers
-from scp.ports import Doorkeeper, Intake, Peer, Refused, Witness
-from scp.pynetdicom_guard.limits import (
+from pynetdicom_guard.arrivals import Arrivals
+from pynetdicom_guard.budget import Budget
+from pynetdicom_guard.limits import (
     CountingEntity,
     Limits,
     hang_up,
+    has_no_association,
     idle_connections,
-    is_idle,
     on_connection_close,
     on_connection_open,
     on_message,
-    quiet_seconds,
+    seconds_since_read,
 )
-from scp.pynetdicom_guard.listener import TlsContext, listen
-from scp.pynetdicom_guard.memory import Arrivals
+from pynetdicom_guard.listener import TlsContext, listen
+from scp.admission import Admission, on_requested
+from scp.contexts import commitment_context, supported_contexts
+from scp.handlers import TITLE_LENGTH, Handlers
+from scp.ports import Doorkeeper, Intake, Peer, Refused, Witness
 from scp.spool import Spool
 from scp.traffic import Traffic
 
@@ -103,12 +103,12 @@ class RunningScp:
         while still_open := self._server.active_associations:
             now = time.monotonic()
             for association in still_open:
-                if is_idle(association):
+                if has_no_association(association):
                     hang_up(association)
                 elif association in aborted:
                     if now - aborted[association] > _GOODBYE_SECONDS:
                         hang_up(association)
-                elif now > deadline or quiet_seconds(association) > _IDLE_SECONDS:
+                elif now > deadline or seconds_since_read(association) > _IDLE_SECONDS:
                     association.abort(block=False)
                     aborted[association] = now
             if now > deadline + 2 * _GOODBYE_SECONDS:

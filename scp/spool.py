@@ -18,7 +18,7 @@ from typing import IO
 
 from chestct.errors import OutOfResources
 from chestct.uids import Uid, digest
-from scp.outline import Content
+from pynetdicom_guard.budget import Content
 from scp.space import FreeSpace, LowWaterMark, free_space
 
 _LOG = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ import numpy as np
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.uid import UID
 
-from scp.outline import DEEPEST, LONG_VRS, Content, is_padding
+from pynetdicom_guard.budget import Content
+from scp.outline import DEEPEST, LONG_VRS, is_padding
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD

@@ -25,9 +25,10 @@ from chestct.errors import OutOfResources, ReportInvalid
 from chestct.results import CommitmentReport, ResultObject
 from chestct.uids import Uid
 from dicom_out.network.allowance import Bounds, Conversations, whole_seconds
-from dicom_out.network.association import Talk, associated, park_reactor
+from dicom_out.network.association import Conversation, associated
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import Outcome, OutcomeKind
+from pynetdicom_guard.reactor_gate import park_reactor
 
 _LOG = logging.getLogger(__name__)
 
@@ -175,12 +176,14 @@ def request_commitment(
         under_way=under_way,
     )
     contexts = [push_model_context()]
-    with associated(destination, contexts, calling_ae, bounds, handlers=handlers) as talk:
-        if talk.association is None:
-            return talk.why
-        outcome = _ask(talk, talk.association, _information(objects, transaction_uid))
+    with associated(destination, contexts, calling_ae, bounds, handlers=handlers) as conversation:
+        if conversation.association is None:
+            return conversation.failure
+        outcome = _ask(
+            conversation, conversation.association, _information(objects, transaction_uid)
+        )
         if outcome.kind is OutcomeKind.DELIVERED:
-            _linger(talk.association, answered)
+            _linger(conversation.association, answered)
         return outcome
 
 
@@ -199,18 +202,18 @@ def _reference(item: ResultObject) -> Dataset:
     return reference
 
 
-def _ask(talk: Talk, association: Association, information: Dataset) -> Outcome:
+def _ask(conversation: Conversation, association: Association, information: Dataset) -> Outcome:
     if not park_reactor(association):
-        return talk.failed("no answer to N-ACTION")
+        return conversation.failed("no answer to N-ACTION")
     try:
         response: Any
         response, _ = association.send_n_action(
             information, _REQUEST_STORAGE_COMMITMENT, PUSH_MODEL, PUSH_MODEL_INSTANCE
         )
     except (RuntimeError, ValueError, AttributeError) as error:
-        return talk.failed(f"N-ACTION could not be sent: {error}")
+        return conversation.failed(f"N-ACTION could not be sent: {error}")
     if "Status" not in response:
-        return talk.failed("no answer to N-ACTION")
+        return conversation.failed("no answer to N-ACTION")
     status = int(response.Status)
     if status:
         return Outcome(

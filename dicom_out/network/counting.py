@@ -17,7 +17,7 @@ from pynetdicom.presentation import PresentationContext
 
 from chestct.uids import Uid
 from dicom_out.network.allowance import Bounds, Conversations
-from dicom_out.network.association import Talk, associated
+from dicom_out.network.association import Conversation, associated
 from dicom_out.network.destination import Destination
 from dicom_out.network.query import STUDY_ROOT_FIND, ArchiveUnavailable, find
 from dicom_out.network.recipients import Recipient
@@ -81,17 +81,17 @@ def _by_dimse(
     query.StudyInstanceUID = UID(study_uid)
     query.SeriesInstanceUID = UID(series_uid)
     setattr(query, _NUMBER, None)
-    with associated(archive, [_context()], calling_ae, bounds) as talk:
+    with associated(archive, [_context()], calling_ae, bounds) as conversation:
         try:
-            return _found(talk, query)
+            return _found(conversation, query)
         except ArchiveUnavailable as error:
-            raise ArchiveUnavailable(talk.failed(str(error)).message) from error
+            raise ArchiveUnavailable(conversation.failed(str(error)).message) from error
 
 
-def _found(talk: Talk, query: Dataset) -> list[Dataset]:
-    if talk.association is None:
-        raise ArchiveUnavailable(talk.why.message)
-    return list(find(talk.association, query))
+def _found(conversation: Conversation, query: Dataset) -> list[Dataset]:
+    if conversation.association is None:
+        raise ArchiveUnavailable(conversation.failure.message)
+    return list(find(conversation.association, query))
 
 
 def _over_the_web(

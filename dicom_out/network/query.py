@@ -33,11 +33,12 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.presentation import PresentationContext
 
 from dicom_out.network.allowance import Bounds, Conversations
-from dicom_out.network.association import Talk, associated, park_reactor
+from dicom_out.network.association import Conversation, associated
 from dicom_out.network.destination import Destination
 from dicom_out.network.recipients import Recipient
 from dicom_out.network.web import WebDestination, client_of, outcome_of_error
 from dicom_out.title import TITLE
+from pynetdicom_guard.reactor_gate import park_reactor
 
 STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 STUDY_ROOT_GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
@@ -156,19 +157,19 @@ def _by_dimse(
         bounds,
         handlers=[(evt.EVT_C_STORE, basket.store)],
         roles=[build_role(Comprehensive3DSRStorage, scp_role=True)],
-    ) as talk:
+    ) as conversation:
         try:
-            _fill(talk, wanted)
+            _fill(conversation, wanted)
         except ArchiveUnavailable as error:
-            raise ArchiveUnavailable(talk.failed(str(error)).message) from error
+            raise ArchiveUnavailable(conversation.failed(str(error)).message) from error
     return list(_parsed(basket.contents))
 
 
-def _fill(talk: Talk, wanted: Wanted) -> None:
+def _fill(conversation: Conversation, wanted: Wanted) -> None:
     """Have what may be a report of ours stored on the association."""
-    association = talk.association
+    association = conversation.association
     if association is None:
-        raise ArchiveUnavailable(talk.why.message)
+        raise ArchiveUnavailable(conversation.failure.message)
     series = [
         pair
         for study_uid in _newest(find(association, _study_query(wanted)))

@@ -18,12 +18,12 @@ from chestct.errors import ResultDamaged
 from chestct.results import ResultObject
 from dicom_out.encodings import data_set_of, in_syntax
 from dicom_out.network.allowance import SLOWEST, Bounds, Conversations, whole_seconds
-from dicom_out.network.association import Talk, associated, park_reactor
+from dicom_out.network.association import Conversation, associated
 from dicom_out.network.destination import Destination
-from dicom_out.network.gate import Gate
 from dicom_out.network.outcome import Outcome, OutcomeKind, outcome_of
 from dicom_out.result_file import read_whole
 from dicom_out.transfer import compressed_syntaxes
+from pynetdicom_guard.reactor_gate import gate_of, park_reactor
 
 _LOG = logging.getLogger(__name__)
 
@@ -90,11 +90,11 @@ def send_each(
         setting="delivery.timeout_seconds",
         under_way=under_way,
     )
-    with associated(destination, contexts, calling_ae, bounds) as talk:
-        if talk.association is None:
-            yield from (talk.why for _ in objects)
+    with associated(destination, contexts, calling_ae, bounds) as conversation:
+        if conversation.association is None:
+            yield from (conversation.failure for _ in objects)
         else:
-            yield from _store_all(talk, talk.association, objects)
+            yield from _store_all(conversation, conversation.association, objects)
 
 
 def _size(item: ResultObject) -> int:
@@ -129,17 +129,17 @@ def echo(
     bounds = Bounds(
         silence_seconds=timeout_seconds, whole_seconds=timeout_seconds, most_bytes=MOST_BYTES
     )
-    with associated(destination, [echo_context()], calling_ae, bounds) as talk:
-        association = talk.association
+    with associated(destination, [echo_context()], calling_ae, bounds) as conversation:
+        association = conversation.association
         if association is None:
-            return talk.why
+            return conversation.failure
         park_reactor(association)
         try:
             response = association.send_c_echo()
         except (RuntimeError, ValueError) as error:
-            return talk.failed(f"no answer to C-ECHO: {error}")
+            return conversation.failed(f"no answer to C-ECHO: {error}")
         if "Status" not in response:
-            return talk.failed("no answer to C-ECHO")
+            return conversation.failed("no answer to C-ECHO")
         status = int(response.Status)
         if status:
             return Outcome(
@@ -149,7 +149,7 @@ def echo(
 
 
 def _store_all(
-    talk: Talk, association: Association, objects: Sequence[ResultObject]
+    conversation: Conversation, association: Association, objects: Sequence[ResultObject]
 ) -> Iterator[Outcome]:
     """Yield the outcome of each object; after one without an answer nothing more is sent.
 
@@ -159,14 +159,18 @@ def _store_all(
     answered = True
     for item in objects:
         if answered and park_reactor(association):
-            outcome = _store(talk, association, item)
+            outcome = _store(conversation, association, item)
             answered = outcome is not None
-            yield outcome or talk.failed("no answer to C-STORE: connection lost or timed out")
+            yield outcome or conversation.failed(
+                "no answer to C-STORE: connection lost or timed out"
+            )
         else:
-            yield talk.failed("the association ended before this object")
+            yield conversation.failed("the association ended before this object")
 
 
-def _store(talk: Talk, association: Association, item: ResultObject) -> Outcome | None:
+def _store(
+    conversation: Conversation, association: Association, item: ResultObject
+) -> Outcome | None:
     """Return what became of an object; None where there was no answer."""
     context = _context_for(association, item)
     if context is None:
@@ -178,12 +182,12 @@ def _store(talk: Talk, association: Association, item: ResultObject) -> Outcome 
     try:
         data_set = data_set_of(read_whole(item))
         content = in_syntax(data_set, UID(context.transfer_syntax[0]))
-        association.dimse_timeout = talk.answer_seconds(len(content))
+        association.dimse_timeout = conversation.answer_seconds(len(content))
         response = _send(association, item, context, content)
     except ResultDamaged as error:
         return Outcome(kind=OutcomeKind.DAMAGED, status=None, message=str(error))
     except (OSError, RuntimeError, ValueError, AttributeError) as error:
-        return talk.failed(f"could not be sent: {error}")
+        return conversation.failed(f"could not be sent: {error}")
     if "Status" not in response:
         return None
     status = int(response.Status)
@@ -206,14 +210,13 @@ def _send(
     request.AffectedSOPClassUID = UID(item.sop_class_uid)
     request.AffectedSOPInstanceUID = UID(item.sop_instance_uid)
     request.DataSet = BytesIO(content)
-    gate: Gate = association._reactor_checkpoint  # noqa: SLF001 - as send_c_store does
     try:
         association.dimse.send_msg(request, context.context_id)
         _, response = association.dimse.get_msg(block=True)
     finally:
-        gate.set()
+        gate_of(association).set()
     if response is None:
-        association._handle_no_response()  # noqa: SLF001 - likewise
+        association._handle_no_response()  # noqa: SLF001 - as send_c_store does
         return Dataset()
     answer: Dataset = association._check_received_status(response)  # noqa: SLF001 - likewise
     return answer

@@ -28,7 +28,6 @@ from chestct.results import ResultObject
 from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid, derive_uid
-from dicom_out.network.association import park_reactor
 from dicom_out.network.commitment import (
     PUSH_MODEL,
     PUSH_MODEL_INSTANCE,
@@ -37,9 +36,9 @@ from dicom_out.network.commitment import (
     request_commitment,
 )
 from dicom_out.network.destination import Destination
-from dicom_out.network.gate import Gate
 from dicom_out.network.outcome import Outcome, OutcomeKind
 from dicom_out.network.sender import send
+from pynetdicom_guard.reactor_gate import ReactorGate, park_reactor
 from rales.config.file import parse
 from rales.config.peers import destinations_of
 from rales.demo.pacs import answers, free_port, running, wait_for
@@ -185,8 +184,8 @@ class CommittingPacs:
 
 
 def _gate(event: Any) -> None:
-    """Keep pynetdicom from losing the responses that the fake waits for; see Gate."""
-    event.assoc._reactor_checkpoint = Gate()
+    """Keep pynetdicom from losing the responses that the fake waits for; see ReactorGate."""
+    event.assoc._reactor_checkpoint = ReactorGate()
 
 
 class Node:

@@ -21,9 +21,9 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 
+from pynetdicom_guard import limits as guard
 from scp.admission import Admission
 from scp.ports import AssociationEnd
-from scp.pynetdicom_guard import limits as guard
 from scp.server import RunningScp
 
 from .conftest import (
@@ -256,7 +256,7 @@ def test_connections_that_close_at_once_leave_no_file_handle_behind(node: Runnin
 def test_the_oldest_of_too_many_silent_connections_goes(
     node: RunningScp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "_SILENT_CONNECTIONS", 3)
+    monkeypatch.setattr(guard, "_MAXIMUM_IDLE_CONNECTIONS", 3)
     silent = []
     for _ in range(5):
         silent.append(_connect(node))

@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pydicom.uid import ExplicitVRLittleEndian
 
 from chestct.errors import InstanceRefused, OutOfResources
-from scp.budget import SURE, Budget, Share
-from scp.pynetdicom_guard.memory import DataSetBuffer, Lost
+from pynetdicom_guard.arrivals import DataSetBuffer, Discarded
+from pynetdicom_guard.budget import BYTES_OF_ONE_ASSOCIATION, Budget, Share
 from scp.server import RunningScp
 from scp.spool import Spool
 
@@ -48,7 +48,7 @@ class BudgetMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.budget = Budget(4 * _MEGABYTE)
-        self.shares = [Share(self.budget, sure=100) for _ in range(3)]
+        self.shares = [Share(self.budget, memory=100) for _ in range(3)]
         self.open: list[tuple[int, DataSetBuffer, bytes]] = []
 
     @rule(share=st.integers(0, 2), limit=st.sampled_from([50, 3000, 3 * _MEGABYTE]))
@@ -69,7 +69,7 @@ class BudgetMachine(RuleBasedStateMachine):
         """It is answered: what was not lost is there byte for byte."""
         if self.open:
             _, buffer, written = self.open.pop(which % len(self.open))
-            if buffer.lost is None:
+            if buffer.discarded is None:
                 assert _read(buffer) == written
             else:
                 with pytest.raises((InstanceRefused, OutOfResources)):
@@ -86,7 +86,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_books_are_right(self) -> None:
-        kept = [(share, len(content)) for share, one, content in self.open if one.lost is None]
+        kept = [(share, len(content)) for share, one, content in self.open if one.discarded is None]
         in_memory = [
             sum(one.getbuffer().nbytes for own, one, _ in self.open if own == share)
             for share in range(3)
@@ -103,21 +103,21 @@ class BudgetMachine(RuleBasedStateMachine):
 TestBudgetMachine = BudgetMachine.TestCase
 
 
-def test_a_data_set_that_trickles_is_starved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_that_trickles_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sooner, for its size, where it holds what others could use."""
     shared, own = (DataSetBuffer(1 << 22, Share(Budget(1 << 23)), Folder()) for _ in range(2))
     own.write(bytes(100_000))
-    shared.write(bytes(SURE + 1))
+    shared.write(bytes(BYTES_OF_ONE_ASSOCIATION + 1))
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 50)
-    assert not own.is_starved()
-    assert not shared.is_starved()
+    assert not own.is_too_slow()
+    assert not shared.is_too_slow()
     monkeypatch.setattr(time, "monotonic", lambda: now + 70)
-    assert not own.is_starved()
-    assert not shared.is_starved()
+    assert not own.is_too_slow()
+    assert not shared.is_too_slow()
     monkeypatch.setattr(time, "monotonic", lambda: now + 300)
-    assert own.is_starved()
-    assert shared.is_starved()
+    assert own.is_too_slow()
+    assert shared.is_too_slow()
 
 
 class FullDisk(Folder):
@@ -131,8 +131,8 @@ class FullDisk(Folder):
 def test_a_full_disk_costs_the_data_set_alone() -> None:
     budget = Budget(1 << 30)
     buffer = DataSetBuffer(1 << 30, Share(budget), FullDisk())
-    buffer.write(bytes(SURE + 1))
-    assert buffer.lost is Lost.NO_SPACE
+    buffer.write(bytes(BYTES_OF_ONE_ASSOCIATION + 1))
+    assert buffer.discarded is Discarded.NO_SPACE
     assert budget.taken == 0
     with pytest.raises(OutOfResources, match="free space"):
         buffer.content()

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chestct.errors import NotDicom
-from scp.outline import DEEPEST, Content, Place, most_elements, outline
+from pynetdicom_guard.budget import Content
+from scp.outline import DEEPEST, Place, most_elements, outline
 
 _ANY = 1 << 20
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from pynetdicom_guard import limits as guard
+from pynetdicom_guard.limits import GuardedSend, Limits
 from scp.admission import Admission
-from scp.pynetdicom_guard import limits as guard
-from scp.pynetdicom_guard.limits import GuardedSend, Limits
 from scp.server import RunningScp
 
 from .conftest import associate_request, make_ct, store
@@ -54,7 +54,7 @@ def test_rejected_callers_count_for_no_address(serve: Serve) -> None:
 def test_the_oldest_of_too_many_rejected_callers_goes(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "_SILENT_CONNECTIONS", 3)
+    monkeypatch.setattr(guard, "_MAXIMUM_IDLE_CONNECTIONS", 3)
     node = serve(admission=Admission(callers={"SCANNER": ()}))
     with ExitStack() as stack:
         lines = [stack.enter_context(_rejected(node.port)) for _ in range(6)]

@@ -28,10 +28,9 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
-from dicom_out.network.association import park_reactor
 from dicom_out.network.destination import Destination
-from dicom_out.network.gate import Gate
 from phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
+from pynetdicom_guard.reactor_gate import ReactorGate, park_reactor
 from rales.demo.pacs import answers, free_port
 
 DEADLINE = 120.0
@@ -280,13 +279,13 @@ class TinyNode:
 
 
 def _associated(port: int, timeout: float) -> Association:
-    """Return an association that loses no response (see :mod:`dicom_out.network.gate`)."""
+    """Return an association that loses no response (see :mod:`pynetdicom_guard.reactor_gate`)."""
     ae = AE(ae_title="CT1")
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout
 
     def gated(event: Any) -> None:
-        event.assoc._reactor_checkpoint = Gate()
+        event.assoc._reactor_checkpoint = ReactorGate()
 
     handlers: list[Any] = [(evt.EVT_CONN_OPEN, gated)]
     return ae.associate("127.0.0.1", port, ae_title="RALES", evt_handlers=handlers)

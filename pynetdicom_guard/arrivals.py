@@ -1,7 +1,7 @@
-"""What one association may hold in memory.
+"""Buffers with limits for the data sets that arrive, in memory or on disk.
 
-pynetdicom (3.0.4) collects a message in memory whatever its size, and queues requests that
-come before the one before them was answered.
+pynetdicom (3.0.4) collects a data set in memory whatever its size, and queues requests that a peer
+sends before it has the answer to an earlier one.
 """
 
 from __future__ import annotations
@@ -23,29 +23,28 @@ from pynetdicom.events import Event
 from pynetdicom.pdu import P_DATA_TF
 
 from chestct.errors import InstanceRefused, OutOfResources
-from scp.budget import Budget, Share
-from scp.outline import Content
-from scp.ports import Scratch
+from pynetdicom_guard.budget import Budget, Content, Scratch, Share
 
 _LOG = logging.getLogger(__name__)
 
-_COMMAND_SET = 1 << 16
+_COMMAND_SET_BYTES = 1 << 16
 """Bytes that a command set may have; those of PS3.7 have a few hundred."""
-_REQUESTS_WAITING = 4
-"""Nobody may send a second request before the answer: no asynchronous operations window is
-negotiated (PS3.7 annex D.3.3.3)."""
-_PATIENCE_SECONDS = 60.0
-_SLOWEST = 1024
-"""Bytes per second that a data set must arrive with once the patience is over. Each PDU has its
-own time limit; this one is for a peer that sends many tiny ones."""
-_SLOWEST_ON_DISK = 4 * 1024
-"""The same for one that takes of the budget of all."""
+_MAXIMUM_REQUESTS = 4
+"""Requests of one association that may wait. A conforming peer sends none before the answer to the
+last one: no asynchronous operations window is negotiated (PS3.7 annex D.3.3.3)."""
+_GRACE_SECONDS = 60.0
+"""How long a data set may arrive at any speed."""
+_MINIMUM_SPEED = 1024
+"""Bytes per second at which a data set must arrive after the grace period. Each PDU has its own
+time limit; this one stops a peer that sends many tiny PDUs."""
+_MINIMUM_SPEED_ON_DISK = 4 * 1024
+"""The same for a data set that takes from the budget of all associations."""
 _STEP = 1 << 20
-"""Bytes that are taken of the budget at a time."""
+"""Bytes that are taken from the budget at a time."""
 
 
-class Lost(Enum):
-    """Why nothing of a data set is left."""
+class Discarded(Enum):
+    """Why a data set was discarded."""
 
     TOO_LARGE = auto()
     NO_BUDGET = auto()
@@ -53,7 +52,7 @@ class Lost(Enum):
 
 
 class BoundedBuffer(BytesIO):
-    """Keeps what is written up to a limit, and nothing once there was more."""
+    """Keeps bytes up to a limit, and nothing once more was written."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -61,7 +60,7 @@ class BoundedBuffer(BytesIO):
         self._seen = 0
 
     def write(self, data: Any) -> int:
-        """Keep ``data``, or let go of everything once there is more than the limit."""
+        """Keep ``data``, or discard everything once the limit is exceeded."""
         self._seen += len(data)
         if self._seen <= self._limit:
             return super().write(data)
@@ -71,10 +70,10 @@ class BoundedBuffer(BytesIO):
 
 
 class DataSetBuffer(BytesIO):
-    """A data set as it arrives: in the memory of its association, or in a file on the budget.
+    """A data set that arrives: in the memory of its association, or in a file on the disk budget.
 
     Attributes:
-        lost: Why everything was thrown away, if it was.
+        discarded: Why everything was discarded; None while nothing was.
     """
 
     def __init__(self, limit: int, share: Share, scratch: Scratch) -> None:
@@ -84,16 +83,16 @@ class DataSetBuffer(BytesIO):
         self._seen = self._in_memory = self._on_disk = 0
         self._file: IO[bytes] | None = None
         self._released = False
-        self.lost: Lost | None = None
+        self.discarded: Discarded | None = None
 
     def write(self, data: Any) -> int:
-        """Keep ``data``, or let go of everything and read on for the answer."""
+        """Keep ``data``, or discard everything; pynetdicom reads on, so that it can answer."""
         size = len(data)
         self._seen += size
-        if self.lost is not None or self._released:
+        if self.discarded is not None or self._released:
             return size
         if self._seen > self._limit:
-            self._lose(Lost.TOO_LARGE)
+            self._discard(Discarded.TOO_LARGE)
         elif self._file is None and self._share.memory.take(size):
             self._in_memory += size
             super().write(data)
@@ -102,21 +101,21 @@ class DataSetBuffer(BytesIO):
         return size
 
     def content(self) -> Content:
-        """Return what was written.
+        """Return the bytes that were written.
 
         Raises:
-            InstanceRefused: There was more than the limit.
-            OutOfResources: There was no room for it; there may be later.
+            InstanceRefused: The data set exceeds the limit.
+            OutOfResources: No memory or disk was free for it; a resend may succeed.
         """
-        if self.lost is Lost.TOO_LARGE:
-            # Not "out of resources": who hears that sends the same again.
+        if self.discarded is Discarded.TOO_LARGE:
+            # Not OutOfResources: a sender that receives that sends the same data set again.
             size, limit = self._seen / _STEP, self._limit / _STEP
             raise InstanceRefused(
                 f"{size:.1f} MB exceed network.maximum_instance_mb, {limit:.1f} MB"
             )
-        if self.lost is Lost.NO_BUDGET:
+        if self.discarded is Discarded.NO_BUDGET:
             raise OutOfResources("network.maximum_arriving_mb is used up by other images")
-        if self.lost is Lost.NO_SPACE:
+        if self.discarded is Discarded.NO_SPACE:
             raise OutOfResources("too little free space on the disk of this node")
         if self._file is None:
             return self.getvalue()
@@ -126,25 +125,25 @@ class DataSetBuffer(BytesIO):
         except OSError as error:
             raise OutOfResources(f"cannot read again: {error.strerror}") from error
 
-    def is_starved(self) -> bool:
-        """Tell whether it fills so slowly that somebody only holds the line."""
+    def is_too_slow(self) -> bool:
+        """Return whether the data set arrives too slowly."""
         seconds = time.monotonic() - self._began
-        slowest = _SLOWEST if self._file is None else _SLOWEST_ON_DISK
-        return seconds > _PATIENCE_SECONDS and self._seen < seconds * slowest
+        minimum = _MINIMUM_SPEED if self._file is None else _MINIMUM_SPEED_ON_DISK
+        return seconds > _GRACE_SECONDS and self._seen < seconds * minimum
 
     def release(self) -> None:
-        """Give back everything; what is written from now on is thrown away."""
+        """Give everything back, and discard all further bytes."""
         self._released = True
         self._drop()
 
     def __del__(self) -> None:
-        """Give back what pynetdicom has forgotten."""
+        """Give back a data set that pynetdicom dropped without an end of the message."""
         self._drop()
 
     def _write_to_disk(self, data: Any) -> None:
         try:
             if not self._room_for(self._seen):
-                self._lose(Lost.NO_BUDGET)
+                self._discard(Discarded.NO_BUDGET)
                 return
             if self._file is None:
                 self._file = self._scratch.temporary_file()
@@ -152,10 +151,10 @@ class DataSetBuffer(BytesIO):
                 self._empty_memory()
             self._file.write(data)
         except (OSError, OutOfResources):
-            self._lose(Lost.NO_SPACE)
+            self._discard(Discarded.NO_SPACE)
 
     def _room_for(self, size: int) -> bool:
-        """Take enough of the budget for ``size`` bytes on disk."""
+        """Take ``size`` bytes from the disk budget; return False when fewer are free."""
         more = -(-(size - self._on_disk) // _STEP) * _STEP
         if more <= 0:
             return True
@@ -165,8 +164,8 @@ class DataSetBuffer(BytesIO):
         self._on_disk += more
         return True
 
-    def _lose(self, why: Lost) -> None:
-        self.lost = why
+    def _discard(self, why: Discarded) -> None:
+        self.discarded = why
         self._drop()
 
     def _drop(self) -> None:
@@ -186,10 +185,10 @@ class DataSetBuffer(BytesIO):
 
 
 class Arrivals:
-    """The data sets on their way, of all associations; called from their threads."""
+    """The data sets of all associations that arrive; called from the associations' threads."""
 
     def __init__(self, *, limit: int, budget: Budget, scratch: Scratch) -> None:
-        """Take data sets of up to ``limit`` bytes."""
+        """Accept data sets of up to ``limit`` bytes."""
         self._limit = limit
         self._budget = budget
         self._scratch = scratch
@@ -197,27 +196,27 @@ class Arrivals:
         self._lock = Lock()
 
     def on_pdu(self, event: Event) -> None:
-        """Begin each message with bounded buffers, and end one that never ends (EVT_PDU_RECV)."""
+        """Give each message limited buffers; abort a message that is too slow (EVT_PDU_RECV)."""
         pdu: object = event.pdu
         dimse = event.assoc.dimse
         if not isinstance(pdu, P_DATA_TF):
             return
         if dimse.message is not None:
-            begun: object = dimse.message.data_set
-            if isinstance(begun, DataSetBuffer) and begun.is_starved():
+            arriving: object = dimse.message.data_set
+            if isinstance(arriving, DataSetBuffer) and arriving.is_too_slow():
                 _LOG.warning(
                     "%s: aborted: a data set arrives too slowly", event.assoc.requestor.address
                 )
                 event.assoc.dul.event_queue.put("Evt19")
         else:
             dimse.message = DIMSEMessage()
-            dimse.message.encoded_command_set = BoundedBuffer(_COMMAND_SET)
+            dimse.message.encoded_command_set = BoundedBuffer(_COMMAND_SET_BYTES)
             dimse.message.data_set = DataSetBuffer(
                 self._limit, self._share_of(event.assoc), self._scratch
             )
 
     def on_connection_close(self, event: Event) -> None:
-        """Give back what a message has brought that will never end (EVT_CONN_CLOSE)."""
+        """Give back the incomplete message of a closed connection (EVT_CONN_CLOSE)."""
         message = event.assoc.dimse.message
         if message is not None:
             release(message.data_set)
@@ -230,26 +229,26 @@ class Arrivals:
             return share
 
 
-def is_flooding(event: Event) -> bool:
-    """Tell whether the peer sends requests without waiting for their answers (EVT_DIMSE_RECV)."""
-    return event.assoc.dimse.msg_queue.qsize() >= _REQUESTS_WAITING
+def has_too_many_requests(event: Event) -> bool:
+    """Return whether the peer sends requests without waiting for answers (EVT_DIMSE_RECV)."""
+    return event.assoc.dimse.msg_queue.qsize() >= _MAXIMUM_REQUESTS
 
 
 def content_of(data_set: BytesIO | None) -> Content:
-    """Return the bytes of the data set of a request; see :meth:`DataSetBuffer.content`."""
+    """Return the bytes of the data set of a request; raises as :meth:`DataSetBuffer.content`."""
     if isinstance(data_set, DataSetBuffer):
         return data_set.content()
     return data_set.getvalue() if data_set else b""
 
 
 def release(data_set: BytesIO | None) -> None:
-    """Give back what a data set holds."""
+    """Give back the memory and disk of a data set."""
     if isinstance(data_set, DataSetBuffer):
         data_set.release()
 
 
-def let_go(association: Association) -> None:
-    """Give back what waits in an association that has ended; nobody will answer it."""
+def release_requests(association: Association) -> None:
+    """Give back the requests that wait in an association that has ended."""
     with suppress(Empty):
         while True:
             _, request = association.dimse.msg_queue.get_nowait()

@@ -1,7 +1,7 @@
 """The listening socket, with or without TLS.
 
-pynetdicom (3.0.4) shakes hands inside its accept loop: one peer that connects and says nothing
-would keep everybody out. Here each handshake has its own thread and a time limit.
+pynetdicom (3.0.4) shakes hands inside its accept loop: one peer that connects and stays silent
+keeps all others out. Here each handshake has its own thread and a time limit.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pynetdicom.transport import ThreadedAssociationServer
 _LOG = logging.getLogger(__name__)
 
 _BACKLOG = 512
-"""Connections that may wait to be accepted; socketserver's 5 makes a burst retry for 1 s."""
+"""Connections that may wait to be accepted. With socketserver's 5, a burst retries for 1 s."""
 _HANDSHAKE_SECONDS = 10.0
 _HANDSHAKES = 64
-"""Handshakes that may be under way; beyond, the oldest is closed."""
+"""Handshakes at the same time; beyond, the oldest is closed."""
 
 TlsContext = Callable[[], ssl.SSLContext]
-"""Returns the context for the next connection; another one after the certificate changed."""
+"""Returns the TLS context for the next connection; a new one after the certificate changed."""
 
 
 class Listener(ThreadedAssociationServer):
-    """An association server that shakes hands beside its accept loop."""
+    """An association server that shakes hands outside its accept loop."""
 
     daemon_threads = True
     request_queue_size = _BACKLOG
@@ -43,9 +43,9 @@ class Listener(ThreadedAssociationServer):
         super().__init__(*arguments, **options)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands if need be, and hand the connection to a new association."""
+        """Shake hands where TLS is on, and pass the connection to a new association."""
         if self._tls is not None:
-            request = self._shaken(request, str(client_address[0]), self._tls)
+            request = self._shake_hands(request, str(client_address[0]), self._tls)
         if request is not None:
             super().finish_request(request, client_address)
 
@@ -59,22 +59,24 @@ class Listener(ThreadedAssociationServer):
         super().server_close()
         self._close_slow(0.0)
 
-    def _shaken(self, plain: socket.socket, address: str, tls: TlsContext) -> ssl.SSLSocket | None:
-        """Return the connection over TLS; None when the peer cannot or may not speak it."""
+    def _shake_hands(
+        self, plain: socket.socket, address: str, tls: TlsContext
+    ) -> ssl.SSLSocket | None:
+        """Return the connection over TLS; None when the handshake fails."""
         with self._lock:
             self._shaking[plain] = time.monotonic()
-            crowd = list(self._shaking)[:-_HANDSHAKES]
-        for one in crowd:
-            _hang_up(one)
+            oldest = list(self._shaking)[:-_HANDSHAKES]
+        for connection in oldest:
+            _hang_up(connection)
         try:
             secure = tls().wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
             plain.close()
             self._forget(plain)
-            _LOG.warning("%s: no TLS: %s", address, error)
+            _LOG.warning("%s: closed: TLS cannot start: %s", address, error)
             return None
         with self._lock:
-            # wrap_socket takes the descriptor along; it is the new one that can be shut down.
+            # wrap_socket takes the descriptor over, so only the new socket can be shut down.
             self._shaking[secure] = self._shaking.pop(plain, 0.0)
         try:
             secure.settimeout(_HANDSHAKE_SECONDS)
@@ -95,15 +97,17 @@ class Listener(ThreadedAssociationServer):
     def _close_slow(self, seconds: float) -> None:
         now = time.monotonic()
         with self._lock:
-            slow = [one for one, began in self._shaking.items() if now - began >= seconds]
-        for one in slow:
-            _hang_up(one)
+            slow = [
+                connection for connection, began in self._shaking.items() if now - began >= seconds
+            ]
+        for connection in slow:
+            _hang_up(connection)
 
 
 def _hang_up(connection: socket.socket) -> None:
-    """Shut a connection down; the thread that shakes hands on it sees it and ends."""
+    """Shut a connection down; the thread that shakes hands on it then fails and ends."""
     with suppress(OSError):
-        # Not SSLSocket.shutdown, which takes the TLS state away under that thread.
+        # Not SSLSocket.shutdown, which drops the TLS state while that thread uses it.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
