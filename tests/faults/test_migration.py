@@ -1,10 +1,10 @@
-"""A state file of an older schema is migrated, with a copy; of a newer one refused."""
+"""An older state file is migrated and copied; a newer or a development one is refused."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -12,17 +12,24 @@ import pytest
 from chestct.errors import ConfigError
 from chestct.states import DeliveryState, JobState
 from rales.state.store import Database, DeliveryStore, JobStore, RetentionStore
+from rales.state.store.database import schema_scripts
 
-_SCRIPTS = sorted(
-    (one for one in resources.files("rales.state.sql").iterdir() if one.name[:4].isdigit()),
-    key=lambda one: one.name,
-)
+_DEVELOPMENT_SCHEMA = "CREATE TABLE jobs (id INTEGER PRIMARY KEY) STRICT;"
+_NEXT_STEP = """
+CREATE TABLE later (id INTEGER PRIMARY KEY) STRICT;
+ALTER TABLE jobs ADD COLUMN later INTEGER NOT NULL DEFAULT 0;
+"""
 
 
-def _first_schema(path: Path) -> None:
-    script = resources.files("rales.state.sql").joinpath("0001_initial.sql").read_text()
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(f"{script}\nPRAGMA user_version=1;")
+@pytest.fixture
+def next_version(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function that stands for the upgrade to a version with one more schema script."""
+
+    def upgrade() -> None:
+        scripts = [*schema_scripts(), _NEXT_STEP]
+        monkeypatch.setattr("rales.state.store.database.schema_scripts", lambda: scripts)
+
+    return upgrade
 
 
 def _state(path: Path) -> tuple[int, set[str]]:
@@ -32,32 +39,32 @@ def _state(path: Path) -> tuple[int, set[str]]:
         return connection.execute("PRAGMA user_version").fetchone()[0], names
 
 
-def test_an_older_file_is_migrated_and_the_old_one_kept(tmp_path: Path) -> None:
+def test_an_older_file_is_migrated_and_the_old_one_kept(
+    tmp_path: Path, next_version: Callable[[], None]
+) -> None:
     path = tmp_path / "state.sqlite"
-    _first_schema(path)
-    _, old_tables = _state(path)
+    Database(path).close()
+    old_version, old_tables = _state(path)
+    next_version()
     Database(path).close()
     version, tables = _state(path)
-    assert version > 1
+    assert version == old_version + 1
     assert tables > old_tables
-    copy = tmp_path / "state.schema-1.sqlite"
-    assert _state(copy) == (1, old_tables)
+    copy = tmp_path / f"state.schema-{old_version}.sqlite"
+    assert _state(copy) == (old_version, old_tables)
     assert copy.stat().st_mode & 0o777 == 0o600
     Database(path).close()
     assert sorted(one.name for one in tmp_path.glob("*.sqlite*")) == [copy.name, path.name]
 
 
-@pytest.mark.parametrize("schema", range(1, len(_SCRIPTS)))
-def test_rows_in_every_state_come_over_from_every_schema_and_nobody_is_told(
-    schema: int, tmp_path: Path
+def test_rows_in_every_state_come_over_and_nobody_is_told(
+    tmp_path: Path, next_version: Callable[[], None]
 ) -> None:
     path, now = tmp_path / "state.sqlite", "2026-01-02T12:00:00.000000+00:00"
     jobs = [(number, f"1.{number}", state) for number, state in enumerate(JobState, start=1)]
     done = next(number for number, _, state in jobs if state is JobState.DONE)
+    Database(path).close()
     with closing(sqlite3.connect(path)) as connection:
-        for script in _SCRIPTS[:schema]:
-            connection.executescript(script.read_text())
-        connection.execute(f"PRAGMA user_version={schema}")
         for number, series, state in jobs:
             connection.execute(
                 "INSERT INTO jobs (id, series_uid, study_uid, calling_ae, revision, state, since,"
@@ -78,6 +85,7 @@ def test_rows_in_every_state_come_over_from_every_schema_and_nobody_is_told(
         connection.commit()
         tables = ("jobs", "instances", "deliveries")
         before = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables}  # noqa: S608 - names of this test
+    next_version()
     database = Database(path)
     for name, rows in before.items():
         after = database.rows(f"SELECT * FROM {name}")  # noqa: S608 - as above
@@ -94,6 +102,20 @@ def test_rows_in_every_state_come_over_from_every_schema_and_nobody_is_told(
     )
     assert {one.state for one in DeliveryStore(database).of_job(done)} == set(DeliveryState)
     database.close()
+
+
+@pytest.mark.parametrize("schema", [1, 14])
+def test_a_file_of_a_development_version_is_refused_and_left_as_it_was(
+    schema: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"{_DEVELOPMENT_SCHEMA}\nPRAGMA user_version={schema};")
+    before = _state(path)
+    with pytest.raises(ConfigError, match=r"before 0\.1\.0 \(schema .*rales fsck --rebuild"):
+        Database(path)
+    assert _state(path) == before == (schema, {"jobs"})
+    assert [one.name for one in tmp_path.glob("*.sqlite")] == ["state.sqlite"]
 
 
 def test_a_newer_file_is_refused_and_left_as_it_was(tmp_path: Path) -> None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -84,56 +80,6 @@ def test_another_way_to_the_data_folder_changes_nothing(how: str, rig: SpoolRig)
     assert other.quarantined() == set()
     assert all(one.path.exists() for one in other.instances.of_series(received[0].series_uid))
     other.close()
-
-
-def test_whole_paths_of_an_older_version_are_understood_after_a_move(rig: SpoolRig) -> None:
-    received = rig.receive(SERIES, 3)
-    rig.close()
-    scripts = sorted(
-        (one for one in resources.files("rales.state.sql").iterdir() if one.name[:4].isdigit()),
-        key=lambda one: one.name,
-    )
-    old = [one for one in scripts if one.name < "0008"]
-    rig.layout.state.unlink()
-    result = {
-        "objects": [{"role": "seg", "path": "/old/h\u00f6me/data/results/00000007/seg.dcm"}],
-        "overlay": "/old/h\u00f6me/data/results/00000007/overlay.png",
-    }
-    with closing(sqlite3.connect(rig.layout.state)) as state:
-        for script in old:
-            state.executescript(script.read_text())
-        state.execute(f"PRAGMA user_version={len(old)}")
-        for one in received:
-            path = f"/old/h\u00f6me/data/{one.path.relative_to(rig.folder)}"
-            state.execute(
-                "INSERT INTO instances (sop_instance_uid, content_digest, series_uid, study_uid,"
-                " sop_class_uid, transfer_syntax_uid, patient_key, path, size, calling_ae,"
-                " received_at) VALUES (?, ?, ?, '1.2.9', '1.2', '1.2', 'p', ?, ?, 'CT', ?)",
-                (
-                    one.sop_instance_uid,
-                    one.content_digest,
-                    SERIES,
-                    path,
-                    one.size,
-                    NOON.isoformat(),
-                ),
-            )
-        state.execute(
-            "INSERT INTO jobs (id, series_uid, study_uid, calling_ae, revision, state, since,"
-            " created_at, result) VALUES (7, ?, '1.2.9', 'CT', 1, 'done', ?, ?, ?)",
-            (SERIES, NOON.isoformat(), NOON.isoformat(), json.dumps(result)),
-        )
-        state.commit()
-    rig.open()
-    assert rig.check() == "all there"
-    assert {one.path for one in rig.instances.of_series(received[0].series_uid)} == {
-        one.path for one in received
-    }
-    assert not [row for row in rig.database.rows("SELECT path FROM instances") if row[0][0] == "/"]
-    kept = rig.jobs.get(7).result
-    assert kept is not None
-    assert kept["objects"][0]["path"] == str(rig.layout.results / "00000007" / "seg.dcm")
-    assert kept["overlay"] == str(rig.layout.results / "00000007" / "overlay.png")
 
 
 def test_a_start_with_an_empty_state_file_touches_nothing_and_says_what_to_do(

@@ -89,21 +89,6 @@ def test_another_value_in_another_syntax_is_a_revision(rig: Rig) -> None:
     assert (rig.job.state, rig.job.revision) == (JobState.RECEIVING, 2)
 
 
-def test_images_of_an_older_version_are_known_again(rig: Rig) -> None:
-    rig.receive_all()
-    with rig.database.transaction() as tx:
-        tx.execute("UPDATE instances SET value_digest = ''")
-    before = _series(rig)
-    rig.jobs.mark_ready(
-        rig.job, instances_digest=before.digest, count=24, at=rig.clock(), message=""
-    )
-    done = rig.analyse()
-    for file in rig.chest.series.files:
-        assert _receive(rig, file, ImplicitVRLittleEndian) is Recorded.REPEATED
-    assert _series(rig).digest == before.digest, "its results keep their UIDs"
-    assert rig.job == done
-
-
 @pytest.mark.parametrize("released", [False, True])
 def test_a_lost_image_comes_back_in_another_syntax(rig: Rig, *, released: bool) -> None:
     received = rig.ready()

@@ -1,1 +1,1 @@
-"""Numbered migrations, run at start in order."""
+"""The numbered scripts that build the schema of the state file."""

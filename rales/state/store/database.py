@@ -1,4 +1,4 @@
-"""The SQLite file: connections, numbered migrations, transactions, and the names of files."""
+"""The state file: its connections, schema, transactions, and the names of files in its rows."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib import resources
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from chestct.errors import ConfigError, OutOfResources
 
 _LOG = logging.getLogger(__name__)
 _BUSY_SECONDS = 30.0
-_BELOW = frozenset({"spool", "results"})
-"""The folders beside the state file that its rows name files of, each in a folder of its own."""
+_APPLICATION_ID = 0x52616C65
+"""The letters Rale: marks state files of released versions. Development versions set none."""
+
+
+def schema_scripts() -> list[str]:
+    """Return the scripts that build the schema, in order; script N leads to schema N."""
+    scripts = resources.files("rales.state.sql").iterdir()
+    numbered = sorted((path for path in scripts if path.name[:4].isdigit()), key=str)
+    return [path.read_text() for path in numbered]
 
 
 def to_text(at: datetime) -> str:
@@ -30,18 +37,19 @@ def from_text(text: str) -> datetime:
 
 
 class Database:
-    """One connection that writes, shared by the threads of this process behind a lock.
+    """One connection for writing, shared by the threads of this process behind a lock.
 
-    Queries have connections of their own: under WAL nobody who reads waits for who writes, nor
-    holds up a C-STORE. ``synchronous=FULL`` makes every committed transaction survive a power
-    cut: 0x0000 is answered only after the commit.
+    Queries use connections of their own: under WAL, readers do not wait for the writer and do not
+    delay a C-STORE. With ``synchronous=FULL`` every committed transaction survives a power cut;
+    the receiver answers 0x0000 only after the commit.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file at ``path``, creating and migrating it.
+        """Open the file at ``path``; create it or bring its schema up to date.
 
         Raises:
-            ConfigError: The file cannot be opened, or a newer Rales wrote it.
+            ConfigError: The file cannot be opened, a newer Rales wrote it, or a development
+                version from before 0.1.0 did.
         """
         self._path = path
         self._lock = threading.RLock()
@@ -54,7 +62,7 @@ class Database:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.execute("PRAGMA foreign_keys=ON")
-            self._migrate(path)
+            self._migrate()
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(
                 f"cannot open the state file {path}: {error}{_remedy(error)}"
@@ -72,8 +80,8 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Yield the connection inside one write transaction; an exception rolls it back.
 
-        Within another of this thread it is a part of that: what a step reads, decides and writes
-        can be one transaction, whichever methods do it.
+        A transaction inside a transaction of the same thread becomes part of the outer one, so
+        that a step can read, decide and write atomically through several methods.
 
         Raises:
             OutOfResources: The disk is full or the file cannot be written now.
@@ -111,9 +119,10 @@ class Database:
             self._connection.execute("RELEASE nested")
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[sqlite3.Row]:
-        """Return the rows of one query; within a transaction of this thread, with its changes.
+        """Return the rows of one query.
 
-        Anything but a query goes to the connection that writes.
+        Inside a transaction of this thread, the query sees the transaction's changes. A statement
+        other than SELECT runs on the writing connection.
         """
         if self._writer == threading.get_ident() or not sql.lstrip().upper().startswith("SELECT"):
             with self._lock:
@@ -122,26 +131,20 @@ class Database:
             return reader.execute(sql, parameters).fetchall()
 
     def name_of(self, file: Path) -> str:
-        """Return what a row calls ``file``: its place below the folder of the state file.
+        """Return the name of ``file`` in a row: its path relative to the folder of the state file.
 
-        A file elsewhere is called by its whole path.
+        A file outside that folder keeps its absolute path.
         """
         folder = self._path.parent
         return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
 
     def file_of(self, name: str) -> Path:
-        """Undo :meth:`name_of`.
-
-        Older versions wrote whole paths: of those the end counts, wherever the folder was then.
-        """
-        place = PurePosixPath(name)
-        if place.is_absolute() and len(place.parts) > 3 and place.parts[-3] in _BELOW:  # noqa: PLR2004 - folder, folder, file
-            place = PurePosixPath(*place.parts[-3:])
-        return self._path.parent / place
+        """Return the path of the file that a row calls ``name``."""
+        return self._path.parent / name
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that only reads: an idle one, or one more."""
+        """Lend a read-only connection: an idle one if there is one, else a new one."""
         try:
             reader = self._readers.pop()
         except IndexError:
@@ -162,50 +165,55 @@ class Database:
         connection.row_factory = sqlite3.Row
         return connection
 
-    def _migrate(self, path: Path) -> None:
-        scripts = sorted(
-            (
-                entry
-                for entry in resources.files("rales.state.sql").iterdir()
-                if entry.name[:4].isdigit()
-            ),
-            key=lambda entry: entry.name,
-        )
+    def _migrate(self) -> None:
+        """Run the schema scripts that the file has not seen yet; keep a copy of it first.
+
+        Raises:
+            ConfigError: The file has a schema that this version does not know.
+        """
+        scripts = schema_scripts()
         with self._lock:
             version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            (application_id,) = self._connection.execute("PRAGMA application_id").fetchone()
+            if version and application_id != _APPLICATION_ID:
+                raise ConfigError(
+                    f"{self._path} was written by a development version of Rales from before 0.1.0 "
+                    f"(schema {version}), which this version cannot read. The file is unchanged. "
+                    "Let the old version finish its deliveries, then start with an empty "
+                    "node.data_dir; or move the file away with its -wal and -shm, and "
+                    "`rales fsck --rebuild` records the images in spool/ again"
+                )
             if version > len(scripts):
                 raise ConfigError(
-                    f"{path} was written by a newer Rales (schema {version}); "
-                    f"this one knows schema {len(scripts)}"
+                    f"{self._path} was written by a newer Rales (schema {version}); this version "
+                    f"knows schema {len(scripts)}. Install the newer version again"
                 )
             if 0 < version < len(scripts):
-                self._back_up(path.with_name(f"{path.stem}.schema-{version}{path.suffix}"))
+                self._back_up(version)
             for number, script in enumerate(scripts[version:], start=version + 1):
-                step = f"{script.read_text()}\nPRAGMA user_version={number};"
-                self._connection.executescript(f"BEGIN IMMEDIATE;\n{step}\nCOMMIT;")
+                self._connection.executescript(
+                    f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id={_APPLICATION_ID};"
+                    f"PRAGMA user_version={number};\nCOMMIT;"
+                )
 
-    def _back_up(self, copy: Path) -> None:
-        """Keep the file as it was before a migration: one copy for each schema it had."""
+    def _back_up(self, version: int) -> None:
+        """Copy the file before a migration; keep one copy for each schema that it had."""
+        copy = self._path.with_name(f"{self._path.stem}.schema-{version}{self._path.suffix}")
         partial = copy.with_name(f"{copy.name}.partial")
         partial.unlink(missing_ok=True)
         partial.touch(mode=0o600)
         with closing(sqlite3.connect(partial)) as target:
             self._connection.backup(target)
         partial.replace(copy)
-        _LOG.warning("the state file is migrated to a newer schema; %s is the old one", copy)
+        _LOG.warning("migrating the state file to a newer schema; the old file is kept as %s", copy)
 
 
 def _remedy(error: OSError | sqlite3.Error) -> str:
-    """Say what to do about a file that is no state file any more; nothing of another error."""
-    damaged = isinstance(error, sqlite3.DatabaseError) and getattr(
-        error, "sqlite_errorcode", 0
-    ) in {
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-    }
-    if not damaged:
+    """Return what to do about a damaged state file; an empty string for other errors."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return ""
     return (
-        ". It is damaged: move it away with its -wal and -shm, then `rales restore` a backup to an "
-        "empty folder, or `rales fsck --rebuild` takes the images of spool/ in again"
+        ". The file is damaged: move it away with its -wal and -shm, then `rales restore` a backup "
+        "to an empty folder, or `rales fsck --rebuild` records the images in spool/ again"
     )

@@ -1,4 +1,4 @@
-"""Which instances are durable, and of which series."""
+"""The instances that are durable, and the jobs that they open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from chestct.errors import OutOfResources
 from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from chestct.uids import Uid
-from rales.state.store.alike import is_lost, says_the_same
 from rales.state.store.database import Database, from_text, to_text
 from rales.state.store.jobs import Job, change_state, open_revision
 from rales.state.store.mending import mend, set_back
@@ -22,29 +21,28 @@ class InstanceStore:
     """The receiver's :class:`scp.ports.Intake`: records instances and opens jobs for them."""
 
     def __init__(self, database: Database, *, on_change: Callable[[], None]) -> None:
-        """Record into ``database`` and call ``on_change`` after what may complete a series."""
+        """Call ``on_change`` after each event that may complete a series."""
         self._database = database
         self._on_change = on_change
 
     def record(self, instance: ReceivedInstance) -> Recorded:
-        """Record an instance whose bytes are durable; open or extend its series' job.
+        """Record an instance whose bytes are durable; open or extend the job of its series.
 
-        The same again changes nothing, in whatever transfer syntax. Other values under the
-        same SOP Instance UID take the place of the old ones, which stay on disk and in the
-        table. Bytes that retention had let go of are kept again, and open no new job. A file
-        that was lost or damaged starts the job again that failed of it
-        (:mod:`rales.state.store.mending`).
+        A repetition changes nothing, in whatever transfer syntax. New values under a known SOP
+        Instance UID replace the old ones, which stay on disk and in the table. Bytes that
+        retention had released are kept again and open no new job. A file that had been lost or
+        damaged restarts the job that failed because of it (:mod:`rales.state.store.mending`).
 
         Raises:
             OutOfResources: The state file cannot be written, or retention removed the file at
-                this moment: the sender has to send it again.
+                this moment. The sender has to send the instance again.
         """
         with self._database.transaction() as tx:
             recorded = _insert(
                 tx, instance, self._database.name_of(instance.path), self._database.file_of
             )
             if recorded is not Recorded.REPEATED:
-                _open_job(tx, instance, late=recorded)
+                _open_job(tx, instance, recorded=recorded)
         return recorded
 
     def association_ended(
@@ -54,11 +52,10 @@ class InstanceStore:
         how: AssociationEnd,
         at: datetime,
     ) -> None:
-        """Count an association that brought some of ``series_uids``; note its release.
+        """Count an association that brought images of ``series_uids``; record its release.
 
-        Only a release says that the sender had no more to send. After an abort, half a
-        series may look whole too: it waits the quiet time, in which the sender may try
-        again.
+        Only a release says that the sender had nothing more to send. After an abort, half a
+        series may look whole: it waits the quiet time, so that the sender can try again.
         """
         released = to_text(at) if how is AssociationEnd.RELEASED else None
         with self._database.transaction() as tx:
@@ -78,7 +75,7 @@ class InstanceStore:
         at: datetime,
         message: str,
     ) -> JobState:
-        """Put an analysing job that could not read ``images`` back; see :func:`set_back`.
+        """Put back an analysing job that could not read ``images``; see :func:`set_back`.
 
         Raises:
             StateConflict: The job is not analysing any more.
@@ -94,9 +91,9 @@ class InstanceStore:
         return [_instance(row, self._database.file_of(row["path"])) for row in rows]
 
     def contested(self, series_uid: Uid) -> dict[Uid, int]:
-        """Return how many images came under one SOP Instance UID, where there were several.
+        """Return, for each SOP Instance UID that several images share, the number of images.
 
-        The same image in two transfer syntaxes is one.
+        One image in two transfer syntaxes counts once.
         """
         rows = self._database.rows(
             "SELECT sop_instance_uid, count(*) AS images FROM instances WHERE series_uid = ?"
@@ -106,7 +103,7 @@ class InstanceStore:
         return {Uid(row["sop_instance_uid"]): row["images"] for row in rows}
 
     def released(self, series_uid: Uid) -> int:
-        """Return how many current instances of a series retention has let go of."""
+        """Return how many current instances of a series retention has released."""
         rows = self._database.rows(
             "SELECT count(*) FROM instances"
             " WHERE series_uid = ? AND current = 1 AND released_at IS NOT NULL",
@@ -115,7 +112,7 @@ class InstanceStore:
         return int(rows[0][0])
 
     def is_released(self, instance: ReceivedInstance) -> bool:
-        """Tell whether retention has let go of this very content."""
+        """Return whether retention has released this content."""
         rows = self._database.rows(
             "SELECT 1 FROM instances WHERE sop_instance_uid = ? AND content_digest = ?"
             " AND released_at IS NOT NULL",
@@ -124,7 +121,7 @@ class InstanceStore:
         return bool(rows)
 
     def count(self) -> int:
-        """Return how many instances were ever recorded."""
+        """Return how many instances were recorded in all."""
         return int(self._database.rows("SELECT count(*) FROM instances")[0][0])
 
 
@@ -134,32 +131,21 @@ def _insert(
     same = tx.execute(
         "SELECT current, size, released_at, faulty FROM instances"
         " WHERE sop_instance_uid = ? AND content_digest = ?",
-        (instance.sop_instance_uid, instance.content_digest),
+        _content(instance),
     ).fetchone()
-    if same and same["released_at"]:
-        if not instance.path.exists():
-            raise OutOfResources("retention removed the earlier copy at this moment")
-        tx.execute(
-            "UPDATE instances SET released_at = NULL, gone = 0"
-            " WHERE sop_instance_uid = ? AND content_digest = ?",
-            (instance.sop_instance_uid, instance.content_digest),
-        )
-    if same and same["size"] != instance.size:  # written anew by a version that names itself
-        tx.execute(
-            "UPDATE instances SET size = ? WHERE sop_instance_uid = ? AND content_digest = ?",
-            (instance.size, instance.sop_instance_uid, instance.content_digest),
-        )
-    if same and same["current"]:
-        mend(tx, instance, faulty=bool(same["faulty"]))
-        return Recorded.REPEATED
-    # By the UID alone: a series may have thousands, and the planner does not know.
+    if same:
+        _renew(tx, instance, same)
+        if same["current"]:
+            mend(tx, instance, faulty=bool(same["faulty"]))
+            return Recorded.REPEATED
+    # The "+" makes the planner search by the UID alone: a series may have thousands of images.
     current = tx.execute(
         "SELECT * FROM instances WHERE sop_instance_uid = ? AND +series_uid = ? AND +current = 1",
         (instance.sop_instance_uid, instance.series_uid),
     ).fetchone()
-    equal = bool(current) and says_the_same(current, file_of(current["path"]), instance)
-    # Of two encodings the first counts, as long as its file can be read.
-    takes_over = not equal or is_lost(current, file_of(current["path"]))
+    equal = bool(current) and _has_same_values(current, instance)
+    # Of two encodings the first one is current, as long as its file can be read.
+    takes_over = not equal or _is_unreadable(current, file_of(current["path"]))
     if takes_over:
         tx.execute(
             "UPDATE instances SET current = 0 WHERE sop_instance_uid = ? AND +series_uid = ?",
@@ -168,7 +154,7 @@ def _insert(
     if same:
         tx.execute(
             "UPDATE instances SET current = ? WHERE sop_instance_uid = ? AND content_digest = ?",
-            (takes_over, instance.sop_instance_uid, instance.content_digest),
+            (takes_over, *_content(instance)),
         )
     else:
         _add(tx, instance, name, current=takes_over)
@@ -177,6 +163,38 @@ def _insert(
     if equal:
         return Recorded.REPEATED
     return Recorded.REPLACED if current else Recorded.NEW
+
+
+def _renew(tx: sqlite3.Connection, instance: ReceivedInstance, row: sqlite3.Row) -> None:
+    """Update the row of content that came again: keep a released file, correct the size."""
+    if row["released_at"]:
+        if not instance.path.exists():
+            raise OutOfResources(
+                "retention removed the earlier copy of this instance at this moment; send it again"
+            )
+        tx.execute(
+            "UPDATE instances SET released_at = NULL, gone = 0"
+            " WHERE sop_instance_uid = ? AND content_digest = ?",
+            _content(instance),
+        )
+    if row["size"] != instance.size:  # another version of Rales writes other File Meta Information
+        tx.execute(
+            "UPDATE instances SET size = ? WHERE sop_instance_uid = ? AND content_digest = ?",
+            (instance.size, *_content(instance)),
+        )
+
+
+def _content(instance: ReceivedInstance) -> tuple[str, str]:
+    return instance.sop_instance_uid, instance.content_digest
+
+
+def _has_same_values(row: sqlite3.Row, instance: ReceivedInstance) -> bool:
+    """Return whether a recorded image is ``instance`` in another transfer syntax."""
+    return bool(instance.value_digest) and row["value_digest"] == instance.value_digest
+
+
+def _is_unreadable(row: sqlite3.Row, file: Path) -> bool:
+    return bool(row["released_at"] or row["faulty"]) or not file.exists()
 
 
 def _add(tx: sqlite3.Connection, instance: ReceivedInstance, name: str, *, current: bool) -> None:
@@ -205,8 +223,8 @@ def _add(tx: sqlite3.Connection, instance: ReceivedInstance, name: str, *, curre
     )
 
 
-def _open_job(tx: sqlite3.Connection, instance: ReceivedInstance, *, late: Recorded) -> None:
-    """See that the series has a job in RECEIVING; supersede one that still waits its turn."""
+def _open_job(tx: sqlite3.Connection, instance: ReceivedInstance, *, recorded: Recorded) -> None:
+    """Make sure the series has a job in RECEIVING; supersede a job that is READY."""
     at = to_text(instance.received_at)
     last = tx.execute(
         "SELECT id, revision, state FROM jobs WHERE series_uid = ? ORDER BY revision DESC LIMIT 1",
@@ -219,7 +237,7 @@ def _open_job(tx: sqlite3.Connection, instance: ReceivedInstance, *, late: Recor
         )
         return
     revision = last["revision"] + 1 if last else 1
-    why = f"{late} instance after revision {revision - 1}" if last else "first instance"
+    why = f"{recorded} instance after revision {revision - 1}" if last else "first instance"
     open_revision(
         tx,
         series_uid=instance.series_uid,

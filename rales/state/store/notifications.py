@@ -1,6 +1,6 @@
 """The outbox: one message to one target about the end of one job.
 
-A trigger (``0006_notifications.sql``) fills it in the transaction that ends the job.
+The trigger ``notify_of_end`` inserts the messages in the transaction that ends the job.
 """
 
 from __future__ import annotations
