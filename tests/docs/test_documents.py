@@ -9,16 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (
-    "bench chestct deploy dicom_out docs inference phantom rales scp scripts tests training"
-).split()
+FOLDERS = "bench|chestct|deploy|dicom_out|docs|inference|phantom|rales|scp|scripts|tests|training"
 DOCUMENTS = sorted(
     path.relative_to(ROOT)
     for pattern in ("*.md", "docs/**/*.md", "deploy/*.md", "inference/**/*.md")
     for path in ROOT.glob(pattern)
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-PATH = re.compile(rf"(?<![\w/.])((?:{'|'.join(FOLDERS)})/[\w./-]*\w/?)(?:::(\w+))?")
+PATH = re.compile(rf"(?<![\w/.])((?:{FOLDERS})/[\w./-]*\w/?)(?:::(\w+))?")
 BARE_TEST = re.compile(r"(?<![\w/])test_\w+\.py")
 
 
