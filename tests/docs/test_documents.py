@@ -1,4 +1,4 @@
-"""Every path, link and test that a document names exists."""
+"""Every path, function, link and test that a document names exists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-PATH = re.compile(rf"(?<![\w/.])((?:{FOLDERS})/[\w./-]*\w/?)(?:::(\w+))?")
+PATH = re.compile(rf"(?<![\w/.])((?:{FOLDERS})/[\w./-]*\w/?)(?:::([\w.]+))?")
 BARE_TEST = re.compile(r"(?<![\w/])test_\w+\.py")
 
 
@@ -24,10 +24,17 @@ def text_of(document: Path) -> str:
     return (ROOT / document).read_text(encoding="utf-8")
 
 
-def inline_code(text: str) -> Iterator[str]:
-    """Yield the text between single backticks, outside code blocks."""
+def code_in(text: str) -> Iterator[str]:
+    """Yield the text between single backticks, outside code blocks, and every diagram."""
     prose = re.sub(r"(?ms)^```.*?^```", "", text)
     yield from re.findall(r"`([^`\n]+)`", prose)
+    yield from re.findall(r"(?ms)^```mermaid$(.*?)^```", text)
+
+
+def defines(path: Path, name: str) -> bool:
+    """Return whether a module defines a function, or a class and its method: ``Spool.write``."""
+    text = path.read_text(encoding="utf-8")
+    return all(re.search(rf"(?m)^\s*(def|class) {part}\b", text) for part in name.split("."))
 
 
 def anchors(document: Path) -> set[str]:
@@ -50,13 +57,13 @@ def test_relative_links_lead_to_files_and_headings(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
-def test_paths_exist(document: Path) -> None:
+def test_paths_and_functions_exist(document: Path) -> None:
     missing = []
-    for code in inline_code(text_of(document)):
-        for path, function in PATH.findall(code):
+    for code in code_in(text_of(document)):
+        for path, name in PATH.findall(code):
             place = ROOT / path
-            if not place.exists() or (function and f"def {function}(" not in place.read_text()):
-                missing.append(f"{path}::{function}" if function else path)
+            if not place.exists() or (name and not defines(place, name)):
+                missing.append(f"{path}::{name}" if name else path)
     assert not missing
 
 
