@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = "bench|chestct|deploy|dicom_out|docs|inference|phantom|rales|scp|scripts|tests|training"
+FOLDERS = (
+    "bench|chestct|deploy|dicom_out|docs|inference|phantom|pynetdicom_guard|rales|scp|scripts"
+    "|tests|training"
+)
 DOCUMENTS = sorted(
     path.relative_to(ROOT)
     for pattern in ("*.md", "docs/**/*.md", "deploy/*.md", "inference/**/*.md")
