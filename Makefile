@@ -64,8 +64,8 @@ train: $(VENV)/.train-stamp  ## train both networks: SLICES=slices.npz SERIES=fo
 		--models "$(RUNS)/models" --write
 	$(TRAINING) evaluate --slices "$(SLICES)" --split validation --models "$(RUNS)/models"
 
-conformance: $(VENV)/.run-stamp  ## write docs/conformance.md anew, after a change of what it lists
-	$(BIN)/rales conformance --out docs/conformance.md
+conformance: $(VENV)/.run-stamp  ## update docs/conformance.md after a change of what it lists
+	PYTHONPATH=tests/support $(BIN)/python -m conformance --out docs/conformance.md
 
 lock:  ## pin what the container images install, after a change of dependencies (needs uv)
 	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \

@@ -11,7 +11,6 @@ from chestct.errors import RalesError
 from chestct.text import printable
 from rales.cli.analyze import analyze
 from rales.cli.backup import backup, restore
-from rales.cli.conformance import conformance
 from rales.cli.demo import demo
 from rales.cli.fsck import fsck
 from rales.cli.model import model_group
@@ -53,7 +52,6 @@ for command in (
     check,
     config_group,
     model_group,
-    conformance,
     demo,
 ):
     cli.add_command(command)

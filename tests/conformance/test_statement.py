@@ -11,25 +11,21 @@ from pathlib import Path
 import pydicom
 import pytest
 from chest_cases import make_case
-from click.testing import CliRunner
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from chestct.errors import ConfigError
 from chestct.results import SegKind
+from conformance.document import TEMPLATE, Text, statement, values
+from conformance.markdown import anchor, table
+from conformance.observed import observe, sources_of
+from conformance.samples import Sample, make_samples, values_by_keyword
+from conformance.settings import defaults
 from dicom_out.objects import codes
-from rales.cli import cli
-from rales.conformance import document
-from rales.conformance.markdown import anchor, table
-from rales.conformance.observed import Origins, observe, source_of
-from rales.conformance.samples import Sample
-from rales.conformance.settings import with_defaults
 from scp.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, VERIFICATION
 
 DOCS = Path(__file__).parents[2] / "docs"
 STATEMENT = DOCS / "conformance.md"
-PLACE = re.compile(r"\{\{([a-z_]+)")
 
 
 @pytest.fixture(scope="module")
@@ -50,31 +46,35 @@ def rows_after(text: str, heading: str) -> list[list[str]]:
     return cells
 
 
-def test_the_statement_is_made_from_this_code(written: str, tmp_path: Path) -> None:
-    path = tmp_path / "statement.md"
-    done = CliRunner().invoke(cli, ["conformance", "--out", str(path)], catch_exceptions=False)
-    assert done.exit_code == 0
-    made = path.read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def filled() -> dict[str, str]:
+    """What the code fills in."""
+    return values(make_samples())
+
+
+def test_the_statement_is_made_from_this_code(written: str, filled: dict[str, str]) -> None:
+    made = statement(filled)
     changes = list(unified_diff(written.splitlines(), made.splitlines(), "docs", "code", n=0))
     assert not changes, "docs/conformance.md is out of date: run `make conformance`\n" + "\n".join(
         changes[:20]
     )
 
 
-def test_every_table_has_its_place_and_every_place_its_table() -> None:
-    named = set(PLACE.findall(document.template())) - {"contents", "default"}
-    assert named == set(document.PARTS)
+def test_every_table_has_its_place_and_every_place_its_table(filled: dict[str, str]) -> None:
+    named = set(Text(TEMPLATE.read_text(encoding="utf-8")).get_identifiers()) - {"contents"}
+    assert named <= set(filled)
+    assert set(filled) - set(defaults()) <= named
 
 
 @pytest.mark.parametrize("key", ["node.ae_titel", "nodes.ae_title"])
 def test_a_text_that_names_no_key_is_refused(key: str) -> None:
-    with pytest.raises(ConfigError, match=key):
-        with_defaults(f"{{{{default {key}}}}}")
+    with pytest.raises(KeyError, match=key):
+        Text(f"${key}").substitute(defaults())
 
 
 def test_defaults_come_from_the_configuration() -> None:
-    said = with_defaults("{{default completion.quiet_seconds seconds}}, {{default node.port}}")
-    assert said == "30 seconds (`completion.quiet_seconds`), 11112 (`node.port`)"
+    text = Text("$completion.quiet_seconds seconds, $node.port.")
+    assert text.substitute(defaults()) == "30 seconds, 11112."
 
 
 def test_links_lead_somewhere(written: str) -> None:
@@ -152,10 +152,10 @@ def sample(number: int, **source: str) -> Sample:
     for keyword, value in source.items():
         setattr(header, keyword, value)
     return Sample(
-        sources=(header,),
         results=(),
+        copied=values_by_keyword([header]),
         configured=frozenset({f"NODE{number}"}),
-        stated=frozenset({f"model {number}"}),
+        from_manifests=frozenset({f"model {number}"}),
     )
 
 
@@ -185,7 +185,7 @@ def test_who_decides_a_value_is_seen_from_results_that_differ(
     samples = [sample(1, PatientComments="Ann"), sample(2, PatientComments="Ben")]
     results = [(result(PatientComments=first),), (result(PatientComments=second),)]
     (seen,) = observe(results)
-    assert source_of(seen, [Origins.of(one) for one in samples]) == source
+    assert sources_of(seen, samples) == source
 
 
 @pytest.mark.parametrize(

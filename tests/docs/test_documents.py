@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = (
-    "bench|chestct|deploy|dicom_out|docs|inference|phantom|pynetdicom_guard|rales|scp|scripts"
-    "|tests|training"
+    "bench|chestct|conformance|deploy|dicom_out|docs|inference|phantom|pynetdicom_guard|rales|scp"
+    "|scripts|tests|training"
 )
 DOCUMENTS = sorted(
     path.relative_to(ROOT)

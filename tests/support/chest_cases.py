@@ -74,6 +74,8 @@ def make_case(
     cosines: tuple[Vector, Vector] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
     enhanced: bool = False,
     syntax: UID = ExplicitVRLittleEndian,
+    pixel_spacing: tuple[float, float] = PIXEL_SPACING,
+    slice_spacing: float = SLICE_SPACING,
     change: Change = lambda _: None,
 ) -> Case:
     """Write a series into ``folder`` and return it with a label map (by default with lesions).
@@ -87,8 +89,8 @@ def make_case(
         origin=(-31.0, 17.5, -203.25),
         row_cosines=cosines[0],
         column_cosines=cosines[1],
-        pixel_spacing=PIXEL_SPACING,
-        slice_spacing=SLICE_SPACING,
+        pixel_spacing=pixel_spacing,
+        slice_spacing=slice_spacing,
     )
     folder.mkdir(parents=True, exist_ok=True)
     write = _write_enhanced if enhanced else _write_slices

@@ -1,1 +1,0 @@
-"""Writes the DICOM Conformance Statement from the code and from objects that it has made."""
