@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("chestct", "dicom_out", "inference", "phantom", "rales", "scp")
+PACKAGES = ("chestct", "dicom_out", "inference", "phantom", "pynetdicom_guard", "rales", "scp")
 
 
 @pytest.fixture(scope="module")
