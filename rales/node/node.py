@@ -51,9 +51,11 @@ from rales.state.store.refusals import RefusalStore
 from rales.steps.analyse import AnalysisWorker
 from rales.steps.archive_counts import archive_counts_of
 from rales.steps.assemble import AssemblyWorker
+from rales.steps.backoff import BackOff
 from rales.steps.commit import CommitmentWorker
 from rales.steps.completeness import CompletionPolicy
-from rales.steps.deliver import BackOff, DeliveryWorker, Sender
+from rales.steps.deliver import DeliveryWorker
+from rales.steps.dispatch import Sender
 from rales.steps.notify.targets import targets_of
 from rales.steps.notify.worker import NotificationWorker
 from rales.steps.retain import RetentionWorker
@@ -206,18 +208,10 @@ class Node:
             timed("assembly", assembly.step, on_beat=self._pulse.lead("assembly")),
             *([timed("archive-counts", counts.step)] if counts else []),
             *(timed(worker.name, worker.step, on_beat=worker.on_alive) for worker in analysis),
-            timed("planning", delivery.plan),
             *(
-                timed(f"delivery-{name}", partial(delivery.send_due, name))
-                for name in destinations_of(config)
-            ),
-            *(
-                timed(f"notification-{one.name}", partial(notification.send_due, one.name))
-                for one in config.notifications
-            ),
-            *(
-                timed(f"commitment-{name}", partial(commitment.ask_due, name))
-                for name in destinations_of(config)
+                timed(name, step)
+                for worker in (delivery, commitment, notification)
+                for name, step in worker.steps().items()
             ),
             timed("refusals", refusals.step),
             timed("retention", self._retention_worker(database).step),

@@ -1,9 +1,9 @@
-"""Has destinations commit to keep what they stored, and sends again what they do not have.
+"""Requests storage commitment from destinations, and sends uncommitted objects again.
 
-A delivery to a destination with ``commitment = true`` is delivered when the destination
-said so in a storage commitment report. Until then its job is delivering, so that nothing of
-it is released. What is not committed, or not answered for too long, is sent again under the
-same UIDs and asked for again, until it is given up as any delivery is.
+A delivery to a destination with ``commitment = true`` counts as delivered when a storage
+commitment report says so. Until then its job is delivering, and retention releases nothing of it.
+An object that is not committed, or not answered in time, is sent again under the same UIDs and
+requested again, until it is given up like any delivery.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from dicom_out.network.outcome import Outcome, OutcomeKind
 from dicom_out.network.recipients import Recipient
 from rales.state.results import load_objects
 from rales.state.store import CommitmentStore, Delivery, JobStore
+from rales.state.store.outbox import Attempt
 from rales.steps.backoff import BackOff
-from rales.steps.outbox import Outbox
+from rales.steps.outbox import OutboxWorker
 
 _LOG = logging.getLogger(__name__)
 
 
 class Requester(Protocol):
-    """Sends one N-ACTION; really :func:`dicom_out.network.commitment.request_commitment`."""
+    """Sends one N-ACTION: :func:`dicom_out.network.commitment.request_commitment`, or a fake."""
 
     def __call__(
         self,
@@ -44,12 +45,12 @@ class Requester(Protocol):
         on_report: ReportHandler,
         answered: threading.Event,
     ) -> Outcome:
-        """Return what became of the request; never raises for a remote failure."""
+        """Return the outcome of the request; never raise for a remote failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What became of asking for one object: of the request, or of the wait for its report."""
+class Answer:
+    """The result of a request for one object, or of the wait for its report."""
 
     outcome: Outcome
     transaction_uid: Uid | None = None
@@ -58,44 +59,40 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """Writes down what becomes of objects that wait for a commitment."""
+    """Records the results of commitment requests and reports."""
 
     commitments: CommitmentStore
     back_off: BackOff
     clock: Callable[[], datetime]
 
     def settle_without(self, delivery: Delivery) -> None:
-        """End the wait of an object at a destination that is not asked any more."""
-        message = "stored; no commitment is asked of this destination any more"
-        self.commitments.settle(delivery, DeliveryState.DELIVERED, message=message, at=self.clock())
+        """End the wait of an object whose destination is configured without commitment now."""
+        message = "stored; no commitment is requested from this destination any more"
+        self._record(delivery, DeliveryState.DELIVERED, message)
 
-    def not_asked(self, asked: Delivery, outcome: Outcome) -> None:
-        """Record a request that did not get through."""
-        now = self.clock()
+    def request_failed(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Record a request that the destination did not accept: repeat it or give it up."""
         message = f"commitment cannot be requested: {outcome.message}"
         no_service = outcome.kind is OutcomeKind.NOT_ACCEPTED and outcome.reached
         if no_service or outcome.kind is OutcomeKind.REFUSED:
-            self.refuse(asked, f"{message}. destinations.commitment = false does without it")
-        elif self._is_given_up(asked, now):
-            self.refuse(asked, f"given up: {message}")
+            self.refuse(delivery, f"{message}. destinations.commitment = false does without it")
+        elif (due_at := self._next_attempt(delivery)) is None:
+            self.refuse(delivery, f"given up: {message}")
         else:
-            due_at = now + self.back_off.delay(max(1, asked.attempts))
-            self.commitments.ask_again(asked, asked.transaction_uid, due_at=due_at, message=message)
-            _warn(asked, message)
+            self._record(delivery, DeliveryState.STORED, message, due_at=due_at, counted=True)
+            _warn(delivery, message)
 
     def send_again(self, delivery: Delivery, message: str) -> None:
-        """Have an object that was not committed sent once more, or give it up."""
-        now = self.clock()
-        if self._is_given_up(delivery, now):
+        """Send an object again that was not committed, or give it up."""
+        if (due_at := self._next_attempt(delivery)) is None:
             self.refuse(delivery, f"given up: {message}")
             return
-        due_at = now + self.back_off.delay(max(1, delivery.attempts))
-        self.commitments.send_again(delivery, due_at=due_at, message=f"{message}; sent again")
+        self._record(delivery, DeliveryState.PENDING, f"{message}; sent again", due_at=due_at)
         _warn(delivery, f"{message}; it is sent again")
 
     def refuse(self, delivery: Delivery, message: str) -> None:
         """End the wait: the destination does not commit to the object."""
-        self.commitments.settle(delivery, DeliveryState.REFUSED, message=message, at=self.clock())
+        self._record(delivery, DeliveryState.REFUSED, message)
         _LOG.error(
             "the %s of job %d is not committed by %s: %s",
             delivery.role,
@@ -104,14 +101,36 @@ class Ledger:
             message,
         )
 
-    def _is_given_up(self, delivery: Delivery, now: datetime) -> bool:
-        return self.back_off.is_spent(delivery.created_at, now)
+    def _next_attempt(self, delivery: Delivery) -> datetime | None:
+        attempts = max(1, delivery.attempts)
+        return self.back_off.next_attempt(attempts, since=delivery.created_at, now=self.clock())
+
+    def _record(
+        self,
+        delivery: Delivery,
+        state: DeliveryState,
+        message: str,
+        *,
+        due_at: datetime | None = None,
+        counted: bool = False,
+    ) -> None:
+        self.commitments.record(
+            delivery,
+            Attempt(
+                state=state,
+                message=message,
+                at=self.clock(),
+                due_at=due_at,
+                status=delivery.status,
+                counted=counted,
+            ),
+        )
 
 
 class CommitmentQueue:
-    """The :class:`rales.steps.outbox.Queue` of what one destination is to commit to.
+    """The :class:`rales.steps.outbox.Queue` of one destination that commits to its objects.
 
-    ``request`` asks it for objects of one job and returns what it said, with the transaction.
+    ``request`` requests commitment to objects of one job.
     """
 
     def __init__(
@@ -119,7 +138,7 @@ class CommitmentQueue:
         destination: Recipient,
         *,
         ledger: Ledger,
-        request: Callable[[Destination, Sequence[Delivery]], Asked],
+        request: Callable[[Destination, Sequence[Delivery]], Answer],
         timeout: timedelta,
     ) -> None:
         self._destination = destination
@@ -128,69 +147,69 @@ class CommitmentQueue:
         self._timeout = timeout
 
     def due(self, *, at: datetime) -> Sequence[Sequence[Delivery]]:
-        """Return what is to be asked for, the objects of a job together, and what is overdue.
+        """Return the objects to request, those of a job together, and the overdue ones.
 
-        Where no commitment is asked for any more, whatever waits.
+        When the destination is configured without commitment now, return every object that waits.
         """
         due = self._ledger.commitments.due(
-            at=at if self._destination.commitment else None, destination=self._destination.name
+            self._destination.name, at=at if self._destination.commitment else None
         )
         return [
             list(group)
-            for _, group in groupby(due, key=lambda one: (one.job_id, one.transaction_uid))
+            for _, group in groupby(due, key=lambda item: (item.job_id, item.transaction_uid))
         ]
 
     def next_due(self) -> datetime | None:
         """Return when the next object is due."""
-        return self._ledger.commitments.next_due(destination=self._destination.name)
+        return self._ledger.commitments.next_due(self._destination.name)
 
     def admit(self, group: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Return the group, unless no commitment is asked of this destination any more."""
+        """Return the group, unless the destination is configured without commitment now."""
         if self._destination.commitment:
             return group
         for delivery in group:
             self._ledger.settle_without(delivery)
         return ()
 
-    def attempt(self, group: Sequence[Delivery]) -> Iterator[Asked]:
-        """Ask for a group; what was asked for already was not answered in time."""
+    def attempt(self, group: Sequence[Delivery]) -> Iterator[Answer]:
+        """Request commitment to a group; a group that was requested before is overdue."""
         if group[0].transaction_uid is not None:
             message = f"no commitment report within {self._timeout}"
             outcome = Outcome(kind=OutcomeKind.FAILED, status=None, message=message)
-            asked = Asked(outcome=outcome, overdue=True)
+            answer = Answer(outcome=outcome, overdue=True)
         else:
             assert isinstance(self._destination, Destination)
-            asked = self._request(self._destination, group)
-        yield from (asked for _ in group)
+            answer = self._request(self._destination, group)
+        yield from (answer for _ in group)
 
-    def failed(self, error: Exception) -> Asked:
-        """Return a failure for now."""
+    def failed(self, error: Exception) -> Answer:
+        """Return a temporary failure."""
         message = f"it raised {type(error).__name__}"
-        return Asked(outcome=Outcome(kind=OutcomeKind.FAILED, status=None, message=message))
+        return Answer(outcome=Outcome(kind=OutcomeKind.FAILED, status=None, message=message))
 
-    def is_down(self, result: Asked) -> bool:
-        """Tell whether there was no association."""
+    def is_down(self, result: Answer) -> bool:
+        """Return whether the destination was not reached."""
         return not result.outcome.reached
 
-    def record(self, item: Delivery, result: Asked) -> None:
-        """Write down what became of asking for an object."""
+    def record(self, item: Delivery, result: Answer) -> None:
+        """Record the result of a request, or that its report is overdue."""
         if result.overdue or item.transaction_uid is not None:
             self._ledger.send_again(item, result.outcome.message)
         elif result.outcome.kind is not OutcomeKind.DELIVERED:
-            asked = replace(item, transaction_uid=result.transaction_uid)
-            self._ledger.not_asked(asked, result.outcome)
+            requested = replace(item, transaction_uid=result.transaction_uid)
+            self._ledger.request_failed(requested, result.outcome)
 
     def abandon(self, item: Delivery, why: str) -> None:
         """End the wait of an object."""
         self._ledger.refuse(item, f"given up: {why}")
 
     def key(self, item: Delivery) -> tuple[int, str]:
-        """Return job and role."""
+        """Return the job and the role of an object."""
         return item.job_id, item.role
 
 
-class CommitmentWorker:
-    """The steps of the commitment loops, one for each destination, and where the reports come in.
+class CommitmentWorker(OutboxWorker[Delivery, Answer]):
+    """The commitment loops, one for each destination, and the handler of the reports.
 
     ``on_report`` handles EVT_N_EVENT_REPORT of the receiver and of our own associations.
     """
@@ -212,38 +231,21 @@ class CommitmentWorker:
         self._timeout = timeout
         self._clock = clock
         self._ledger = Ledger(commitments=commitments, back_off=back_off, clock=clock)
-        self._parked = threading.Event()
         self._answered: dict[Uid, threading.Event] = {}
         self.on_report = ReportHandler(self.take)
-        self._outboxes = {
-            name: Outbox(
-                f"commitment of {name}",
-                CommitmentQueue(one, ledger=self._ledger, request=self._request, timeout=timeout),
-                clock=clock,
-                parked=self._parked,
+        queues = {
+            name: CommitmentQueue(
+                destination, ledger=self._ledger, request=self._request, timeout=timeout
             )
-            for name, one in destinations.items()
+            for name, destination in destinations.items()
         }
-
-    def park(self) -> None:
-        """Begin no further request; what is under way may end."""
-        self._parked.set()
-
-    def step(self, now: datetime) -> datetime | None:
-        """Do everything in one thread."""
-        for outbox in self._outboxes.values():
-            outbox.step(now)
-        return self._commitments.next_due()
-
-    def ask_due(self, name: str, now: datetime) -> datetime | None:
-        """Ask one destination for what is due, and send again what was not answered in time."""
-        return self._outboxes[name].step(now)
+        super().__init__("commitment", queues, clock)
 
     def take(self, report: CommitmentReport) -> bool:
-        """Record a report; tell whether its transaction is known.
+        """Record a report; return whether this node made a request with its Transaction UID.
 
         Raises:
-            OutOfResources: It cannot be recorded now.
+            OutOfResources: The report cannot be recorded now.
         """
         failed = self._commitments.report(report, at=self._clock())
         if failed is None:
@@ -263,7 +265,7 @@ class CommitmentWorker:
             answered.set()
         return True
 
-    def _request(self, destination: Destination, deliveries: Sequence[Delivery]) -> Asked:
+    def _request(self, destination: Destination, deliveries: Sequence[Delivery]) -> Answer:
         by_role = {item.role: item for item in load_objects(self._jobs.get(deliveries[0].job_id))}
         objects = [by_role[delivery.role] for delivery in deliveries]
         transaction_uid = OwnUid(f"2.25.{uuid4().int}")
@@ -280,7 +282,7 @@ class CommitmentWorker:
             )
         finally:
             del self._answered[transaction_uid]
-        return Asked(outcome=outcome, transaction_uid=transaction_uid)
+        return Answer(outcome=outcome, transaction_uid=transaction_uid)
 
 
 def _warn(delivery: Delivery, message: str) -> None:

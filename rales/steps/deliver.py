@@ -1,35 +1,30 @@
-"""Delivers what is due: per destination, with back-off, until taken, refused or given up."""
+"""Plans the deliveries of each composed job, sends them, and ends the job."""
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from chestct.errors import OutOfResources
-from chestct.results import ResultObject
 from chestct.states import JobState
 from dicom_out.network.outcome import Outcome
 from dicom_out.network.recipients import Recipient
 from rales.runtime.complaints import Complaints
 from rales.state.results import load_objects, objects_for
-from rales.state.store import DeliveryStore, JobStore
+from rales.state.store import Delivery, DeliveryStore, JobStore
 from rales.state.store.jobs import Job, StateConflict
 from rales.steps.backoff import BackOff
 from rales.steps.dispatch import DestinationQueue, Sender
-from rales.steps.outbox import Outbox
-
-__all__ = ["BackOff", "DeliveryWorker", "Sender"]
+from rales.steps.outbox import OutboxWorker, Step
 
 _LOG = logging.getLogger(__name__)
 
 
-class DeliveryWorker:
-    """Plans, sends and closes deliveries.
+class DeliveryWorker(OutboxWorker[Delivery, Outcome]):
+    """The steps of the planning loop and of one sending loop for each destination.
 
-    :meth:`plan` is the step of one loop and :meth:`send_due` that of one loop for each
-    destination, so that a slow one keeps no other waiting.
+    A slow destination delays no other destination.
     """
 
     def __init__(
@@ -45,65 +40,48 @@ class DeliveryWorker:
         self._jobs = jobs
         self._deliveries = deliveries
         self._destinations = destinations
-        self._sender = sender
         self._clock = clock
-        self._parked = threading.Event()
         self._complaints = Complaints(_LOG)
-        self._outboxes = {
-            name: Outbox(
-                f"delivery to {name}",
-                DestinationQueue(
-                    destination,
-                    jobs=jobs,
-                    deliveries=deliveries,
-                    sender=self._send,
-                    back_off=back_off,
-                    clock=clock,
-                ),
+        queues = {
+            name: DestinationQueue(
+                destination,
+                jobs=jobs,
+                deliveries=deliveries,
+                sender=sender,
+                back_off=back_off,
                 clock=clock,
-                parked=self._parked,
             )
             for name, destination in destinations.items()
         }
+        super().__init__("delivery", queues, clock)
 
-    def park(self) -> None:
-        """Begin no further sending; what is under way may end."""
-        self._parked.set()
-
-    def step(self, now: datetime) -> datetime | None:
-        """Do everything in one thread: plan, send to each destination in turn, close."""
-        self.plan(now)
-        for name in self._destinations:
-            self.send_due(name, now)
-        self._deliveries.finish_jobs(at=self._clock())
-        return self._deliveries.next_due()
+    def steps(self) -> dict[str, Step]:
+        """Return the step of each loop, by the name of the loop."""
+        return {"planning": self.plan} | super().steps()
 
     def plan(self, now: datetime) -> datetime | None:
-        """Plan the deliveries of new results; withdraw and close what has ended."""
+        """Plan the deliveries of new results, withdraw obsolete ones, end finished jobs."""
         for job_id in self._jobs.to_plan(at=now):
             self._plan_or_end(job_id, now)
         self._deliveries.withdraw_superseded(at=now)
-        for one in self._deliveries.withdraw_unconfigured(self._destinations, at=now):
+        for delivery in self._deliveries.withdraw_unconfigured(self._destinations, at=now):
             _LOG.error(
                 "the %s of job %d is withdrawn: no destination %r is configured any more",
-                one.role,
-                one.job_id,
-                one.destination,
+                delivery.role,
+                delivery.job_id,
+                delivery.destination,
             )
         self._deliveries.finish_jobs(at=now)
         return self._jobs.next_to_plan()
 
-    def send_due(self, name: str, now: datetime) -> datetime | None:
-        """Send what is due at one destination; return when the next is."""
-        due = self._outboxes[name].step(now)
+    def send_due(self, target: str, now: datetime) -> datetime | None:
+        """Send the due objects of one destination; return when the next object is due."""
+        due = super().send_due(target, now)
         self._deliveries.finish_jobs(at=self._clock())
         return due
 
-    def _send(self, objects: Sequence[ResultObject], destination: Recipient) -> Iterable[Outcome]:
-        return self._sender(objects, destination)
-
     def _plan_or_end(self, job_id: int, now: datetime) -> None:
-        """Plan a job; end it when what the state file says of its results cannot be read."""
+        """Plan the deliveries of a job; end the job if its results cannot be read."""
         try:
             with self._jobs.as_one():
                 self._plan(self._jobs.get(job_id), now)
@@ -111,7 +89,7 @@ class DeliveryWorker:
             raise
         except Exception as error:  # noqa: BLE001 - one job must not hold up the others
             self._complaints.say("planning a job", error)
-            message = f"its results cannot be read ({type(error).__name__})"
+            message = f"its results cannot be read from the state file ({type(error).__name__})"
             self._jobs.give_up(
                 job_id, JobState.COMPOSED, at=now, reason="unreadable", message=message
             )

@@ -1,8 +1,7 @@
-"""The outbox: takes what is due at one target through its attempts, each item for itself.
+"""The outbox: sends the due items of one target; an item that fails costs no other item.
 
-Deliveries, storage commitments and notifications go out this way. What waits, and until when,
-is in the state file; a :class:`Queue` says how. Whatever goes wrong with one item costs that
-item an attempt: the others go on.
+Deliveries, storage commitments and notifications go out this way. The state file says which items
+wait and until when; a :class:`Queue` reads it, attempts the items and records the results.
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from chestct.errors import OutOfResources
@@ -20,52 +20,82 @@ from rales.runtime.complaints import Complaints
 _LOG = logging.getLogger(__name__)
 
 _UNRECORDED = timedelta(seconds=1)
-"""The pause while the state file takes no outcome."""
+"""The pause while the state file takes no results."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Step = Callable[[datetime], datetime | None]
+"""One step of a loop: called with the time, returns when to call it again."""
 
 
 class Queue(Protocol[Item, Result]):
-    """What waits for one target, and what becomes of it.
+    """The items that wait for one target, how they are attempted, and how results are recorded.
 
-    ``due`` and ``next_due`` follow one predicate: what is not selected now has a time in the
-    future, or none. Once recorded, an item has ended or is due later.
+    ``due`` and ``next_due`` follow one predicate: an item that is not due now has a due time in
+    the future, or none. A recorded item has ended or has a later due time.
     """
 
     def due(self, *, at: datetime) -> Sequence[Sequence[Item]]:
-        """Return what is due, in groups that go out together."""
+        """Return the due items, in groups that go out together."""
 
     def next_due(self) -> datetime | None:
         """Return when the next item is due."""
 
     def admit(self, group: Sequence[Item]) -> Sequence[Item]:
-        """Return what of a group goes out now; the rest has ended by that."""
+        """Return the items of a group to send now; the other items have ended."""
 
     def attempt(self, group: Sequence[Item]) -> Iterable[Result]:
         """Yield the result of each item, in order, as soon as it is known.
 
-        What it leaves out, after one item or more, is attempted again.
+        It may stop early, after one result or more: the other items are attempted again.
         """
 
     def failed(self, error: Exception) -> Result:
-        """Return the result of an item whose attempt raised."""
+        """Return the result of an item whose attempt raised ``error``."""
 
     def is_down(self, result: Result) -> bool:
-        """Tell whether nobody was there, so that no other item fares better."""
+        """Return whether the target was not reached, so that no other item would fare better."""
 
     def record(self, item: Item, result: Result) -> None:
-        """Write down what became of an item: its end, or when it is due again."""
+        """Record the result of an attempt: the item has ended, or is due again later."""
 
     def abandon(self, item: Item, why: str) -> None:
-        """End an item whose result cannot be written down."""
+        """End an item whose result cannot be recorded."""
 
     def key(self, item: Item) -> Hashable:
-        """Return what tells an item from the others."""
+        """Return the identity of an item."""
+
+
+class OutboxWorker(Generic[Item, Result]):
+    """The outboxes of one kind of item: one for each target, each in a loop of its own."""
+
+    def __init__(
+        self, kind: str, queues: Mapping[str, Queue[Item, Result]], clock: Callable[[], datetime]
+    ) -> None:
+        self._kind = kind
+        self._parked = threading.Event()
+        self._outboxes = {
+            target: Outbox(f"{kind} {target}", queue, clock=clock, parked=self._parked)
+            for target, queue in queues.items()
+        }
+
+    def park(self) -> None:
+        """Begin no further attempt; an attempt under way may end."""
+        self._parked.set()
+
+    def steps(self) -> dict[str, Step]:
+        """Return the step of each loop, by the name of the loop."""
+        return {
+            f"{self._kind}-{target}": partial(self.send_due, target) for target in self._outboxes
+        }
+
+    def send_due(self, target: str, now: datetime) -> datetime | None:
+        """Attempt the due items of one target; return when the next item is due."""
+        return self._outboxes[target].step(now)
 
 
 class Outbox(Generic[Item, Result]):
-    """One step of the loop of one target."""
+    """The due items of one target, and the results that the state file has not taken yet."""
 
     def __init__(
         self,
@@ -84,14 +114,14 @@ class Outbox(Generic[Item, Result]):
         self._unrecorded: dict[Hashable, tuple[Item, Result]] = {}
 
     def step(self, now: datetime) -> datetime | None:
-        """Attempt what is due; return when the next is.
+        """Attempt the due items; return when the next item is due.
 
-        Where nobody is there, one attempt stands for all that is due: a target that is down is
-        not asked a hundred times in a row. A result that the state file does not take (a full
-        disk) is kept, and nothing is sent again for it.
+        When the target is down, one attempt stands for all due items: the target is not called a
+        hundred times in a row. When the state file takes no result (a full disk), the outbox
+        keeps the result and does not send the item again.
 
         Raises:
-            OutOfResources: The state file takes nothing now.
+            OutOfResources: The state file cannot be written now.
         """
         for item, result in list(self._unrecorded.values()):
             self._record(item, result)
@@ -103,24 +133,24 @@ class Outbox(Generic[Item, Result]):
                 self._record(item, result)
                 if self._queue.is_down(result):
                     down = result
-        if self._unrecorded:  # these are due in the state file: it cannot say when the next is
+        if self._unrecorded:  # the state file still lists these as due: it cannot say what is next
             return self._clock() + _UNRECORDED
         return self._queue.next_due()
 
     def _admitted(self, group: Sequence[Item]) -> Sequence[Item]:
-        known = [one for one in group if self._queue.key(one) not in self._unrecorded]
+        items = [item for item in group if self._queue.key(item) not in self._unrecorded]
         try:
-            return self._queue.admit(known) if known else known
+            return self._queue.admit(items) if items else items
         except OutOfResources:
             raise
-        except Exception as error:  # noqa: BLE001 - what is wrong with a group costs that group
+        except Exception as error:  # noqa: BLE001 - it costs this group an attempt, no more
             self._complaints.say(f"{self._name}: before an attempt", error)
-            for item in known:
+            for item in items:
                 self._record(item, self._queue.failed(error))
             return ()
 
     def _results(self, items: Sequence[Item], down: Result | None) -> Iterator[tuple[Item, Result]]:
-        """Yield each item with what became of it, as soon as it is known."""
+        """Yield each item with its result, as soon as the result is known."""
         if down is not None:
             yield from ((item, down) for item in items)
             return
@@ -147,14 +177,14 @@ class Outbox(Generic[Item, Result]):
             return
         except Exception as error:  # noqa: BLE001 - an item that cannot be recorded ends
             self._complaints.say(f"{self._name}: a result cannot be recorded", error)
-            if not self._abandoned(item, error):
+            if not self._abandon(item, error):
                 return
         del self._unrecorded[key]
 
-    def _abandoned(self, item: Item, error: Exception) -> bool:
+    def _abandon(self, item: Item, error: Exception) -> bool:
         try:
             self._queue.abandon(item, f"its result cannot be recorded ({type(error).__name__})")
-        except Exception as again:  # noqa: BLE001 - tried again with the next step
+        except Exception as again:  # noqa: BLE001 - the next step tries again
             self._complaints.say(f"{self._name}: an item cannot be ended", again)
             return False
         return True

@@ -20,6 +20,7 @@ from fakes import FakeSender, ManualClock
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
+from steps import step_all
 from tiny_node import TinyNode, send_files, tiny_thorax, write_models, write_tiny_series
 from tiny_node import wait_for as wait_until
 
@@ -43,8 +44,9 @@ from rales.config.file import parse
 from rales.config.peers import destinations_of
 from rales.demo.pacs import answers, free_port, running, wait_for
 from rales.state.store import CommitmentStore, Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.steps.backoff import BackOff
 from rales.steps.commit import CommitmentWorker
-from rales.steps.deliver import BackOff, DeliveryWorker
+from rales.steps.deliver import DeliveryWorker
 from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
 
@@ -323,13 +325,13 @@ def listen(tmp_path: Path) -> Iterator[Callable[[CommitmentWorker], RunningScp]]
 def test_a_report_on_the_same_association_delivers(node: Node) -> None:
     with CommittingPacs() as pacs:
         delivery, commitment = node.workers(pacs.destination)
-        delivery.step(NOON)
+        step_all(delivery, NOON)
         assert node.states() == [DeliveryState.STORED] * 2
         assert node.state() is JobState.DELIVERING, "stored is not yet delivered"
-        commitment.step(NOON)
+        step_all(commitment, NOON)
         assert pacs.wait_for_replies(1) == [0x0000]
     assert node.states() == [DeliveryState.DELIVERED] * 2
-    delivery.step(NOON)
+    step_all(delivery, NOON)
     assert node.state() is JobState.DONE
     assert [(role, reason) for role, _, reason in node.rows()] == [("seg", None), ("sr", None)]
     assert all(answered for _, answered, _ in node.rows())
@@ -342,8 +344,8 @@ def test_a_report_on_a_new_association_delivers(
     with CommittingPacs(same_association=False, propose_role=role == "scp") as pacs:
         delivery, commitment = node.workers(pacs.destination)
         pacs.report_to = ("RALES", listen(commitment).port)
-        delivery.step(NOON)
-        commitment.step(NOON)
+        step_all(delivery, NOON)
+        step_all(commitment, NOON)
         assert pacs.wait_for_replies(1) == [0x0000]
     assert node.states() == [DeliveryState.DELIVERED] * 2
 
@@ -351,8 +353,8 @@ def test_a_report_on_a_new_association_delivers(
 def test_what_a_pacs_took_and_dropped_is_sent_again_until_it_is_kept(node: Node) -> None:
     with CommittingPacs(drops={SR}) as pacs:
         delivery, commitment = node.workers(pacs.destination)
-        delivery.step(NOON)
-        commitment.step(NOON)
+        step_all(delivery, NOON)
+        step_all(commitment, NOON)
         pacs.wait_for_replies(1)
         assert node.states() == [DeliveryState.DELIVERED, DeliveryState.PENDING]
         seg, sr = node.deliveries.of_job(node.job.id)
@@ -361,10 +363,10 @@ def test_what_a_pacs_took_and_dropped_is_sent_again_until_it_is_kept(node: Node)
         assert node.state() is JobState.DELIVERING
         pacs.drops.clear()
         now = node.clock.advance(5)
-        delivery.step(now)
-        commitment.step(now)
+        step_all(delivery, now)
+        step_all(commitment, now)
         assert pacs.wait_for_replies(2) == [0x0000, 0x0000]
-        delivery.step(now)
+        step_all(delivery, now)
         assert pacs.stores == 3, "the SEG, which is committed, is not sent again"
         assert set(pacs.held) == {seg.sop_instance_uid, sr.sop_instance_uid}
     assert node.state() is JobState.DONE
@@ -385,27 +387,27 @@ def _accepts_silently(*_: object, **__: object) -> Outcome:
 def test_without_a_report_everything_is_sent_and_asked_for_again(node: Node) -> None:
     sender = FakeSender()
     delivery, commitment = node.workers(node.destination, sender, _accepts_silently)
-    delivery.step(NOON)
-    assert commitment.step(NOON) == NOON + timedelta(minutes=10)
+    step_all(delivery, NOON)
+    assert step_all(commitment, NOON) == NOON + timedelta(minutes=10)
     first = _asked(node)
-    assert commitment.step(node.clock.advance(599)) == NOON + timedelta(minutes=10)
+    assert step_all(commitment, node.clock.advance(599)) == NOON + timedelta(minutes=10)
     assert node.states() == [DeliveryState.STORED] * 2
-    commitment.step(node.clock.advance(1))
+    step_all(commitment, node.clock.advance(1))
     assert node.states() == [DeliveryState.PENDING] * 2
     now = node.clock.advance(5)
-    delivery.step(now)
-    commitment.step(now)
+    step_all(delivery, now)
+    step_all(commitment, now)
     assert _asked(node) != first
     assert len(sender.sent) == 4
 
 
 def test_a_late_report_counts_and_its_repetition_changes_nothing(node: Node) -> None:
     delivery, commitment = node.workers(node.destination, FakeSender(), _accepts_silently)
-    delivery.step(NOON)
-    commitment.step(NOON)
+    step_all(delivery, NOON)
+    step_all(commitment, NOON)
     uids = frozenset(one.sop_instance_uid for one in node.deliveries.of_job(node.job.id))
     late = CommitmentReport(transaction_uid=_asked(node), committed=uids, failed={})
-    commitment.step(node.clock.advance(601))
+    step_all(commitment, node.clock.advance(601))
     assert node.states() == [DeliveryState.PENDING] * 2
     assert commitment.take(late)
     assert commitment.take(late)
@@ -421,8 +423,8 @@ def test_a_late_report_counts_and_its_repetition_changes_nothing(node: Node) -> 
 
 def test_an_object_that_the_report_forgets_is_not_delivered(node: Node) -> None:
     delivery, commitment = node.workers(node.destination, FakeSender(), _accepts_silently)
-    delivery.step(NOON)
-    commitment.step(NOON)
+    step_all(delivery, NOON)
+    step_all(commitment, NOON)
     seg, _ = node.deliveries.of_job(node.job.id)
     commitment.take(
         CommitmentReport(
@@ -432,7 +434,7 @@ def test_an_object_that_the_report_forgets_is_not_delivered(node: Node) -> None:
         )
     )
     assert node.states() == [DeliveryState.DELIVERED, DeliveryState.STORED]
-    commitment.step(node.clock.advance(601))
+    step_all(commitment, node.clock.advance(601))
     assert node.states() == [DeliveryState.DELIVERED, DeliveryState.PENDING]
 
 
@@ -441,15 +443,15 @@ def test_a_final_failure_ends_the_job_failed_and_a_retry_starts_anew(
     node: Node, reason: int
 ) -> None:
     delivery, commitment = node.workers(node.destination, FakeSender(), _accepts_silently)
-    delivery.step(NOON)
-    commitment.step(NOON)
+    step_all(delivery, NOON)
+    step_all(commitment, NOON)
     seg, sr = (one.sop_instance_uid for one in node.deliveries.of_job(node.job.id))
     commitment.take(
         CommitmentReport(
             transaction_uid=_asked(node), committed=frozenset({seg}), failed={sr: reason}
         )
     )
-    delivery.step(NOON)
+    step_all(delivery, NOON)
     job = node.jobs.get(node.job.id)
     assert job.state is JobState.FAILED
     assert f"0x{reason:04X}" in job.message
@@ -461,9 +463,9 @@ def test_a_pacs_that_never_commits_is_given_up_in_the_end(node: Node) -> None:
     delivery, commitment = node.workers(node.destination, FakeSender(), _accepts_silently)
     for _ in range(9):
         now = node.clock.advance(700)
-        delivery.step(now)
-        commitment.step(now)
-    delivery.step(node.clock.now)
+        step_all(delivery, now)
+        step_all(commitment, now)
+    step_all(delivery, node.clock.now)
     job = node.jobs.get(node.job.id)
     assert job.state is JobState.FAILED
     assert "given up: no commitment report" in job.message
@@ -477,12 +479,12 @@ def test_a_pacs_that_cannot_be_asked_is_asked_again_without_sending(node: Node) 
         return answers.pop() if answers else _accepts_silently()
 
     delivery, commitment = node.workers(node.destination, sender, requester)
-    delivery.step(NOON)
-    assert commitment.step(NOON) == NOON + timedelta(seconds=5)
+    step_all(delivery, NOON)
+    assert step_all(commitment, NOON) == NOON + timedelta(seconds=5)
     assert (
         "cannot be requested: cannot be reached" in node.deliveries.of_job(node.job.id)[0].message
     )
-    commitment.step(node.clock.advance(5))
+    step_all(commitment, node.clock.advance(5))
     assert node.states() == [DeliveryState.STORED] * 2
     assert _asked(node)
     assert len(sender.sent) == 2
@@ -503,9 +505,9 @@ def test_a_pacs_without_the_service_is_named_with_the_remedy(node: Node) -> None
         commitment=True,
     )
     delivery, commitment = node.workers(destination)
-    delivery.step(NOON)
-    commitment.step(NOON)
-    delivery.step(NOON)
+    step_all(delivery, NOON)
+    step_all(commitment, NOON)
+    step_all(delivery, NOON)
     ae.shutdown()
     job = node.jobs.get(node.job.id)
     assert job.state is JobState.FAILED
@@ -518,9 +520,9 @@ def test_a_stop_between_asking_and_answer_loses_nothing(node: Node, tmp_path: Pa
         raise KeyboardInterrupt
 
     delivery, commitment = node.workers(node.destination, FakeSender(), dies)
-    delivery.step(NOON)
+    step_all(delivery, NOON)
     with pytest.raises(KeyboardInterrupt):
-        commitment.step(NOON)
+        step_all(commitment, NOON)
     uids = frozenset(one.sop_instance_uid for one in node.deliveries.of_job(node.job.id))
     transaction = _asked(node)
     _, after_restart = node.workers(node.destination, FakeSender(), _accepts_silently)
@@ -570,12 +572,12 @@ def test_a_kill_while_a_whole_node_waits_for_the_report_neither_loses_nor_resend
 
 def test_switching_commitment_off_lets_what_was_stored_count(node: Node) -> None:
     delivery, commitment = node.workers(node.destination, FakeSender(), _accepts_silently)
-    delivery.step(NOON)
-    commitment.step(NOON)
+    step_all(delivery, NOON)
+    step_all(commitment, NOON)
     plain = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
     delivery, commitment = node.workers(plain, FakeSender(), _accepts_silently)
-    commitment.step(NOON)
-    delivery.step(NOON)
+    step_all(commitment, NOON)
+    step_all(delivery, NOON)
     assert node.state() is JobState.DONE
 
 
@@ -595,8 +597,8 @@ def test_a_report_that_nobody_asked_for_is_refused_and_changes_nothing(
     node: Node, listen: Callable[..., RunningScp]
 ) -> None:
     delivery, commitment = node.workers(node.destination, FakeSender(), _accepts_silently)
-    delivery.step(NOON)
-    commitment.step(NOON)
+    step_all(delivery, NOON)
+    step_all(commitment, NOON)
     with CommittingPacs() as pacs:
         pacs.report_to = ("RALES", listen(commitment).port)
         assert _report(pacs, 1) == 0x0115
@@ -609,8 +611,8 @@ def test_a_report_that_cannot_be_recorded_is_not_acknowledged(
     node: Node, listen: Callable[..., RunningScp]
 ) -> None:
     delivery, commitment = node.workers(node.destination, FakeSender(), _accepts_silently)
-    delivery.step(NOON)
-    commitment.step(NOON)
+    step_all(delivery, NOON)
+    step_all(commitment, NOON)
     transaction = _asked(node)
     node.database.rows("PRAGMA query_only = ON")
     with CommittingPacs() as pacs:
@@ -693,20 +695,20 @@ def test_a_real_orthanc_commits_on_an_association_of_its_own(
     file.write_text(json.dumps(config))
     with running(["Orthanc", str(file)], tmp_path / "orthanc.log"):
         wait_for("Orthanc", lambda: answers(destination), 2 * _SECONDS)
-        delivery.step(NOON)
+        step_all(delivery, NOON)
         assert node.states() == [DeliveryState.STORED] * 2
-        commitment.step(NOON)
+        step_all(commitment, NOON)
         wait_for("the report", lambda: _all_delivered(node), _SECONDS)
         node.jobs.retry(_done(node, delivery), at=NOON)
-        delivery.step(NOON)
+        step_all(delivery, NOON)
         _remove_from(config["HttpPort"], node.deliveries.of_job(node.job.id)[1].sop_instance_uid)
-        commitment.step(NOON)
+        step_all(commitment, NOON)
         wait_for(
             "the report of a loss", lambda: DeliveryState.PENDING in node.states() or None, _SECONDS
         )
         now = node.clock.advance(5)
-        delivery.step(now)
-        commitment.step(now)
+        step_all(delivery, now)
+        step_all(commitment, now)
         wait_for("the third report", lambda: _all_delivered(node), _SECONDS)
     assert [reason for _, _, reason in node.rows()] == [None, None, None, 0x0112, None]
 
@@ -716,7 +718,7 @@ def _all_delivered(node: Node) -> bool | None:
 
 
 def _done(node: Node, delivery: DeliveryWorker) -> Job:
-    delivery.step(NOON)
+    step_all(delivery, NOON)
     job = node.jobs.get(node.job.id)
     assert job.state is JobState.DONE
     return job

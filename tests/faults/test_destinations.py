@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from destination_rig import NOON, SEG, SR, Peer, Rig
+from steps import step_all
 
 from chestct.states import DeliveryState, JobState
 from dicom_out.network.destination import Destination
 from rales.demo.pacs import free_port
 from rales.state.store import Database
-from rales.steps.deliver import BackOff
+from rales.steps.backoff import BackOff
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
@@ -47,20 +48,20 @@ def test_down_for_eight_hours_then_everything_arrives_once(
     rig.ports["far"] = free_port()
     jobs = [rig.compose(f"1.{n}") for n in range(4)]
     worker = rig.worker()
-    worker.step(rig.clock.now)
+    step_all(worker, rig.clock.now)
     gaps = []
     while rig.clock.now < NOON + timedelta(hours=8):
-        due = rig.deliveries.next_due()
+        due = rig.deliveries.next_due("far")
         assert due is not None
         gaps.append((due - rig.clock.now).total_seconds())
         rig.clock.now = due
-        worker.step(due)
+        step_all(worker, due)
     assert gaps[:4] == [5, 10, 20, 40]
     assert max(gaps) == 600
     assert {rig.state(job) for job in jobs} == {JobState.DELIVERING}
     assert "cannot be reached" in rig.deliveries.of_job(jobs[0].id)[0].message
     peer.start(port=rig.ports["far"])
-    worker.step(rig.clock.advance(600))
+    step_all(worker, rig.clock.advance(600))
     assert {rig.state(job) for job in jobs} == {JobState.DONE}
     assert len(peer.kept) == 8
     assert set(peer.times.values()) == {1}
@@ -72,7 +73,7 @@ def test_a_refused_class_lets_the_other_through_and_is_said(
     peer = start_peer()
     rig.ports["near"] = peer.start(kinds=(SR,))
     job = rig.compose()
-    rig.worker().step(NOON)
+    step_all(rig.worker(), NOON)
     assert rig.state(job) is JobState.DELIVERING
     assert rig.states(job) == {
         ("near", "seg"): DeliveryState.PENDING,
@@ -102,7 +103,7 @@ def test_each_status_has_its_end_and_its_object_alone(
     rig.ports["near"] = peer.start()
     job = rig.compose()
     worker = rig.worker()
-    worker.step(NOON)
+    step_all(worker, NOON)
     assert rig.state(job) is state
     assert rig.states(job)["near", "sr"] is DeliveryState.DELIVERED
     (seg,) = [one for one in rig.deliveries.of_job(job.id) if one.role == "seg"]
@@ -110,7 +111,7 @@ def test_each_status_has_its_end_and_its_object_alone(
     assert (seg.sop_instance_uid in peer.kept) == kept
     if state is JobState.DELIVERING:
         peer.answer = lambda _event: 0x0000
-        worker.step(rig.clock.advance(5))
+        step_all(worker, rig.clock.advance(5))
         assert rig.state(job) is JobState.DONE
         assert peer.times[seg.sop_instance_uid] == 2
 
@@ -126,10 +127,10 @@ def test_an_abort_in_the_middle_costs_an_attempt(rig: Rig, start_peer: Callable[
     rig.ports["near"] = peer.start()
     job = rig.compose()
     worker = rig.worker()
-    worker.step(NOON)
+    step_all(worker, NOON)
     assert [one.attempts for one in rig.deliveries.of_job(job.id)] == [1, 1]
     peer.answer = lambda _event: 0x0000
-    worker.step(rig.clock.advance(5))
+    step_all(worker, rig.clock.advance(5))
     assert rig.state(job) is JobState.DONE
 
 
@@ -146,13 +147,13 @@ def test_an_answer_that_never_comes_for_an_object_that_was_kept_makes_no_second_
     peer.answer = keep_and_say_nothing
     rig.ports["near"] = peer.start()
     job = rig.compose()
-    rig.worker(timeout=1.0).step(NOON)
+    step_all(rig.worker(timeout=1.0), NOON)
     first = dict(peer.kept)
     assert len(first) == 1
     assert rig.state(job) is JobState.DELIVERING
     silence.set()
     peer.answer = lambda _event: 0x0000
-    rig.worker().step(rig.clock.advance(5))
+    step_all(rig.worker(), rig.clock.advance(5))
     assert rig.state(job) is JobState.DONE
     assert len(peer.kept) == 2
     assert {uid: peer.kept[uid] for uid in first} == first
@@ -197,7 +198,7 @@ def test_what_is_in_flight_when_late_slices_come_is_named_as_the_predecessor(
     peer.answer = say_nothing
     rig.ports["near"] = peer.start()
     job = rig.compose()
-    rig.worker(timeout=1.0).step(NOON)
+    step_all(rig.worker(timeout=1.0), NOON)
     silence.set()
     rig.arrive(number=2)
     second = rig.claim()
@@ -215,7 +216,7 @@ def test_what_was_surely_not_stored_is_withdrawn_when_late_slices_come(
     rig.ports["near"] = free_port() if down else peer.start()
     first = rig.compose()
     worker = rig.worker()
-    worker.step(NOON)
+    step_all(worker, NOON)
     rig.arrive(number=2)
     second = rig.claim()
     assert rig.jobs.predecessor(second) is None
@@ -227,7 +228,7 @@ def test_what_was_surely_not_stored_is_withdrawn_when_late_slices_come(
     worker.plan(rig.clock.now)
     assert rig.state(first) is JobState.SUPERSEDED
     rig.finish(second)
-    worker.step(rig.clock.now)
+    step_all(worker, rig.clock.now)
     assert rig.state(second) is JobState.DONE
     assert len(peer.kept) == 2
 
@@ -236,15 +237,13 @@ def test_one_that_is_down_is_asked_once_for_all_that_is_due(rig: Rig) -> None:
     asked: list[str] = []
     rig.ports["far"] = free_port()
     jobs = [rig.compose(f"1.{n}") for n in range(5)]
-    worker = rig.worker()
-    real = worker._sender
+    real = rig.sender()
 
     def counting(objects: Any, destination: Destination) -> Any:
         asked.append(destination.name)
         return real(objects, destination)
 
-    worker._sender = counting
-    worker.step(NOON)
+    step_all(rig.worker(sender=counting), NOON)
     assert asked == ["far"]
     assert {one.attempts for job in jobs for one in rig.deliveries.of_job(job.id)} == {1}
 

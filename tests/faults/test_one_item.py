@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from destination_rig import NOON, SEG, SR, Peer, Rig
+from steps import step_all
 
 from chestct.errors import OutOfResources
 from chestct.states import DeliveryState, JobState
 from rales.state.store import Database, DeliveryStore, Job
+from rales.state.store.outbox import Attempt
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
@@ -59,7 +61,7 @@ def test_a_damaged_result_file_costs_itself_alone(
     bad, good = rig.compose("1.1"), rig.compose("1.2")
     damage(file_of(rig, bad, role))
     worker = rig.worker()
-    due = worker.step(NOON)
+    due = step_all(worker, NOON)
     other = "sr" if role == "seg" else "seg"
     assert rig.state(good) is JobState.DONE
     assert rig.states(bad) == {
@@ -68,7 +70,7 @@ def test_a_damaged_result_file_costs_itself_alone(
     }
     assert due == NOON + timedelta(seconds=5)
     for seconds in (5, 10):
-        worker.step(rig.clock.advance(seconds))
+        step_all(worker, rig.clock.advance(seconds))
     ended = rig.jobs.get(bad.id)
     assert (ended.state, ended.reason) == (JobState.FAILED, "delivery-refused")
     assert f"near did not get the {role}: not sent: the result file" in ended.message
@@ -88,7 +90,7 @@ def test_what_the_peer_took_is_recorded_before_the_next_is_sent(rig: Rig, peer: 
     peer.answer = look
     rig.ports["near"] = peer.start()
     job = rig.compose()
-    rig.worker().step(NOON)
+    step_all(rig.worker(), NOON)
     assert seen == [DeliveryState.DELIVERED]
 
 
@@ -101,7 +103,7 @@ def test_a_role_that_the_results_do_not_hold_costs_itself_alone(rig: Rig, peer: 
         tx.execute(
             "UPDATE deliveries SET role = 'lost' WHERE role = 'seg' AND job_id = ?", (job.id,)
         )
-    worker.step(NOON)
+    step_all(worker, NOON)
     assert rig.state(good) is JobState.DONE
     assert rig.states(job) == {
         ("near", "lost"): DeliveryState.PENDING,
@@ -118,7 +120,7 @@ def test_a_job_whose_results_cannot_be_read_ends_and_holds_up_nobody(
     with rig.database.transaction() as tx:
         tx.execute("UPDATE jobs SET result = ? WHERE id = ?", (result, bad.id))
     good = rig.compose("1.2")
-    rig.worker().step(NOON)
+    step_all(rig.worker(), NOON)
     assert rig.state(good) is JobState.DONE
     states = rig.database.rows("SELECT state, reason FROM jobs WHERE id = ?", (bad.id,))
     assert [tuple(one) for one in states] == [("failed", "unreadable")]
@@ -128,8 +130,7 @@ def test_an_error_that_nobody_foresaw_costs_one_item_an_attempt_and_is_logged_on
     rig: Rig, peer: Peer, caplog: pytest.LogCaptureFixture
 ) -> None:
     rig.ports["near"] = peer.start()
-    worker = rig.worker()
-    real = worker._sender
+    real = rig.sender()
 
     def raising(objects: Any, destination: Any) -> Any:
         for item in objects:
@@ -137,16 +138,16 @@ def test_an_error_that_nobody_foresaw_costs_one_item_an_attempt_and_is_logged_on
                 raise ZeroDivisionError("PATIENT")
             yield from real([item], destination)
 
-    worker._sender = raising
+    worker = rig.worker(sender=raising)
     bad, good = rig.compose("1.1"), rig.compose("1.2")
     with caplog.at_level(logging.ERROR):
-        worker.step(NOON)
+        step_all(worker, NOON)
         for _ in range(3):
-            due = rig.deliveries.next_due()
+            due = rig.deliveries.next_due("near")
             assert due is not None
             assert due > rig.clock.now
             rig.clock.now = due
-            worker.step(due)
+            step_all(worker, due)
     assert rig.state(good) is JobState.DONE
     seg, sr = rig.deliveries.of_job(bad.id)
     assert (seg.state, seg.attempts) == (DeliveryState.PENDING, 4)
@@ -160,15 +161,15 @@ def test_a_result_that_the_full_disk_does_not_take_is_kept_and_nothing_sent_agai
 ) -> None:
     rig.ports["near"] = peer.start()
     job = rig.compose()
-    real = DeliveryStore.settle
+    real = DeliveryStore.record
     full = [True]
 
-    def settle(self: DeliveryStore, *args: Any, **keys: Any) -> None:
+    def record(self: DeliveryStore, *args: Any, **keys: Any) -> None:
         if full[0]:
             raise OutOfResources("the state file cannot be written: disk full")
         real(self, *args, **keys)
 
-    monkeypatch.setattr(DeliveryStore, "settle", settle)
+    monkeypatch.setattr(DeliveryStore, "record", record)
     worker = rig.worker()
     worker.plan(NOON)
     for _ in range(3):
@@ -187,15 +188,15 @@ def test_a_result_that_cannot_be_recorded_at_all_ends_its_item(
 ) -> None:
     rig.ports["near"] = peer.start()
     bad, good = rig.compose("1.1"), rig.compose("1.2")
-    real = DeliveryStore.settle
+    real = DeliveryStore.record
 
-    def settle(self: DeliveryStore, delivery: Any, state: DeliveryState, **keys: Any) -> None:
-        if delivery.job_id == bad.id and state is DeliveryState.DELIVERED:
+    def record(self: DeliveryStore, delivery: Any, attempt: Attempt, **keys: Any) -> None:
+        if delivery.job_id == bad.id and attempt.state is DeliveryState.DELIVERED:
             "\ud800".encode()
-        real(self, delivery, state, **keys)
+        real(self, delivery, attempt, **keys)
 
-    monkeypatch.setattr(DeliveryStore, "settle", settle)
-    rig.worker().step(NOON)
+    monkeypatch.setattr(DeliveryStore, "record", record)
+    step_all(rig.worker(), NOON)
     assert rig.state(good) is JobState.DONE
     ended = rig.jobs.get(bad.id)
     assert ended.state is JobState.FAILED
@@ -210,7 +211,7 @@ def test_a_class_that_is_refused_today_is_delivered_when_it_is_accepted(
     worker = rig.worker()
     with caplog.at_level(logging.WARNING):
         for _ in range(5):
-            due = worker.step(rig.clock.now)
+            due = step_all(worker, rig.clock.now)
             assert due == rig.clock.now + timedelta(minutes=10)
             rig.clock.now = due
     assert rig.states(job) == {
@@ -221,7 +222,7 @@ def test_a_class_that_is_refused_today_is_delivered_when_it_is_accepted(
     assert len(said) == 2, "once for the class among others, once for the class alone"
     peer.stop()
     peer.start(port=rig.ports["near"], kinds=(SEG, SR))
-    worker.step(rig.clock.now)
+    step_all(worker, rig.clock.now)
     assert rig.state(job) is JobState.DONE
     assert set(peer.times.values()) == {1}
 
@@ -230,8 +231,8 @@ def test_a_class_that_is_never_accepted_is_given_up_in_the_end(rig: Rig, peer: P
     rig.ports["near"] = peer.start(kinds=(SR,))
     job = rig.compose()
     worker = rig.worker()
-    worker.step(NOON)
-    worker.step(rig.clock.advance(72 * 3600 + 1))
+    step_all(worker, NOON)
+    step_all(worker, rig.clock.advance(72 * 3600 + 1))
     ended = rig.jobs.get(job.id)
     assert ended.state is JobState.FAILED
     assert "near did not get the seg: given up: " in ended.message
@@ -243,10 +244,10 @@ def test_a_status_that_says_nothing_of_the_object_waits(rig: Rig, peer: Peer, st
     rig.ports["near"] = peer.start()
     job = rig.compose()
     worker = rig.worker()
-    worker.step(NOON)
+    step_all(worker, NOON)
     assert rig.states(job)["near", "seg"] is DeliveryState.PENDING
     peer.answer = lambda _event: 0x0000
-    worker.step(rig.clock.advance(600))
+    step_all(worker, rig.clock.advance(600))
     assert rig.state(job) is JobState.DONE
 
 
@@ -264,7 +265,7 @@ def test_a_duplicate_after_a_lost_answer_is_a_delivery(rig: Rig, peer: Peer) -> 
     job = rig.compose()
     worker = rig.worker()
     for _ in range(4):
-        rig.clock.now = worker.step(rig.clock.now) or rig.clock.now
+        rig.clock.now = step_all(worker, rig.clock.now) or rig.clock.now
     assert rig.state(job) is JobState.DONE
     assert set(rig.states(job).values()) == {DeliveryState.DELIVERED}
     assert len(peer.kept) == 2
@@ -277,22 +278,22 @@ def test_a_duplicate_of_what_was_never_sent_is_said_and_a_retry_takes_it(
     rig.ports["near"] = peer.start()
     job = rig.compose()
     worker = rig.worker()
-    worker.step(NOON)
+    step_all(worker, NOON)
     ended = rig.jobs.get(job.id)
     assert ended.state is JobState.FAILED
     assert "it has an object of this UID already" in ended.message
     rig.jobs.retry(ended, at=rig.clock.now)
-    worker.step(rig.clock.now)
+    step_all(worker, rig.clock.now)
     assert rig.state(job) is JobState.DONE
 
 
 def test_a_removed_destination_is_withdrawn_and_the_others_decide(rig: Rig, peer: Peer) -> None:
     rig.ports = {"gone": 9, "near": peer.start()}
     job = rig.compose()
-    rig.worker().step(NOON)
+    step_all(rig.worker(), NOON)
     assert rig.state(job) is JobState.DELIVERING
     del rig.ports["gone"]
-    rig.worker().step(rig.clock.advance(5))
+    step_all(rig.worker(), rig.clock.advance(5))
     ended = rig.jobs.get(job.id)
     assert ended.state is JobState.DONE
     assert "no destination 'gone' is configured any more" in ended.message
@@ -309,15 +310,15 @@ def test_a_renamed_destination_fails_once_and_a_retry_goes_to_the_new_name(
 ) -> None:
     rig.ports = {"old": 9}
     job = rig.compose()
-    rig.worker().step(NOON)
+    step_all(rig.worker(), NOON)
     rig.ports = {"new": peer.start()}
     worker = rig.worker()
-    worker.step(rig.clock.advance(5))
+    step_all(worker, rig.clock.advance(5))
     ended = rig.jobs.get(job.id)
     assert (ended.state, ended.reason) == (JobState.FAILED, "destination-removed")
     assert "no destination 'old'" in ended.message
     rig.jobs.retry(ended, at=rig.clock.now)
-    worker.step(rig.clock.now)
+    step_all(worker, rig.clock.now)
     assert rig.state(job) is JobState.DONE
     assert len(peer.kept) == 2
 
@@ -330,19 +331,19 @@ def test_a_refusal_of_a_destination_that_is_removed_does_not_come_back(
     try:
         rig.ports = {"strict": strict.start(), "near": peer.start()}
         job = rig.compose()
-        rig.worker().step(NOON)
+        step_all(rig.worker(), NOON)
         assert rig.state(job) is JobState.FAILED
     finally:
         strict.stop()
     del rig.ports["strict"]
     rig.jobs.retry(rig.jobs.get(job.id), at=rig.clock.now)
-    rig.worker().step(rig.clock.now)
+    step_all(rig.worker(), rig.clock.now)
     assert rig.state(job) is JobState.DONE
     rig.ports["strict"] = strict.start()
     strict.answer = lambda _event: 0x0000
     try:
         rig.jobs.retry(rig.jobs.get(job.id), at=rig.clock.now)
-        rig.worker().step(rig.clock.now)
+        step_all(rig.worker(), rig.clock.now)
     finally:
         strict.stop()
     assert rig.states(job)["strict", "seg"] is DeliveryState.DELIVERED

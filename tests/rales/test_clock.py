@@ -19,9 +19,10 @@ from rales.node.clockwatch import ClockWatch, resumed_clock
 from rales.runtime.clock import NodeClock
 from rales.state.store import Database, DeliveryStore, InstanceStore, JobStore
 from rales.state.store.clock import ClockStore
+from rales.state.store.outbox import Attempt
 from rales.steps.assemble import AssemblyWorker
+from rales.steps.backoff import BackOff
 from rales.steps.completeness import CompletionPolicy
-from rales.steps.deliver import BackOff
 
 from .conftest import NOON
 
@@ -240,10 +241,10 @@ def test_no_jump_gives_up_or_releases(machine: Machine, by: timedelta, restart: 
         machine.boot()
     machine.run(10)
     since = min(since, machine.clock.now())  # the store corrects a time in the future
-    assert not back_off.is_spent(since, machine.clock.now())
+    assert back_off.next_attempt(1, since=since, now=machine.clock.now()) is not None
     for _ in range(74):
         machine.run(3600)
-    assert back_off.is_spent(since, machine.clock.now())
+    assert back_off.next_attempt(1, since=since, now=machine.clock.now()) is None
 
 
 def test_jumps_of_earlier_runs_still_count(machine: Machine) -> None:
@@ -319,13 +320,13 @@ def test_a_retry_by_a_clock_that_is_wrong_is_due_at_once_and_not_given_up(
     planned = {"pacs": [("sr", Uid("1.2.9"))]}
     deliveries.begin(jobs.get(job.id), planned=planned, at=NOON)
     (one,) = deliveries.of_job(job.id)
-    deliveries.settle(one, DeliveryState.REFUSED, status=None, message="", at=NOON)
+    deliveries.record(one, Attempt(state=DeliveryState.REFUSED, message="", at=NOON))
     deliveries.finish_jobs(at=NOON)
     machine.run(3600)
     jobs.retry(jobs.get(job.id), at=machine.wall.now + by)
     clock = machine.boot()
     deliveries.begin(jobs.get(job.id), planned=planned, at=clock.now())
-    assert deliveries.due(at=clock.now()), "not only in a month"
+    assert deliveries.due("pacs", at=clock.now()), "not only in a month"
     (one,) = deliveries.of_job(job.id)
     assert clock.now() - one.created_at - clock.skipped_since(one.created_at) < HOUR
 

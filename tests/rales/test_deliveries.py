@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fakes import FakeSender, ManualClock
+from steps import step_all
 
 from chestct.results import Extra, ResultObject, SegKind
 from chestct.series import ReceivedInstance, Series
@@ -12,7 +13,8 @@ from chestct.states import DeliveryState, JobState
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import Outcome, OutcomeKind
 from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore
-from rales.steps.deliver import BackOff, DeliveryWorker
+from rales.steps.backoff import BackOff
+from rales.steps.deliver import DeliveryWorker
 
 from .conftest import NOON
 
@@ -94,26 +96,26 @@ def rig(database: Database, make_instance: Make, tmp_path: Path) -> Rig:
 
 def test_every_object_goes_to_every_destination_seg_first(rig: Rig) -> None:
     sender = FakeSender()
-    rig.worker(sender, "near", "far").step(NOON)
+    step_all(rig.worker(sender, "near", "far"), NOON)
     assert sender.sent == [("near", "seg"), ("near", "sr"), ("far", "seg"), ("far", "sr")]
     assert rig.state() is JobState.DONE
 
 
 def test_without_a_destination_the_results_stay_and_the_job_is_done(rig: Rig) -> None:
-    rig.worker(FakeSender()).step(NOON)
+    step_all(rig.worker(FakeSender()), NOON)
     assert rig.state() is JobState.DONE
     assert rig.jobs.get(rig.job.id).message == "no destination is configured"
 
 
 def test_a_retry_goes_to_the_destinations_that_were_configured_since(rig: Rig) -> None:
-    rig.worker(FakeSender()).step(NOON)
+    step_all(rig.worker(FakeSender()), NOON)
     assert rig.state() is JobState.DONE
     rig.jobs.retry(rig.jobs.get(rig.job.id), at=NOON)
     sender = FakeSender({"near": [_NO]})
-    rig.worker(sender, "near").step(NOON)
+    step_all(rig.worker(sender, "near"), NOON)
     assert rig.state() is JobState.FAILED
     rig.jobs.retry(rig.jobs.get(rig.job.id), at=NOON)
-    rig.worker(sender, "near", "far").step(NOON)
+    step_all(rig.worker(sender, "near", "far"), NOON)
     assert sender.sent == [(to, role) for to in ("near", "near", "far") for role in ("seg", "sr")]
     assert rig.state() is JobState.DONE
 
@@ -121,18 +123,18 @@ def test_a_retry_goes_to_the_destinations_that_were_configured_since(rig: Rig) -
 def test_a_busy_destination_is_tried_again_with_growing_pauses(rig: Rig) -> None:
     sender = FakeSender({"near": [_BUSY, _BUSY]})
     worker = rig.worker(sender, "near")
-    assert worker.step(NOON) == NOON + timedelta(seconds=5)
-    assert worker.step(rig.clock.advance(4)) == NOON + timedelta(seconds=5)
+    assert step_all(worker, NOON) == NOON + timedelta(seconds=5)
+    assert step_all(worker, rig.clock.advance(4)) == NOON + timedelta(seconds=5)
     assert len(sender.sent) == 2
-    assert worker.step(rig.clock.advance(1)) == NOON + timedelta(seconds=15)
-    worker.step(rig.clock.advance(10))
+    assert step_all(worker, rig.clock.advance(1)) == NOON + timedelta(seconds=15)
+    step_all(worker, rig.clock.advance(10))
     assert rig.state() is JobState.DONE
     assert [one.attempts for one in rig.deliveries.of_job(rig.job.id)] == [3, 3]
 
 
 def test_a_refusal_ends_the_job_failed_and_the_other_destination_still_gets_it(rig: Rig) -> None:
     worker = rig.worker(FakeSender({"near": [_NO]}), "near", "far")
-    worker.step(NOON)
+    step_all(worker, NOON)
     job = rig.jobs.get(rig.job.id)
     assert (job.state, job.reason) == (JobState.FAILED, "delivery-refused")
     assert "near refused the seg" in job.message
@@ -147,23 +149,23 @@ def test_a_refusal_ends_the_job_failed_and_the_other_destination_still_gets_it(r
 
 def test_a_destination_that_never_answers_is_given_up_in_the_end(rig: Rig) -> None:
     worker = rig.worker(FakeSender({"near": [_BUSY] * 100}), "near")
-    worker.step(NOON)
-    worker.step(rig.clock.advance(3601))
+    step_all(worker, NOON)
+    step_all(worker, rig.clock.advance(3601))
     job = rig.jobs.get(rig.job.id)
     assert job.state is JobState.FAILED
     assert "given up: full" in job.message
 
 
 def test_a_destination_that_left_the_configuration_is_told_so(rig: Rig) -> None:
-    rig.worker(FakeSender({"near": [_BUSY]}), "near").step(NOON)
-    rig.worker(FakeSender(), "far").step(rig.clock.advance(5))
+    step_all(rig.worker(FakeSender({"near": [_BUSY]}), "near"), NOON)
+    step_all(rig.worker(FakeSender(), "far"), rig.clock.advance(5))
     assert "no destination 'near'" in rig.jobs.get(rig.job.id).message
 
 
 def test_results_of_fewer_images_than_arrived_are_not_delivered(rig: Rig) -> None:
     rig.instances.record(rig.make(2))
     sender = FakeSender()
-    rig.worker(sender, "near").step(NOON)
+    step_all(rig.worker(sender, "near"), NOON)
     assert rig.state() is JobState.SUPERSEDED
     assert sender.sent == []
 
@@ -203,7 +205,7 @@ def test_each_destination_gets_the_kind_of_seg_that_it_takes(
         back_off=BackOff(first=HOUR, longest=HOUR, give_up_after=HOUR),
         clock=rig.clock,
     )
-    worker.step(NOON)
+    step_all(worker, NOON)
     got: dict[str, list[str]] = {"near": [], "far": []}
     for delivery in rig.deliveries.of_job(job.id):
         assert delivery.state is DeliveryState.DELIVERED
@@ -235,7 +237,7 @@ def states_of(rig: Rig, job: Job, destination: str) -> dict[str, DeliveryState]:
 def test_an_extra_goes_where_it_is_asked_for_only(rig: Rig) -> None:
     job = rig.compose(2, _ALL)
     near = replace(_DESTINATIONS["near"], extras=(Extra.ENCAPSULATED_PDF, Extra.KEY_OBJECTS))
-    with_extras(rig, FakeSender(), near).step(NOON)
+    step_all(with_extras(rig, FakeSender(), near), NOON)
     assert list(states_of(rig, job, "near")) == ["seg", "sr", "encapsulated-pdf"]
     assert list(states_of(rig, job, "far")) == ["seg", "sr"]
 
@@ -256,10 +258,10 @@ def test_a_refused_seg_is_replaced_once_and_the_job_is_done(rig: Rig) -> None:
 
     sender = Refuses()
     worker = with_extras(rig, sender, _CAPTURE)
-    worker.step(NOON)
+    step_all(worker, NOON)
     assert rig.jobs.get(job.id).state is JobState.DELIVERING
     # Another process goes on after a restart.
-    with_extras(rig, sender, _CAPTURE).step(rig.clock.advance(1))
+    step_all(with_extras(rig, sender, _CAPTURE), rig.clock.advance(1))
     assert states_of(rig, job, "near") == {
         "seg": DeliveryState.REPLACED,
         "sr": DeliveryState.DELIVERED,
@@ -269,7 +271,7 @@ def test_a_refused_seg_is_replaced_once_and_the_job_is_done(rig: Rig) -> None:
     ended = rig.jobs.get(job.id)
     assert (ended.state, ended.message) == (
         JobState.DONE,
-        "delivered; where the SEG was refused, what is configured in its place",
+        "delivered; a destination that refused the SEG got its configured fallback",
     )
     assert sender.sent.count(("near", "secondary-capture")) == 1
 
@@ -286,12 +288,12 @@ def test_nothing_replaces_a_seg_that_the_destination_did_not_refuse(
     rig: Rig, outcome: Outcome
 ) -> None:
     job = rig.compose(2, _ALL)
-    with_extras(rig, FakeSender({"near": [outcome] * 2}), _CAPTURE).step(NOON)
+    step_all(with_extras(rig, FakeSender({"near": [outcome] * 2}), _CAPTURE), NOON)
     assert set(states_of(rig, job, "near")) == {"seg", "sr"}
 
 
 def test_where_there_is_nothing_in_its_place_the_refusal_stands(rig: Rig) -> None:
     job = rig.compose(2)  # composed before a fallback was configured
-    with_extras(rig, FakeSender({"near": [_NO]}), _CAPTURE).step(NOON)
+    step_all(with_extras(rig, FakeSender({"near": [_NO]}), _CAPTURE), NOON)
     assert states_of(rig, job, "near")["seg"] is DeliveryState.REFUSED
     assert rig.jobs.get(job.id).state is JobState.FAILED

@@ -19,6 +19,7 @@ from chestct.series import ReceivedInstance
 from chestct.states import DeliveryState
 from chestct.uids import Uid
 from rales.state.store import DeliveryStore
+from rales.state.store.outbox import Attempt
 from rales.steps.notify.subject import read_subject
 
 from .conftest import NOON
@@ -156,12 +157,13 @@ def test_an_earlier_revision_that_ends_last_is_not_written_over_the_newer_one(
     rig.jobs.retry(earlier, at=NOON)
     kept = {"pacs": [("sr", Uid("2.25.8"))]}  # at a destination that is down
     deliveries.begin(rig.job, planned=kept, at=NOON)
-    assert deliveries.may_send(deliveries.due(at=NOON), at=NOON)
+    assert deliveries.may_send(deliveries.due("pacs", at=NOON), at=NOON)
     rig.instances.record(make_instance(2))
     rig.finish(HEALTHY)
     newer = rig.job
     (waiting,) = deliveries.of_job(earlier.id)
-    deliveries.settle(waiting, DeliveryState.DELIVERED, status=0, message="", at=NOON)
+    taken = Attempt(state=DeliveryState.DELIVERED, status=0, message="", at=NOON)
+    deliveries.record(waiting, taken)
     deliveries.finish_jobs(at=NOON)
     for _ in range(3):
         rig.send(1)

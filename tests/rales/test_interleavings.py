@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from notify_rig import HEALTHY
+from steps import step_all
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.results import ResultObject
@@ -35,8 +36,9 @@ from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobSt
 from rales.state.store.jobs import StateConflict
 from rales.steps.analyse import AnalysisWorker
 from rales.steps.assemble import AssemblyWorker
+from rales.steps.backoff import BackOff
 from rales.steps.completeness import CompletionPolicy
-from rales.steps.deliver import BackOff, DeliveryWorker
+from rales.steps.deliver import DeliveryWorker
 from rales.steps.retain import RetentionWorker
 from scp.ports import AssociationEnd
 from scp.traffic import Traffic
@@ -264,7 +266,7 @@ class Node(RuleBasedStateMachine):
     def deliver(self, *, taken: bool) -> None:
         kind, status = (OutcomeKind.DELIVERED, 0) if taken else (OutcomeKind.FAILED, 0xA700)
         self.answer = Outcome(kind=kind, status=status, message="")
-        self.delivery.step(self.clock.now)
+        step_all(self.delivery, self.clock.now)
 
     @rule(dies_analysing=st.booleans())
     def kill(self, *, dies_analysing: bool) -> None:

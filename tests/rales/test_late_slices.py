@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import pytest
 from fakes import FakeSender
+from steps import step_all
 
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
@@ -243,7 +244,7 @@ def test_a_newer_revision_that_begins_during_the_planning_withdraws_all(
     monkeypatch.undo()
     for one in joined:
         one.join()
-    rig.worker(sender, "near").step(NOON)
+    step_all(rig.worker(sender, "near"), NOON)
     assert {job.state for job in rig.jobs.all()} <= {JobState.SUPERSEDED, JobState.DONE}
     assert rig.state() is JobState.SUPERSEDED
 

@@ -43,8 +43,9 @@ from rales.node.clockwatch import ClockWatch, resumed_clock
 from rales.runtime.clock import NodeClock
 from rales.state.store import CommitmentStore, Database, NotificationStore
 from rales.state.store.clock import ClockStore
+from rales.steps.backoff import BackOff
 from rales.steps.commit import CommitmentWorker
-from rales.steps.deliver import BackOff, DeliveryWorker
+from rales.steps.deliver import DeliveryWorker
 from rales.steps.notify import worker as notify
 from rales.steps.notify.transport import Outcome as Answer
 from rales.steps.notify.transport import OutcomeKind as AnswerKind
@@ -299,7 +300,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def ask_for_commitment(self) -> None:
         self._step(
-            lambda: self.commitment.ask_due(COMMITTING, self.clock.now()),
+            lambda: self.commitment.send_due(COMMITTING, self.clock.now()),
             lambda: self._pending(DeliveryState.STORED, COMMITTING),
         )
 
@@ -315,9 +316,9 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def _pending(self, state: DeliveryState, place: str) -> dict[Any, datetime]:
         due = (
-            self.rig.deliveries.due(at=self.clock.now(), destination=place)
+            self.rig.deliveries.due(place, at=self.clock.now())
             if state is DeliveryState.PENDING
-            else self.commitments.due(at=self.clock.now(), destination=place)
+            else self.commitments.due(place, at=self.clock.now())
         )
         return {(one.job_id, one.role): one.due_at for one in due}
 
@@ -358,10 +359,10 @@ class OutboxMachine(RuleBasedStateMachine):
             return
         now = self.clock.now()
         for place in (PLAIN, COMMITTING):
-            due = self.rig.deliveries.due(at=now, destination=place)
-            _agree(due, self.rig.deliveries.next_due(destination=place), now)
-            asked = self.commitments.due(at=now, destination=place)
-            _agree(asked, self.commitments.next_due(destination=place), now)
+            due = self.rig.deliveries.due(place, at=now)
+            _agree(due, self.rig.deliveries.next_due(place), now)
+            asked = self.commitments.due(place, at=now)
+            _agree(asked, self.commitments.next_due(place), now)
         for target in TARGETS:
             told = self.notifications.due(target, at=now)
             _agree(told, self.notifications.next_due(target), now)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fakes import FakeSender
+from steps import step_all
 
 from chestct.states import DeliveryState, JobState
 from dicom_out.network.outcome import Outcome, OutcomeKind
@@ -31,11 +32,11 @@ def test_what_may_have_arrived_is_not_forgotten_over_a_later_failure(
     rig: Rig, later: Outcome
 ) -> None:
     worker = rig.worker(FakeSender({"near": [_LOST, later]}), "near")
-    worker.step(NOON)
-    worker.step(rig.clock.advance(5))
+    step_all(worker, NOON)
+    step_all(worker, rig.clock.advance(5))
     newer = rig.compose(2)
     assert rig.jobs.predecessor(newer) == rig.jobs.get(rig.job.id)
-    worker.step(rig.clock.advance(60))
+    step_all(worker, rig.clock.advance(60))
     states = {one.state for one in rig.deliveries.of_job(rig.job.id)}
     assert states == {DeliveryState.DELIVERED}
     assert rig.state() is JobState.DONE
@@ -43,11 +44,11 @@ def test_what_may_have_arrived_is_not_forgotten_over_a_later_failure(
 
 def test_one_that_was_not_tried_for_another_that_found_nobody_is_not_forgotten(rig: Rig) -> None:
     worker = rig.worker(FakeSender({"near": [_LOST, _LOST, _DOWN]}), "near")
-    worker.step(NOON)
+    step_all(worker, NOON)
     other = rig.compose(1, series="1.2.4")
-    worker.step(NOON)
+    step_all(worker, NOON)
     assert rig.jobs.predecessor(other) is None
-    worker.step(rig.clock.advance(timedelta(seconds=5).total_seconds()))
+    step_all(worker, rig.clock.advance(timedelta(seconds=5).total_seconds()))
     for series in ("1.2.3", "1.2.4"):
         newer = rig.compose(2, series=series)
         assert rig.jobs.predecessor(newer) is not None
@@ -58,9 +59,9 @@ def test_what_surely_never_arrived_is_withdrawn_after_any_number_of_attempts(
     rig: Rig, answer: Outcome
 ) -> None:
     worker = rig.worker(FakeSender({"near": [answer] * 2}), "near")
-    worker.step(NOON)
-    worker.step(rig.clock.advance(5))
+    step_all(worker, NOON)
+    step_all(worker, rig.clock.advance(5))
     newer = rig.compose(2)
     assert rig.jobs.predecessor(newer) is None
-    worker.step(rig.clock.advance(60))
+    step_all(worker, rig.clock.advance(60))
     assert rig.state() is JobState.SUPERSEDED

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes import FakeSender
+from steps import step_all
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.series import ReceivedInstance
@@ -19,8 +20,9 @@ from rales.state.results import AnalysisReport
 from rales.state.store import Database, DeliveryStore, Job
 from rales.steps import analyse as worker_module
 from rales.steps.assemble import AssemblyWorker
+from rales.steps.backoff import BackOff
 from rales.steps.completeness import CompletionPolicy
-from rales.steps.deliver import BackOff, DeliveryWorker
+from rales.steps.deliver import DeliveryWorker
 from scp.ports import AssociationEnd
 
 from .conftest import NOON
@@ -67,7 +69,7 @@ class EarlyRig(Rig):
         now = self.clock.advance(seconds)
         self.assembly.step(now)
         self.worker().step(now)
-        self.delivery.step(now)
+        step_all(self.delivery, now)
         return self.jobs.all()[-1]
 
 

@@ -1,5 +1,6 @@
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
 from rales.runtime.clock import Moment
-from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.state.store import Database, Delivery, DeliveryStore, InstanceStore, Job, JobStore
 from rales.state.store.jobs import StateConflict
+from rales.state.store.outbox import Attempt
 from rales.steps.assemble import AssemblyWorker
 from rales.steps.completeness import CompletionPolicy
 from scp.ports import AssociationEnd, Recorded
@@ -29,6 +31,14 @@ def jobs(database: Database) -> JobStore:
 @pytest.fixture
 def instances(database: Database) -> InstanceStore:
     return InstanceStore(database, on_change=lambda: None)
+
+
+def _due(deliveries: DeliveryStore, at: datetime) -> list[Delivery]:
+    return [one for name in ("a", "b", "c") for one in deliveries.due(name, at=at)]
+
+
+def _attempt(state: DeliveryState, at: datetime, status: int, message: str = "") -> Attempt:
+    return Attempt(state=state, status=status, message=message, at=at)
 
 
 def _ready(jobs: JobStore, instances: InstanceStore, series: str = "1.2.3") -> Job:
@@ -209,7 +219,7 @@ def test_deliveries_are_planned_sent_and_closed(
     job = _composed(jobs, instances)
     objects = [("seg", Uid("1.5")), ("sr", Uid("1.6"))]
     deliveries.begin(job, planned={"a": objects, "b": objects}, at=NOON)
-    due = deliveries.due(at=NOON)
+    due = _due(deliveries, NOON)
     assert [(one.destination, one.role) for one in due] == [
         ("a", "seg"),
         ("a", "sr"),
@@ -217,22 +227,23 @@ def test_deliveries_are_planned_sent_and_closed(
         ("b", "sr"),
     ]
     for one in due[:3]:
-        deliveries.settle(one, DeliveryState.DELIVERED, status=0, message="ok", at=NOON)
+        deliveries.record(one, _attempt(DeliveryState.DELIVERED, NOON, 0, "ok"))
     later = NOON + timedelta(seconds=5)
-    deliveries.postpone(due[3], due_at=later, status=0xA700, message="full")
+    again = replace(_attempt(DeliveryState.PENDING, NOON, 0xA700, "full"), due_at=later)
+    deliveries.record(due[3], again)
     assert deliveries.finish_jobs(at=NOON) == []
-    assert deliveries.due(at=NOON) == []
-    assert deliveries.next_due() == later
-    (last,) = deliveries.due(at=later)
+    assert _due(deliveries, NOON) == []
+    assert deliveries.next_due("b") == later
+    (last,) = _due(deliveries, later)
     assert (last.attempts, last.status) == (1, 0xA700)
-    deliveries.settle(last, DeliveryState.REFUSED, status=0xA900, message="no", at=later)
+    deliveries.record(last, _attempt(DeliveryState.REFUSED, later, 0xA900, "no"))
     assert deliveries.finish_jobs(at=later) == [job.id]
     ended = jobs.get(job.id)
     assert (ended.state, ended.reason) == (JobState.FAILED, "delivery-refused")
     assert jobs.retry(ended, at=later) is JobState.COMPOSED
     planned = {"a": objects, "b": objects, "c": objects[1:]}
     deliveries.begin(jobs.get(job.id), planned=planned, at=later)
-    assert [one.destination for one in deliveries.due(at=later)] == ["b", "c"]
+    assert [one.destination for one in _due(deliveries, later)] == ["b", "c"]
 
 
 def test_the_predecessor_is_the_last_revision_that_was_delivered(
@@ -242,8 +253,8 @@ def test_the_predecessor_is_the_last_revision_that_was_delivered(
     instances.record(make_instance(1))
     first = _composed(jobs, instances)
     deliveries.begin(first, planned={"a": [("sr", Uid("1.6"))]}, at=NOON)
-    for one in deliveries.due(at=NOON):
-        deliveries.settle(one, DeliveryState.DELIVERED, status=0, message="ok", at=NOON)
+    for one in _due(deliveries, NOON):
+        deliveries.record(one, _attempt(DeliveryState.DELIVERED, NOON, 0, "ok"))
     instances.record(make_instance(2))
     second = jobs.latest_of_series("1.2.3")
     assert second is not None
@@ -267,9 +278,9 @@ def test_a_report_that_was_taken_is_a_prior_though_the_seg_was_refused(
     job = _composed(jobs, instances)
     objects = [("seg", Uid("1.5")), ("sr", Uid("1.6"))]
     deliveries.begin(job, planned={"a": objects}, at=NOON)
-    for one in deliveries.due(at=NOON):
+    for one in _due(deliveries, NOON):
         end = DeliveryState.REFUSED if one.role == refused else DeliveryState.DELIVERED
-        deliveries.settle(one, end, status=0, message="", at=NOON)
+        deliveries.record(one, _attempt(end, NOON, 0))
     deliveries.finish_jobs(at=NOON)
     assert jobs.get(job.id).state is JobState.FAILED
     found = jobs.results_of_patient("p", but_study="1.9")

@@ -21,7 +21,9 @@ from chestct.uids import Uid, derive_uid
 from dicom_out.network.destination import Destination
 from dicom_out.network.sender import send_each
 from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore
-from rales.steps.deliver import BackOff, DeliveryWorker
+from rales.steps.backoff import BackOff
+from rales.steps.deliver import DeliveryWorker
+from rales.steps.dispatch import Sender
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 SEG = Uid("1.2.840.10008.5.1.4.1.1.66.4")
@@ -137,7 +139,10 @@ class Rig:
             "size": path.stat().st_size,
         }
 
-    def worker(self, timeout: float = 30.0) -> DeliveryWorker:
+    def sender(self, timeout: float = 30.0) -> Sender:
+        return partial(send_each, calling_ae="RALES", timeout_seconds=timeout)
+
+    def worker(self, timeout: float = 30.0, *, sender: Sender | None = None) -> DeliveryWorker:
         return DeliveryWorker(
             jobs=self.jobs,
             deliveries=self.deliveries,
@@ -145,7 +150,7 @@ class Rig:
                 name: Destination(name=name, ae_title="PEER", host="127.0.0.1", port=port)
                 for name, port in self.ports.items()
             },
-            sender=partial(send_each, calling_ae="RALES", timeout_seconds=timeout),
+            sender=sender or self.sender(timeout),
             back_off=BackOff(
                 first=timedelta(seconds=5),
                 longest=timedelta(minutes=10),

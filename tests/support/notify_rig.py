@@ -37,7 +37,7 @@ from rales.state.store import (
     Notification,
     NotificationStore,
 )
-from rales.steps.deliver import BackOff
+from rales.steps.backoff import BackOff
 from rales.steps.notify.targets import targets_of
 from rales.steps.notify.worker import NotificationWorker
 

@@ -169,13 +169,11 @@ BEGIN
 END;
 
 CREATE VIEW waiting_deliveries AS
-    SELECT d.*, d.rowid AS number, d.destination AS target
-    FROM deliveries d JOIN jobs j ON j.id = d.job_id
+    SELECT d.*, d.rowid AS number FROM deliveries d JOIN jobs j ON j.id = d.job_id
     WHERE d.state = 'pending' AND j.state = 'delivering';
 
 CREATE VIEW waiting_commitments AS
-    SELECT d.*, d.rowid AS number, d.destination AS target
-    FROM deliveries d JOIN jobs j ON j.id = d.job_id
+    SELECT d.*, d.rowid AS number FROM deliveries d JOIN jobs j ON j.id = d.job_id
     WHERE d.state = 'stored' AND j.state = 'delivering';
 
 -- Storage commitment (PS3.4 annex J): each object of each request, and the destination's answer.
@@ -236,7 +234,7 @@ END;
 -- series before the first. The subquery starts from the series, not from all pending messages of the
 -- target: a target may be down for days.
 CREATE VIEW waiting_notifications AS
-    SELECT m.*, m.id AS number FROM notifications m JOIN jobs j ON j.id = m.job_id
+    SELECT m.* FROM notifications m JOIN jobs j ON j.id = m.job_id
     WHERE m.state = 'pending' AND NOT EXISTS
         (SELECT 1 FROM jobs o CROSS JOIN notifications e ON e.job_id = o.id
          WHERE o.series_uid = j.series_uid AND +e.target = m.target

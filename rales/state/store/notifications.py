@@ -1,4 +1,4 @@
-"""The outbox: one message to one target about the end of one job.
+"""Notifications: one message to one target about the end of one job.
 
 The trigger ``notify_of_end`` inserts the messages in the transaction that ends the job.
 """
@@ -13,14 +13,15 @@ from datetime import datetime
 
 from chestct.states import DeliveryState, JobState
 from rales.state.store.database import Database, from_text, to_text
+from rales.state.store.outbox import Attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """One row of ``notifications``, as it was when it was read.
+    """One row of ``notifications`` at the time it was read.
 
-    ``event``, ``reason`` and ``why`` are state, reason and message of the job when it ended;
-    ``message`` is what became of the last attempt.
+    ``event``, ``reason`` and ``why`` are the state, reason and message of the job when it ended;
+    ``message`` is the result of the last attempt.
     """
 
     id: int
@@ -40,15 +41,16 @@ class Notification:
 
 
 class NotificationStore:
-    """Queries and changes of the outbox."""
+    """Queries and guarded changes of notifications."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def set_targets(self, wanted: Mapping[str, Collection[JobState]], *, at: datetime) -> int:
-        """Say who is told of what from now on; return how many waiting messages that ends.
+        """Set the targets and the job states that each wants to hear of from now on.
 
-        A message to a target that is not configured any more is withdrawn.
+        Withdraw the pending messages to targets that are not configured any more, and return
+        their number.
         """
         with self._database.transaction() as tx:
             tx.execute("DELETE FROM notification_targets")
@@ -71,10 +73,10 @@ class NotificationStore:
         return [_notification(row) for row in rows]
 
     def due(self, target: str, *, at: datetime) -> list[Notification]:
-        """Return what is due at ``target``, oldest first.
+        """Return the messages to ``target`` that are due, oldest first.
 
-        What an earlier message about the same series still waits before is not: a target
-        never hears of the second end of a series before the first.
+        A message waits for earlier messages about the same series: a target never hears of the
+        second end of a series before the first.
         """
         rows = self._database.rows(
             "SELECT * FROM waiting_notifications WHERE target = ? AND due_at <= ? ORDER BY id",
@@ -82,53 +84,43 @@ class NotificationStore:
         )
         return [_notification(row) for row in rows]
 
-    def overtaken(self, one: Notification) -> bool:
-        """Tell whether the same end of a newer revision was to be told before.
+    def is_overtaken(self, notification: Notification) -> bool:
+        """Return whether the target was to hear of the same end of a newer revision before.
 
-        An earlier revision that a destination had kept waiting may end after the newer one.
+        A revision that waited for a destination may end after the newer one.
         """
         rows = self._database.rows(
             "SELECT 1 FROM notifications e JOIN jobs newer ON newer.id = e.job_id"
             " JOIN jobs mine ON mine.id = ? AND mine.series_uid = newer.series_uid"
             " WHERE newer.revision > mine.revision AND e.target = ? AND e.event = ?"
             " AND e.id < ? LIMIT 1",
-            (one.job_id, one.target, one.event, one.id),
+            (notification.job_id, notification.target, notification.event, notification.id),
         )
         return bool(rows)
 
     def next_due(self, target: str) -> datetime | None:
-        """Return when the next message that :meth:`due` would return is due."""
+        """Return when the next message to ``target`` is due."""
         row = self._database.rows(
             "SELECT min(due_at) FROM waiting_notifications WHERE target = ?", (target,)
         )[0]
         return from_text(row[0]) if row[0] else None
 
-    def settle(
-        self,
-        one: Notification,
-        state: DeliveryState,
-        *,
-        status: int | None,
-        message: str,
-        at: datetime,
-    ) -> None:
-        """Record a final outcome."""
+    def record(self, notification: Notification, attempt: Attempt) -> None:
+        """Record an attempt at a pending notification."""
         with self._database.transaction() as tx:
             tx.execute(
-                "UPDATE notifications SET state = ?, attempts = attempts + 1, settled_at = ?,"
-                " status = ?, message = ? WHERE id = ? AND state = ?",
-                (state, to_text(at), status, message, one.id, DeliveryState.PENDING),
-            )
-
-    def postpone(
-        self, one: Notification, *, due_at: datetime, status: int | None, message: str
-    ) -> None:
-        """Record a failed attempt that will be repeated."""
-        with self._database.transaction() as tx:
-            tx.execute(
-                "UPDATE notifications SET attempts = attempts + 1, due_at = ?, status = ?,"
-                " message = ? WHERE id = ? AND state = ?",
-                (to_text(due_at), status, message, one.id, DeliveryState.PENDING),
+                "UPDATE notifications SET state = ?, attempts = attempts + ?, settled_at = ?,"
+                " due_at = coalesce(?, due_at), status = ?, message = ? WHERE id = ? AND state = ?",
+                (
+                    attempt.state,
+                    int(attempt.counted),
+                    None if attempt.due_at else to_text(attempt.at),
+                    to_text(attempt.due_at) if attempt.due_at else None,
+                    attempt.status,
+                    attempt.message,
+                    notification.id,
+                    DeliveryState.PENDING,
+                ),
             )
 
 

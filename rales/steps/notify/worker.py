@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,9 +10,10 @@ from datetime import datetime
 from chestct.errors import PermanentError
 from chestct.states import DeliveryState, JobState
 from rales.state.store import Job, JobStore, Notification, NotificationStore
+from rales.state.store.outbox import Attempt
 from rales.steps.backoff import BackOff
 from rales.steps.notify.transport import Outcome, OutcomeKind, Poster, Request
-from rales.steps.outbox import Outbox
+from rales.steps.outbox import OutboxWorker
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class TargetQueue:
 
     def due(self, *, at: datetime) -> Sequence[Sequence[Notification]]:
         """Return what is due, each message alone."""
-        return [[one] for one in self._notifications.due(self._target.name, at=at)]
+        return [[message] for message in self._notifications.due(self._target.name, at=at)]
 
     def next_due(self) -> datetime | None:
         """Return when the next message is due."""
@@ -74,15 +74,9 @@ class TargetQueue:
     def admit(self, group: Sequence[Notification]) -> Sequence[Notification]:
         """Return what is to be told; not what was overtaken."""
         (one,) = group
-        if not (self._target.latest_only and self._notifications.overtaken(one)):
+        if not (self._target.latest_only and self._notifications.is_overtaken(one)):
             return group
-        self._notifications.settle(
-            one,
-            DeliveryState.WITHDRAWN,
-            status=None,
-            message="a newer revision was told before",
-            at=self._clock(),
-        )
+        self._record(one, DeliveryState.WITHDRAWN, None, "a newer revision was told before")
         return ()
 
     def attempt(self, group: Sequence[Notification]) -> Iterator[Outcome]:
@@ -109,56 +103,59 @@ class TargetQueue:
         return item.id
 
     def record(self, item: Notification, result: Outcome) -> None:
-        """Write down what became of a message."""
-        now, message = self._clock(), result.message
+        """Record the result of an attempt at a message."""
         if result.kind is OutcomeKind.DELIVERED:
-            self._notifications.settle(
-                item, DeliveryState.DELIVERED, status=result.status, message=message, at=now
-            )
+            self._record(item, DeliveryState.DELIVERED, result.status, result.message)
             return
         _LOG.debug("%s answered: %s", item.target, result.answer)
+        attempts = item.attempts + 1
+        due_at = self._back_off.next_attempt(attempts, since=item.occurred_at, now=self._clock())
         if result.kind is OutcomeKind.REFUSED:
-            self._end(item, result.status, message)
-        elif self._back_off.is_spent(item.occurred_at, now):
-            self._end(item, result.status, f"given up: {message}")
+            self._refuse(item, result.status, result.message)
+        elif due_at is None:
+            self._refuse(item, result.status, f"given up: {result.message}")
         else:
-            self._postpone(item, result)
+            self._record(item, DeliveryState.PENDING, result.status, result.message, due_at)
+            _LOG.warning(
+                "notifying %s that job %d is %s failed (attempt %d, again at %s): %s",
+                item.target,
+                item.job_id,
+                item.event,
+                attempts,
+                due_at.isoformat(timespec="seconds"),
+                result.message,
+            )
 
     def abandon(self, item: Notification, why: str) -> None:
         """End a message as refused."""
-        self._end(item, None, f"given up: {why}")
+        self._refuse(item, None, f"given up: {why}")
 
-    def _end(self, item: Notification, status: int | None, message: str) -> None:
+    def _refuse(self, item: Notification, status: int | None, message: str) -> None:
         _LOG.error(
-            "%s will not be told that job %d is %s: %s",
+            "%s will not be notified that job %d is %s: %s",
             item.target,
             item.job_id,
             item.event,
             message,
         )
-        self._notifications.settle(
-            item, DeliveryState.REFUSED, status=status, message=message, at=self._clock()
-        )
+        self._record(item, DeliveryState.REFUSED, status, message)
 
-    def _postpone(self, item: Notification, result: Outcome) -> None:
-        attempts = item.attempts + 1
-        due_at = self._clock() + self._back_off.delay(attempts)
-        self._notifications.postpone(
-            item, due_at=due_at, status=result.status, message=result.message
+    def _record(
+        self,
+        item: Notification,
+        state: DeliveryState,
+        status: int | None,
+        message: str,
+        due_at: datetime | None = None,
+    ) -> None:
+        attempt = Attempt(
+            state=state, status=status, message=message, at=self._clock(), due_at=due_at
         )
-        _LOG.warning(
-            "telling %s that job %d is %s failed (attempt %d, again at %s): %s",
-            item.target,
-            item.job_id,
-            item.event,
-            attempts,
-            due_at.isoformat(timespec="seconds"),
-            result.message,
-        )
+        self._notifications.record(item, attempt)
 
 
-class NotificationWorker:
-    """One step of the loop of each target."""
+class NotificationWorker(OutboxWorker[Notification, Outcome]):
+    """The notification loops, one for each target."""
 
     def __init__(
         self,
@@ -172,22 +169,13 @@ class NotificationWorker:
         self._notifications = notifications
         self._targets = targets
         self._clock = clock
-        self._parked = threading.Event()
-        self._outboxes = {
-            name: Outbox(
-                f"notification of {name}",
-                TargetQueue(
-                    target,
-                    jobs=jobs,
-                    notifications=notifications,
-                    back_off=back_off,
-                    clock=clock,
-                ),
-                clock=clock,
-                parked=self._parked,
+        queues = {
+            name: TargetQueue(
+                target, jobs=jobs, notifications=notifications, back_off=back_off, clock=clock
             )
             for name, target in targets.items()
         }
+        super().__init__("notification", queues, clock)
 
     def begin(self) -> None:
         """Have every end of a job written down for the targets from now on."""
@@ -195,11 +183,3 @@ class NotificationWorker:
         dropped = self._notifications.set_targets(wanted, at=self._clock())
         if dropped:
             _LOG.error("%d messages to targets that are not configured any more dropped", dropped)
-
-    def park(self) -> None:
-        """Begin no further message; what is under way may end."""
-        self._parked.set()
-
-    def send_due(self, name: str, now: datetime) -> datetime | None:
-        """Send what is due at one target; return when the next is."""
-        return self._outboxes[name].step(now)
