@@ -91,7 +91,9 @@ def _make_samples(work: Path, say: Callable[[str], None]) -> Iterator[Path]:
     for name, spec in _SAMPLES:
         say(f"making the sample series of {name}")
         folder = work / name
-        identity = PhantomIdentity(patient_id=name.upper(), patient_name=name)
+        # OHIF searches its list of series by Patient ID; Orthanc's DICOMweb finds none with a "^".
+        patient_id = name.upper().replace("^", "-")
+        identity = PhantomIdentity(patient_id=patient_id, patient_name=name)
         write_series(make_thorax(spec), folder, identity)
         yield folder
 
