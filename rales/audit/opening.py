@@ -10,6 +10,7 @@ from pathlib import Path
 from chestct.errors import ConfigError
 from rales.audit.hooks import AuditHooks, node_participant
 from rales.audit.messages import AuditSource
+from rales.audit.target import parse_target
 from rales.audit.trail import AuditTrail
 from rales.audit.transports import (
     FileTransport,
@@ -17,7 +18,6 @@ from rales.audit.transports import (
     TlsTransport,
     Transport,
     UdpTransport,
-    parse_target,
     tls_context,
 )
 from rales.config.sections import AuditConfig

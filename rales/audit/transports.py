@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import ssl
 from contextlib import suppress
@@ -14,12 +13,6 @@ from typing import Protocol
 
 from dicom_out.network.allowance import Allowance, Bounds, Conversations, CutOff
 
-_TARGET = re.compile(
-    r"(?P<kind>udp|tls)://(?P<host>\[[0-9A-Fa-f:]+\]|[^\[\]:/\s]+)(:(?P<port>[0-9]{1,5}))?/?\Z"
-)
-_PORTS = {"udp": 514, "tls": 6514}
-"""RFC 5426 section 3.3, RFC 5425 section 4.1."""
-_LAST_PORT = 65535
 _FACILITY = 10
 """Security and authorization messages (PS3.15 sections A.6 and A.7)."""
 _MESSAGE_ID = "DICOM+RFC3881"
@@ -29,34 +22,6 @@ _SILENCE_SECONDS, _WHOLE_SECONDS = 10.0, 20.0
 _MOST_ANSWER = 1 << 16
 _GOODBYE_SECONDS = 1.0
 _MOST_HEADER = 255
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyslogTarget:
-    """Where a syslog receiver listens; ``kind`` is udp or tls."""
-
-    kind: str
-    host: str
-    port: int
-
-
-def parse_target(text: str) -> SyslogTarget | Path | None:
-    """Parse ``off``, ``file:PATH``, ``udp://HOST[:PORT]`` or ``tls://HOST[:PORT]``.
-
-    Raises:
-        ValueError: It is none of these.
-    """
-    if text == "off":
-        return None
-    if text.startswith("file:") and text != "file:":
-        return Path(text.removeprefix("file:"))
-    match = _TARGET.match(text)
-    if match is None:
-        raise ValueError("off, file:PATH, udp://HOST[:PORT] or tls://HOST[:PORT] is expected")
-    port = int(match["port"] or _PORTS[match["kind"]])
-    if not 0 < port <= _LAST_PORT:
-        raise ValueError(f"{port} is no port")
-    return SyslogTarget(kind=match["kind"], host=match["host"].strip("[]"), port=port)
 
 
 class Transport(Protocol):

@@ -9,58 +9,58 @@ import click
 
 from chestct.errors import RalesError
 from chestct.text import printable
-from rales.cli.analyze import analyze
-from rales.cli.backup import backup, restore
-from rales.cli.demo import demo
-from rales.cli.fsck import fsck
-from rales.cli.model import model_group
-from rales.cli.serve import serve
-from rales.cli.speech import LONGEST
-from rales.cli.status import retry, status
-from rales.cli.tools import check, config_group, echo
+from rales.cli.lazy import LazyCommand, LazyGroup
+from rales.cli.output import LONGEST
+
+_COMMANDS = {
+    name: LazyCommand(f"rales.cli.{module}", attribute, short_help)
+    for name, module, attribute, short_help in (
+        ("serve", "serve", "serve", "Run the node: receive, analyse and deliver."),
+        ("status", "status", "status", "Show each series: state, reason, results, deliveries."),
+        ("retry", "retry", "retry", "Analyse or deliver a finished series again."),
+        ("config", "config", "config_group", "Check a configuration file."),
+        ("check", "check", "check", "Check that the node can run on this machine."),
+        ("echo", "echo", "echo", "Send a C-ECHO to this node or to another one."),
+        ("fsck", "fsck", "fsck", "Compare the received files with the state file."),
+        ("backup", "backup", "backup", "Copy all data of the node to a directory."),
+        ("restore", "backup", "restore", "Copy a backup to an empty data directory."),
+        ("analyze", "analyze", "analyze", "Analyse files without a network."),
+        ("model", "model", "model_group", "Check a network of your own."),
+        ("demo", "demo", "demo", "Run the node and a PACS on this machine, end to end."),
+    )
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    lazy=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="rales")
 def cli() -> None:
-    """Rales reads chest CT series and answers the PACS with a SEG and an SR.
+    """Rales receives chest CT series, analyses them and sends a SEG and an SR to the PACS.
 
     \b
     First steps:
-      rales config check rales.toml      is the file right?
-      rales check --config rales.toml    can the node run here?
-      rales serve --config rales.toml    run it
-      rales status --config rales.toml   what happened to each series, and why
+      rales config check rales.toml      check the configuration file
+      rales check --config rales.toml    check that the node can run on this machine
+      rales serve --config rales.toml    run the node
+      rales status --config rales.toml   show what happened to each series, and why
 
     \b
-    Without a network: rales analyze DIR --out OUT
-    A model of your own: rales model check FILE.onnx --manifest FILE.toml
+    Analyse files without a network:
+      rales analyze DIR --out OUT
 
-    Research use only: results are AI-made and not verified by a radiologist.
+    `rales COMMAND --help` explains each command and gives an example.
+
+    Research use only: results are made by AI and not verified by a radiologist.
     """  # noqa: D301 - click wants the backspace character itself
 
 
-for command in (
-    serve,
-    analyze,
-    status,
-    retry,
-    fsck,
-    backup,
-    restore,
-    echo,
-    check,
-    config_group,
-    model_group,
-    demo,
-):
-    cli.add_command(command)
-
-
 def main() -> None:
-    """Run the command line; an expected error is one message and exit status 1.
+    """Run the command line; print an expected error as one message, with exit status 1.
 
-    A terminal that lacks a character of a name shows its number instead of ending the command.
+    A character that the terminal cannot show is printed as its number.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -76,7 +76,7 @@ def main() -> None:
         lines = (printable(line, LONGEST) for line in str(error).splitlines())
         click.echo("rales: " + "\n".join(lines), err=True)
         sys.exit(1)
-    # Outside its standalone mode click hands the status of an Exit back.
+    # With standalone_mode=False, click returns the exit status of click.exceptions.Exit.
     sys.exit(status if isinstance(status, int) else 0)
 
 

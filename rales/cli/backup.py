@@ -4,67 +4,77 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from rales.cli.fsck import stopped
 from rales.cli.options import config_option
-from rales.cli.speech import say
-from rales.config import file as config
-from rales.node.backup import Copied, back_up
-from rales.node.backup import restore as bring_back
-from rales.state.layout import Layout
+from rales.cli.output import say
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
+if TYPE_CHECKING:
+    from rales.node.backup import Copied
 
 
 @click.command()
 @config_option
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-def backup(config_path: Path, folder: Path) -> None:
-    """Copy everything the node holds to DIR, which must be empty; the node may run.
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+def backup(config_path: Path, directory: Path) -> None:
+    """Copy all data of the node to DIR, an empty or new directory.
+
+    The node may be running: the copy shows one moment. DIR gets the state file, all images and
+    results that it names, and their digests. The command writes backup.json last: a DIR without
+    backup.json is incomplete.
+
+    On the same file system, images are hard links and take no space. Copy DIR to another disk
+    to be safe from a broken one.
+
+    DIR holds patient data; only its owner may read it.
 
     \b
-    rales backup /mnt/backup/rales-$(date +%F)
-    The state file as it is at one moment, the images and results that it names, and digests.
-    On the same file system images are linked and take no space: that is no copy against a
-    broken disk until DIR is copied elsewhere. backup.json is written last: a DIR without it
-    was cut off.
+    Example:
+      rales backup /mnt/backup/rales-$(date +%F)
 
-    DIR holds patient data; only its owner may read it. Exit status 1: images are missing.
+    Exit status 0: DIR is complete. 1: images are missing in the data directory.
     """  # noqa: D301 - click wants the backspace character itself
-    layout = Layout(config.load(config_path).node.data_dir)
-    _tell(back_up(layout, folder, partial(say, err=True)))
+    from rales.cli.opening import layout_of
+    from rales.node.backup import back_up
+
+    _report(back_up(layout_of(config_path), directory, partial(say, err=True)))
 
 
 @click.command()
 @config_option
 @click.argument(
-    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
+    "directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-def restore(config_path: Path, folder: Path) -> None:
-    """Copy the backup in DIR to node.data_dir, which must be empty; the node must be stopped.
+def restore(config_path: Path, directory: Path) -> None:
+    """Copy the backup in DIR to node.data_dir, which must be empty; stop the node first.
+
+    The command compares every file with its digest and does not change DIR. After the restore,
+    the node delivers the results that were undelivered at the time of the backup. Result objects
+    keep their UIDs, so a PACS shows no result twice. Senders must resend the images that arrived
+    after the backup.
 
     \b
-    On a new machine:
+    Example, on a new machine:
       rales config check rales.toml
       rales restore /mnt/backup/rales-2026-01-31
       rales serve
-    Every file is compared with its digest. Series go on where they were at the backup: what
-    was not delivered yet is delivered. Results keep their UIDs, so that what was delivered
-    after the backup is not shown twice. Images received after it have to be sent again.
 
-    DIR is left as it is. Exit status 1: files were missing or damaged; `rales fsck` names
-    the images then, and a resend brings them back.
-    """  # noqa: D301 - as above
-    layout = Layout(config.load(config_path).node.data_dir)
+    Exit status 0: all files were restored. 1: files were missing or damaged; `rales fsck` names
+    the images, and a resend restores them.
+    """  # noqa: D301 - click wants the backspace character itself
+    from rales.cli.opening import layout_of, stopped
+    from rales.node.backup import restore as restore_from
+
+    layout = layout_of(config_path)
     with stopped(layout):
-        _tell(bring_back(folder, layout, partial(say, err=True)))
+        _report(restore_from(directory, layout, partial(say, err=True)))
 
 
-def _tell(copied: Copied) -> None:
+def _report(copied: Copied) -> None:
     say(
-        f"{copied.series} series, {copied.images} images, {copied.results} files of results; "
+        f"{copied.series} series, {copied.images} images, {copied.results} result files; "
         f"{copied.missing} missing, {copied.damaged} damaged"
     )
     if copied.missing or copied.damaged:

@@ -1,4 +1,4 @@
-"""What the environment must look like before the node starts."""
+"""What the Python environment and the disk must provide before the node starts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from importlib.metadata import packages_distributions
 
 from chestct.errors import ConfigError
 
-_PACKAGES = ("chestct", "scp", "inference", "dicom_out", "rales")
+_PACKAGES = ("chestct", "scp", "inference", "dicom_out", "phantom", "rales")
 
 
 def refuse_shadowed_packages() -> None:
-    """Refuse to start where another distribution owns one of our package names.
+    """Refuse to run when another distribution owns one of our package names.
 
-    ``scp`` and ``inference`` exist on the public index too; two owners of one name means
-    that some of our modules may be theirs.
+    PyPI has other distributions that own ``scp`` or ``inference``. If one of them is installed
+    too, some of the modules in our packages may be its modules.
 
     Raises:
-        ConfigError: With the names of both and the remedy.
+        ConfigError: Another distribution owns one of our packages.
     """
     owners = packages_distributions()
     for package in _PACKAGES:
@@ -30,7 +30,7 @@ def refuse_shadowed_packages() -> None:
             )
 
 
-def free_bytes(folder: os.PathLike[str]) -> int:
-    """Return the bytes that an ordinary user can still write under ``folder``."""
-    status = os.statvfs(folder)
+def free_bytes(directory: os.PathLike[str]) -> int:
+    """Return how many bytes an ordinary user can still write under ``directory``."""
+    status = os.statvfs(directory)
     return status.f_bavail * status.f_frsize

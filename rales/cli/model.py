@@ -1,4 +1,4 @@
-"""``rales model check``: can this network be used, and does its manifest describe it?"""
+"""``rales model check``: is a network usable, and does its manifest describe it?"""
 
 from __future__ import annotations
 
@@ -8,56 +8,58 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
-from chestct.errors import RalesError
-from rales.cli import logs
-from rales.cli.speech import say
+from rales.cli.options import json_option
+from rales.cli.output import say
 
 if TYPE_CHECKING:
-    from inference.networks.modelcheck import Sample
+    from inference.networks.modelcheck import ModelReport, Sample
 
-_file = click.Path(exists=True, dir_okay=False, path_type=Path)
-_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group("model")
 def model_group() -> None:
-    """Work with networks of your own; docs/models.md explains the manifest."""
+    """Check a network of your own; docs/models.md explains the manifest."""
 
 
 @model_group.command("check")
-@click.argument("file", type=_file)
-@click.option("--manifest", required=True, type=_file, help="The TOML file that describes FILE.")
-@click.option("--series", type=_folder, help="Try it on this chest CT series, not on a phantom.")
+@click.argument("file", type=_FILE)
+@click.option("--manifest", required=True, type=_FILE, help="The TOML file that describes FILE.")
+@click.option(
+    "--series",
+    type=_DIRECTORY,
+    help="Run the network on the chest CT series in this directory. Default: a thorax phantom.",
+)
 @click.option(
     "--provider",
     type=click.Choice(["CPU", "CUDA", "TensorRT"]),
     default="CPU",
     show_default=True,
-    help="What runs the network.",
+    help="The ONNX Runtime execution provider.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 def model_check(
-    file: Path,
-    manifest: Path,
-    series: Path | None,
-    provider: str,
-    as_json: bool,  # noqa: FBT001 - click passes options by name
+    *, file: Path, manifest: Path, series: Path | None, provider: str, as_json: bool
 ) -> None:
-    """Check the ONNX network FILE against its manifest, and read a chest with it.
+    """Check the ONNX network FILE against its manifest, and run it on a chest CT series.
 
     \b
-    A manifest of a network of slices with three channels (docs/models.md has all keys, and
-    3D networks):
+    Example:
+      rales model check lesions.onnx --manifest lesions.toml --series /path/to/dicom
+
+    \b
+    A manifest of a 2D network with three input slices (docs/models.md explains all keys,
+    and 3D networks):
       name = "my-lesions"
       version = "1"
       task = "lesions"                 # or "lungs"
       file = "lesions.onnx"
-      sha256 = "..."                   # this command says it
+      sha256 = "..."                   # if it is wrong, this command prints the right one
       licence = "..."
       classes = ["background", "ground-glass", "consolidation"]
-      activation = "softmax"           # or "sigmoid", or "none": already probabilities
+      activation = "softmax"           # or "sigmoid"; "none": the output is probabilities
       [labels]
       lesion = ["ground-glass", "consolidation"]
       [input]
@@ -71,50 +73,59 @@ def model_check(
       volume_ml = 2.5
       stride = 2
 
-    To use it, put both files beside a lung network into one folder, as lesions.toml and
-    lungs.toml, and name the folder in the configuration: [analysis] models_dir = "...".
+    To use the network, put lesions.onnx and lesions.toml into one directory with lungs.onnx and
+    lungs.toml, and name the directory in the configuration file: [analysis] models_dir = "...".
 
-    Exit status 0: it can be used. 1: it cannot, and the failed lines say why.
+    Exit status 0: the network is usable. 1: it is not, and the failed lines say why.
     """  # noqa: D301 - click wants the backspace character itself
+    from rich.console import Console
+
     from inference.networks.modelcheck import check_model
+    from rales.cli import logs
 
     logs.configure("ERROR")
-    console = Console(stderr=True)
-    with console.status("checking"):
+    with Console(stderr=True).status("checking"):
         report = check_model(file, manifest, provider, lambda: _sample(series))
-    if as_json:
-        steps = [asdict(step) for step in report.steps]
-        click.echo(json.dumps({"passed": report.passed, "steps": steps}, indent=2))
-    else:
-        for step in report.steps:
-            mark = "ok  " if step.passed else "FAIL"
-            say(f"{mark}  {step.name + ':':<10} {step.message}")
+    _print(report, as_json=as_json)
     if not report.passed:
         raise click.exceptions.Exit(1)
 
 
+def _print(report: ModelReport, *, as_json: bool) -> None:
+    if as_json:
+        steps = [asdict(step) for step in report.steps]
+        click.echo(json.dumps({"passed": report.passed, "steps": steps}, indent=2))
+        return
+    for step in report.steps:
+        mark = "ok  " if step.passed else "FAIL"
+        say(f"{mark}  {step.name + ':':<10} {step.message}")
+
+
 def _sample(series: Path | None) -> Sample:
-    return _series_sample(series) if series else _phantom_sample()
-
-
-def _phantom_sample() -> Sample:
+    """Return the series to run the network on."""
+    if series is not None:
+        return _series_sample(series)
     from inference.networks.modelcheck import known_sample
     from phantom import make_thorax, sample_spec
 
-    sample: Sample = known_sample(make_thorax(sample_spec()))
-    return sample
+    return known_sample(make_thorax(sample_spec()))
 
 
-def _series_sample(folder: Path) -> Sample:
-    """Read the one series of a folder; the shipped network finds its lungs."""
+def _series_sample(directory: Path) -> Sample:
+    """Load the series in a directory; the shipped network segments its lungs.
+
+    Raises:
+        RalesError: The directory does not hold exactly one CT series.
+    """
+    from chestct.errors import RalesError
     from inference.loading.loader import LoadingPolicy, load
     from inference.networks.modelcheck import found_sample
     from inference.networks.session import load_models
     from rales.cli.inputs import gathered, scanned
 
-    with gathered([folder]) as files:
-        found = scanned(files).series
-        if len(found) != 1:
-            raise RalesError(f"{folder} holds {len(found)} CT series; one is needed")
-        volume = load(found[0], LoadingPolicy())
+    with gathered([directory]) as files:
+        series = scanned(files).series
+        if len(series) != 1:
+            raise RalesError(f"{directory} holds {len(series)} CT series, but must hold exactly 1")
+        volume = load(series[0], LoadingPolicy())
     return found_sample(volume, load_models(providers=("CPU",)).lungs)

@@ -13,5 +13,6 @@ config_option = click.option(
     default=Path("rales.toml"),
     show_default=True,
     envvar="RALES_CONFIG",
-    help="The configuration file; $RALES_CONFIG sets another default.",
+    help="The configuration file. $RALES_CONFIG changes the default.",
 )
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import click
 
-from chestct.errors import ConfigError
-from rales.cli import logs
-from rales.cli.environment import refuse_shadowed_packages
 from rales.cli.options import config_option
-from rales.config import file as config
-from rales.runtime.allocator import spare_memory
-from rales.runtime.signals import Signals
 
 
 @click.command()
@@ -24,18 +16,32 @@ from rales.runtime.signals import Signals
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
     default="INFO",
     show_default=True,
+    help="Log messages of this level and above to standard error.",
 )
 def serve(config_path: Path, log_level: str) -> None:
-    """Listen for chest CT series, analyse them and deliver the results.
+    """Receive chest CT series, analyse them and deliver the results.
 
-    Runs until SIGTERM or SIGINT, then finishes what it is doing. Nothing is lost by a kill:
-    what was received is on disk, and the next start takes it up. SIGHUP makes it read its
-    TLS certificate again.
-    """
+    Runs until SIGTERM or SIGINT, then finishes the work in progress and exits. If the process
+    is killed, the next start continues with the received images on disk. On SIGHUP the node
+    reads its TLS certificate again.
+
+    \b
+    Example:
+      rales serve --config /etc/rales/rales.toml
+    """  # noqa: D301 - click wants the backspace character itself
+    import os
+    import signal
+
+    from chestct.errors import ConfigError
+    from rales.cli import logs
+    from rales.cli.environment import refuse_shadowed_packages
+    from rales.config import file as config
     from rales.node.node import Node
+    from rales.runtime.allocator import spare_memory
+    from rales.runtime.signals import Signals
 
     settings = config.load(config_path)
-    os.umask(0o077)  # what is received and made holds patient data
+    os.umask(0o077)  # the spool and the results hold patient data
     logs.configure(log_level)
     spare_memory()
     refuse_shadowed_packages()

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from chestct.errors import ConfigError
-from rales.audit.transports import parse_target
+from rales.audit.target import parse_target
 from rales.config.sections import (
     SECTIONS,
     AuditConfig,

@@ -23,7 +23,7 @@ from pydantic import (
 
 from chestct.findings import Method
 from chestct.results import Extra, ReportOptions, SegKind
-from rales.audit.transports import parse_target
+from rales.audit.target import parse_target
 
 _AE_TITLE_LENGTH = 16
 

@@ -46,8 +46,9 @@ from rales.audit.messages import (
     to_xml,
 )
 from rales.audit.opening import audit_trail, open_transport
+from rales.audit.target import parse_target
 from rales.audit.trail import AuditTrail
-from rales.audit.transports import SyslogHeader, parse_target
+from rales.audit.transports import SyslogHeader
 from rales.config.file import parse
 from rales.config.sections import AuditConfig
 from rales.state.store import Database, InstanceStore

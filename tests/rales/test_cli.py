@@ -165,7 +165,7 @@ def test_retry_of_all_goes_on_after_one_that_cannot_be(config: Path, make_instan
 def test_check_looks_at_everything(config: Path) -> None:
     result = _run("check", "--config", config)
     assert result.exit_code == 0, result.output
-    for looked_at in ("configuration", "environment", "data folder", "models", "port"):
+    for looked_at in ("configuration", "environment", "data directory", "models", "port"):
         assert f"ok    {looked_at}" in result.output
 
 
@@ -182,7 +182,7 @@ def test_check_names_a_destination_that_does_not_answer(config: Path) -> None:
 
 
 def test_config_check(config: Path) -> None:
-    assert "is right" in _run("config", "check", config).output
+    assert "is valid" in _run("config", "check", config).output
     config.write_text("[nod]\n")
     result = _run("config", "check", config)
     assert "did you mean 'node'" in str(result.exception)
@@ -216,7 +216,7 @@ def test_status_shows_the_latest_and_what_is_asked_for(tmp_path: Path) -> None:
     assert shown("--series", "1.2.7") == ([7], 0)
     assert shown("--series", ".2.60") == ([60], 0)
     text = _run("status", "--config", config).output
-    assert "10 earlier ones are not shown; --limit 0 shows all." in text
+    assert "10 earlier series are not shown; --limit 0 shows all." in text
     assert "No such series." in _run("status", "--config", config, "--state", "done").output
     assert b"A7" not in (tmp_path / "data" / "state.sqlite").read_bytes()
-    assert "neither a time nor" in _run("status", "--config", config, "--since", "soon").output
+    assert "is neither a time (" in _run("status", "--config", config, "--since", "soon").output

@@ -21,7 +21,7 @@ from notify_rig import HEALTHY, ILL, ISSUER_SYSTEM, KEY, PATIENT_ID, MakeRig
 from chestct.errors import ConfigError
 from chestct.states import DeliveryState, JobState
 from rales.cli import cli
-from rales.cli.tools import _check_notification
+from rales.cli.check import check_notification
 from rales.config import file as config
 from rales.state.store.database import to_text
 from rales.state.store.jobs import StateConflict
@@ -236,10 +236,10 @@ def test_the_check_before_a_start_says_who_is_not_there(
 ) -> None:
     rig = make_rig(url=receiver.url())
     (one,) = rig.config.notifications
-    assert "answers (HTTP 405)" in _check_notification(one, rig.config)
+    assert "answers (HTTP 405)" in check_notification(one, rig.config)
     gone = one.model_copy(update={"url": "http://127.0.0.1:9/"})
     with pytest.raises(ConfigError, match="NewConnectionError"):
-        _check_notification(gone, rig.config)
+        check_notification(gone, rig.config)
 
 
 def test_status_shows_what_was_told_and_what_was_not(
