@@ -250,7 +250,7 @@ def test_status_shows_what_was_told_and_what_was_not(
     rig.reject()
     path = rig.folder / "rales.toml"
     path.write_text(f'[node]\ndata_dir = "{rig.folder}"\n')
-    for said in ("told rejected -> ris: pending (attempt 1: HTTP 503)", "ris: delivered"):
+    for said in ("notification rejected -> ris: pending (attempt 1: HTTP 503)", "ris: delivered"):
         rig.send(10)
         shown = CliRunner().invoke(
             cli, ["status", "--config", str(path)], env={"COLUMNS": "240"}, catch_exceptions=False
