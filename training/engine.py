@@ -17,8 +17,12 @@ from torch import Tensor, nn
 
 from training.augment import Batch, augment
 from training.data import IGNORE, SliceSet
+from training.networks import untrained
 from training.recipes import Recipe
 from training.sampling import sample, take
+
+_WATCHED = 4
+"""Each so many-th validation slice is scored after an epoch."""
 
 
 def loss_of(logits: Tensor, batch: Batch, task: str) -> Tensor:
@@ -81,67 +85,132 @@ def train(
     tick: Callable[[int, int], None] = lambda _done, _total: None,
     start: Path | None = None,
 ) -> Path:
-    """Train, or go on where ``folder`` was left; return the file with the last weights.
+    """Train, or resume the run in ``folder``; return the file with the last weights.
 
-    Each epoch appends a line to ``log.csv``, replaces ``last.pt`` and is told to ``say``;
-    ``tick`` hears of every batch that is done, and of how many there are in all. The weights
-    that are shipped are an exponential moving average; no epoch is chosen by its score. A new
-    run takes the weights of the checkpoint ``start``, if there is one.
+    Each epoch appends a line to ``log.csv``, replaces ``last.pt`` and reports to ``say``;
+    ``tick`` receives the number of finished batches and of all batches. The weights that are
+    shipped are an exponential moving average; no epoch is chosen by its score. A new run takes
+    the weights of the checkpoint ``start``, if it is given.
 
     Raises:
         ValueError: ``folder`` holds a run of another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = recipe.network().to(device, memory_format=torch.channels_last)
-    if start is not None:
-        before = torch.load(start, map_location=device, weights_only=True)
-        network.load_state_dict(before["average"])
-    average = recipe.network().to(device)
-    average.load_state_dict(network.state_dict())
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-2)
-    steps = recipe.epochs * (recipe.slices_per_epoch // recipe.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.15
-    )
+    run = _Run(recipe, start)
     last = folder / "last.pt"
-    first = 0
-    if last.exists():
-        state = torch.load(last, map_location=device, weights_only=True)
-        _require_same(recipe, state["recipe"], last)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        # The learning rate ends with this run, also when its epochs were changed since.
-        phases = {
-            "total_steps": steps,
-            "_schedule_phases": schedule.state_dict()["_schedule_phases"],
-        }
-        schedule.load_state_dict(state["schedule"] | phases)
-        first = state["epoch"]
-        say(f"going on after epoch {first}")
+    first = run.resume(last) if last.exists() else 0
+    if first:
+        say(f"resuming after epoch {first}")
     for epoch in range(first, recipe.epochs):
         began = time.monotonic()
-        losses = _epoch(
-            recipe, network, average, optimiser, schedule, training, epoch, lambda n: tick(n, steps)
-        )
-        scores = _score(recipe, average, validation)
+        losses = run.epoch(training, epoch, tick)
+        labels = predict(run.average, recipe, validation, every=_WATCHED)
+        scores = dice_by_volume(labels, validation, recipe.task, every=_WATCHED)
         row = {"epoch": epoch + 1, "loss": np.mean(losses), "seconds": time.monotonic() - began}
         _log(folder / "log.csv", row | {f"dice_{name}": value for name, value in scores.items()})
-        _save(last, recipe, network, average, optimiser, schedule, epoch + 1)
-        patients = [value for name, value in scores.items() if name.isdigit()]
-        mean = np.mean(patients or list(scores.values()))
-        shown = " ".join(f"{name}:{value:.3f}" for name, value in scores.items())
-        say(
-            f"{recipe.task} epoch {epoch + 1}/{recipe.epochs} loss {row['loss']:.3f} "
-            f"validation Dice {mean:.3f} ({shown}) {row['seconds']:.0f} s"
-        )
+        run.save(last, epoch + 1)
+        say(_epoch_line(recipe, row, scores))
     return last
 
 
+def _epoch_line(recipe: Recipe, row: dict[str, Any], scores: dict[str, float]) -> str:
+    patients = [value for name, value in scores.items() if name.isdigit()]
+    mean = np.mean(patients or list(scores.values()))
+    shown = " ".join(f"{name}:{value:.3f}" for name, value in scores.items())
+    return (
+        f"{recipe.task} epoch {row['epoch']}/{recipe.epochs} loss {row['loss']:.3f} "
+        f"validation Dice {mean:.3f} ({shown}) {row['seconds']:.0f} s"
+    )
+
+
+class _Run:
+    """The state of one training run: everything that a checkpoint holds."""
+
+    def __init__(self, recipe: Recipe, start: Path | None) -> None:
+        torch.manual_seed(recipe.seed)
+        self._recipe = recipe
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = untrained(recipe).to(self._device, memory_format=torch.channels_last)
+        if start is not None:
+            before = torch.load(start, map_location=self._device, weights_only=True)
+            self._network.load_state_dict(before["average"])
+        self.average = untrained(recipe).to(self._device)
+        self.average.load_state_dict(self._network.state_dict())
+        self._optimiser = torch.optim.AdamW(
+            self._network.parameters(), lr=recipe.learning_rate, weight_decay=1e-2
+        )
+        self._steps = recipe.epochs * recipe.steps_per_epoch
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser,
+            max_lr=recipe.learning_rate,
+            total_steps=self._steps,
+            pct_start=0.15,
+        )
+
+    def resume(self, last: Path) -> int:
+        """Take over the checkpoint; return its number of finished epochs.
+
+        Raises:
+            ValueError: The checkpoint is of another recipe.
+        """
+        state = torch.load(last, map_location=self._device, weights_only=True)
+        _require_same(self._recipe, state["recipe"], last)
+        self._network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        # The learning rate ends with this run, even if the number of epochs has changed since.
+        phases = {
+            "total_steps": self._steps,
+            "_schedule_phases": self._schedule.state_dict()["_schedule_phases"],
+        }
+        self._schedule.load_state_dict(state["schedule"] | phases)
+        epochs: int = state["epoch"]
+        return epochs
+
+    def save(self, path: Path, epoch: int) -> None:
+        """Replace the checkpoint atomically: a stop in between leaves the previous checkpoint."""
+        partial = path.with_suffix(".partial")
+        state = {
+            "recipe": asdict(self._recipe),
+            "network": self._network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "epoch": epoch,
+        }
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def epoch(self, data: SliceSet, epoch: int, tick: Callable[[int, int], None]) -> list[float]:
+        """Train for one epoch; its random numbers depend on the seed and the epoch alone.
+
+        Returns:
+            The loss of each batch.
+        """
+        recipe, network = self._recipe, self._network.train()
+        random = np.random.default_rng((recipe.seed, epoch))
+        generator = torch.Generator(self._device).manual_seed(recipe.seed * 1000 + epoch)
+        losses = []
+        batches = sample(data, recipe, recipe.slices_per_epoch, random)
+        for number, batch in enumerate(batches, start=epoch * recipe.steps_per_epoch):
+            changed = augment(batch.to(self._device), generator, recipe.crop)
+            images = changed.images.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(self._device.type, torch.bfloat16):
+                logits = network(images)
+            loss = loss_of(logits.float(), changed, recipe.task)
+            self._optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            self._optimiser.step()
+            self._schedule.step()
+            _follow(self.average, network, min(recipe.ema, (1 + number) / (10 + number)))
+            losses.append(float(loss.detach()))
+            tick(number + 1, self._steps)
+        return losses
+
+
 def _require_same(recipe: Recipe, before: dict[str, Any], file: Path) -> None:
-    """Refuse to go on with another recipe; only the number of epochs may change."""
+    """Refuse to resume a run of another recipe; only the number of epochs may change."""
     now = asdict(recipe)
     changed = [
         f"{name} was {before.get(name)} and is {value}"
@@ -150,42 +219,6 @@ def _require_same(recipe: Recipe, before: dict[str, Any], file: Path) -> None:
     ]
     if changed:
         raise ValueError(f"{file} is of another recipe: {', '.join(changed)}; use another folder")
-
-
-def _epoch(
-    recipe: Recipe,
-    network: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    schedule: Any,
-    data: SliceSet,
-    epoch: int,
-    tick: Callable[[int], None],
-) -> list[float]:
-    """Run one epoch; its random numbers depend on the seed and the epoch alone."""
-    network.train()
-    device = next(network.parameters()).device
-    random = np.random.default_rng((recipe.seed, epoch))
-    generator = torch.Generator(device).manual_seed(recipe.seed * 1000 + epoch)
-    losses = []
-    done = epoch * (recipe.slices_per_epoch // recipe.batch)
-    for number, batch in enumerate(
-        sample(data, recipe, recipe.slices_per_epoch, random), start=done
-    ):
-        changed = augment(batch.to(device), generator, recipe.crop)
-        images = changed.images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = network(images)
-        loss = loss_of(logits.float(), changed, recipe.task)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        schedule.step()
-        _follow(average, network, min(recipe.ema, (1 + number) / (10 + number)))
-        losses.append(float(loss.detach()))
-        tick(number + 1)
-    return losses
 
 
 @torch.no_grad()
@@ -199,11 +232,6 @@ def _follow(average: nn.Module, network: nn.Module, rate: float) -> None:
             value.copy_(now[name])
 
 
-def _score(recipe: Recipe, average: nn.Module, validation: SliceSet) -> dict[str, float]:
-    labels = predict(average, recipe, validation, every=4)
-    return dice_by_volume(labels, validation, recipe.task, every=4)
-
-
 def _log(path: Path, row: dict[str, Any]) -> None:
     new = not path.exists()
     with path.open("a", newline="") as file:
@@ -211,28 +239,3 @@ def _log(path: Path, row: dict[str, Any]) -> None:
         if new:
             writer.writeheader()
         writer.writerow(row)
-
-
-def _save(
-    path: Path,
-    recipe: Recipe,
-    network: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    schedule: Any,
-    epoch: int,
-) -> None:
-    """Replace the checkpoint atomically: a stop in between leaves the one before."""
-    partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "recipe": asdict(recipe),
-            "network": network.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "schedule": schedule.state_dict(),
-            "epoch": epoch,
-        },
-        partial,
-    )
-    partial.replace(path)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chestct.errors import ModelError, SeriesRejected
-from chestct.findings import Method
+from chestct.errors import ModelError
 from inference.networks.manifest import PatchContract
 from inference.networks.session import OnnxModel
-from inference.ports import ModelSet
-from inference.reading.analysis import Analysis, analyse
-from phantom import PhantomSpec, make_thorax
 from training.data import SliceSet, patient_of
 from training.metrics import dice
 
@@ -78,64 +73,3 @@ def score_slices(lungs: OnnxModel, lesions: OnnxModel, data: SliceSet) -> list[P
         for patient in np.unique(patients)
         for chosen in [patients == patient]
     ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhantomScore:
-    """How the whole live path does on one phantom; truth in brackets of the names."""
-
-    seed: int
-    has_lesions: bool
-    positive: bool
-    presence_score: float
-    lung_dice: float
-    lesion_dice: float
-    involved_percent: float
-    true_involved_percent: float
-
-
-def score_phantom(spec: PhantomSpec, models: ModelSet) -> PhantomScore:
-    """Run the live path on one phantom and compare it with the truth.
-
-    Raises:
-        SeriesRejected: The phantom's lungs were not found.
-    """
-    thorax = make_thorax(spec)
-    analysis = analyse(thorax.volume(), models, models.method(Method()), lambda _stage, _part: None)
-    truth, lungs = thorax.lesion > 0, thorax.left_lung | thorax.right_lung
-    return PhantomScore(
-        seed=spec.seed,
-        has_lesions=bool(truth.any()),
-        positive=analysis.findings.presence.positive,
-        presence_score=analysis.findings.presence.score,
-        lung_dice=dice(_lungs(analysis), lungs),
-        lesion_dice=dice(analysis.lesion_map.lesion(), truth),
-        involved_percent=analysis.findings.covered.involved_percent,
-        true_involved_percent=100 * float(truth.sum()) / float(lungs.sum()),
-    )
-
-
-def score_phantoms(specs: Sequence[PhantomSpec], models: ModelSet) -> list[PhantomScore]:
-    """Score several phantoms; one without lungs counts as a miss."""
-    scores = []
-    for spec in specs:
-        try:
-            scores.append(score_phantom(spec, models))
-        except SeriesRejected:
-            scores.append(
-                PhantomScore(
-                    seed=spec.seed,
-                    has_lesions=bool(spec.lesions),
-                    positive=False,
-                    presence_score=0.0,
-                    lung_dice=0.0,
-                    lesion_dice=0.0,
-                    involved_percent=0.0,
-                    true_involved_percent=float("nan"),
-                )
-            )
-    return scores
-
-
-def _lungs(analysis: Analysis) -> NDArray[np.bool_]:
-    return analysis.lesion_map.left_lung() | analysis.lesion_map.right_lung()

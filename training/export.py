@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import onnxruntime as ort
 import torch
 
 from inference.networks.manifest import InputContract, OutputContract
-from training.networks import UNet
+from inference.ports import PresenceRule
+from training.networks import UNet, untrained
 from training.phantoms import LIVE_INPUT
 from training.recipes import Recipe
 
@@ -30,35 +33,32 @@ _FRONT_END: dict[str, dict[str, Any]] = {
         "outline_spacing": (1.35, 1.35),
     },
 }
-"""Where live CT is read otherwise than the phantoms were shown in training: with less
-equalisation the lesion network is wrong less often, chosen on validation seeds (MODEL_CARD.md).
-In larger pixels it takes vessels for nodules (docs/decisions/0026). What the further readings
-gain is in docs/model/report.md and docs/decisions/0028."""
+"""Where the input on live CT differs from :data:`training.phantoms.LIVE_INPUT`.
+
+With less equalisation the lesion network makes fewer errors; validation seeds chose the values
+(MODEL_CARD.md). In larger pixels the network takes vessels for nodules (docs/decisions/0026).
+docs/model/report.md and docs/decisions/0028 say what the further readings gain."""
+_INPUT_KEYS = (
+    *("rows", "columns", "context", "context_mm", "mirror", "outline_spacing", "coarsest_mm"),
+    *("window", "clahe_clip", "clahe_tiles"),
+)
+_CLASSES = {"lungs": ["background", "right", "left"], "lesions": ["lesion"]}
+_ACTIVATION = {"lungs": "softmax", "lesions": "sigmoid"}
 _LEAST_HU = -750.0
-"""What lies below is aerated lung; see MODEL_CARD.md for how it was chosen."""
+"""Anything less dense is aerated lung; MODEL_CARD.md says how the value was chosen."""
 LICENCE = "CC BY-NC-SA 4.0 (inherited from the training data); research use only"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PresenceChoice:
-    """The rule that goes into a lesion model's manifest."""
-
-    certainty: float
-    volume_ml: float
-    stride: int
 
 
 def load_checkpoint(path: Path) -> tuple[Recipe, UNet]:
     """Return the recipe and the averaged network of a checkpoint."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    fields = state["recipe"] | {"channels": tuple(state["recipe"]["channels"])}
-    recipe = Recipe(**fields)
-    network = recipe.network()
+    recipe = Recipe(**state["recipe"] | {"channels": tuple(state["recipe"]["channels"])})
+    network = untrained(recipe)
     network.load_state_dict(state["average"])
     return recipe, network.eval()
 
 
-def export(checkpoint: Path, folder: Path, version: str, presence: PresenceChoice | None) -> float:
+def export(checkpoint: Path, folder: Path, version: str, presence: PresenceRule | None) -> float:
     """Write ``<task>.onnx`` and ``<task>.toml`` into ``folder``.
 
     Returns:
@@ -81,13 +81,12 @@ def export(checkpoint: Path, folder: Path, version: str, presence: PresenceChoic
             external_data=False,
             dynamic_shapes=(_any_size(recipe),),
         )
-    # What was trained on one front end alone is read with that one.
     contract = LIVE_INPUT.model_copy(
         update={
             "rows": recipe.size,
             "columns": recipe.size,
             "context": recipe.context,
-            **(_FRONT_END[recipe.task] if recipe.front_end == "varied" else {}),
+            **_FRONT_END[recipe.task],
         }
     )
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -126,49 +125,38 @@ def _manifest(
     contract: InputContract,
     version: str,
     digest: str,
-    presence: PresenceChoice | None,
+    presence: PresenceRule | None,
 ) -> str:
-    classes = {"lungs": '["background", "right", "left"]', "lesions": '["lesion"]'}[recipe.task]
-    activation = {"lungs": "softmax", "lesions": "sigmoid"}[recipe.task]
-    lines = [
-        "# Made by: python -m training export; see MODEL_CARD.md",
-        f'name = "rales-{recipe.task}"',
-        f'version = "{version}"',
-        f'task = "{recipe.task}"',
-        f'file = "{recipe.task}.onnx"',
-        f'sha256 = "{digest}"',
-        f'licence = "{LICENCE}"',
-        'card = "MODEL_CARD.md"',
-        f"classes = {classes}",
-        f'activation = "{activation}"',
-        f"threshold = {_THRESHOLD[recipe.task]}",
-        "",
-        "[input]",
-        f"rows = {contract.rows}",
-        f"columns = {contract.columns}",
-        f"context = {contract.context}",
-        f"context_mm = {contract.context_mm}",
-        *(["mirror = true"] if contract.mirror else []),
-        *(
-            [f"outline_spacing = {list(contract.outline_spacing)}"]
-            if contract.outline_spacing
-            else []
-        ),
-        *([f"coarsest_mm = {contract.coarsest_mm}"] if contract.coarsest_mm else []),
-        f"window = [{contract.window[0]}, {contract.window[1]}]",
-        f"clahe_clip = {contract.clahe_clip}",
-        f"clahe_tiles = {contract.clahe_tiles}",
-    ]
+    task = recipe.task
+    tables: dict[str, dict[str, Any]] = {
+        "": {
+            "name": f"rales-{task}",
+            "version": version,
+            "task": task,
+            "file": f"{task}.onnx",
+            "sha256": digest,
+            "licence": LICENCE,
+            "card": "MODEL_CARD.md",
+            "classes": _CLASSES[task],
+            "activation": _ACTIVATION[task],
+            "threshold": _THRESHOLD[task],
+        },
+        "input": {name: getattr(contract, name) for name in _INPUT_KEYS},
+    }
     if presence is not None:
-        lines += [
-            "",
-            "[presence]",
-            f"certainty = {presence.certainty}",
-            f"volume_ml = {presence.volume_ml}",
-            f"stride = {presence.stride}",
-            "",
-            "[output]",
-            f"minimum_lesion_ml = {OutputContract().minimum_lesion_ml}",
-            f"minimum_lesion_hu = {_LEAST_HU}",
-        ]
-    return "\n".join(lines) + "\n"
+        tables["presence"] = asdict(presence)
+        tables["output"] = {
+            "minimum_lesion_ml": OutputContract().minimum_lesion_ml,
+            "minimum_lesion_hu": _LEAST_HU,
+        }
+    return "# Made by: python -m training export; see MODEL_CARD.md\n" + "\n".join(
+        _table(name, values) for name, values in tables.items()
+    )
+
+
+def _table(name: str, values: Mapping[str, Any]) -> str:
+    """Return a TOML table; keys without a value are left out. JSON writes values as TOML does."""
+    header = f"[{name}]\n" if name else ""
+    return header + "".join(
+        f"{key} = {json.dumps(value)}\n" for key, value in values.items() if value
+    )

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
+from training.recipes import Recipe
+
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
@@ -61,3 +63,8 @@ class UNet(nn.Module):
             x = block(torch.cat([x, skip], dim=1))
         x = self.head(x)
         return F.pixel_shuffle(x, self.fold) if self.fold > 1 else x
+
+
+def untrained(recipe: Recipe) -> UNet:
+    """Return the network of a recipe, untrained."""
+    return UNet(recipe.context, recipe.outputs, recipe.channels, recipe.fold)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from inference.networks.manifest import InputContract
@@ -26,9 +24,6 @@ training slices (see docs/model/data.md)."""
 
 PREFIX = "phantom-"
 
-FrontEnd = Callable[[InputContract, np.random.Generator], InputContract]
-"""Which window and CLAHE a scan that was made from HU is shown with in training."""
-
 
 def jitter(contract: InputContract, random: np.random.Generator) -> InputContract:
     """Return the contract with another window near to its own, and any CLAHE clip limit.
@@ -40,19 +35,6 @@ def jitter(contract: InputContract, random: np.random.Generator) -> InputContrac
     window = (low + random.uniform(-60, 60), high + random.uniform(-200, 250))
     clip = random.uniform(1.0, 3.0) if random.random() < 0.5 else random.uniform(3.0, 9.5)
     return contract.model_copy(update={"window": window, "clahe_clip": clip})
-
-
-def as_live(contract: InputContract, random: np.random.Generator) -> InputContract:
-    """Return the contract itself: what is trained on looks as live CT will, and only so.
-
-    Nothing else changes: as many random numbers are drawn as :func:`jitter` draws.
-    """
-    jitter(contract, random)
-    return contract
-
-
-FRONT_ENDS: dict[str, FrontEnd] = {"varied": jitter, "as live": as_live}
-"""By the names that recipes use."""
 
 
 def random_lesions(random: np.random.Generator) -> tuple[LesionSpec, ...]:
@@ -87,15 +69,15 @@ def random_spec(seed: int, *, lesions: bool) -> PhantomSpec:
     )
 
 
-def phantom_slices(seeds: range, front_end: FrontEnd = jitter) -> SliceSet:
-    """Return the slices of one phantom per seed; every third one has no lesion.
+def phantom_slices(seeds: range) -> SliceSet:
+    """Return the slices of one phantom per seed; every third phantom has no lesion.
 
-    Window and CLAHE vary from one to the next, unless ``front_end`` says otherwise.
+    Each phantom has its own window and CLAHE clip limit.
     """
     images, lungs, lesions, volumes = [], [], [], []
     for number, seed in enumerate(seeds):
         thorax = make_thorax(random_spec(seed, lesions=seed % 3 != 0))
-        contract = front_end(LIVE_INPUT, np.random.default_rng((seed, 101)))
+        contract = jitter(LIVE_INPUT, np.random.default_rng((seed, 101)))
         images += [to_grey(plane, contract) for plane in thorax.hu]
         sides = np.where(thorax.right_lung, RIGHT, np.where(thorax.left_lung, LEFT, 0))
         lungs.append(sides.astype(np.uint8))

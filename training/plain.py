@@ -18,7 +18,7 @@ from inference.networks.preprocess import to_grey
 from phantom.volume import canonical_volume
 from training.data import LEFT, RIGHT, SliceSet
 from training.opacities import Spacing, draw_opacities, paint, pleural_depth
-from training.phantoms import LIVE_INPUT, FrontEnd, jitter
+from training.phantoms import LIVE_INPUT, jitter
 
 PREFIX = "plain-"
 
@@ -73,8 +73,7 @@ def make_plain(seed: int, *, lesions: bool) -> PlainChest:
         sides[heart] = 0
     if random.random() < 0.6:
         spine = np.broadcast_to(x**2 + (y - 0.75 * deep) ** 2 < 18**2, shape)
-        hu[spine] = random.uniform(150, 500)
-        sides[spine] = 0
+        hu[spine], sides[spine] = random.uniform(150, 500), 0
     lungs = sides > 0
     hu[lungs] = random.uniform(-920, -740)
     if random.random() < 0.4:
@@ -110,10 +109,10 @@ def _scan(hu: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.in
     return np.clip(np.round(hu + noise), -1024, 3071).astype(np.int16)
 
 
-def plain_slices(seeds: range, front_end: FrontEnd = jitter) -> SliceSet:
-    """Return the slices of one plain chest per seed; every third one has no lesion."""
+def plain_slices(seeds: range) -> SliceSet:
+    """Return the slices of one plain chest per seed; every third chest has no lesion."""
     chests = [make_plain(seed, lesions=seed % 3 != 0) for seed in seeds]
-    contracts = [front_end(LIVE_INPUT, np.random.default_rng((seed, 301))) for seed in seeds]
+    contracts = [jitter(LIVE_INPUT, np.random.default_rng((seed, 301))) for seed in seeds]
     return SliceSet(
         images=np.stack(
             [

@@ -86,7 +86,7 @@ def take(
         variation=torch.where(
             torch.from_numpy(_made_from_hu(data)[data.volumes[chosen]]),
             recipe.hu_variation,
-            recipe.variation,
+            1.0,
         ),
     )
     return batch if images.shape[-1] == recipe.size else _resized(batch, recipe.size)

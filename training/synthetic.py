@@ -17,7 +17,7 @@ from inference.networks.session import load_models
 from inference.ports import SegmentationModel
 from training.data import LEFT, RIGHT, SliceSet
 from training.opacities import draw_opacities, paint, pleural_depth
-from training.phantoms import LIVE_INPUT, FrontEnd, jitter
+from training.phantoms import LIVE_INPUT, jitter
 from training.real import Chest, known_series, lesion_free_parts, read_volume
 
 PREFIX = "synthetic-"
@@ -111,14 +111,12 @@ def _with_opacities(
     return hu, truth, tuple(str(one.texture) for one in opacities)
 
 
-def synthetic_slices(
-    folder: Path, seeds: range, model: SegmentationModel, front_end: FrontEnd = jitter
-) -> SliceSet:
+def synthetic_slices(folder: Path, seeds: range, model: SegmentationModel) -> SliceSet:
     """Return training slices: one scan of the chest in ``folder`` per seed.
 
-    Each is another breath and another reconstruction: air, slice thickness, kernel, noise,
-    streaks, window and CLAHE (these by ``front_end``) vary, so that the network learns not to
-    care. Neighbouring slices stay neighbours.
+    Each scan is another breath and another reconstruction: air, slice thickness, kernel,
+    noise, streaks, window and CLAHE vary, so that the network learns to ignore them.
+    Neighbouring slices stay neighbours.
 
     Raises:
         ValueError: The committed list does not say that the series may be trained on, or it is
@@ -137,7 +135,7 @@ def synthetic_slices(
         sides = np.stack([_shrink(plane) for plane in sides])
         for seed in seeds:
             random = np.random.default_rng((seed, 201))
-            contract = front_end(LIVE_INPUT, random)
+            contract = jitter(LIVE_INPUT, random)
             breath = rebreathe(chest.volume.hu.astype(np.float32), chest.inside(), random)
             hu, truth, _ = _with_opacities(chest, breath, depth, seed)
             images += [to_grey(plane, contract) for plane in rescan(hu, random)]

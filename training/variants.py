@@ -20,6 +20,7 @@ from chestct.errors import ModelError
 from inference.networks.manifest import PatchContract, read_manifest
 from inference.networks.session import OnnxModel, load_model
 from training.data import SliceSet, join, load_slices, load_split
+from training.defaults import SPLIT
 from training.evaluate import predict_slices
 from training.metrics import dice
 from training.phantoms import phantom_slices
@@ -33,7 +34,6 @@ CALIBRATION = 96
 _PHANTOMS = range(1, 4)
 _ROUNDS = 7
 _BATCH = 8
-_SPLIT = "covid-ct-seg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,60 +62,6 @@ class VariantScore:
         What 16 bits gain on a GPU cannot be told here.
         """
         return self.loss <= MOST_LOSS and (self.variant != "int8" or self.ratio < MOST_TIME)
-
-
-def make_fp16(source: Path, target: Path) -> None:
-    """Write a network that computes in 16-bit floats; input and output stay 32-bit."""
-    import onnx  # noqa: PLC0415 - only training has it
-    from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415
-
-    model = convert_float_to_float16(onnx.load(source), keep_io_types=True)
-    onnx.save(model, target)
-
-
-def make_int8(source: Path, target: Path, images: Sequence[NDArray[np.float32]]) -> None:
-    """Write a network that computes in 8-bit integers, calibrated on ``images``.
-
-    Each is an input (n, context, rows, columns). The first convolution and the head stay in
-    floats: they see and say the fine grey levels, and cost little.
-    """
-    import onnx  # noqa: PLC0415 - only training has it
-    from onnxruntime.quantization import (  # noqa: PLC0415
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
-
-    class Images(CalibrationDataReader):
-        """Hands out the images one by one."""
-
-        def __init__(self) -> None:
-            self._left = iter(images)
-
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            """Return the next input, or None at the end."""
-            image = next(self._left, None)
-            return None if image is None else {name: image}
-
-    model = onnx.load(source)
-    name = model.graph.input[0].name
-    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
-    with tempfile.TemporaryDirectory() as folder:
-        ready = Path(folder) / "ready.onnx"
-        quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-        quantize_static(
-            str(ready),
-            str(target),
-            Images(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            reduce_range=True,  # CPUs without VNNI add pairs of products in 16 bits
-            nodes_to_exclude=[convolutions[0], convolutions[-1]],
-        )
 
 
 def calibration_images(
@@ -206,6 +152,8 @@ def make_variants(
 
     ``known`` slices calibrate, ``seen`` ones measure.
     """
+    from training.quantise import make_fp16, make_int8  # noqa: PLC0415 - needs onnx
+
     original = load_model(models / f"{task}.toml", provider="CPU", threads=1, variant="")
     source = models / original.manifest.file
     files = {variant: folder / f"{task}-{variant}.onnx" for variant in ("fp16", "int8")}
@@ -233,33 +181,33 @@ def variants(models: Path, slices: Path, write: bool, as_json: bool) -> None:  #
     accepted when it loses at most 0.005 of the Dice, and 8 bits only when they are faster on
     this CPU. With --write GPUs take the 16-bit ones from then on, and CPUs the 8-bit ones.
     """
-    data, split = load_slices(slices), load_split(_SPLIT)
+    data, split = load_slices(slices), load_split(SPLIT)
     known = join([data.select(split["train"]), phantom_slices(_PHANTOMS)])
     scores: list[VariantScore] = []
     with tempfile.TemporaryDirectory() as folder:
         for task in ("lungs", "lesions"):
-            found, files = make_variants(
+            measured, files = make_variants(
                 task, models, Path(folder), known, data.select(split["validation"])
             )
-            scores += found
+            scores += measured
             if write:
-                accepted = [one.variant for one in found if one.accepted and one.variant in files]
-                kept = {name: shutil.copy(files[name], models) for name in accepted}
-                add_to_manifest(
-                    models / f"{task}.toml", {name: Path(file) for name, file in kept.items()}
-                )
+                accepted = [score.variant for score in measured if score.accepted]
+                kept = {name: files[name] for name in accepted if name in files}
+                shipped = {name: Path(shutil.copy(file, models)) for name, file in kept.items()}
+                add_to_manifest(models / f"{task}.toml", shipped)
     if as_json:
-        click.echo(json.dumps([asdict(one) | {"accepted": one.accepted} for one in scores]))
-        return
+        rows = [asdict(score) | {"accepted": score.accepted} for score in scores]
+        click.echo(json.dumps(rows))
+    else:
+        _print_scores(scores)
+
+
+def _print_scores(scores: Sequence[VariantScore]) -> None:
     click.echo("task     variant     MB    Dice    loss  ms/batch  ratio  accepted")
-    for one in scores:
+    for score in scores:
+        accepted = "yes" if score.accepted else "no"
         click.echo(
-            f"{one.task:<8} {one.variant:<8} {one.megabytes:5.2f}  {one.dice:.4f}  {one.loss:+.4f}"
-            f"  {one.milliseconds:8.1f}  {one.ratio:5.2f}  {_word(one)}"
+            f"{score.task:<8} {score.variant:<8} {score.megabytes:5.2f}  {score.dice:.4f}"
+            f"  {score.loss:+.4f}  {score.milliseconds:8.1f}  {score.ratio:5.2f}"
+            f"  {'the original' if score.variant == 'fp32' else accepted}"
         )
-
-
-def _word(score: VariantScore) -> str:
-    if score.variant == "fp32":
-        return "the original"
-    return "yes" if score.accepted else "no"

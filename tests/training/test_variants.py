@@ -15,9 +15,10 @@ torch = pytest.importorskip("torch", reason="the extra rales[train] is not insta
 
 from inference.networks.manifest import read_manifest
 from inference.networks.session import load_model
+from inference.ports import PresenceRule
 from training.data import SliceSet
 from training.engine import train
-from training.export import PresenceChoice, export
+from training.export import export
 from training.phantoms import phantom_slices
 from training.recipes import RECIPES
 from training.variants import VariantScore, add_to_manifest, make_variants, variants
@@ -45,7 +46,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, data: SliceSet) -> Path:
             learning_rate=1e-2,
         )
         last = train(recipe, data, data, folder / "runs" / task, lambda _line: None)
-        rule = PresenceChoice(certainty=0.9, volume_ml=2.0, stride=2)
+        rule = PresenceRule(certainty=0.9, volume_ml=2.0, stride=2)
         export(last, folder, "1", rule if task == "lesions" else None)
     return folder
 

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from inference.networks.session import OnnxModel, load_model
+from inference.networks.session import OnnxModel
+from training.defaults import SHIPPED_MODELS, SPLIT, TEST_PHANTOMS, load_pair
 
 if TYPE_CHECKING:
     from phantom import PhantomSpec
     from training.data import SliceSet
     from training.report.records import ModelRecord, Provenance
 
-_MODELS = Path(__file__).parents[2] / "models"
-_SPLIT = "covid-ct-seg"
 _PACKAGES = ("rales", "onnxruntime", "numpy", "scipy", "opencv-python-headless")
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -66,11 +65,7 @@ def report(
     from training.report.records import Source  # noqa: PLC0415
     from training.report.write import write_report  # noqa: PLC0415
 
-    folder = models or _MODELS
-    lungs, lesions = (
-        load_model(folder / f"{task}.toml", provider="CPU", threads=threads)
-        for task in ("lungs", "lesions")
-    )
+    lungs, lesions = load_pair(models, threads)
     plan = measuring.Plan(
         slices=_slices(slices, split),
         phantoms=_phantoms(phantoms),
@@ -84,7 +79,7 @@ def report(
     )
     with _telling() as tell:
         measured = measuring.measure(plan, lungs, lesions, tell)
-    made = _provenance(slices, split, (lungs, lesions), folder, measured.seconds)
+    made = _provenance(slices, split, (lungs, lesions), models or SHIPPED_MODELS, measured.seconds)
     click.echo(write_report(out, measured, made))
 
 
@@ -93,7 +88,7 @@ def _slices(path: Path, split: str) -> SliceSet:
 
     data = load_slices(path)
     if split != "all":
-        data = data.select(load_split(_SPLIT)[split])
+        data = data.select(load_split(SPLIT)[split])
     if not len(data.volumes):
         raise click.ClickException(f"{path.name} has no slice of the {split} part")
     return data
@@ -106,8 +101,6 @@ def _phantoms(most: int | None) -> tuple[PhantomSpec, ...]:
 
 
 def _seeds(most: int | None) -> tuple[int, ...]:
-    from training.__main__ import TEST_PHANTOMS  # noqa: PLC0415 - it imports this
-
     return tuple(TEST_PHANTOMS[:most])
 
 

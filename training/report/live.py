@@ -18,7 +18,7 @@ from training.report.markup import (
     signed,
     table,
 )
-from training.report.records import CaseRecord, Evaluation
+from training.report.records import CaseRecord, Evaluation, SeriesRecord, SingleRecord
 from training.report.summary import CasesSummary, Summary
 
 
@@ -156,43 +156,11 @@ def real_section(evaluation: Evaluation, figures: Sequence[str]) -> str:
     """Return what the product says of real CT."""
     if not evaluation.series and not evaluation.singles:
         return ""
-    series = table(
-        ["series", "slices", "called", "score", "lungs ml", "lesion ml", "involved %", "lesions",
-         "lung outside the body, ml", "remarks"],
-        [
-            [
-                one.name,
-                f"{one.slices} of {one.slice_spacing_mm:g} mm",
-                "positive" if one.positive else "negative",
-                number(one.score, 3),
-                number(one.lung_ml, 0),
-                number(one.lesion_ml, 1),
-                number(one.involved_percent),
-                str(one.lesions),
-                number(one.outside_body_ml, 1),
-                "; ".join(one.quality_flags) or NOTHING,
-            ]
-            for one in evaluation.series
-        ],
-    )  # fmt: skip
-    singles = table(
-        ["slice", "score", "lung cm²", "lesion cm²", "involved %"],
-        [
-            [
-                one.name,
-                number(one.score, 3),
-                number(one.lung_cm2, 0),
-                number(one.lesion_cm2, 1),
-                number(one.involved_percent, 1),
-            ]
-            for one in evaluation.singles
-        ],
-    )
     return blocks(
         "## Real CT without truth",
         "Nobody outlined these: the numbers are what the product says, to be judged by the "
         "pictures.",
-        series if evaluation.series else "",
+        table(_SERIES_HEAD, map(_series_row, evaluation.series)) if evaluation.series else "",
         *(
             picture(f"series-{place}", one.name, figures)
             for place, one in enumerate(evaluation.series, start=1)
@@ -202,6 +170,46 @@ def real_section(evaluation: Evaluation, figures: Sequence[str]) -> str:
         "their difference is no change of the disease."
         if evaluation.singles
         else "",
-        singles if evaluation.singles else "",
+        table(_SINGLES_HEAD, map(_single_row, evaluation.singles)) if evaluation.singles else "",
         picture("singles", "COVID-19-NY-SBU, networks alone", figures),
     )
+
+
+_SERIES_HEAD = (
+    "series",
+    "slices",
+    "called",
+    "score",
+    "lungs ml",
+    "lesion ml",
+    "involved %",
+    "lesions",
+    "lung outside the body, ml",
+    "remarks",
+)
+_SINGLES_HEAD = ("slice", "score", "lung cm²", "lesion cm²", "involved %")
+
+
+def _series_row(series: SeriesRecord) -> list[str]:
+    return [
+        series.name,
+        f"{series.slices} of {series.slice_spacing_mm:g} mm",
+        "positive" if series.positive else "negative",
+        number(series.score, 3),
+        number(series.lung_ml, 0),
+        number(series.lesion_ml, 1),
+        number(series.involved_percent),
+        str(series.lesions),
+        number(series.outside_body_ml, 1),
+        "; ".join(series.quality_flags) or NOTHING,
+    ]
+
+
+def _single_row(single: SingleRecord) -> list[str]:
+    return [
+        single.name,
+        number(single.score, 3),
+        number(single.lung_cm2, 0),
+        number(single.lesion_cm2, 1),
+        number(single.involved_percent, 1),
+    ]

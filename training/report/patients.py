@@ -49,23 +49,16 @@ def patients_section(evaluation: Evaluation, whole: Summary, figures: Sequence[s
         f"(signed: {interval(summary.slice_area_bias)}; whole patients drawn). Bland and Altman "
         f"of the involvement by patient: bias {limits(summary.involved)} points.",
         _mirror(whole.mirror),
-        picture(
-            "involvement-patients",
-            "Bland-Altman plot of the percent involved, by patient over slices",
-            figures,
-        ),
-        picture(
-            "worst-slices",
-            "The slices with the lowest lesion Dice, at most two of a patient, of those with "
-            f"{SHOWN_PIXELS} pixels of true lesion or more",
-            figures,
-        ),
-        picture(
-            "false-slices",
-            "The slices with most area in false lesions, at most two of a patient",
-            figures,
-        ),
+        *(picture(name, caption, figures) for name, caption in _PICTURES.items()),
     )
+
+
+_PICTURES = {
+    "involvement-patients": "Bland-Altman plot of the percent involved, by patient over slices",
+    "worst-slices": "The slices with the lowest lesion Dice, at most two of a patient, of those "
+    f"with {SHOWN_PIXELS} pixels of true lesion or more",
+    "false-slices": "The slices with most area in false lesions, at most two of a patient",
+}
 
 
 def _mirror(found: MirrorSummary | None) -> str:

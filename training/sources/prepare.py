@@ -24,10 +24,10 @@ from training.sources.nifti import LabelledScan, read_scan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What became of one volume.
+    """The record of one volume.
 
     Attributes:
-        refused: Why it was left out; None: it was not.
+        refused: Why the volume was left out; None: it is in the file.
     """
 
     name: str
@@ -40,9 +40,9 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """What one volume adds to the file."""
+    """The part of the file that comes from one volume."""
 
-    told: Prepared
+    record: Prepared
     spacing: tuple[float, float, float]
     images: NDArray[np.uint8]
     sides: NDArray[np.uint8]
@@ -72,47 +72,53 @@ def prepare(
     done: list[Prepared] = []
     parts: list[_Part] = []
     for scan in scans:
-        labelled = read_scan(scan)
-        for one in _volumes(labelled):
-            name, patient = f"{dataset}:{one.name}", f"{dataset}:{one.patient}"
-            try:
-                sides, source = _sides(one, model)
-            except SeriesRejected as error:
-                told = Prepared(
-                    name=name,
-                    patient=patient,
-                    slices=0,
-                    with_lesion=0,
-                    lung_source=_name(model),
-                    refused=str(error),
-                )
-            else:
-                chosen = _chosen(one, sides)
-                ill = one.lesion[chosen].any(axis=(1, 2))
-                told = Prepared(
-                    name=name,
-                    patient=patient,
-                    slices=len(chosen),
-                    with_lesion=int(ill.sum()),
-                    lung_source=source,
-                    refused=None if chosen else "no slice shows lung",
-                )
-                if chosen:
-                    parts.append(
-                        _Part(
-                            told=told,
-                            spacing=one.spacing,
-                            images=_images(one, chosen),
-                            sides=_shrink(sides[chosen]),
-                            lesion=_shrink(one.lesion[chosen].astype(np.uint8)),
-                        )
-                    )
-            done.append(told)
-            say(told)
+        for volume in _volumes(read_scan(scan)):
+            record, part = _prepared(dataset, volume, model)
+            if part is not None:
+                parts.append(part)
+            done.append(record)
+            say(record)
     if not parts:
         raise LayoutError(f"no scan of {dataset} shows lungs; {out} was not written")
     _write(out, parts)
     return done
+
+
+def _prepared(
+    dataset: str, scan: LabelledScan, model: SegmentationModel
+) -> tuple[Prepared, _Part | None]:
+    """Return the record of one volume, and its part of the file unless it is left out."""
+    name, patient = f"{dataset}:{scan.name}", f"{dataset}:{scan.patient}"
+    try:
+        sides, source = _sides(scan, model)
+    except SeriesRejected as error:
+        refused = Prepared(
+            name=name,
+            patient=patient,
+            slices=0,
+            with_lesion=0,
+            lung_source=_name(model),
+            refused=str(error),
+        )
+        return refused, None
+    chosen = _chosen(scan, sides)
+    record = Prepared(
+        name=name,
+        patient=patient,
+        slices=len(chosen),
+        with_lesion=int(scan.lesion[chosen].any(axis=(1, 2)).sum()),
+        lung_source=source,
+        refused=None if chosen else "no slice shows lung",
+    )
+    if not chosen:
+        return record, None
+    return record, _Part(
+        record=record,
+        spacing=scan.spacing,
+        images=_images(scan, chosen),
+        sides=_shrink(sides[chosen]),
+        lesion=_shrink(scan.lesion[chosen].astype(np.uint8)),
+    )
 
 
 def _volumes(scan: LabelledScan) -> Iterator[LabelledScan]:
@@ -152,13 +158,13 @@ def _write(out: Path, parts: list[_Part]) -> None:
             lung=np.packbits(sides > 0, axis=-1),
             lesion=np.packbits(lesion > 0, axis=-1),
             volume=np.repeat(
-                np.arange(len(parts), dtype=np.uint16), [one.told.slices for one in parts]
+                np.arange(len(parts), dtype=np.uint16), [part.record.slices for part in parts]
             ),
             sides=sides,
             spacing=np.array([one.spacing for one in parts], dtype=np.float32),
-            name=np.array([one.told.name for one in parts]),
-            patient=np.array([one.told.patient for one in parts]),
-            lung_source=np.array([one.told.lung_source for one in parts]),
+            name=np.array([part.record.name for part in parts]),
+            patient=np.array([part.record.patient for part in parts]),
+            lung_source=np.array([part.record.lung_source for part in parts]),
         )
     partial.replace(out)
 

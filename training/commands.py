@@ -1,0 +1,263 @@
+"""The commands ``train``, ``export``, ``choose-presence`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
+
+from inference.networks.session import load_models
+from inference.ports import PresenceRule
+from training import operating
+from training.data import SliceSet, join, load_slices, load_split
+from training.defaults import (
+    SHIPPED_MODELS,
+    SPLIT,
+    TRAINING_PHANTOMS,
+    TRAINING_PLAIN,
+    VALIDATION_SEEDS,
+    WATCHED,
+    load_pair,
+)
+from training.evaluate import PatientScore, score_slices
+from training.phantoms import phantom_slices
+from training.plain import plain_slices
+from training.recipes import RECIPES, Recipe
+from training.synthetic import synthetic_slices
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+_new_folder = click.Path(file_okay=False, path_type=Path)
+
+_slices_option = click.option(
+    "--slices", required=True, type=_file, help="8-bit slices with masks: docs/model/data.md."
+)
+_models_option = click.option("--models", type=_folder, help="Folder of models; default: shipped.")
+_series_option = click.option(
+    "--series",
+    multiple=True,
+    type=_folder,
+    help="Folder of a true-HU series for synthetic opacities; may be repeated.",
+)
+
+
+@click.command()
+@click.argument("task", type=click.Choice(list(RECIPES)))
+@_slices_option
+@_series_option
+@click.option(
+    "--prepared",
+    multiple=True,
+    type=_file,
+    help="More slices, as `prepare` writes them; may be repeated. Needs --split.",
+)
+@click.option(
+    "--split", "split_file", type=_file, help="The split of the prepared files: see `split`."
+)
+@click.option("--runs", default=Path("runs"), show_default=True, type=_new_folder)
+@click.option("--threads", default=0, help="Threads of torch; 0 takes all cores.")
+def train(
+    task: str,
+    slices: Path,
+    series: tuple[Path, ...],
+    prepared: tuple[Path, ...],
+    split_file: Path | None,
+    runs: Path,
+    threads: int,
+) -> None:
+    """Train TASK on the training part of the slices, on phantoms and on synthetic opacities.
+
+    Each epoch is a checkpoint: stop it at any time, run the same command again, and it
+    resumes after the last whole epoch. The log is runs/TASK/log.csv. lesions-refined starts
+    from the weights of lesions.
+    """
+    import torch  # noqa: PLC0415 - only `train` and `export` need torch
+
+    from training.engine import train as run  # noqa: PLC0415
+
+    if threads:
+        torch.set_num_threads(threads)
+    recipe = RECIPES[task]
+    start = _starting_point(recipe, runs)
+    known, watched = _labelled(slices, prepared, split_file)
+    click.echo("making phantoms, plain chests and opacities")
+    known += _synthetic(series, TRAINING_PHANTOMS, TRAINING_PLAIN, range(1, recipe.opacities + 1))
+    watched += _synthetic(series, WATCHED, WATCHED, WATCHED)
+    with _progress() as tick:
+        try:
+            last = run(recipe, join(known), join(watched), runs / task, click.echo, tick, start)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+    click.echo(f"weights in {last}")
+
+
+def _starting_point(recipe: Recipe, runs: Path) -> Path | None:
+    """Return the checkpoint that the recipe starts from, if it starts from one."""
+    if recipe.after is None:
+        return None
+    start = runs / recipe.after / "last.pt"
+    if not start.exists():
+        raise click.ClickException(f"{start} does not exist: train {recipe.after} first")
+    return start
+
+
+def _labelled(
+    slices: Path, prepared: Sequence[Path], split_file: Path | None
+) -> tuple[list[SliceSet], list[SliceSet]]:
+    """Return the labelled slices to train on, and those to watch."""
+    data, split = load_slices(slices), load_split(SPLIT)
+    known, watched = [data.select(split["train"])], [data.select(split["validation"])]
+    if prepared:
+        if split_file is None:
+            raise click.UsageError("--prepared needs --split: which patients are trained on?")
+        names = json.loads(split_file.read_text())["volumes"]
+        more = [load_slices(file) for file in prepared]
+        known += [part.named(names["train"]) for part in more]
+        watched += [part.named(names["validation"]) for part in more]
+    return known, watched
+
+
+def _synthetic(
+    series: Sequence[Path], phantoms: range, plain: range, opacities: range
+) -> list[SliceSet]:
+    """Return slices with exact truth: phantoms, plain chests, and opacities in real chests."""
+    sets = [phantom_slices(phantoms), plain_slices(plain)]
+    if series:
+        lungs = load_models(providers=("CPU",)).lungs
+        sets += [synthetic_slices(folder, opacities, lungs) for folder in series]
+    return sets
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with the time that is left, on a terminal only."""
+    with Progress(
+        *Progress.get_default_columns(),
+        TimeElapsedColumn(),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+        console=Console(stderr=True),
+    ) as progress:
+        bar = progress.add_task("training", total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--version", "number", required=True, help="Version to write into the manifests.")
+@click.option("--out", default=SHIPPED_MODELS, show_default=True, type=_new_folder)
+@click.option("--certainty", default=0.98, show_default=True, help="See choose-presence.")
+@click.option("--volume-ml", default=2.5, show_default=True, help="See choose-presence.")
+def export(
+    folders: tuple[Path, ...], number: str, out: Path, certainty: float, volume_ml: float
+) -> None:
+    """Write ONNX files and manifests of the runs in FOLDERS, and check their parity.
+
+    The presence rule of a new lesion model comes from choose-presence: export once, choose,
+    and export again with the chosen rule.
+    """
+    from training.export import export as write  # noqa: PLC0415
+    from training.export import load_checkpoint  # noqa: PLC0415
+
+    presence = PresenceRule(certainty=certainty, volume_ml=volume_ml, stride=2)
+    for folder in folders:
+        recipe, _ = load_checkpoint(folder / "last.pt")
+        rule = presence if recipe.task == "lesions" else None
+        difference = write(folder / "last.pt", out, number, rule)
+        click.echo(f"{recipe.task}: largest difference of torch and ONNX logits {difference:.2e}")
+
+
+@click.command()
+@_slices_option
+@click.option("--split", type=click.Choice(["train", "validation"]), help="Only this part.")
+@_models_option
+@click.option("--json", "as_json", is_flag=True)
+def evaluate(slices: Path, split: str | None, models: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """Print Dice by patient on a file of the slices.npz format."""
+    data = load_slices(slices)
+    if split:
+        data = data.select(load_split(SPLIT)[split])
+    scores = score_slices(*load_pair(models), data)
+    if as_json:
+        click.echo(json.dumps({"patients": [asdict(score) for score in scores]}, indent=2))
+    else:
+        _print_scores(scores)
+
+
+def _print_scores(scores: Sequence[PatientScore]) -> None:
+    click.echo("patient  slices  lung Dice  lesion Dice")
+    for score in scores:
+        click.echo(
+            f"{score.patient:7}  {score.slices:6}  {score.lung_dice:9.3f}"
+            f"  {score.lesion_dice:11.3f}"
+        )
+    lung = np.array([score.lung_dice for score in scores])
+    lesion = np.array([score.lesion_dice for score in scores])
+    click.echo(f"   mean          {lung.mean():9.3f}  {lesion.mean():11.3f}")
+    click.echo(f"     SD          {lung.std():9.3f}  {lesion.std():11.3f}")
+
+
+@click.command("choose-presence")
+@_slices_option
+@_series_option
+@_models_option
+@click.option("--write", is_flag=True, help="Put the best rule into the manifest.")
+def choose_presence(
+    slices: Path,
+    series: tuple[Path, ...],
+    models: Path | None,
+    write: bool,  # noqa: FBT001
+) -> None:
+    """Compare presence rules on the validation patients, phantoms, and opacities in real lungs.
+
+    The best rule stands first. No seed and no patient was trained on, but the real chest
+    around the opacities was.
+    """
+    scans = _validation_scans(slices, series, models)
+    outcomes = operating.outcomes(scans)
+    _print_outcomes(scans, outcomes)
+    if write:
+        operating.write_rule((models or SHIPPED_MODELS) / "lesions.toml", outcomes[0].rule)
+
+
+def _validation_scans(
+    slices: Path, series: Sequence[Path], models: Path | None
+) -> list[operating.KnownScan]:
+    _, lesions = load_pair(models)
+    loaded = load_models(models, providers=("CPU",))
+    data = load_slices(slices).select(load_split(SPLIT)["validation"])
+    volumes = chain(
+        operating.validation_phantoms(VALIDATION_SEEDS),
+        *(operating.validation_opacities(one, VALIDATION_SEEDS, loaded.lungs) for one in series),
+        *(operating.validation_breaths(one, VALIDATION_SEEDS, loaded.lungs) for one in series),
+    )
+    return [
+        *operating.known_volumes(lesions, data),
+        *operating.known_scans(loaded, volumes, lambda line: click.echo(line, err=True)),
+    ]
+
+
+def _print_outcomes(
+    scans: Sequence[operating.KnownScan], outcomes: Sequence[operating.RuleOutcome]
+) -> None:
+    sick = sum(scan.has_lesions for scan in scans)
+    click.echo(f"{sick} scans with lesions, {len(scans) - sick} without")
+    click.echo("certainty  volume  sensitivity  specificity  separation")
+    for outcome in outcomes:
+        rule = outcome.rule
+        click.echo(
+            f"{rule.certainty:9.3f}  {rule.volume_ml:3.1f} ml  {outcome.sensitivity:11.2f}"
+            f"  {outcome.specificity:11.2f}  {outcome.separation:10.2f}"
+        )
+    click.echo("wrong with the first rule:")
+    for name, score in operating.wrong(scans, outcomes[0].rule):
+        click.echo(f"  {name}: {score:.3f}")
