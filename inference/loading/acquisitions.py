@@ -1,4 +1,4 @@
-"""Whether the images of one series come from several scans of the same region."""
+"""Detects a series whose images come from several scans of the same region."""
 
 from __future__ import annotations
 
@@ -12,49 +12,50 @@ from inference.loading.elements import integer
 from inference.loading.frames import Frame
 
 _UNEVEN = frozenset({RejectReason.DUPLICATE_POSITIONS, RejectReason.VARIABLE_SPACING})
-"""What two scans under one Series Instance UID look like."""
+"""The symptoms of two scans under one Series Instance UID."""
 _LEAST_IMAGES = 4
-"""Of an acquisition, on average: scanners that step number each rotation."""
+"""Images of an acquisition, on average: step-and-shoot scanners number each rotation."""
 _SHOWN = 4
+"""Acquisitions that a rejection lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acquisitions:
-    """The Acquisition Number of every image, in the order of the images; None without."""
+    """The Acquisition Number of every image, in the order of the images; None if missing."""
 
     numbers: tuple[int | None, ...]
 
     @classmethod
     def of(cls, frames: Sequence[Frame]) -> Acquisitions:
-        """Read them; one that is no number is none."""
+        """Read the numbers; a value that is not an integer counts as missing."""
         return cls(tuple(integer(frame.dataset, "AcquisitionNumber") for frame in frames))
 
     def named_in(self, rejection: SeriesRejected) -> SeriesRejected:
-        """Return a refusal that names the acquisitions where they may be the cause."""
+        """Return the rejection with the acquisitions named, if they may be the cause."""
         if rejection.reason not in _UNEVEN or not self._several():
             return rejection
-        return SeriesRejected(rejection.reason, f"{rejection}; {self._said()}")
+        return SeriesRejected(rejection.reason, f"{rejection}; {self._summary()}")
 
     def require_apart(self, order: Sequence[int]) -> None:
-        """Refuse acquisitions whose slices alternate: the patient breathed between them.
+        """Reject acquisitions whose slices alternate: the patient breathed between them.
 
         Raises:
-            SeriesRejected: At least every second neighbour is of another acquisition.
+            SeriesRejected: At least every second neighbour belongs to another acquisition.
         """
         placed = [self.numbers[index] for index in order]
         changes = sum(before != after for before, after in pairwise(placed))
         if self._several() and 2 * changes >= len(placed):
             raise SeriesRejected(
                 RejectReason.SEVERAL_VOLUMES,
-                f"{self._said()}, and their slices alternate: which one to analyse is not said",
+                f"{self._summary()}, and their slices alternate: send one acquisition per series",
             )
 
     def _several(self) -> bool:
-        found = len(set(self.numbers))
-        return None not in self.numbers and 1 < found <= len(self.numbers) / _LEAST_IMAGES
+        count = len(set(self.numbers))
+        return None not in self.numbers and 1 < count <= len(self.numbers) / _LEAST_IMAGES
 
-    def _said(self) -> str:
+    def _summary(self) -> str:
         sizes = sorted(Counter(self.numbers).items(), key=str)
-        named = ", ".join(f"{number}: {count} images" for number, count in sizes[:_SHOWN])
+        listed = ", ".join(f"{number}: {count} images" for number, count in sizes[:_SHOWN])
         more = f" and {len(sizes) - _SHOWN} more" if len(sizes) > _SHOWN else ""
-        return f"the images are of {len(sizes)} acquisitions (Acquisition Number {named}{more})"
+        return f"the series holds {len(sizes)} acquisitions (Acquisition Number {listed}{more})"

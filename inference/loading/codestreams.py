@@ -1,7 +1,7 @@
-"""What a compressed frame says of itself, before a decoder believes it.
+"""Checks the size in a compressed frame before a decoder allocates memory for it.
 
-A codestream has its own width and height. Decoders make room for those, whatever Rows and Columns
-say: 60 bytes can ask for 60 gigabytes.
+A codestream has its own width and height. Decoders allocate memory for these, whatever Rows and
+Columns say: 60 bytes can ask for 60 gigabytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydicom.uid import (
 _CODESTREAM = b"\xff\x4f\xff\x51"
 """SOC and SIZ (ISO 15444-1 annex A.5.1)."""
 _BOXES = 4096
-"""Bytes in which a codestream begins that some writers wrap into a JP2 file."""
+"""A codestream begins within these bytes, also where the writer wrapped it into a JP2 file."""
 _NO_FRAME = frozenset({0xC4, 0xC8, 0xCC})
 """DHT, JPG and DAC: the markers among those of SOF0 to SOF15 that start no frame."""
 _SOF0, _SOF15, _SOF55 = 0xC0, 0xCF, 0xF7
@@ -28,29 +28,29 @@ _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 class CodestreamInvalid(ValueError):
-    """A codestream without a size, or of another than the header says."""
+    """A codestream has no size, or another size than the header."""
 
 
 def check(stream: bytes, syntax: UID, rows: int, columns: int) -> None:
-    """Refuse a frame whose codestream is not one component of ``rows`` by ``columns``.
+    """Reject a frame whose codestream is not a single component of ``rows`` by ``columns``.
 
-    Whether it is whole and makes sense, the decoders say themselves.
+    The decoders detect all other damage themselves.
 
     Raises:
-        CodestreamInvalid: With what is wrong.
+        CodestreamInvalid: The size is missing or differs from ``rows`` by ``columns``.
     """
     if syntax == RLELossless:
-        return  # without a size of its own; the decoder writes into Rows times Columns
+        return  # RLE has no size of its own; the decoder writes into Rows times Columns
     if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
-        found = _jpeg(stream)
+        size = _jpeg(stream)
     elif syntax in JPEG2000TransferSyntaxes or "High-Throughput" in syntax.name:
-        found = _jpeg2000(stream)
+        size = _jpeg2000(stream)
     else:
         return
-    if found != (rows, columns, 1):
+    if size != (rows, columns, 1):
         raise CodestreamInvalid(
-            f"the codestream has {found[0]}x{found[1]} pixels of {found[2]} components, "
-            f"the header {rows}x{columns}"
+            f"the codestream has {size[0]}x{size[1]} pixels of {size[2]} components, "
+            f"the header says {rows}x{columns} of 1 component"
         )
 
 

@@ -1,4 +1,4 @@
-"""The process that decodes the frames of a series; see :mod:`inference.loading.decoding`."""
+"""Starts and asks the process that decodes frames; see :mod:`inference.loading.decoding`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from inference.loading.decoding import (
 
 _SECONDS = 10.0
 _PIXELS_PER_SECOND = 1e6
-"""A frame may take as long as this and ten seconds; 512 by 512 take 0.05 s where it is slow."""
+"""A frame may take its pixels divided by this, and ten seconds; 512 by 512 take 0.05 s."""
 
 
 class FrameUndecodable(ValueError):
-    """A compressed frame that its decoder refused, did not survive, or did not finish."""
+    """A compressed frame that its decoder rejected, crashed on, or did not finish."""
 
 
 class FrameDecoder(Protocol):
@@ -37,10 +37,10 @@ class FrameDecoder(Protocol):
 
 
 class DecoderProcess:
-    """Starts with the first frame and ends with the ``with`` block.
+    """A decoder process that starts with the first frame and ends with the ``with`` block.
 
     Args:
-        seconds: Processor time that a frame may take beside what its size allows.
+        seconds: Processor time that a frame may take in addition to the time for its size.
     """
 
     def __init__(self, seconds: float = _SECONDS) -> None:
@@ -62,8 +62,8 @@ class DecoderProcess:
         """Return the stored values of one frame (row by row, flat).
 
         Raises:
-            FrameUndecodable: The decoder refused it, died of it or took too long.
-            AnalysisCrashed: The decoder was killed or stood still, which says nothing of the frame.
+            FrameUndecodable: The decoder rejected the frame, crashed on it or took too long.
+            AnalysisCrashed: The decoder was killed or stood still; the frame may be fine.
             OSError: No process can be started.
         """
         seconds = self._seconds + description.rows * description.columns / _PIXELS_PER_SECOND
@@ -76,7 +76,7 @@ class DecoderProcess:
         except (EOFError, BrokenPipeError) as error:
             raise self._why_it_ended(seconds) from error
         if "error" in facts:
-            raise FrameUndecodable(f"its decoder refuses it: {facts['error']}")
+            raise FrameUndecodable(f"the decoder rejects it: {facts['error']}")
         return np.frombuffer(values, dtype=np.dtype(str(facts["kind"])))
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -94,13 +94,15 @@ class DecoderProcess:
         code = self._process.wait()
         self._end()
         if code == -signal.SIGPROF:
-            return FrameUndecodable(f"it is not decoded within {seconds:.0f} s of processor time")
+            return FrameUndecodable(
+                f"the decoder did not finish within {seconds:.0f} s of processor time"
+            )
         if code == -signal.SIGALRM:
             wall = seconds * STANDSTILL
-            return AnalysisCrashed(f"the decoder of a frame stood still for {wall:.0f} s")
+            return AnalysisCrashed(f"the frame decoder stood still for {wall:.0f} s")
         if code == -signal.SIGKILL:
-            return AnalysisCrashed("the decoder of a frame was killed: perhaps out of memory")
-        return FrameUndecodable(f"its decoder died of it (exit status {code})")
+            return AnalysisCrashed("the frame decoder was killed, perhaps because memory ran out")
+        return FrameUndecodable(f"the decoder crashed on it (exit status {code})")
 
     def _end(self) -> None:
         if self._process is None:

@@ -1,9 +1,9 @@
-"""Decodes compressed frames in a process of its own, which a bad frame may end.
+"""Decodes compressed frames in its own process, which a bad frame may end.
 
-Decoders are native code that holds Python's lock. A few hundred bytes can keep one busy for
-hours or have it abort its process. Run as ``python -m inference.loading.decoding``, this module
-answers one request after another; the kernel ends it when a frame takes longer than it may.
-:class:`inference.loading.decoder_process.DecoderProcess` asks it.
+Decoders are native code that holds Python's lock. A few hundred bytes can keep a decoder busy for
+hours, or make it abort its process. ``python -m inference.loading.decoding`` answers one request
+after another; the kernel ends the process when a frame exceeds its time limit.
+:class:`inference.loading.decoder_process.DecoderProcess` sends the requests.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ _PLUGINS = {
     JPEGLSNearLossless: "pyjpegls",
     RLELossless: "pylibjpeg",
 }
-"""The one decoder of each transfer syntax, the fastest as measured. Where it fails no other is
-tried: GDCM's JPEG 2000 decoder aborts on what OpenJPEG refuses."""
+"""The decoder of each transfer syntax, the fastest as measured. Where it fails, no other decoder is
+tried: GDCM's JPEG 2000 decoder aborts on frames that OpenJPEG rejects."""
 
 _LENGTHS = struct.Struct(">LQ")
-"""Of the JSON and of the bytes that follow."""
+"""Lengths of the JSON and of the bytes that follow."""
 _MEMORY = 2 << 30
-"""Bytes of private memory; a frame of 4096 by 4096 takes a tenth of it."""
+"""Limit of private memory in bytes; a frame of 4096 by 4096 takes a tenth of it."""
 STANDSTILL = 10
-"""So many times its processor time may pass while a frame is decoded: it waits for nobody."""
+"""Wall-clock limit of a frame, in multiples of its limit of processor time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameDescription:
-    """What the header says of a compressed frame (PS3.3 section C.7.6.3)."""
+    """The header attributes of a compressed frame (PS3.3 section C.7.6.3)."""
 
     transfer_syntax_uid: str
     rows: int
@@ -74,23 +74,23 @@ class FrameDescription:
     photometric_interpretation: str
 
 
-def write_message(line: IO[bytes], facts: dict[str, object], content: bytes) -> None:
-    """Write one request or answer."""
+def write_message(pipe: IO[bytes], facts: dict[str, object], content: bytes) -> None:
+    """Write a request or an answer."""
     text = json.dumps(facts).encode()
-    line.write(_LENGTHS.pack(len(text), len(content)) + text)
-    line.write(content)
-    line.flush()
+    pipe.write(_LENGTHS.pack(len(text), len(content)) + text)
+    pipe.write(content)
+    pipe.flush()
 
 
-def read_message(line: IO[bytes]) -> tuple[dict[str, object], bytes]:
-    """Read one request or answer.
+def read_message(pipe: IO[bytes]) -> tuple[dict[str, object], bytes]:
+    """Read a request or an answer.
 
     Raises:
-        EOFError: The other side has closed the line.
+        EOFError: The other side has closed the pipe.
     """
-    text_length, length = _LENGTHS.unpack(_take(line, _LENGTHS.size))
-    facts: dict[str, object] = json.loads(_take(line, text_length))
-    return facts, _take(line, length)
+    text_length, length = _LENGTHS.unpack(_take(pipe, _LENGTHS.size))
+    facts: dict[str, object] = json.loads(_take(pipe, text_length))
+    return facts, _take(pipe, length)
 
 
 def request_of(description: FrameDescription, seconds: float) -> dict[str, object]:
@@ -98,15 +98,15 @@ def request_of(description: FrameDescription, seconds: float) -> dict[str, objec
     return {"seconds": seconds, "frame": asdict(description)}
 
 
-def _take(line: IO[bytes], count: int) -> bytes:
-    content = line.read(count)
+def _take(pipe: IO[bytes], count: int) -> bytes:
+    content = pipe.read(count)
     if len(content) < count:
         raise EOFError
     return content
 
 
 def _decode(frame: bytes, described: FrameDescription) -> tuple[str, bytes]:
-    """Return the kind of number and the values of one frame, row by row."""
+    """Return the data type and the values of a frame, row by row."""
     syntax = UID(described.transfer_syntax_uid)
     options: dict[str, Any] = {
         "number_of_frames": 1,
@@ -127,23 +127,23 @@ def _decode(frame: bytes, described: FrameDescription) -> tuple[str, bytes]:
 
 
 def _limit(seconds: float) -> None:
-    """Have the process ended after so much processor time, or much more time; 0: not at all.
+    """Let the kernel end the process after this processor time; 0 lifts the limit.
 
-    What is slow because the machine is busy says nothing of the frame.
+    The wall-clock limit is much longer: on a busy machine a good frame may wait.
     """
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.setitimer(signal.ITIMER_REAL, seconds * STANDSTILL)
 
 
 def main() -> None:
-    """Answer requests from standard input on standard output, until it is closed."""
-    # The kernel's own action: a handler in Python would wait for the decoder.
+    """Answer requests from standard input on standard output until the input is closed."""
+    # The default action ends the process; a Python handler would wait for the decoder.
     for number in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # to the whole group; the parent ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends this
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # what a decoder prints is no answer
+    sys.stdout = sys.stderr  # a decoder may print; the answers must not mix with it
     while True:
         try:
             facts, frame = read_message(requests)
@@ -153,7 +153,7 @@ def main() -> None:
         try:
             described = FrameDescription(**facts["frame"])  # type: ignore[arg-type]
             kind, values = _decode(frame, described)
-        except BaseException as error:  # noqa: BLE001 - one in Rust raises a BaseException
+        except BaseException as error:  # noqa: BLE001 - a decoder in Rust raises a BaseException
             refusal = printable(f"{type(error).__name__}: {error}")
             write_message(answers, {"error": refusal}, b"")
         else:

@@ -1,4 +1,4 @@
-"""Single elements of a data set, read so that no value, however wrong, raises."""
+"""Reads single elements of a data set; no value, however wrong, raises."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNPARSABLE = (
     RecursionError,
     struct.error,
 )
-"""What pydicom raises when a value is not one of its VR."""
+"""The errors that pydicom raises when a value does not fit its VR."""
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:
@@ -47,7 +47,7 @@ def raw_of(dataset: Dataset, keyword: str) -> bytes:
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """Return an integer element; None where it is missing or not one integer."""
+    """Return an integer element; None where it is missing or not a single integer."""
     value = value_of(dataset, keyword)
     return int(value) if isinstance(value, int) else None
 
@@ -62,20 +62,20 @@ def text_of(dataset: Dataset, keyword: str) -> str:
 
 
 def numbers_of(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Return ``count`` finite numbers: a NaN would pass every comparison that follows."""
+    """Return ``count`` finite numbers, else None: a NaN would pass every comparison."""
     value = value_of(dataset, keyword)
     try:
-        found = tuple(float(part) for part in value)
+        numbers = tuple(float(part) for part in value)
     except (TypeError, ValueError):
         return None
-    return found if len(found) == count and all(map(math.isfinite, found)) else None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
 def number_of(dataset: Dataset, keyword: str) -> float | None:
-    """Return one finite number; None where there is none."""
+    """Return a finite number; None where the element holds no single finite number."""
     value = value_of(dataset, keyword)
     try:
-        found = float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None

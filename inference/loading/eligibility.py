@@ -1,4 +1,4 @@
-"""Which series are analysed at all: rules on what the headers say, each with its outcome."""
+"""The eligibility rules: which series are analysed, by their headers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chestct.errors import RejectReason, SeriesRejected
-from inference.loading.blame import about
 from inference.loading.headers import SeriesFacts
+from inference.loading.rejections import naming_images
 
 LOCALIZERS = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"})
-"""Values of Image Type that say that an image is none of a stack."""
+"""Values of Image Type of a localizer, which is not a slice of a stack."""
 _REFORMATTED = frozenset(
     {"MPR", "MIP", "MINIP", "MAXIMUM", "MINIMUM", "PROJECTION", "REFORMATTED", "VRT", "CPR"}
 )
-"""Words of Image Type for what was computed from other images (PS3.3 C.8.16.1.4 and vendors)."""
+"""Words of Image Type for images computed from other images (PS3.3 C.8.16.1.4 and vendors)."""
 _OTHER_VALUES = frozenset(
     {
         # of multi-energy CT (PS3.3 C.8.2.1.1.1): HU of one energy or without a material, or no HU
@@ -28,15 +28,15 @@ _OTHER_VALUES = frozenset(
         *("MAX_IP", "MIN_IP", "CURVED_MPR", "VOLUME_RENDER", "SURFACE_RENDER", "DISTORTED"),
     }
 )
-"""Values of Image Type whose pixels are not the attenuation of the scan at their place."""
+"""Values of Image Type whose pixels are not the attenuation at their position."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EligibilityRules:
-    """The rules; the default takes axial CT of the chest with slices up to 5 mm.
+    """The rules; the defaults accept axial CT of the chest with slices up to 5 mm.
 
-    Patterns are regular expressions, searched without regard to case. An empty include list
-    lets everything in.
+    Patterns are regular expressions that ignore case. An empty include list accepts every
+    value.
     """
 
     body_parts: tuple[str, ...] = ("CHEST", "THORAX", "LUNG")
@@ -51,7 +51,7 @@ class EligibilityRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleOutcome:
-    """What one rule says of a series: ``reason`` when it fails, None when it passes."""
+    """The outcome of one rule for a series; ``reason`` is None when the rule passes."""
 
     rule: str
     reason: RejectReason | None
@@ -68,10 +68,10 @@ def evaluate(facts: SeriesFacts, rules: EligibilityRules) -> tuple[RuleOutcome, 
 
 
 def require_eligible(facts: SeriesFacts, rules: EligibilityRules) -> None:
-    """Let an eligible series pass.
+    """Reject a series that is not eligible.
 
     Raises:
-        SeriesRejected: With the first rule that fails.
+        SeriesRejected: A rule fails; the first such rule gives reason and message.
     """
     for outcome in evaluate(facts, rules):
         if outcome.reason is not None:
@@ -94,37 +94,37 @@ def _derived(facts: SeriesFacts, _: EligibilityRules) -> Check:
 
 
 def is_derived(values: tuple[str, ...]) -> bool:
-    """Tell a reformat, a projection or a map by its Image Type.
+    """Return whether Image Type describes a reformat, a projection or a map.
 
-    SECONDARY, or with a name for what was done. DERIVED alone is no reason: every image that
-    was filtered or joined of two energies is.
+    Such an image is SECONDARY, or its Image Type names the computation. DERIVED alone does not
+    count: filtered images and images joined from two energies are DERIVED too.
     """
-    named = set(re.split(r"[^A-Z]+", " ".join(values)))
+    words = set(re.split(r"[^A-Z]+", " ".join(values)))
     return values[1:2] == ("SECONDARY",) or bool(
-        _REFORMATTED & named or _OTHER_VALUES & set(values)
+        _REFORMATTED & words or _OTHER_VALUES & set(values)
     )
 
 
 def _image_types(facts: SeriesFacts, wrong: Callable[[tuple[str, ...]], bool]) -> Check:
-    """Look at every Image Type of the series: one wrong image is enough."""
-    found = [place for place, values in enumerate(facts.image_types) if wrong(values)]
-    shown = "\\".join(facts.image_types[found[0] if found else 0])[:64]
-    return not found, _about(facts, found, f"Image Type is {shown or 'missing'}")
+    """Check Image Type of every image: a single wrong image fails the rule."""
+    places = [place for place, values in enumerate(facts.image_types) if wrong(values)]
+    shown = "\\".join(facts.image_types[places[0] if places else 0])[:64]
+    return not places, _naming(facts, places, f"Image Type is {shown or 'missing'}")
 
 
-def _about(facts: SeriesFacts, refused: list[int], message: str) -> str:
-    """Name the images that a rule refuses, where it does not refuse all of them."""
-    if not 0 < len(refused) < len(facts.names):
+def _naming(facts: SeriesFacts, places: list[int], message: str) -> str:
+    """Name the images that fail a rule, unless all of them do."""
+    if not 0 < len(places) < len(facts.names):
         return message
-    return about(len(refused), len(facts.names), facts.names[refused[0]], message)
+    return naming_images(len(places), len(facts.names), facts.names[places[0]], message)
 
 
 def _body_part(facts: SeriesFacts, rules: EligibilityRules) -> Check:
     if not facts.body_part:
         return rules.allow_missing_body_part, "Body Part Examined is missing"
     fits = any(part.upper() in facts.body_part for part in rules.body_parts)
-    taken = ", ".join(rules.body_parts)
-    return fits, f"Body Part Examined is {facts.body_part[:16]}, analysed is {taken}"
+    accepted = ", ".join(rules.body_parts)
+    return fits, f"Body Part Examined is {facts.body_part[:16]}, accepted are {accepted}"
 
 
 def _patterns(text: str, include: tuple[str, ...], exclude: tuple[str, ...], name: str) -> Check:
@@ -150,17 +150,13 @@ def _kernel(facts: SeriesFacts, rules: EligibilityRules) -> Check:
 
 
 def _thickness(facts: SeriesFacts, rules: EligibilityRules) -> Check:
-    known = [one for one in facts.thicknesses if one is not None]
+    known = {place: mm for place, mm in enumerate(facts.thicknesses) if mm is not None}
     if not known:
-        return True, "Slice Thickness is missing; the spacing decides"
-    thickness, most = max(known), rules.maximum_thickness_mm
-    thick = [
-        place
-        for place, one in enumerate(facts.thicknesses)
-        if one is not None and one > most + 1e-3
-    ]
+        return True, "Slice Thickness is missing; the distance between slices is checked instead"
+    thickness, most = max(known.values()), rules.maximum_thickness_mm
+    thick = [place for place, mm in known.items() if mm > most + 1e-3]
     explanation = f"Slice Thickness is up to {thickness:g} mm, at most {most:g} mm is analysed"
-    return not thick, _about(facts, thick, explanation)
+    return not thick, _naming(facts, thick, explanation)
 
 
 def _count(facts: SeriesFacts, rules: EligibilityRules) -> Check:

@@ -1,4 +1,4 @@
-"""Constant fill outside the field of view, whatever its value and whether a tag declares it."""
+"""Turns constant fill outside the field of view into air, whether or not a tag declares it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from numpy.typing import NDArray
 from inference.loading.pixels import AIR_HU
 
 _AIR_ANYWAY_HU = -900
-"""A fill below it looks like air to whatever comes after."""
+"""Fill below this value already looks like air to the analysis."""
 _LEAST_SHARE = 0.01
-"""Of a plane: noise leaves no part of a patient so large exactly constant."""
+"""Part of a plane: noise leaves no larger part of a patient exactly constant."""
 _MOST_SHARE = 0.9
-"""Of a plane: what is constant as a whole is no fill around something."""
+"""Part of a plane: fill surrounds an image, so it does not cover everything."""
 _LEAST_RIM = 0.02
+"""Part of the edge of a plane that fill covers at least."""
 
 
 def fill_as_air(hu: NDArray[np.int16]) -> None:
     """Turn constant fill of a plane (row, column) into air, in place.
 
-    Fill is a region of exactly one value that hangs together with the edge of the image.
+    Fill is a connected region of a single value that touches the edge of the image.
     """
     rim = np.concatenate([hu[0], hu[-1], hu[1:-1, 0], hu[1:-1, -1]])
     values, counts = np.unique(rim[rim > _AIR_ANYWAY_HU], return_counts=True)

@@ -1,7 +1,7 @@
-"""Single images in a series that are none of its slices: screenshots, pages, dose reports.
+"""Finds single images in a series that are not its slices: screenshots, pages, dose reports.
 
-They are told by what they say themselves. They are few, or it is no clear case; whether the rest is
-whole without them, and whether one of them continues it, is for the grid to say.
+Their own headers identify them. Many such images are not a clear case, so none is set aside then.
+The loader checks that the stack is complete without them and that none of them continues it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from inference.loading.frames import Frame
 
 _MOST = 5
 _MOST_PART = 0.1
-"""So many images may be set aside, and so much of the series."""
+"""Images that may be set aside: their number, and their part of the series."""
 _OCCUPIED = 0.5
-"""Part of the spacing within which an image lies where a slice is."""
-
+"""An image within this part of the spacing lies at the place of a slice."""
 
 _NEEDED = (
     ("ImagePositionPatient", 3, "it has no position"),
@@ -31,24 +30,24 @@ _NEEDED = (
     ("RescaleSlope", 1, "it has no rescale slope"),
     ("RescaleIntercept", 1, "it has no rescale intercept"),
 )
-"""How many numbers every slice has of what, and what is said of an image without."""
+"""The elements that every slice has, how many numbers each holds, and the note on their lack."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
-    """An image that is no slice of the stack, and why."""
+class ForeignImage:
+    """An image that is not a slice of the stack, and why."""
 
     frame: Frame
     why: str
 
     @property
     def note(self) -> str:
-        """Name it for whoever reads the result."""
+        """The note for the reader of the result."""
         uid = text_of(self.frame.dataset, "SOPInstanceUID")
         return f"image {uid} of the series was set aside: {self.why}"
 
     def continues(self, geometry: Geometry) -> bool:
-        """Tell whether it lies where the next slice before or behind the stack would."""
+        """Return whether the image lies where the next slice before or after the stack would."""
         position = numbers_of(self.frame.groups, "ImagePositionPatient", 3)
         if position is None or self.frame.leans:
             return False
@@ -57,23 +56,29 @@ class Stranger:
         return bool(_OCCUPIED < beyond < 2 - _OCCUPIED)
 
 
-def without_strangers(frames: Sequence[Frame]) -> tuple[list[Frame], list[Stranger]]:
-    """Part the images of a series from those few that are surely none of its slices.
+def without_foreign_images(
+    frames: Sequence[Frame],
+) -> tuple[list[Frame], list[ForeignImage]]:
+    """Separate the images of a series from the few that are certainly not its slices.
 
-    Localizers that say so are left in: they are usual, and known by their own word.
+    Localizers by Image Type stay in: they are common, and the selection handles them.
     """
-    single = [one for one in frames if one.number is None and not LOCALIZERS & set(one.image_type)]
-    usual = Counter(map(_plane, single)).most_common(1)
-    found = [
-        Stranger(one, why) for one in single if (why := _why_none(one, usual[0][0])) is not None
+    single = [
+        frame for frame in frames if frame.number is None and not LOCALIZERS & set(frame.image_type)
     ]
-    if not found or len(found) > min(_MOST, _MOST_PART * len(frames)):
+    usual = Counter(map(_plane, single)).most_common(1)
+    foreign = [
+        ForeignImage(frame, why)
+        for frame in single
+        if (why := _why_foreign(frame, usual[0][0])) is not None
+    ]
+    if not foreign or len(foreign) > min(_MOST, _MOST_PART * len(frames)):
         return list(frames), []
-    aside = {id(one.frame) for one in found}
-    return [one for one in frames if id(one) not in aside], found
+    aside = {id(image.frame) for image in foreign}
+    return [frame for frame in frames if id(frame) not in aside], foreign
 
 
-def _why_none(frame: Frame, usual: Hashable) -> str | None:
+def _why_foreign(frame: Frame, usual: Hashable) -> str | None:
     lacks = next((why for keyword, count, why in _NEEDED if _lacks(frame, keyword, count)), None)
     if lacks is not None:
         return lacks
@@ -82,7 +87,7 @@ def _why_none(frame: Frame, usual: Hashable) -> str | None:
     if frame.leans:
         return "it lies across the axial slices"
     if _plane(frame) != usual:
-        return "its size or frame of reference is not that of the other images"
+        return "its size or Frame of Reference UID differs from the other images"
     return None
 
 

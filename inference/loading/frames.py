@@ -1,4 +1,4 @@
-"""The images of a series one by one: single-frame instances and the frames of multi-frame ones."""
+"""The images of a series: single-frame instances and the frames of multi-frame instances."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HOMES = {
     }.items()
     for keyword in keywords
 }
-"""The one functional group in which an element counts."""
+"""The functional group that decides over an element; copies elsewhere do not count."""
 _CHEST_CODES = frozenset(
     {
         "816094009",  # chest; 51185008 and T-D3000 in older editions
@@ -46,7 +46,7 @@ _CHEST_CODES = frozenset(
         "416319003",  # neck, chest, abdomen and pelvis
     }
 )
-"""Anatomic regions that hold the lungs (CID 4030, SNOMED CT and its older SRT codes)."""
+"""Anatomic regions that contain the lungs (CID 4030, SNOMED CT and its older SRT codes)."""
 _NEARER_AXIAL = math.cos(math.radians(45))
 _NOTHING_DONE = frozenset({"", "NONE"})
 _WHOLE_VOXELS = frozenset({"", "VOLUME", "SAMPLED"})
@@ -54,13 +54,13 @@ _WHOLE_VOXELS = frozenset({"", "VOLUME", "SAMPLED"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One image of a series.
+    """An image of a series.
 
     Attributes:
-        dataset: The instance that it belongs to.
+        dataset: The instance that holds the image.
         instance: Index of that instance in the series.
         number: Counts from 1 in a multi-frame instance; None for a single-frame image.
-        groups: What describes this image alone: its functional groups, flat, or ``dataset``.
+        groups: The attributes of this image alone: its functional groups, flat, or ``dataset``.
     """
 
     dataset: Dataset
@@ -70,10 +70,10 @@ class Frame:
 
     @property
     def image_type(self) -> tuple[str, ...]:
-        """Image Type or Frame Type, upper-cased, and what was computed of the voxels, if anything.
+        """Image Type or Frame Type, upper-cased.
 
-        Volumetric Properties and Volume Based Calculation Technique (PS3.3 C.8.16.2) stand
-        behind the four values where they say more than that this is a plain slice.
+        Volumetric Properties and Volume Based Calculation Technique (PS3.3 C.8.16.2) follow the
+        four values where they describe more than a plain slice.
         """
         stated = text_of(self.groups, "FrameType") if self.number is not None else ""
         values = (stated or text_of(self.dataset, "ImageType")).split("\\")
@@ -86,9 +86,9 @@ class Frame:
 
     @property
     def body_part(self) -> str:
-        """Body Part Examined, else what the frame's Anatomic Region names; upper-cased.
+        """Body Part Examined, else the frame's Anatomic Region; upper-cased.
 
-        Codes for regions with lungs give CHEST: their meaning may be in any language.
+        Codes of regions with lungs give CHEST: Code Meaning may be in any language.
         """
         examined = text_of(self.dataset, "BodyPartExamined")
         if examined or self.number is None:
@@ -102,13 +102,13 @@ class Frame:
 
     @property
     def leans(self) -> bool:
-        """Whether it is known to be nearer to sagittal or coronal than to axial."""
+        """Whether the image is nearer to sagittal or coronal than to axial; False if unknown."""
         cosines = cosines_of(self.groups)
         return cosines is not None and abs(cross(*cosines)[2]) < _NEARER_AXIAL
 
     @property
     def stack(self) -> tuple[str, str]:
-        """The dimension organization and the Stack ID in it, which means nothing in another."""
+        """The dimension organization and the Stack ID, which is unique only within it."""
         return _organization(self.dataset), text_of(self.groups, "StackID")
 
     @property
@@ -118,7 +118,7 @@ class Frame:
 
     @property
     def tube_voltage(self) -> float | None:
-        """KVP, of the first source where there are several."""
+        """KVP, of the first X-ray source where there are several."""
         return number_of(self.groups, "KVP")
 
 
@@ -141,32 +141,32 @@ def frames_of(datasets: Sequence[Dataset]) -> list[Frame]:
 
 
 def cosines_of(groups: Dataset) -> tuple[Vector, Vector] | None:
-    """Return the row and column direction cosines of an image, None without."""
-    found = numbers_of(groups, "ImageOrientationPatient", 6)
-    if found is None:
+    """Return the row and column direction cosines of an image; None where they are missing."""
+    cosines = numbers_of(groups, "ImageOrientationPatient", 6)
+    if cosines is None:
         return None
-    return (found[0], found[1], found[2]), (found[3], found[4], found[5])
+    return (cosines[0], cosines[1], cosines[2]), (cosines[3], cosines[4], cosines[5])
 
 
 def _organization(dataset: Dataset) -> str:
-    """Return within what Stack IDs are comparable (PS3.3 C.7.6.16.2.2)."""
+    """Return the scope within which Stack IDs are comparable (PS3.3 C.7.6.16.2.2)."""
     concatenation = text_of(dataset, "ConcatenationUID")
     if concatenation:
         return concatenation
     try:
         (first, *_) = dataset.DimensionOrganizationSequence
-        named = text_of(first, "DimensionOrganizationUID")
+        uid = text_of(first, "DimensionOrganizationUID")
     except UNPARSABLE:
-        named = ""
-    return named or text_of(dataset, "SOPInstanceUID")
+        uid = ""
+    return uid or text_of(dataset, "SOPInstanceUID")
 
 
 def _functional_groups(dataset: Dataset) -> list[Dataset]:
     """Flatten shared and per-frame functional groups (PS3.3 A.38 and C.7.6.16).
 
     Raises:
-        SeriesRejected: They cannot be read, or there is not one item for each frame: some
-            would stay unread.
+        SeriesRejected: The functional groups cannot be read, or do not have an item for each
+            frame.
     """
     try:
         shared = value_of(dataset, "SharedFunctionalGroupsSequence") or [Dataset()]
@@ -174,7 +174,9 @@ def _functional_groups(dataset: Dataset) -> list[Dataset]:
         stated = integer(dataset, "NumberOfFrames")
         if not per_frame or stated != len(per_frame):
             raise SeriesRejected(
-                RejectReason.BAD_GEOMETRY, f"{stated} frames, but {len(per_frame)} are described"
+                RejectReason.BAD_GEOMETRY,
+                f"Number of Frames is {stated}, but the functional groups describe "
+                f"{len(per_frame)} frames",
             )
         common = _items(shared[0])
         return [_flat(common | _items(own)) for own in per_frame]
@@ -186,17 +188,21 @@ def _functional_groups(dataset: Dataset) -> list[Dataset]:
 
 def _items(groups: Dataset) -> dict[str, Dataset]:
     """Return the item of every functional group by the keyword of its sequence."""
-    return {one.keyword: one.value[0] for one in groups if one.VR == "SQ" and one.value}
+    return {
+        element.keyword: element.value[0]
+        for element in groups
+        if element.VR == "SQ" and element.value
+    }
 
 
 def _flat(items: dict[str, Dataset]) -> Dataset:
-    """Lay the elements of functional groups over each other.
+    """Merge the elements of all functional groups.
 
-    What decides over the place and the value of a pixel counts in its own group alone. Of a
-    legacy conversion's unassigned attributes only those count that no group gives.
+    An element that decides over the position or the value of a pixel counts in its own group
+    alone. The unassigned attributes of a legacy conversion count only where no group has them.
     """
     flat = Dataset()
-    for group, item in sorted(items.items(), key=lambda one: one[0] not in _UNASSIGNED):
-        own = {tag: one for tag, one in item.items() if _HOMES.get(tag, group) == group}
+    for group, item in sorted(items.items(), key=lambda pair: pair[0] not in _UNASSIGNED):
+        own = {tag: element for tag, element in item.items() if _HOMES.get(tag, group) == group}
         flat.update(own)
     return flat

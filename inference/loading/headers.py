@@ -1,10 +1,11 @@
-"""Parses CT headers into what the loader and the rules need, one record per slice."""
+"""Parses CT headers: a record for each slice, and the facts that the eligibility rules check."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 
 from chestct.errors import RejectReason, SeriesRejected
@@ -12,22 +13,20 @@ from chestct.geometry import Vector
 from chestct.text import printable
 from chestct.uids import Uid
 from chestct.volume import SliceSource
-from inference.loading.blame import each
 from inference.loading.elements import integer, number_of, numbers_of, raw_of, text_of, value_of
 from inference.loading.frames import Frame
+from inference.loading.rejections import for_each_image
 
 LARGEST_SIDE = 4096
-"""Rows and Columns that are read; scanners make up to 2048."""
-_SHOWN = 40
-"""Characters of a value that a refusal quotes."""
+"""Largest accepted Rows and Columns; scanners make up to 2048."""
 _FARTHEST_MM = 1e5
-"""How far a slice may lie from the origin of its frame of reference."""
+"""Largest accepted distance of a slice from the origin of its frame of reference."""
 _SPACING_MM = (0.01, 50.0)
 _SLOPES = (1e-6, 1e6)
 _QUOTED = 100
-"""Characters of a value that a refusal quotes."""
+"""Characters of a value that a rejection quotes."""
 _LARGEST_INTERCEPT = 1e6
-"""Rescale values beyond make no 32-bit float of a stored value that means anything."""
+"""Larger rescale values leave no precision for the pixels in a 32-bit float."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,7 @@ class SliceHeader:
         pixel_spacing: Between rows, between columns, mm.
         slope, intercept: To HU.
         padding: Lowest and highest stored value that stands for "no pixel".
-        instance: Index of the data set that it comes from; ``frame`` counts from 0 in it.
+        instance: Index of the instance that holds the slice; ``frame`` counts from 0 in it.
     """
 
     source: SliceSource
@@ -61,10 +60,10 @@ class SliceHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesFacts:
-    """What the eligibility rules look at; texts upper-cased, empty when missing.
+    """The facts that the eligibility rules check; texts are upper-cased, empty when missing.
 
-    ``image_types`` holds the Image Type (or Frame Type) of each image, ``thicknesses`` its Slice
-    Thickness in mm, and ``names`` what it is called in a refusal.
+    For each image, ``image_types`` holds its Image Type (or Frame Type), ``thicknesses`` its Slice
+    Thickness in mm, and ``names`` its name in a rejection.
     """
 
     modality: str
@@ -82,9 +81,9 @@ def slice_headers(frames: Sequence[Frame]) -> list[SliceHeader]:
 
     Raises:
         SeriesRejected: An image lacks a position, an orientation, a spacing or a rescale, or
-            one of them is no number that an image can have.
+            one of these is not plausible.
     """
-    return each(frames, _name_of, _parse)
+    return for_each_image(frames, _name_of, _parse)
 
 
 def _name_of(frame: Frame) -> str:
@@ -93,11 +92,11 @@ def _name_of(frame: Frame) -> str:
 
 
 def series_facts(frames: Sequence[Frame], headers: Sequence[SliceHeader]) -> SeriesFacts:
-    """Collect what the rules look at from the first image and, where they may differ, from all."""
+    """Collect the facts from the first image and, where images may differ, from all of them."""
     first = frames[0]
     return SeriesFacts(
         modality=text_of(first.dataset, "Modality"),
-        body_part="\\".join(dict.fromkeys(filter(None, (one.body_part for one in frames)))),
+        body_part="\\".join(dict.fromkeys(filter(None, (frame.body_part for frame in frames)))),
         series_description=text_of(first.dataset, "SeriesDescription"),
         kernel=text_of(first.groups, "ConvolutionKernel"),
         image_types=tuple(header.image_type for header in headers),
@@ -143,20 +142,21 @@ def _parse(frame: Frame) -> SliceHeader:
 def _require_plausible(
     position: Sequence[float], cosines: Sequence[float], spacing: Sequence[float]
 ) -> None:
-    """Refuse numbers whose squares or products would be none any more."""
+    """Reject numbers so large or small that computing with them loses all precision."""
     if max(map(abs, position)) > _FARTHEST_MM:
         raise SeriesRejected(
             RejectReason.BAD_GEOMETRY,
-            f"a slice lies {max(map(abs, position)):g} mm away, at most {_FARTHEST_MM:g} mm "
-            "is read",
+            f"Image Position (Patient) is {max(map(abs, position)):g} mm from the origin, at most "
+            f"{_FARTHEST_MM:g} mm is accepted",
         )
     if max(map(abs, cosines)) > 2:  # noqa: PLR2004 - a unit vector's are at most 1
         raise SeriesRejected(
             RejectReason.BAD_GEOMETRY,
-            f"Image Orientation holds {max(map(abs, cosines)):g}, a direction has at most 1",
+            f"Image Orientation (Patient) holds {max(map(abs, cosines)):g}, direction cosines are "
+            "at most 1",
         )
     low, high = _SPACING_MM
-    if any(0 < one < low or one > high for one in spacing):  # not positive: see Geometry
+    if any(0 < step < low or step > high for step in spacing):  # not positive: see Geometry
         raise SeriesRejected(
             RejectReason.BAD_GEOMETRY,
             f"Pixel Spacing is {spacing[0]:g} x {spacing[1]:g} mm, not between {low:g} and "
@@ -170,12 +170,14 @@ def _sides(dataset: Dataset) -> tuple[int, int]:
     if rows < 1 or columns < 1:
         raise SeriesRejected(
             RejectReason.BAD_PIXELS,
-            f"an image has no usable Rows and Columns: {_shown(dataset, 'Rows', 'Columns')}",
+            f"Rows and Columns must be positive: they are {_shown(dataset, 'Rows')} and "
+            f"{_shown(dataset, 'Columns')}",
         )
     if max(rows, columns) > LARGEST_SIDE:
         raise SeriesRejected(
             RejectReason.TOO_LARGE,
-            f"an image has {rows}x{columns} pixels, at most {LARGEST_SIDE}x{LARGEST_SIDE} are read",
+            f"the image has {rows}x{columns} pixels, at most {LARGEST_SIDE}x{LARGEST_SIDE} are "
+            "read",
         )
     return rows, columns
 
@@ -186,26 +188,20 @@ def _uid(dataset: Dataset, keyword: str) -> Uid:
         return Uid(value.strip(" \0") if isinstance(value, str) else "")
     except ValueError as error:
         raise SeriesRejected(
-            RejectReason.BAD_PIXELS, f"an image has no usable {keyword}"
+            RejectReason.BAD_PIXELS, f"{keyword} is missing or not a UID"
         ) from error
 
 
-def _shown(dataset: Dataset, *keywords: str) -> str:
-    """Return the values of elements that hold numbers, as far as they fit a message."""
-    return " and ".join(
-        printable(str(value_of(dataset, keyword)), _SHOWN) if keyword in dataset else "missing"
-        for keyword in keywords
-    )
+def _shown(dataset: Dataset, keyword: str) -> str:
+    if keyword not in dataset:
+        return "missing"
+    return printable(str(value_of(dataset, keyword)), _QUOTED)
 
 
 def _vector(dataset: Dataset, keyword: str, count: int, reason: RejectReason) -> tuple[float, ...]:
     numbers = numbers_of(dataset, keyword, count)
     if numbers is None:
-        wanted = f"{count} numbers are needed"
-        raise SeriesRejected(
-            reason,
-            f"a slice has no usable {_spoken(keyword)}: {_written(dataset, keyword)}, {wanted}",
-        )
+        raise SeriesRejected(reason, f"{_quoted(dataset, keyword)}, {count} numbers are needed")
     return numbers
 
 
@@ -222,22 +218,22 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
     ):
         raise SeriesRejected(
             RejectReason.BAD_RESCALE,
-            "a slice has no usable Rescale Slope and Intercept: "
-            f"{_written(dataset, 'RescaleSlope')}, {_written(dataset, 'RescaleIntercept')}"
-            f"; a slope of {low:g} to {high:g} and an intercept of at most {_LARGEST_INTERCEPT:g}"
-            " are read",
+            f"{_quoted(dataset, 'RescaleSlope')}, {_quoted(dataset, 'RescaleIntercept')}; "
+            f"a slope of {low:g} to {high:g} and an intercept of at most {_LARGEST_INTERCEPT:g} "
+            "are accepted",
         )
     if kind not in {"", "HU", "US"}:
         raise SeriesRejected(
-            RejectReason.BAD_RESCALE, f"the pixels are {kind[:16]}, not Hounsfield units"
+            RejectReason.BAD_RESCALE,
+            f"Rescale Type is {kind[:16]}: the pixels are not Hounsfield units",
         )
     return slope, intercept
 
 
 def _padding(dataset: Dataset) -> tuple[int, int] | None:
-    """Return the range of Pixel Padding Value (PS3.3 C.7.5.1.1.2), as stored pixels are read.
+    """Return the range of Pixel Padding Value (PS3.3 C.7.5.1.1.2) as stored values.
 
-    Writers are found that encode a negative one as US: it has the sign of the pixels.
+    Some writers encode a negative value as US, so it is read with the sign of the pixels.
     """
     value = integer(dataset, "PixelPaddingValue")
     if value is None:
@@ -257,21 +253,13 @@ def _as_stored(value: int, bits: int, *, signed: bool) -> int:
 
 
 def _thickness(dataset: Dataset) -> float | None:
-    """Return Slice Thickness; None where it is no number that a slice can have."""
+    """Return Slice Thickness; None where it is missing or not plausible."""
     thickness = number_of(dataset, "SliceThickness")
     low, high = _SPACING_MM
     return thickness if thickness is not None and low <= thickness <= high else None
 
 
-def _written(dataset: Dataset, keyword: str) -> str:
-    """Quote an element as it is written."""
-    value = raw_of(dataset, keyword).strip(b" \0")
-    return f'"{printable(value, _QUOTED)}" is written' if value else "nothing is written"
-
-
-def _spoken(keyword: str) -> str:
-    return {
-        "ImagePositionPatient": "Image Position (Patient)",
-        "ImageOrientationPatient": "Image Orientation (Patient)",
-        "PixelSpacing": "Pixel Spacing",
-    }[keyword]
+def _quoted(dataset: Dataset, keyword: str) -> str:
+    """Name an element and quote its value as it is encoded."""
+    name, value = dictionary_description(keyword), raw_of(dataset, keyword).strip(b" \0")
+    return f'{name} is "{printable(value, _QUOTED)}"' if value else f"{name} is missing or empty"

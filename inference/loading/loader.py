@@ -1,4 +1,4 @@
-"""A complete series to a Hounsfield volume, with every check that it needs."""
+"""Loads a complete series as a Hounsfield volume and checks that it can be analysed."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from chestct.text import printable
 from chestct.uids import Uid
 from chestct.volume import Volume
 from inference.loading.acquisitions import Acquisitions
-from inference.loading.blame import about, each
 from inference.loading.decoder_process import DecoderProcess, FrameDecoder
 from inference.loading.elements import UNPARSABLE, raw_of, value_of
 from inference.loading.eligibility import EligibilityRules, require_eligible
 from inference.loading.fill import fill_as_air
+from inference.loading.foreign_images import without_foreign_images
 from inference.loading.frames import Frame, frames_of
 from inference.loading.headers import SliceHeader, series_facts, slice_headers
 from inference.loading.pixels import stored_frames, to_hu
+from inference.loading.rejections import for_each_image, naming_images
 from inference.loading.selection import one_stack, require_whole_concatenations
 from inference.loading.stacking import stack
-from inference.loading.strangers import without_strangers
 
 _QUOTED = 100
 MOST_VOXELS = 1 << 30
-"""Voxels of a series that is analysed: 1024 slices of 1024 by 1024, 2 GiB of HU. What is larger
-would end the analysis at its memory limit, three times, instead of with a reason."""
+"""Largest series that is analysed, in voxels: 1024 slices of 1024 by 1024, 2 GiB of HU. A larger
+series would run into the memory limit, three times, instead of being rejected with a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadingPolicy:
-    """What is loaded and what is refused."""
+    """Which series are loaded and which are rejected."""
 
     rules: EligibilityRules = field(default_factory=EligibilityRules)
 
@@ -48,19 +48,19 @@ class LoadingPolicy:
 def load(series: Series, policy: LoadingPolicy, *, decoder: FrameDecoder | None = None) -> Volume:
     """Return the volume of a series, int16 HU (slice, row, column).
 
-    Localizers that a scanner put into the same series are set aside, and what
-    :mod:`inference.loading.selection` knows for another stack; so are, with a note, the few
-    images that :mod:`inference.loading.strangers` knows for none of the slices, where the rest
-    is whole without them. Any other image that does not fit is a reason to refuse the series.
+    Images that are not slices of the stack are set aside: localizers and other stacks
+    (:mod:`inference.loading.selection`), and, with a note, a few foreign images
+    (:mod:`inference.loading.foreign_images`) if the stack is complete without them. Any other
+    image that does not fit makes the series rejected.
 
-    Compressed frames are decoded by ``decoder``; None: by a process for this series alone.
+    ``decoder`` decodes compressed frames; by default a process for this series alone.
 
     Raises:
         SeriesRejected: The series is not eligible, mixes patients, studies or geometries,
-            or makes no complete regular grid. The message says what is wrong, in numbers.
+            or does not form a complete regular grid. The message says what is wrong, in numbers.
         InputUnavailable: A file is missing or cannot be read now.
     """
-    datasets = each(series.instances, lambda one: one.sop_instance_uid, _read)
+    datasets = for_each_image(series.instances, lambda instance: instance.sop_instance_uid, _read)
     _require_one_patient(series, datasets)
     _require_images(datasets)
     require_whole_concatenations(datasets)
@@ -79,19 +79,19 @@ def load(series: Series, policy: LoadingPolicy, *, decoder: FrameDecoder | None 
 
 
 _Grid = tuple[list[SliceHeader], Geometry, Uid, tuple[str, ...]]
-"""The slices in order, where they lie, and what was set aside."""
+"""The slices in order, their grid, the Frame of Reference UID, and notes on images set aside."""
 
 
 def _grid(frames: Sequence[Frame], policy: LoadingPolicy) -> _Grid:
-    kept, strangers = without_strangers(frames)
-    if strangers:
+    kept, foreign = without_foreign_images(frames)
+    if foreign:
         try:
             headers, geometry, uid, _ = _stacked(kept, policy)
         except SeriesRejected:
-            pass  # it is not whole without them: what is wrong is said of all images
+            pass  # not complete without them: check all images and reject for what is wrong there
         else:
-            if not any(one.continues(geometry) for one in strangers):
-                return headers, geometry, uid, tuple(one.note for one in strangers)
+            if not any(image.continues(geometry) for image in foreign):
+                return headers, geometry, uid, tuple(image.note for image in foreign)
     return _stacked(frames, policy)
 
 
@@ -110,20 +110,24 @@ def _stacked(frames: Sequence[Frame], policy: LoadingPolicy) -> _Grid:
 
 
 def _require_one_patient(series: Series, datasets: Sequence[Dataset]) -> None:
-    """Refuse a mix, by what the images say: a state file may hold keys of an older rule."""
-    names = [one.sop_instance_uid for one in series.instances]
+    """Reject a mix of patients or studies.
+
+    The patients come from the images, since a state file may hold keys of an older version.
+    """
+    names = [instance.sop_instance_uid for instance in series.instances]
     _require_same(
         names,
-        [patient_key(*_patient(one)) for one in datasets],
+        [patient_key(*_patient(dataset)) for dataset in datasets],
         RejectReason.MIXED_PATIENTS,
-        lambda count, *_: f"{count} different patients under one Series UID",
+        lambda count, *_: f"{count} different patients under one Series Instance UID",
     )
     _require_same(
         names,
-        [str(one.study_uid) for one in series.instances],
+        [str(instance.study_uid) for instance in series.instances],
         RejectReason.MIXED_STUDIES,
         lambda count, usual, odd: (
-            f"{count} different studies under one Series UID, most of {usual}, this one of {odd}"
+            f"{count} different studies under one Series Instance UID, most images belong to "
+            f"{usual}, this image to {odd}"
         ),
     )
 
@@ -132,14 +136,14 @@ def _require_same(
     names: Sequence[str],
     values: Sequence[str],
     reason: RejectReason,
-    said: Callable[[int, str, str], str],
+    message_of: Callable[[int, str, str], str],
 ) -> None:
-    """Refuse images that differ from most of the others in what all have in common."""
+    """Reject images whose value differs from the value of most images."""
     ((usual, _),) = Counter(values).most_common(1)
     odd = [place for place, value in enumerate(values) if value != usual]
     if odd:
-        message = said(len(set(values)), usual, values[odd[0]])
-        raise SeriesRejected(reason, about(len(odd), len(values), names[odd[0]], message))
+        message = message_of(len(set(values)), usual, values[odd[0]])
+        raise SeriesRejected(reason, naming_images(len(odd), len(values), names[odd[0]], message))
 
 
 def _patient(dataset: Dataset) -> tuple[bytes, bytes, bytes, bytes]:
@@ -157,24 +161,24 @@ def _read(instance: ReceivedInstance) -> Dataset:
     except OSError as error:
         raise InputUnavailable.because_of(error, instance.sop_instance_uid) from error
     except (InvalidDicomError, EOFError, *UNPARSABLE) as error:
-        raise SeriesRejected(RejectReason.BAD_PIXELS, "a stored image cannot be read") from error
-    if not isinstance(value_of(dataset.file_meta, "TransferSyntaxUID"), str):
         raise SeriesRejected(
-            RejectReason.BAD_PIXELS, "a stored image does not say its Transfer Syntax UID"
-        )
+            RejectReason.BAD_PIXELS, "the stored file is not readable as DICOM"
+        ) from error
+    if not isinstance(value_of(dataset.file_meta, "TransferSyntaxUID"), str):
+        raise SeriesRejected(RejectReason.BAD_PIXELS, "the stored file has no Transfer Syntax UID")
     return dataset
 
 
 def _require_images(datasets: Sequence[Dataset]) -> None:
-    each(datasets, _name_of, _require_image)
+    for_each_image(datasets, _name_of, _require_image)
 
 
 def _require_image(dataset: Dataset) -> None:
     modality = str(value_of(dataset, "Modality") or "missing")[:16]
     if modality != "CT":
-        raise SeriesRejected(RejectReason.NOT_CT, f"Modality is {modality}")
+        raise SeriesRejected(RejectReason.NOT_CT, f"Modality is {modality}, only CT is analysed")
     if "PixelData" not in dataset:
-        raise SeriesRejected(RejectReason.BAD_PIXELS, "an object of the series has no pixels")
+        raise SeriesRejected(RejectReason.BAD_PIXELS, "the object has no Pixel Data")
 
 
 def _name_of(dataset: Dataset) -> str:
@@ -182,25 +186,26 @@ def _name_of(dataset: Dataset) -> str:
 
 
 def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
-    found = [
+    uids = [
         str(value_of(dataset, "FrameOfReferenceUID") or "").strip(" \0") for dataset in datasets
     ]
     _require_same(
-        [_name_of(one) for one in datasets],
-        found,
+        [_name_of(dataset) for dataset in datasets],
+        uids,
         RejectReason.MIXED_FRAMES_OF_REFERENCE,
         lambda count, usual, odd: (
-            f"{count} different frames of reference, most in {printable(usual, _QUOTED) or 'none'},"
-            f" this one in {printable(odd, _QUOTED) or 'none'}"
+            f"{count} different values of Frame of Reference UID, most images have "
+            f"{printable(usual, _QUOTED) or 'none'}, this image has "
+            f"{printable(odd, _QUOTED) or 'none'}"
         ),
     )
-    uid = found[0]
+    uid = uids[0]
     try:
         return Uid(uid)
     except ValueError as error:
         message = (
-            f'the Frame of Reference UID is "{printable(uid, _QUOTED)}", of {len(uid)} characters: '
-            "at most 64 digits and dots are a UID"
+            f'Frame of Reference UID is "{printable(uid, _QUOTED)}" ({len(uid)} characters): '
+            "a UID has at most 64 characters, digits and dots only"
             if uid
             else "the images have no Frame of Reference UID"
         )
@@ -226,7 +231,7 @@ def _fill(
             for frame, stored in stored_frames(datasets[instance], members.keys(), decoder):
                 to_hu(stored, headers[members[frame]], hu[members[frame]])
                 fill_as_air(hu[members[frame]])
-        except SeriesRejected as rejection:  # the others are not tried: it may have taken long
+        except SeriesRejected as rejection:  # skip the other images: decoding may take long
             uid = _name_of(datasets[instance])
             count = f"one of {len(places)} images: " if len(places) > 1 else ""
             message = f"{count}{uid}: {rejection}"

@@ -1,4 +1,4 @@
-"""Stored pixels to Hounsfield units."""
+"""Decodes stored pixels and converts them to Hounsfield units."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from chestct.errors import RejectReason, SeriesRejected
-from inference.loading.codestreams import check
+from inference.loading.codestreams import CodestreamInvalid, check
 from inference.loading.decoder_process import FrameDecoder, FrameUndecodable
 from inference.loading.decoding import FrameDescription
 from inference.loading.elements import UNPARSABLE, integer
-from inference.loading.encapsulated import encoded_frames
+from inference.loading.encapsulated import OffsetsInvalid, encoded_frames
 from inference.loading.frames import PER_FRAME
 from inference.loading.headers import SliceHeader
 
 AIR_HU = -1024
-"""What padding and everything below becomes; CT scales start here."""
+"""The value of padding and of everything below; CT scales start here."""
 _HIGHEST_HU = 32767
 
 _UNDECODABLE = (*UNPARSABLE, RuntimeError, EOFError)
-"""What pydicom raises on pixel data that is not what it claims to be."""
+"""The errors that pydicom raises on damaged or mislabelled pixel data."""
 
 
 def stored_frames(
@@ -34,11 +34,11 @@ def stored_frames(
 ) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:
     """Yield (frame, stored values (row, column)) of each wanted frame, counted from 0.
 
-    One frame is decoded at a time, by ``decoder`` where it is compressed, and none that is not
-    wanted: an Enhanced CT can have thousands.
+    Only wanted frames are decoded, one at a time: an Enhanced CT can have thousands. ``decoder``
+    decodes compressed frames.
 
     Raises:
-        SeriesRejected: They cannot be decoded, or are no 8 or 16-bit grey image.
+        SeriesRejected: The pixels cannot be decoded, or are not 8-bit or 16-bit grey values.
     """
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     layout = _layout(dataset)
@@ -56,6 +56,10 @@ def stored_frames(
         raise SeriesRejected(
             RejectReason.BAD_PIXELS, f"a frame in {syntax.name} cannot be decoded: {error}"
         ) from error
+    except (CodestreamInvalid, OffsetsInvalid) as error:
+        raise SeriesRejected(
+            RejectReason.BAD_PIXELS, f"the pixels cannot be decoded ({syntax.name}): {error}"
+        ) from error
     except _UNDECODABLE as error:
         raise SeriesRejected(
             RejectReason.BAD_PIXELS, f"the pixels cannot be decoded ({syntax.name})"
@@ -64,7 +68,7 @@ def stored_frames(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layout:
-    """How the pixels are stored; ``shape`` is (frame, row, column)."""
+    """The layout of the stored pixels; ``shape`` is (frame, row, column)."""
 
     shape: tuple[int, int, int]
     bits_allocated: int
@@ -72,7 +76,7 @@ class _Layout:
     signed: bool
 
 
-def _said(number: int | None) -> str:
+def _shown(number: int | None) -> str:
     return "missing" if number is None else str(number)
 
 
@@ -85,22 +89,23 @@ def _layout(dataset: Dataset) -> _Layout:
         samples = integer(dataset, "SamplesPerPixel")
         raise SeriesRejected(
             RejectReason.BAD_PIXELS,
-            "the pixels are no 8 or 16-bit grey values: "
-            f"{_said(samples)} samples of {_said(allocated)} bits each",
+            "the pixels are not 8-bit or 16-bit grey values: Samples per Pixel is "
+            f"{_shown(samples)}, Bits Allocated is {_shown(allocated)}",
         )
     if stored is None or not 1 <= stored <= allocated or signed not in {0, 1}:
         raise SeriesRejected(
             RejectReason.BAD_PIXELS,
-            "Bits Stored or Pixel Representation is missing or wrong: "
-            f"{_said(stored)} of {allocated} bits, {_said(signed)}",
+            f"Bits Stored is {_shown(stored)} and Pixel Representation is {_shown(signed)}: with "
+            f"{allocated} Bits Allocated they must be 1 to {allocated}, and 0 or 1",
         )
     enhanced = PER_FRAME in dataset
     stated = integer(dataset, "NumberOfFrames")
-    # A CT image has one frame and need not say so; the functional groups of others are counted.
+    # A CT Image has a single frame and need not say so.
     frames = 1 if stated is None else stated
     if frames < 1 or (frames > 1 and not enhanced):
         raise SeriesRejected(
-            RejectReason.BAD_PIXELS, f"{frames} frames without a description of each"
+            RejectReason.BAD_PIXELS,
+            f"Number of Frames is {frames}, but no functional groups describe the frames",
         )
     return _Layout(
         shape=(frames, int(dataset.Rows), int(dataset.Columns)),
@@ -129,7 +134,7 @@ def _slices(count: int, length: int) -> list[slice]:
 def _compressed(
     dataset: Dataset, syntax: UID, layout: _Layout, decoder: FrameDecoder
 ) -> list[Plane]:
-    """Look at each frame before a decoder makes room for what it says of itself."""
+    """Check the size in each codestream before a decoder allocates memory for it."""
     frames, rows, columns = layout.shape
     encoded = encoded_frames(dataset, frames)
     for frame in encoded:
@@ -147,7 +152,7 @@ def _compressed(
 
 
 def _used_bits(content: NDArray[np.integer[Any]], stored: int) -> NDArray[np.integer[Any]]:
-    """Drop what old writers keep above High Bit, and extend the sign (PS3.5 section 8.1.1)."""
+    """Drop the bits above High Bit, which old writers use, and extend the sign (PS3.5 8.1.1)."""
     unused = content.dtype.itemsize * 8 - stored
     if unused <= 0:
         return content

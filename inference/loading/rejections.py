@@ -1,4 +1,4 @@
-"""Which images of a series a refusal is about: how many, and the first by its UID."""
+"""Messages of rejections: how many images of a series are concerned, and the first by its UID."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import TypeVar
 from chestct.errors import SeriesRejected
 
 _Item = TypeVar("_Item")
-_Made = TypeVar("_Made")
+_Result = TypeVar("_Result")
 
 
-def each(
-    items: Iterable[_Item], name_of: Callable[[_Item], str], step: Callable[[_Item], _Made]
-) -> list[_Made]:
-    """Do a step with every image of a series.
+def for_each_image(
+    items: Iterable[_Item], name_of: Callable[[_Item], str], step: Callable[[_Item], _Result]
+) -> list[_Result]:
+    """Apply a step to every image of a series, also after the step rejected some.
 
     Raises:
-        SeriesRejected: For the first image that the step refused; the message names it and says
-            how many are refused in all.
+        SeriesRejected: For the first rejected image; the message names it and says how many
+            images are rejected in all.
     """
-    made: list[_Made] = []
-    refused: list[tuple[str, SeriesRejected]] = []
+    results: list[_Result] = []
+    rejected: list[tuple[str, SeriesRejected]] = []
     count = 0
     for item in items:
         count += 1
         try:
-            made.append(step(item))
+            results.append(step(item))
         except SeriesRejected as rejection:
-            refused.append((name_of(item), rejection))
-    if refused:
-        name, first = refused[0]
-        message = about(len(refused), count, name, str(first))
+            rejected.append((name_of(item), rejection))
+    if rejected:
+        name, first = rejected[0]
+        message = naming_images(len(rejected), count, name, str(first))
         raise SeriesRejected(first.reason, message) from first
-    return made
+    return results
 
 
-def about(refused: int, count: int, first: str, message: str) -> str:
-    """Say how many of how many images are refused, and of the first what it is and why."""
-    return f"{refused} of {count} images: {first}: {message}"
+def naming_images(rejected: int, count: int, first: str, message: str) -> str:
+    """Return the message with the count of the rejected images and the UID of the first."""
+    return f"{rejected} of {count} images: {first}: {message}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ct_series import SLICES, SeriesMaker, ct_slice, item, stored_values
+from ct_series import COLUMNS, ROWS, SLICES, SeriesMaker, ct_slice, item, stored_values
 from enhanced_ct import FrameOf, Layout
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -215,7 +215,7 @@ REFUSED: dict[str, tuple[RejectReason, str, Any]] = {
     ),
     "the same frames twice": (
         RejectReason.DUPLICATE_POSITIONS,
-        "24 slices lie where another one does",
+        "24 slices lie at the position of another slice",
         twice(same, same),
     ),
     "a map without a Stack ID": (
@@ -316,7 +316,7 @@ def test_pixels_of_another_unit_are_refused(make_ct: SeriesMaker) -> None:
     reason, message = refusal(written(make_ct, Layout(), change))
     assert reason is RejectReason.BAD_RESCALE
     assert message.startswith("1 of ")
-    assert message.endswith(" frame 6: the pixels are MGML, not Hounsfield units")
+    assert message.endswith(" frame 6: Rescale Type is MGML: the pixels are not Hounsfield units")
 
 
 def test_a_position_counts_in_its_own_group_alone(make_ct: SeriesMaker) -> None:
@@ -337,7 +337,7 @@ def test_a_group_of_the_frame_takes_the_place_of_the_shared_one(make_ct: SeriesM
     reason, message = refusal(written(make_ct, Layout(), change))
     assert reason is RejectReason.BAD_GEOMETRY
     assert message.startswith("24 of 24 images: ")
-    assert " frame 1: a slice has no usable Pixel Spacing: " in message
+    assert " frame 1: Pixel Spacing is " in message
 
 
 def without(images: list[Dataset], number: int) -> None:
@@ -366,7 +366,7 @@ PARTS: dict[str, tuple[Callable[[list[Dataset]], object], str]] = {
     ),
     "one more": (
         lambda images: images.append(other_part(images[1])),
-        "4 instances are the 3 parts",
+        "a multi-frame image of 3 parts came as 4 instances",
     ),
     "frames left out": (
         lambda images: setattr(images[2], "ConcatenationFrameOffsetNumber", 20),
@@ -418,7 +418,7 @@ def test_the_anatomy_of_the_frames_counts(
     else:
         assert refusal(series) == (
             RejectReason.NOT_CHEST,
-            "Body Part Examined is HEAD, analysed is CHEST, THORAX, LUNG",
+            "Body Part Examined is HEAD, accepted are CHEST, THORAX, LUNG",
         )
 
 
@@ -504,7 +504,8 @@ def test_one_frame_that_claims_to_be_huge_is_refused(make_ct: SeriesMaker) -> No
     assert reason is RejectReason.BAD_PIXELS
     assert message == (
         f"{series.instances[0].sop_instance_uid}: "
-        "the pixels cannot be decoded (JPEG-LS Lossless Image Compression)"
+        "the pixels cannot be decoded (JPEG-LS Lossless Image Compression): the codestream has "
+        f"65535x65535 pixels of 1 components, the header says {ROWS}x{COLUMNS} of 1 component"
     )
 
 

@@ -122,7 +122,7 @@ CASES: list[tuple[str, RejectReason, Change, str]] = [
         "frames",
         RejectReason.MIXED_FRAMES_OF_REFERENCE,
         one(5, FrameOfReferenceUID=derive_uid("other")),
-        "different frames",
+        "different values of Frame of Reference UID",
     ),
     ("no frame", RejectReason.NO_FRAME_OF_REFERENCE, every(FrameOfReferenceUID=None), "no Frame"),
     ("no position", RejectReason.NO_POSITIONS, one(2, ImagePositionPatient=None), "Image Position"),
@@ -144,7 +144,7 @@ CASES: list[tuple[str, RejectReason, Change, str]] = [
         "degenerate",
         RejectReason.BAD_GEOMETRY,
         every(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]),
-        "degenerate",
+        "not a pair of perpendicular unit vectors",
     ),
     (
         "one slice aside",
@@ -168,7 +168,7 @@ CASES: list[tuple[str, RejectReason, Change, str]] = [
         "twice",
         RejectReason.DUPLICATE_POSITIONS,
         moved(lambda i, p: [p[0], p[1], p[2] - (2.5 if i in {7, 9} else 0)]),
-        "2 slices lie where another one does, the first at -188.2 mm",
+        "2 slices lie at the position of another slice, the first at -188.2 mm",
     ),
     (
         "a step",
@@ -185,15 +185,20 @@ CASES: list[tuple[str, RejectReason, Change, str]] = [
     ("no slope", RejectReason.BAD_RESCALE, one(6, RescaleSlope=None), "Rescale Slope"),
     ("slope 0", RejectReason.BAD_RESCALE, one(6, RescaleSlope=0), "Rescale Slope"),
     ("slope below", RejectReason.BAD_RESCALE, one(6, RescaleSlope=-1), "Rescale Slope"),
-    ("electron density", RejectReason.BAD_RESCALE, every(RescaleType="ED"), "pixels are ED"),
+    (
+        "electron density",
+        RejectReason.BAD_RESCALE,
+        every(RescaleType="ED"),
+        "Rescale Type is ED: the pixels are not Hounsfield units",
+    ),
     ("colour", RejectReason.BAD_PIXELS, one(6, SamplesPerPixel=3), "grey"),
     ("32 bits", RejectReason.BAD_PIXELS, one(6, BitsAllocated=32), "grey"),
     ("bits stored", RejectReason.BAD_PIXELS, one(6, BitsStored=17), "Bits Stored"),
     ("sign", RejectReason.BAD_PIXELS, one(6, PixelRepresentation=None), "Pixel Representation"),
     ("no rows", RejectReason.BAD_PIXELS, every(Rows=0), "Rows"),
-    ("no pixels", RejectReason.BAD_PIXELS, one(6, PixelData=None), "no pixels"),
+    ("no pixels", RejectReason.BAD_PIXELS, one(6, PixelData=None), "no Pixel Data"),
     ("cut off", RejectReason.BAD_PIXELS, one(6, PixelData=b"\0\0"), "cannot be decoded"),
-    ("hidden frames", RejectReason.BAD_PIXELS, one(6, NumberOfFrames=2), "2 frames"),
+    ("hidden frames", RejectReason.BAD_PIXELS, one(6, NumberOfFrames=2), "Number of Frames is 2"),
 ]
 
 
@@ -293,7 +298,7 @@ def test_frames_without_a_description_are_not_left_out(make_ct: SeriesMaker) -> 
     del enhanced.PerFrameFunctionalGroupsSequence[-1]
     assert refusal(make_ct.write([enhanced])) == (
         RejectReason.BAD_GEOMETRY,
-        "24 frames, but 23 are described",
+        "Number of Frames is 24, but the functional groups describe 23 frames",
     )
 
 
@@ -377,10 +382,10 @@ def test_volumes_are_read_only(make_ct: SeriesMaker) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (one(4, PixelSpacing=""), "no usable Pixel Spacing"),
+        (one(4, PixelSpacing=""), "Pixel Spacing is missing or empty"),
         (one(4, Modality="MR"), "Modality is MR"),
         (one(4, Rows=20), "40x34 and 20x34"),
-        (one(4, PixelSpacing=[1.5, 0.8]), "1.5 x 0.75 mm and this one 1.5 x 0.8 mm"),
+        (one(4, PixelSpacing=[1.5, 0.8]), "most have 1.5 x 0.75 mm, this slice has 1.5 x 0.8 mm"),
         (
             one(4, ImageOrientationPatient=[0.9998, 0.02, 0, -0.02, 0.9998, 0]),
             "turned by 1.1 degrees",
@@ -415,13 +420,17 @@ def written(keyword: str, value: bytes) -> Change:
 @pytest.mark.parametrize(
     ("keyword", "value", "said"),
     [
-        ("ImagePositionPatient", b"1,5\\2,5\\3,5 ", r'Image Position (Patient): "1,5\2,5\3,5" is'),
-        ("ImagePositionPatient", b"", "Image Position (Patient): nothing is written, 3 numbers"),
-        ("ImageOrientationPatient", b"1\\0\\0 ", r'(Patient): "1\0\0" is written, 6 numbers'),
-        ("PixelSpacing", b"0,7\\0,7 ", r'Pixel Spacing: "0,7\0,7" is written, 2 numbers'),
-        ("RescaleSlope", b"1,0 ", '"1,0" is written, "-1024'),
-        ("RescaleIntercept", b"\x1b[2J ", r'"\x1b[2J" is written'),
-        ("FrameOfReferenceUID", b"1.2." + b"3" * 62, "of 66 characters: at most 64"),
+        (
+            "ImagePositionPatient",
+            b"1,5\\2,5\\3,5 ",
+            r'Image Position (Patient) is "1,5\2,5\3,5", 3 numbers',
+        ),
+        ("ImagePositionPatient", b"", "Image Position (Patient) is missing or empty, 3 numbers"),
+        ("ImageOrientationPatient", b"1\\0\\0 ", r'(Patient) is "1\0\0", 6 numbers'),
+        ("PixelSpacing", b"0,7\\0,7 ", r'Pixel Spacing is "0,7\0,7", 2 numbers'),
+        ("RescaleSlope", b"1,0 ", 'Rescale Slope is "1,0", Rescale Intercept is "-1024'),
+        ("RescaleIntercept", b"\x1b[2J ", r'Rescale Intercept is "\x1b[2J"'),
+        ("FrameOfReferenceUID", b"1.2." + b"3" * 62, "(66 characters): a UID has at most 64"),
         ("FrameOfReferenceUID", b"1.2.ABC ", '"1.2.ABC"'),
         ("ImageOrientationPatient", b"0.998\\0\\0\\0\\0.998\\0 ", "length is 0.998, not 1"),
     ],
@@ -489,12 +498,16 @@ NAMED: list[tuple[str, Change, tuple[str, ...]]] = [
     (
         "another patient",
         one(6, PatientID="OTHER"),
-        ("1 of 24 images: {6}", "2 different patients"),
+        ("1 of 24 images: {6}", "2 different patients under one Series Instance UID"),
     ),
     (
         "another frame of reference",
         one(6, FrameOfReferenceUID="1.2.9"),
-        ("1 of 24 images: {6}", "2 different frames of reference", "this one in 1.2.9"),
+        (
+            "1 of 24 images: {6}",
+            "2 different values of Frame of Reference UID",
+            "this image has 1.2.9",
+        ),
     ),
     (
         "a projection",
@@ -540,7 +553,7 @@ NAMED: list[tuple[str, Change, tuple[str, ...]]] = [
     (
         "degenerate",
         every(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]),
-        ("(1, 0, 0) and (1, 0, 0)",),
+        ("Image Orientation (Patient)", "(1, 0, 0) and (1, 0, 0)"),
     ),
     (
         "no directions",
@@ -549,15 +562,15 @@ NAMED: list[tuple[str, Change, tuple[str, ...]]] = [
     ),
     ("far away", one(6, ImagePositionPatient=[0, 0, 1e6]), ("{6}", "1e+06 mm", "at most 100000")),
     ("no rows", every(Rows=0), ("24 of 24 images: ", "0 and")),
-    ("no spacing", one(2, PixelSpacing=None), ("1 of 24 images: {2}", "Pixel Spacing: ")),
+    ("no spacing", one(2, PixelSpacing=None), ("1 of 24 images: {2}", "Pixel Spacing is ")),
     (
         "slope",
         one(6, RescaleSlope=0),
         ("1 of 24 images: {6}", "a slope of 1e-06 to"),
     ),
-    ("colour", one(6, SamplesPerPixel=3), ("{6}", "3 samples of 16 bits")),
-    ("32 bits", one(6, BitsAllocated=32), ("{6}", "1 samples of 32 bits")),
-    ("bits stored", one(6, BitsStored=17), ("{6}", "17 of 16 bits")),
+    ("colour", one(6, SamplesPerPixel=3), ("{6}", "Samples per Pixel is 3, Bits Allocated is 16")),
+    ("32 bits", one(6, BitsAllocated=32), ("{6}", "Samples per Pixel is 1, Bits Allocated is 32")),
+    ("bits stored", one(6, BitsStored=17), ("{6}", "Bits Stored is 17", "with 16 Bits Allocated")),
 ]
 
 
@@ -581,7 +594,8 @@ def test_another_study_is_named(make_ct: SeriesMaker) -> None:
     assert refusal(mixed) == (
         RejectReason.MIXED_STUDIES,
         (
-            f"1 of 24 images: {first.sop_instance_uid}: 2 different studies under one Series UID, "
-            f"most of {rest[0].study_uid}, this one of {derive_uid('other')}"
+            f"1 of 24 images: {first.sop_instance_uid}: 2 different studies under one Series "
+            f"Instance UID, most images belong to {rest[0].study_uid}, "
+            f"this image to {derive_uid('other')}"
         ),
     )

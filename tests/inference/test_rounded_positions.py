@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.geometry import resolution
 from inference.loading.loader import LoadingPolicy, load
-from inference.loading.stacking import _even_grid
+from inference.loading.spacing import even_grid
 
 
 def places(step: float, decimals: int, count: int = 160) -> list[float]:
@@ -25,7 +25,7 @@ def places(step: float, decimals: int, count: int = 160) -> list[float]:
 )
 def test_the_grid_is_that_of_the_scan(step: float, decimals: int) -> None:
     rounded = places(step, decimals)
-    begin, spacing = _even_grid(rounded, resolution(rounded))
+    begin, spacing = even_grid(rounded, resolution(rounded))
     assert spacing == pytest.approx(step, rel=2e-3)
     assert begin == pytest.approx(-231.8, abs=10.0**-decimals)
 
@@ -41,10 +41,10 @@ def test_rounding_makes_no_gap_and_hides_none(
 ) -> None:
     assume(10.0**-decimals <= 0.4 * step)
     rounded = [round(begin + step * number, decimals) for number in range(40)]
-    _even_grid(rounded, resolution(rounded))
+    even_grid(rounded, resolution(rounded))
     del rounded[gap]
     with pytest.raises(SeriesRejected) as refused:
-        _even_grid(rounded, resolution(rounded))
+        even_grid(rounded, resolution(rounded))
     assert refused.value.reason in {RejectReason.MISSING_SLICES, RejectReason.VARIABLE_SPACING}
 
 
