@@ -25,7 +25,7 @@ def make_fp16(source: Path, target: Path) -> None:
     onnx.save(model, target)
 
 
-class _Images(CalibrationDataReader):  # type: ignore[misc]
+class _Images(CalibrationDataReader):
     """Hands out the images one by one, as the input ``name``."""
 
     def __init__(self, name: str, images: Sequence[NDArray[np.float32]]) -> None:
