@@ -19,7 +19,8 @@ import numpy as np
 
 from inference.networks.session import OnnxModel
 from phantom import make_thorax, sample_spec, write_series
-from rales.analysis.pipeline import AnalysisRequest, models_for, run, settings_of
+from rales.analysis.pipeline import AnalysisRequest, models_for, run
+from rales.analysis.settings import settings_of
 from rales.cli.scanning import scan
 from rales.config.sections import Config
 
@@ -51,7 +52,6 @@ def main() -> None:
             series=series,
             settings=settings,
             folder=Path(temporary) / "out",
-            predecessor=None,
             created=datetime.now(UTC),
         )
         run(request)

@@ -21,13 +21,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from chestct.analysed import AnalysedSeries
 from chestct.findings import Method, Presence
 from chestct.geometry import Geometry
-from chestct.results import AnalysisKey, ModelIdentity
+from chestct.results import AnalysisKey, ModelIdentity, SegKind, SoftwareIdentity
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid, derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
-from dicom_out.objects.compose import SoftwareIdentity, compose, warm_up
+from dicom_out.objects.compose import compose, warm_up
+from dicom_out.objects.sources import read_sources
 from inference.reading.quantify import measure
 
 _CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -85,25 +87,25 @@ def _run(folder: Path, labels: NDArray[np.uint8], rounds: int) -> None:
             config_digest=str(number),
         )
         start, cpu = time.perf_counter(), time.process_time()
-        results = compose(
+        analysed = AnalysedSeries(
             series=series,
             volume=volume,
             lesion_map=lesion_map,
             findings=findings,
             models=_MODELS,
-            key=key,
-            predecessor=None,
-            folder=folder,
-            created=_CREATED,
             software=_SOFTWARE,
+            key=key,
+            created=_CREATED,
         )
+        sources = read_sources(series, volume)
+        objects = compose(analysed, sources, folder, SegKind.BINARY)
         seconds.append(time.perf_counter() - start)
         cpu = time.process_time() - cpu
     print(f"{'x'.join(str(side) for side in labels.shape)} voxels, {len(findings.lesions)} lesions")
     print(f"warm up  {warming:6.2f} s")
     print(f"first    {seconds[0]:6.2f} s")
     print(f"warm     {statistics.median(seconds[1:]):6.2f} s   median of {rounds}")
-    for item in results.objects:
+    for item in objects:
         print(f"{item.role:8} {item.path.stat().st_size:10d} bytes")
     print(f"CPU      {cpu:6.2f} s   of the last round")
     print(f"peak     {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:6.0f} MB")

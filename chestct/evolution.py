@@ -14,7 +14,7 @@ from chestct.uids import Uid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
+class AcquisitionContext:
     """What has to be known of a study beside its numbers to compare it with another.
 
     Attributes:
@@ -49,7 +49,7 @@ class PriorResult:
         severity: Of both lungs; None where one was not assessable.
     """
 
-    circumstances: Circumstances
+    context: AcquisitionContext
     report: ResultReference
     lesion_ml: float
     involved_percent: float
@@ -104,38 +104,38 @@ class Evolution:
 
 
 def compare(
-    findings: Findings, present: Circumstances, results: Iterable[PriorResult]
+    findings: Findings, present: AcquisitionContext, results: Iterable[PriorResult]
 ) -> Evolution | None:
     """Return the evolution since the nearest earlier study; None: there is none to speak of.
 
     A patient without an identifier has no priors, and one whose birth date or sex differs is
     another. Of several results of the prior study, the one that was made most alike counts.
     """
-    earlier = [one for one in results if _is_prior(one.circumstances, present)]
+    earlier = [one for one in results if _is_prior(one.context, present)]
     if not earlier:
         return None
     # Of two studies at the same time, which no scanner makes, always the same one.
-    study = max(earlier, key=lambda one: (one.circumstances.acquired, one.circumstances.study_uid))
-    study_uid = study.circumstances.study_uid
-    same_study = [one for one in earlier if one.circumstances.study_uid == study_uid]
+    study = max(earlier, key=lambda one: (one.context.acquired, one.context.study_uid))
+    study_uid = study.context.study_uid
+    same_study = [one for one in earlier if one.context.study_uid == study_uid]
     prior = min(same_study, key=lambda one: _unlikeness(one, present, findings.covers))
     alike = _most_alike_of_each_study(earlier, present, findings.covers)
     return Evolution(
         prior=prior,
         comparison=_comparison(prior, present, findings.covers),
-        interval_days=(present.acquired.date() - prior.circumstances.acquired.date()).days,
+        interval_days=(present.acquired.date() - prior.context.acquired.date()).days,
         lesion_ml=findings.covered.lesion_ml,
         involved_percent=findings.covered.involved_percent,
         severity=findings.severity,
         covers=findings.covers,
         trend=(
-            *sorted((one.circumstances.acquired, one.involved_percent) for one in alike),
+            *sorted((one.context.acquired, one.involved_percent) for one in alike),
             (present.acquired, findings.covered.involved_percent),
         ),
     )
 
 
-def _is_prior(one: Circumstances, present: Circumstances) -> bool:
+def _is_prior(one: AcquisitionContext, present: AcquisitionContext) -> bool:
     return (
         bool(present.patient)
         and one.patient == present.patient
@@ -150,15 +150,15 @@ def _contradict(one: str, other: str) -> bool:
     return bool(one and other) and one != other
 
 
-def _is_earlier(one: Circumstances, present: Circumstances) -> bool:
+def _is_earlier(one: AcquisitionContext, present: AcquisitionContext) -> bool:
     """Tell whether one was surely taken before: on an earlier day where a time is missing."""
     if one.has_time and present.has_time:
         return one.acquired < present.acquired
     return one.acquired.date() < present.acquired.date()
 
 
-def _comparison(one: PriorResult, present: Circumstances, covers: Coverage) -> Comparison:
-    made = one.circumstances
+def _comparison(one: PriorResult, present: AcquisitionContext, covers: Coverage) -> Comparison:
+    made = one.context
     if made.models != present.models:
         return Comparison.OTHER_MODEL
     if made.settings != present.settings:
@@ -167,9 +167,9 @@ def _comparison(one: PriorResult, present: Circumstances, covers: Coverage) -> C
 
 
 def _unlikeness(
-    one: PriorResult, present: Circumstances, covers: Coverage
+    one: PriorResult, present: AcquisitionContext, covers: Coverage
 ) -> tuple[bool, bool, float, timedelta]:
-    made = one.circumstances
+    made = one.context
     return (
         _comparison(one, present, covers) is not Comparison.COMPARABLE,
         made.kernel != present.kernel,
@@ -183,13 +183,13 @@ def _apart(one: float | None, other: float | None) -> float:
 
 
 def _most_alike_of_each_study(
-    results: Iterable[PriorResult], present: Circumstances, covers: Coverage
+    results: Iterable[PriorResult], present: AcquisitionContext, covers: Coverage
 ) -> list[PriorResult]:
     best: dict[Uid, PriorResult] = {}
     for one in results:
         if _comparison(one, present, covers) is not Comparison.COMPARABLE:
             continue
-        study_uid = one.circumstances.study_uid
+        study_uid = one.context.study_uid
         other = best.get(study_uid)
         if other is None or _unlikeness(one, present, covers) < _unlikeness(other, present, covers):
             best[study_uid] = one

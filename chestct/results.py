@@ -21,6 +21,20 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SoftwareIdentity:
+    """The software and the node that ran it; ``station_name`` is the node's AE title."""
+
+    name: str
+    version: str
+    station_name: str
+
+    @property
+    def title(self) -> str:
+        """Name and version."""
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisKey:
     """What makes an analysis the same analysis: a repeat gives the same UIDs.
 

@@ -21,18 +21,24 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
-from chestct.evolution import Circumstances, Evolution, PriorResult, compare
+from chestct.evolution import AcquisitionContext, PriorResult, compare
 from chestct.findings import Findings, Method, NotAssessable, Presence, Severity, Side
-from chestct.results import Extra, ModelIdentity, ReportOptions, ResultReference, SegKind
+from chestct.results import (
+    Extra,
+    ModelIdentity,
+    ReportOptions,
+    ResultReference,
+    SegKind,
+    SoftwareIdentity,
+)
 from chestct.uids import Uid, derive_uid, digest
 from chestct.volume import Label
 from conformance.elements import values_of
 from dicom_out.objects.extras import compose_extras
-from dicom_out.objects.identity import SoftwareIdentity
-from dicom_out.objects.sources import TAKEN_OVER
+from dicom_out.objects.patient_study import COPIED
 from inference.reading.quantify import measure
 from inference.reading.sides import Missing
-from rales.pictures.page import Reading, drawings_of
+from rales.pictures.page import drawings_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +133,7 @@ class Source:
         header.SpecificCharacterSet = "ISO_IR 192"
 
 
-_COPIED = [name for name in TAKEN_OVER if name not in ("SpecificCharacterSet", "StudyInstanceUID")]
+_COPIED = [name for name in COPIED if name not in ("SpecificCharacterSet", "StudyInstanceUID")]
 _SOURCES = (
     Source(number=1),
     Source(number=2, has_lesions=False),
@@ -166,28 +172,14 @@ def _sample(source: Source, folder: Path) -> Sample:
     written = []
     for kind in SegKind:
         findings = _findings(source, kind, case)
-        history = _history(findings) if source.is_sparse else {}
+        history = _history(kind, findings) if source.is_sparse else {}
         options = ReportOptions(measured_lesions=2, lesion_segments=True)
         written += case.compose(
             folder, kind=kind, findings=findings, options=options, **history, **analysis
         ).objects
-    reading = Reading(
-        volume=case.volume,
-        lesion_map=case.lesion_map,
-        findings=case.findings,
-        measured=case.findings.lesions,
-        models=models,
-        software=f"Rales 0.0.{number}",
-        evolution=None,
-    )
+    analysed = case.analysed(**analysis)
     written += compose_extras(
-        tuple(Extra),
-        drawings_of(reading),
-        series=case.series,
-        volume=case.volume,
-        lesion_map=case.lesion_map,
-        folder=folder,
-        **analysis,
+        tuple(Extra), drawings_of(analysed), analysed, case.sources(), folder
     ).objects
     return Sample(
         results=tuple(pydicom.dcmread(result.path) for result in written),
@@ -229,9 +221,9 @@ def _findings(source: Source, kind: SegKind, case: Case) -> Findings:
     return measure(case.volume, case.lesion_map, presence, method, missing=missing)
 
 
-def _history(findings: Findings) -> dict[str, ResultReference | Evolution | None]:
+def _history(kind: SegKind, findings: Findings) -> dict[str, object]:
     """Return an earlier revision, and the comparison with a study of two weeks before."""
-    present = Circumstances(
+    present = AcquisitionContext(
         study_uid=derive_uid("present"),
         acquired=datetime(2026, 2, 3, 4, 5),  # noqa: DTZ001 - a scanner's local time
         has_time=True,
@@ -245,14 +237,14 @@ def _history(findings: Findings) -> dict[str, ResultReference | Evolution | None
     )
     acquired = present.acquired - timedelta(days=14)
     prior = PriorResult(
-        circumstances=replace(present, study_uid=derive_uid("prior", "study"), acquired=acquired),
+        context=replace(present, study_uid=derive_uid("prior", "study"), acquired=acquired),
         report=_reference("prior"),
         lesion_ml=100.0,
         involved_percent=10.0,
         severity=Severity.MODERATE,
     )
     evolution = compare(findings, present, [prior])
-    return {"predecessor": _reference("predecessor"), "evolution": evolution}
+    return {"predecessors": {kind: _reference("predecessor")}, "evolution": evolution}
 
 
 def _reference(role: str) -> ResultReference:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from dicom_out.objects.sources import raw_value
+from dicom_out.objects.raw import latin_value
 
 _PLACES = (
     ("AcquisitionDateTime", ""),
@@ -65,10 +65,10 @@ def read_acquisition(path: Path) -> Acquisition | None:
     return Acquisition(
         acquired=acquired,
         has_time=has_time,
-        is_identified=bool(_text(header, "PatientID")),
-        birth_date=_text(header, "PatientBirthDate"),
-        sex=_text(header, "PatientSex"),
-        kernel=_text(header, "ConvolutionKernel") or _kernel_of_frames(header),
+        is_identified=bool(latin_value(header, "PatientID")),
+        birth_date=latin_value(header, "PatientBirthDate"),
+        sex=latin_value(header, "PatientSex"),
+        kernel=latin_value(header, "ConvolutionKernel") or _kernel_of_frames(header),
     )
 
 
@@ -90,7 +90,7 @@ def _kernel_of_frames(header: Dataset) -> str:
             (reconstruction, *_) = first["CTReconstructionSequence"].value
         except (KeyError, ValueError, TypeError):  # it need not say
             continue
-        return _text(reconstruction, "ConvolutionKernel")
+        return latin_value(reconstruction, "ConvolutionKernel")
     return ""
 
 
@@ -102,9 +102,9 @@ def _acquired(header: Dataset) -> tuple[datetime, bool] | None:
 
 def _read(header: Dataset, date: str, time: str) -> tuple[datetime, bool] | None:
     """Return a date, and whether it has a time; None when it cannot be read."""
-    text = _text(header, date).split(".")[0]
+    text = latin_value(header, date).split(".")[0]
     if time:
-        text = text[:_DAY] + _text(header, time).split(".")[0]
+        text = text[:_DAY] + latin_value(header, time).split(".")[0]
     digits = _DATE.match(text)
     if digits is None:
         return None
@@ -113,7 +113,3 @@ def _read(header: Dataset, date: str, time: str) -> tuple[datetime, bool] | None
     except ValueError:
         return None
     return at, len(digits[0]) > _DAY
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    return (raw_value(header, keyword) or b"").decode("latin-1").strip(" \0")

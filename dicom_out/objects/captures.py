@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,73 +15,62 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from chestct.results import AnalysisKey, Extra, ModelIdentity
+from chestct.analysed import AnalysedSeries
+from chestct.results import Extra
 from dicom_out.objects import codes
+from dicom_out.objects.finish import finish
 from dicom_out.objects.identity import (
     MANUFACTURER,
     RESEARCH,
-    SoftwareIdentity,
     contributing_equipment,
+    set_equipment,
 )
-from dicom_out.objects.seg import stamp
-from dicom_out.objects.sources import Sources, take_over
+from dicom_out.objects.sources import Sources
 
 Picture = NDArray[np.uint8]
 """Colours (row, column, 3), red, green and blue, 0 to 255."""
 
-DERIVATION = "Drawn from automatic segmentation and measurement by artificial intelligence"
+_DERIVATION = "Drawn from automatic segmentation and measurement by artificial intelligence"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """What every object of one analysis says of where it comes from."""
-
-    sources: Sources
-    models: Sequence[ModelIdentity]
-    key: AnalysisKey
-    created: datetime
-    software: SoftwareIdentity
-
-
-def secondary_capture(page: Picture, made: Provenance) -> Dataset:
+def secondary_capture(page: Picture, analysed: AnalysedSeries, sources: Sources) -> Dataset:
     """Build the page as a Secondary Capture image."""
-    capture = _begin(Extra.SECONDARY_CAPTURE, SecondaryCaptureImageStorage, 9704, made)
-    capture.Modality = "OT"
-    capture.SeriesDescription = f"Rales summary ({RESEARCH})"
-    _image(capture, made)
+    capture = _begin(Extra.SECONDARY_CAPTURE, SecondaryCaptureImageStorage, 9704, analysed)
+    _image(capture, sources)
     _pixels(capture, page[None])
-    return _end(capture, made)
+    return finish(capture, analysed, sources, described="Rales summary")
 
 
 def colour_overlay(
-    frames: NDArray[np.uint8], places_mm: Sequence[float], made: Provenance
+    frames: NDArray[np.uint8],
+    positions_mm: Sequence[float],
+    analysed: AnalysedSeries,
+    sources: Sources,
 ) -> Dataset:
     """Build a Multi-frame True Color Secondary Capture image.
 
     Args:
         frames: (frame, row, column, 3).
-        places_mm: Where each frame lies along the axis of the patient, for a viewer to show.
-        made: Where it comes from.
+        positions_mm: The position of each frame along the axis of the patient, for viewers.
+        analysed: The series that the frames show.
+        sources: The images of that series.
     """
     capture = _begin(
-        Extra.COLOUR_OVERLAY, MultiFrameTrueColorSecondaryCaptureImageStorage, 9705, made
+        Extra.COLOUR_OVERLAY, MultiFrameTrueColorSecondaryCaptureImageStorage, 9705, analysed
     )
-    capture.Modality = "OT"
-    capture.SeriesDescription = f"Rales overlay ({RESEARCH})"
-    _image(capture, made)
+    _image(capture, sources)
     _pixels(capture, frames)
     capture.NumberOfFrames = len(frames)
     if len(frames) > 1:
         capture.FrameIncrementPointer = 0x00182005  # Slice Location Vector (PS3.3 C.8.6.4)
-        capture.SliceLocationVector = [round(place, 3) for place in places_mm]
-    return _end(capture, made)
+        capture.SliceLocationVector = [round(position, 3) for position in positions_mm]
+    return finish(capture, analysed, sources, described="Rales overlay")
 
 
-def encapsulated_pdf(content: bytes, made: Provenance) -> Dataset:
+def encapsulated_pdf(content: bytes, analysed: AnalysedSeries, sources: Sources) -> Dataset:
     """Build the page as an Encapsulated PDF."""
-    document = _begin(Extra.ENCAPSULATED_PDF, EncapsulatedPDFStorage, 9706, made)
+    document = _begin(Extra.ENCAPSULATED_PDF, EncapsulatedPDFStorage, 9706, analysed)
     document.Modality = "DOC"
-    document.SeriesDescription = f"Rales summary, PDF ({RESEARCH})"
     document.ConversionType = "WSD"
     document.AcquisitionDateTime = ""
     document.BurnedInAnnotation = "NO"
@@ -93,33 +80,34 @@ def encapsulated_pdf(content: bytes, made: Provenance) -> Dataset:
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document.EncapsulatedDocumentLength = len(content)
     document.EncapsulatedDocument = content + b"\0" * (len(content) % 2)
-    document.SourceInstanceSequence = [_reference(image) for image in made.sources.images]
-    return _end(document, made)
+    document.SourceInstanceSequence = [_reference(image) for image in sources.images]
+    return finish(document, analysed, sources, described="Rales summary, PDF")
 
 
-def _begin(extra: Extra, sop_class: UID, series_number: int, made: Provenance) -> Dataset:
+def _begin(extra: Extra, sop_class: UID, series_number: int, analysed: AnalysedSeries) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID = sop_class
-    dataset.SOPInstanceUID = made.key.uid(extra)
-    dataset.SeriesInstanceUID = made.key.uid(f"{extra}-series")
+    dataset.SOPInstanceUID = analysed.key.uid(extra)
+    dataset.SeriesInstanceUID = analysed.key.uid(f"{extra}-series")
     dataset.SeriesNumber = series_number
     dataset.InstanceNumber = 1
     dataset.Manufacturer = MANUFACTURER
-    dataset.ManufacturerModelName = made.software.name
-    dataset.SoftwareVersions = made.software.version
-    dataset.DeviceSerialNumber = made.software.station_name
-    dataset.ContributingEquipmentSequence = contributing_equipment(made.models, made.software)
+    set_equipment(dataset, analysed.software)
+    dataset.ContributingEquipmentSequence = contributing_equipment(
+        analysed.models, analysed.software
+    )
     return dataset
 
 
-def _image(capture: Dataset, made: Provenance) -> None:
-    """Say that it is derived, from what, and that nobody is named in it.
+def _image(capture: Dataset, sources: Sources) -> None:
+    """State that the image is derived, from which images, and that it names no patient.
 
-    No Pixel Spacing and no Patient Orientation: a page shows several planes, and nothing is to
-    be measured on it.
+    It has no Pixel Spacing and no Patient Orientation: a page shows several planes, and nobody
+    should measure on it.
     """
+    capture.Modality = "OT"
     capture.BodyPartExamined = "CHEST"
     capture.ConversionType = "WSD"
     capture.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
@@ -127,8 +115,8 @@ def _image(capture: Dataset, made: Provenance) -> None:
     capture.BurnedInAnnotation = "NO"
     capture.RecognizableVisualFeatures = "NO"
     capture.LossyImageCompression = "00"
-    capture.DerivationDescription = DERIVATION
-    capture.SourceImageSequence = [_source(image) for image in made.sources.images]
+    capture.DerivationDescription = _DERIVATION
+    capture.SourceImageSequence = [_source(image) for image in sources.images]
 
 
 def _pixels(capture: Dataset, frames: NDArray[np.uint8]) -> None:
@@ -142,13 +130,6 @@ def _pixels(capture: Dataset, frames: NDArray[np.uint8]) -> None:
     content = frames.tobytes()
     capture.PixelData = content + b"\0" * (len(content) % 2)
     capture["PixelData"].VR = "OB"
-
-
-def _end(dataset: Dataset, made: Provenance) -> Dataset:
-    dataset.ContentQualification = "RESEARCH"
-    stamp(dataset, made.created, made.sources.original)
-    take_over(made.sources.original, dataset)
-    return dataset
 
 
 def _reference(image: Dataset) -> Dataset:

@@ -1,11 +1,10 @@
-"""Writes what was asked for beside SEG and SR: pictures and pointers for simpler viewers."""
+"""Writes the extras of one analysed series: pictures and references for viewers without SEG."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -14,34 +13,26 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from chestct.analysed import AnalysedSeries
 from chestct.errors import ResultInvalid
-from chestct.results import AnalysisKey, Extra, ModelIdentity, ResultObject
-from chestct.series import Series
-from chestct.volume import LesionMap, Volume
-from dicom_out.objects.captures import (
-    Picture,
-    Provenance,
-    colour_overlay,
-    encapsulated_pdf,
-    secondary_capture,
-)
-from dicom_out.objects.identity import SoftwareIdentity
+from chestct.results import Extra, ResultObject
+from dicom_out.objects.captures import Picture, colour_overlay, encapsulated_pdf, secondary_capture
 from dicom_out.objects.pointers import key_objects, presentation_state
-from dicom_out.objects.sources import read_sources
-from dicom_out.objects.written import encode, verify, write
+from dicom_out.objects.sources import Sources
+from dicom_out.objects.written import EncodedObject, encode, verify
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawings:
-    """What the pictures show; each is drawn when it is needed.
+    """The pictures of an analysed series; each is drawn when it is called.
 
     Attributes:
         page: The summary (row, column, 3).
-        pdf: The same as a PDF file.
-        frames: Every slice of the lungs with its outlines (frame, row, column, 3), and the place
-            of each along the axis of the patient in mm.
+        pdf: The summary as a PDF file.
+        frames: Every slice of the lungs with its outlines (frame, row, column, 3), and the
+            position of each along the axis of the patient in mm.
     """
 
     page: Callable[[], Picture]
@@ -51,7 +42,10 @@ class Drawings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extras:
-    """What was written, and what could not be made (not: what has nothing to show)."""
+    """The extras that were written, and those that failed.
+
+    An extra that has nothing to show is in neither.
+    """
 
     objects: tuple[ResultObject, ...] = ()
     left_out: tuple[Extra, ...] = ()
@@ -60,73 +54,51 @@ class Extras:
 def compose_extras(
     extras: Sequence[Extra],
     drawings: Drawings,
-    *,
-    series: Series,
-    volume: Volume,
-    lesion_map: LesionMap,
-    models: tuple[ModelIdentity, ...],
-    key: AnalysisKey,
+    analysed: AnalysedSeries,
+    sources: Sources,
     folder: Path,
-    created: datetime,
-    software: SoftwareIdentity,
 ) -> Extras:
-    """Write each of ``extras`` that has something to show; the same arguments give the same.
+    """Write each of ``extras`` that has something to show; the same arguments write the same bytes.
 
-    A picture is worth less than the SEG and the report: one that cannot be made, or does not
-    read back, is left out and said.
+    An extra is worth less than the SEG and the SR: one that fails, or does not read back, is left
+    out and logged.
 
     Raises:
-        ResultInvalid: The source images cannot be read.
         OSError: The files cannot be written.
     """
-    if not extras:
-        return Extras()
-    made = Provenance(
-        sources=read_sources(series, volume),
-        models=models,
-        key=key,
-        created=created,
-        software=software,
-    )
     builders: Mapping[Extra, Callable[[], Dataset | None]] = {
-        Extra.SECONDARY_CAPTURE: lambda: secondary_capture(drawings.page(), made),
-        Extra.COLOUR_OVERLAY: lambda: colour_overlay(*drawings.frames(), made),
-        Extra.PRESENTATION_STATE: lambda: presentation_state(lesion_map, made),
-        Extra.ENCAPSULATED_PDF: lambda: encapsulated_pdf(drawings.pdf(), made),
-        Extra.KEY_OBJECTS: lambda: key_objects(lesion_map, made),
+        Extra.SECONDARY_CAPTURE: lambda: secondary_capture(drawings.page(), analysed, sources),
+        Extra.COLOUR_OVERLAY: lambda: colour_overlay(*drawings.frames(), analysed, sources),
+        Extra.PRESENTATION_STATE: lambda: presentation_state(analysed, sources),
+        Extra.ENCAPSULATED_PDF: lambda: encapsulated_pdf(drawings.pdf(), analysed, sources),
+        Extra.KEY_OBJECTS: lambda: key_objects(analysed, sources),
     }
-    written, left_out = [], []
+    objects, left_out = [], []
     for extra in extras:
         try:
-            content = _built(builders[extra], made, volume)
+            encoded = _verified(extra, builders[extra](), analysed, sources)
         except (MemoryError, OSError):
             raise
-        except Exception as error:  # noqa: BLE001 - no picture must cost the result, whatever fails
+        except Exception as error:  # noqa: BLE001 - no extra may cost the result, whatever fails
             _LOG.error("the %s cannot be made and is left out (%s)", extra, type(error).__name__)
             _LOG.debug("why the %s cannot be made", extra, exc_info=error)
             left_out.append(extra)
             continue
-        if content is not None:
-            written.append(write(folder / f"{extra}.dcm", str(extra), *content))
-    return Extras(objects=tuple(written), left_out=tuple(left_out))
+        if encoded is not None:
+            objects.append(encoded.write(folder))
+    return Extras(objects=tuple(objects), left_out=tuple(left_out))
 
 
-def _built(
-    build: Callable[[], Dataset | None], made: Provenance, volume: Volume
-) -> tuple[bytes, Dataset] | None:
-    """Return an extra as a file and as a data set; None where it has nothing to show."""
-    dataset = build()
+def _verified(
+    extra: Extra, dataset: Dataset | None, analysed: AnalysedSeries, sources: Sources
+) -> EncodedObject | None:
+    """Return an extra, encoded and read back; None when it has nothing to show."""
     if dataset is None:
         return None
-    content = encode(dataset)
-    verify(content, made.sources, volume)
-    _verify_same(content, dataset)
-    return content, dataset
-
-
-def _verify_same(content: bytes, dataset: Dataset) -> None:
-    """Check that what was drawn or outlined reads back."""
-    result = pydicom.dcmread(BytesIO(content))
+    encoded = encode(str(extra), dataset)
+    verify(encoded, sources, analysed.volume)
+    result = pydicom.dcmread(BytesIO(encoded.content))
     for keyword in ("PixelData", "EncapsulatedDocument", "GraphicAnnotationSequence"):
         if dataset.get(keyword) != result.get(keyword):
-            raise ResultInvalid(f"the {keyword} of a result does not read back as it was made")
+            raise ResultInvalid(f"the {keyword} of the {extra} does not read back as written")
+    return encoded

@@ -1,4 +1,4 @@
-"""Objects that point at the source images: GSPS (PS3.3 A.33.1) and Key Objects (PS3.3 A.35.4)."""
+"""Objects that reference the source images: GSPS (PS3.3 A.33.1) and Key Objects (PS3.3 A.35.4)."""
 
 from __future__ import annotations
 
@@ -7,35 +7,42 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from chestct.analysed import AnalysedSeries
 from chestct.results import Extra
 from chestct.volume import LesionMap
 from dicom_out.objects import codes
-from dicom_out.objects.captures import Provenance
 from dicom_out.objects.contours import outlines
-from dicom_out.objects.identity import MANUFACTURER, RESEARCH, contributing_equipment, observer_uid
-from dicom_out.objects.seg import stamp
-from dicom_out.objects.sources import take_over
+from dicom_out.objects.finish import finish
+from dicom_out.objects.identity import (
+    MANUFACTURER,
+    RESEARCH,
+    contributing_equipment,
+    device_observer,
+    set_equipment,
+)
+from dicom_out.objects.sources import Sources
 
 _LEAST_POINTS = 4
 _RED = (255, 80, 60)
-_LUNG_WINDOW = (-600.0, 1500.0)
 _KEY_IMAGES = 5
-"""So many slices are pointed out at the most."""
+"""Most slices that the key objects reference."""
 _APART_MM = 15.0
-"""Slices nearer to one another than this show the same."""
+"""Slices nearer to each other than this look alike."""
 
 
-def presentation_state(lesion_map: LesionMap, made: Provenance) -> Dataset | None:
+def presentation_state(analysed: AnalysedSeries, sources: Sources) -> Dataset | None:
     """Build a GSPS with the outlines of the lesions on the source images, in a lung window.
 
-    None where there is nothing to outline, or where the images have not one rescale in common,
-    which a GSPS needs (PS3.3 C.11.1); of several multi-frame images highdicom (0.28) sees none.
+    Returns:
+        None when there is no lesion; when the images differ in rescale, since a GSPS holds one
+        rescale (PS3.3 C.11.1); and for several multi-frame images, which highdicom (0.28) does
+        not support.
     """
-    lesion = lesion_map.lesion()
+    lesion = analysed.lesion_map.lesion()
     slices = [int(index) for index in np.flatnonzero(lesion.any(axis=(1, 2)))]
-    images = _images_of(slices, made)
-    several = made.sources.multi_frame and len(images) > 1
-    if not slices or several or not _have_one_rescale(images, made):
+    images = _images_of(slices, sources)
+    several = sources.multi_frame and len(images) > 1
+    if not slices or several or not _share_rescale(images, sources):
         return None
     layer = hd.pr.GraphicLayer(
         "RALES_LESIONS",
@@ -45,78 +52,74 @@ def presentation_state(lesion_map: LesionMap, made: Provenance) -> Dataset | Non
     )
     state = hd.pr.GrayscaleSoftcopyPresentationState(
         referenced_images=images,
-        series_instance_uid=made.key.uid(f"{Extra.PRESENTATION_STATE}-series"),
+        series_instance_uid=analysed.key.uid(f"{Extra.PRESENTATION_STATE}-series"),
         series_number=9707,
-        sop_instance_uid=made.key.uid(Extra.PRESENTATION_STATE),
+        sop_instance_uid=analysed.key.uid(Extra.PRESENTATION_STATE),
         instance_number=1,
         manufacturer=MANUFACTURER,
-        manufacturer_model_name=made.software.name,
-        software_versions=made.software.version,
-        device_serial_number=made.software.station_name,
+        manufacturer_model_name=analysed.software.name,
+        software_versions=analysed.software.version,
+        device_serial_number=analysed.software.station_name,
         content_label="LUNG_OPACITIES",
         content_description=f"Outlines of opacities ({RESEARCH})",
         graphic_layers=[layer],
-        graphic_annotations=[_annotation(lesion[index], index, layer, made) for index in slices],
-        voi_lut_transformations=[
-            hd.pr.SoftcopyVOILUTTransformation(
-                window_center=[_LUNG_WINDOW[0]],
-                window_width=[_LUNG_WINDOW[1]],
-                window_explanation=["LUNG"],  # highdicom makes a list of the letters of a str
-            )
-        ],
-        contributing_equipment=contributing_equipment(made.models, made.software),
+        graphic_annotations=[_annotation(lesion[index], index, layer, sources) for index in slices],
+        voi_lut_transformations=[_lung_window()],
+        contributing_equipment=contributing_equipment(analysed.models, analysed.software),
     )
-    state.SeriesDescription = f"Rales outlines ({RESEARCH})"
     state.BodyPartExamined = "CHEST"
-    _end(state, made)
+    finish(state, analysed, sources, described="Rales outlines")
+    _rename_content_time(state)
+    return state
+
+
+def _lung_window() -> hd.pr.SoftcopyVOILUTTransformation:
+    return hd.pr.SoftcopyVOILUTTransformation(
+        window_center=[-600.0],
+        window_width=[1500.0],
+        window_explanation=["LUNG"],  # highdicom makes a list of the letters of a str
+    )
+
+
+def _rename_content_time(state: Dataset) -> None:
+    """Move Content Date and Time to the attributes that a presentation state has instead."""
     state.PresentationCreationDate, state.PresentationCreationTime = (
         state.ContentDate,
         state.ContentTime,
     )
-    del state.ContentDate, state.ContentTime  # no part of this object
-    return state
+    del state.ContentDate, state.ContentTime
 
 
-def key_objects(lesion_map: LesionMap, made: Provenance) -> Dataset | None:
+def key_objects(analysed: AnalysedSeries, sources: Sources) -> Dataset | None:
     """Build a Key Object Selection of the source images that show most lesion.
 
-    None where there is no lesion. Of an Enhanced CT the whole instance is pointed at: a
-    key object names instances.
+    It references whole instances: of an Enhanced CT the image with all its frames.
+
+    Returns:
+        None when there is no lesion.
     """
-    chosen = most_affected(lesion_map, _KEY_IMAGES)
-    if not chosen:
+    slices = most_affected(analysed.lesion_map, _KEY_IMAGES)
+    if not slices:
         return None
-    images = _images_of(chosen, made)
-    attributes = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=observer_uid(made.models),
-        name=made.software.station_name,
-        manufacturer_name=MANUFACTURER,
-        model_name=f"{made.software.name} {made.software.version}",
-    )
+    images = _images_of(slices, sources)
     selection = hd.ko.KeyObjectSelection(
         document_title=hd.sr.CodedConcept.from_code(codes.OF_INTEREST),
         referenced_objects=images,
-        observer_device_context=hd.sr.ObserverContext(
-            observer_type=hd.sr.CodedConcept.from_code(codes.DEVICE),
-            observer_identifying_attributes=attributes,
-        ),
+        observer_device_context=device_observer(analysed.models, analysed.software),
         description=f"Slices with most lung opacity. {RESEARCH}, not verified by a radiologist.",
     )
     document = hd.ko.KeyObjectSelectionDocument(
         evidence=images,
         content=selection,
-        series_instance_uid=made.key.uid(f"{Extra.KEY_OBJECTS}-series"),
+        series_instance_uid=analysed.key.uid(f"{Extra.KEY_OBJECTS}-series"),
         series_number=9708,
-        sop_instance_uid=made.key.uid(Extra.KEY_OBJECTS),
+        sop_instance_uid=analysed.key.uid(Extra.KEY_OBJECTS),
         instance_number=1,
         manufacturer=MANUFACTURER,
-        contributing_equipment=contributing_equipment(made.models, made.software),
+        contributing_equipment=contributing_equipment(analysed.models, analysed.software),
     )
-    document.ManufacturerModelName = made.software.name
-    document.SoftwareVersions = made.software.version
-    document.DeviceSerialNumber = made.software.station_name
-    document.SeriesDescription = f"Rales key images ({RESEARCH})"
-    return _end(document, made)
+    set_equipment(document, analysed.software)
+    return finish(document, analysed, sources, described="Rales key images")
 
 
 def most_affected(lesion_map: LesionMap, wanted: int) -> list[int]:
@@ -132,25 +135,25 @@ def most_affected(lesion_map: LesionMap, wanted: int) -> list[int]:
     return sorted(chosen)
 
 
-def _images_of(slices: list[int], made: Provenance) -> list[Dataset]:
-    """Return the source instances of some slices, each once."""
-    wanted = {made.sources.slices[index].sop_instance_uid for index in slices}
-    return [image for image in made.sources.images if image.SOPInstanceUID in wanted]
+def _images_of(slices: list[int], sources: Sources) -> list[Dataset]:
+    """Return the source images of some slices, each image once."""
+    wanted = {sources.slices[index].sop_instance_uid for index in slices}
+    return [image for image in sources.images if image.SOPInstanceUID in wanted]
 
 
-def _have_one_rescale(images: list[Dataset], made: Provenance) -> bool:
-    """Tell whether every slice of some images becomes HU in the same way."""
+def _share_rescale(images: list[Dataset], sources: Sources) -> bool:
+    """Return whether all slices of some images have one known rescale."""
     uids = {image.SOPInstanceUID for image in images}
-    found = {one.rescale for one in made.sources.slices if one.sop_instance_uid in uids}
-    return len(found) == 1 and None not in found
+    rescales = {source.rescale for source in sources.slices if source.sop_instance_uid in uids}
+    return len(rescales) == 1 and None not in rescales
 
 
 def _annotation(
-    lesion: NDArray[np.bool_], index: int, layer: hd.pr.GraphicLayer, made: Provenance
+    lesion: NDArray[np.bool_], index: int, layer: hd.pr.GraphicLayer, sources: Sources
 ) -> hd.pr.GraphicAnnotation:
     return hd.pr.GraphicAnnotation(
-        referenced_images=_images_of([index], made),
-        referenced_frame_number=made.sources.slices[index].frame_number,
+        referenced_images=_images_of([index], sources),
+        referenced_frame_number=sources.slices[index].frame_number,
         graphic_layer=layer,
         graphic_objects=[
             hd.pr.GraphicObject(
@@ -162,10 +165,3 @@ def _annotation(
             if len(line) >= _LEAST_POINTS
         ],
     )
-
-
-def _end(dataset: Dataset, made: Provenance) -> Dataset:
-    dataset.ContentQualification = "RESEARCH"
-    stamp(dataset, made.created, made.sources.original)
-    take_over(made.sources.original, dataset)
-    return dataset

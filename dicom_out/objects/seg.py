@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 import highdicom as hd
 from pydicom.dataset import Dataset
 
+from chestct.analysed import AnalysedSeries
 from chestct.findings import Coverage
-from chestct.results import AnalysisKey, ModelIdentity, SegKind
+from chestct.results import AnalysisKey, SegKind
+from chestct.uids import Uid
 from chestct.volume import SliceSource
 from dicom_out.objects import codes
-from dicom_out.objects.identity import (
-    MANUFACTURER,
-    RESEARCH,
-    SoftwareIdentity,
-    algorithm,
-    contributing_equipment,
-)
+from dicom_out.objects.finish import finish
+from dicom_out.objects.identity import MANUFACTURER, contributing_equipment, segment_algorithm
 from dicom_out.objects.segments import SegmentPlan, Segments
-from dicom_out.objects.sources import Sources, raw_value, take_over
+from dicom_out.objects.sources import Sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegDocument:
-    """What a SEG as a whole is called; ``role`` derives its UIDs."""
+    """The texts and numbers of a SEG as a whole; ``role`` derives its UIDs."""
 
     role: str
     series_number: int
@@ -52,8 +47,8 @@ LESIONS = SegDocument(
 )
 
 
-def tissues_of(covers: Coverage) -> SegDocument:
-    """Return what the SEG of lungs and opacities says of itself."""
+def tissues_document(covers: Coverage) -> SegDocument:
+    """Return the SEG of lungs and opacities; it names the lung that is not assessable."""
     if covers is Coverage.BOTH:
         return TISSUES
     missing = f"{'right' if covers is Coverage.LEFT else 'left'} not assessable"
@@ -65,34 +60,24 @@ def tissues_of(covers: Coverage) -> SegDocument:
 
 
 def build_seg(
+    analysed: AnalysedSeries,
+    sources: Sources,
     *,
     document: SegDocument,
     kind: SegKind,
-    sources: Sources,
     segments: Segments,
-    models: Sequence[ModelIdentity],
-    parameters: dict[str, str],
-    key: AnalysisKey,
-    created: datetime,
-    software: SoftwareIdentity,
 ) -> Dataset:
-    """Build a SEG on the grid of the CT, without frames that hold nothing.
+    """Build a SEG on the grid of the CT, without empty frames.
 
-    Each frame names its source image (DerivationImageSequence) and the series is referenced:
-    without either, viewers show nothing or the wrong slice. ``parameters`` are those of the
-    lesion model, the second of ``models``.
+    Each frame names its source image (DerivationImageSequence), and the SEG references the series:
+    without either, viewers show nothing or the wrong slice.
     """
-    lungs_model, lesion_model = models
+    key, software = analysed.key, analysed.software
     seg = hd.seg.Segmentation(
         source_images=list(sources.stack),
         pixel_array=segments.numbers,
         segmentation_type=hd.seg.SegmentationTypeValues(kind.name),
-        segment_descriptions=[
-            _describe(plan, lungs_model, {}, key)
-            if plan.is_lung
-            else _describe(plan, lesion_model, parameters, key)
-            for plan in segments.plans
-        ],
+        segment_descriptions=_descriptions(analysed, segments),
         series_instance_uid=key.uid(kind.role(f"{document.role}-series")),
         series_number=document.series_number,
         sop_instance_uid=key.uid(kind.role(document.role)),
@@ -104,22 +89,18 @@ def build_seg(
         content_label=document.label,
         content_description=document.description,
         omit_empty_frames=True,
-        contributing_equipment=contributing_equipment(models, software),
+        contributing_equipment=contributing_equipment(analysed.models, software),
     )
     if kind is SegKind.LABELMAP:
         _drop_background(seg)
-    _name_dimensions(seg, key)
+    _derive_dimension_uid(seg, key)
     if sources.multi_frame:
-        _refer(seg, sources)
-    seg.SeriesDescription = f"{document.series} ({RESEARCH})"
-    seg.ContentQualification = "RESEARCH"
-    stamp(seg, created, sources.original)
-    take_over(sources.original, seg)
-    return seg
+        _reference_received_frames(seg, sources)
+    return finish(seg, analysed, sources, described=document.series)
 
 
-def _refer(seg: Dataset, sources: Sources) -> None:
-    """Name the received images and frames in the place of the one that joins them."""
+def _reference_received_frames(seg: Dataset, sources: Sources) -> None:
+    """Reference the received images and frames instead of the image that joins them."""
     seg.SourceImageSequence = [
         _reference(image.SOPClassUID, image.SOPInstanceUID, sources.frames_used(image))
         for image in sources.images
@@ -131,18 +112,18 @@ def _refer(seg: Dataset, sources: Sources) -> None:
     items: dict[int, Dataset] = {}
     for groups in seg.PerFrameFunctionalGroupsSequence:
         derivation = groups.DerivationImageSequence[0]
-        (joint,) = derivation.SourceImageSequence  # one for all segments of a slice
+        (joint,) = derivation.SourceImageSequence  # shared by all segments of a slice
         index = int(joint.ReferencedFrameNumber) - 1
         if index not in items:
-            items[index] = _placed(joint, sources.slices[index])
+            items[index] = _referenced_frame(joint, sources.slices[index])
         derivation.SourceImageSequence = [items[index]]
 
 
-def _placed(joint: Dataset, place: SliceSource) -> Dataset:
+def _referenced_frame(joint: Dataset, source: SliceSource) -> Dataset:
     item = deepcopy(joint)
-    item.ReferencedSOPClassUID = place.sop_class_uid
-    item.ReferencedSOPInstanceUID = place.sop_instance_uid
-    item.ReferencedFrameNumber = place.frame_number
+    item.ReferencedSOPClassUID = source.sop_class_uid
+    item.ReferencedSOPInstanceUID = source.sop_instance_uid
+    item.ReferencedFrameNumber = source.frame_number
     return item
 
 
@@ -155,22 +136,36 @@ def _reference(sop_class: str, instance: str, frames: list[int] | None) -> Datas
 
 
 def _drop_background(seg: Dataset) -> None:
-    """Leave out the segment 0 that highdicom adds: OHIF 3.13 shifts the colours by one over it.
+    """Remove the segment 0 that highdicom adds: OHIF 3.13 shifts the colours by one for it.
 
-    Pixel Padding Value says that 0 is none.
+    Pixel Padding Value states that 0 is the background.
     """
     seg.SegmentSequence = [item for item in seg.SegmentSequence if item.SegmentNumber]
 
 
-def _name_dimensions(seg: Dataset, key: AnalysisKey) -> None:
-    """Derive the UID that highdicom draws at random: the same analysis gives the same bytes."""
+def _derive_dimension_uid(seg: Dataset, key: AnalysisKey) -> None:
+    """Replace the random UID of highdicom, so that the same analysis writes the same bytes."""
     uid = key.uid("dimensions")
     for item in [*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence]:
         item.DimensionOrganizationUID = uid
 
 
-def _describe(
-    plan: SegmentPlan, model: ModelIdentity, parameters: dict[str, str], key: AnalysisKey
+def _descriptions(analysed: AnalysedSeries, segments: Segments) -> list[hd.seg.SegmentDescription]:
+    lungs_model, lesion_model = analysed.models
+    return [
+        _description(
+            plan,
+            segment_algorithm(lungs_model, {})
+            if plan.is_lung
+            else segment_algorithm(lesion_model, analysed.algorithm_parameters),
+            analysed.key.uid(plan.role),
+        )
+        for plan in segments.plans
+    ]
+
+
+def _description(
+    plan: SegmentPlan, algorithm: hd.AlgorithmIdentificationSequence, tracking_uid: Uid
 ) -> hd.seg.SegmentDescription:
     description = hd.seg.SegmentDescription(
         segment_number=plan.number,
@@ -180,8 +175,8 @@ def _describe(
         ),
         segmented_property_type=plan.kind,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm(model, parameters),
-        tracking_uid=key.uid(plan.role),
+        algorithm_identification=algorithm,
+        tracking_uid=tracking_uid,
         tracking_id=plan.label,
         anatomic_regions=None if plan.is_lung else [codes.LUNG],
         display_color=hd.color.CIELabColor.from_rgb(*plan.colour),
@@ -194,27 +189,3 @@ def _describe(
     else:
         description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [side]
     return description
-
-
-def stamp(dataset: Dataset, created: datetime, original: Dataset) -> None:
-    """Date a result by the time of its analysis, so that writing it again changes nothing.
-
-    Timezone Offset From UTC speaks of every time in the object, also of the Study Time that
-    is taken over. So the times are those of the source's zone; where it names none, the
-    machine's own, and none is claimed.
-    """
-    offset = (raw_value(original, "TimezoneOffsetFromUTC") or b"").decode("ascii", "replace")
-    offset = offset.strip(" \0")
-    try:
-        zone = datetime.strptime(offset, "%z").tzinfo
-    except ValueError:
-        zone = None
-    local = created.astimezone(zone)
-    date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
-    for kind in ("Content", "InstanceCreation", "Series"):
-        setattr(dataset, f"{kind}Date", date)
-        setattr(dataset, f"{kind}Time", time)
-    for item in dataset.ContributingEquipmentSequence:
-        item.ContributionDateTime = f"{date}{time}"
-    if zone is not None:
-        dataset.TimezoneOffsetFromUTC = offset

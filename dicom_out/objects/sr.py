@@ -3,69 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import highdicom as hd
 from pydicom.dataset import Dataset
 
 from chestct.findings import Coverage, Findings
-from chestct.results import ModelIdentity, ResultReference, SegKind
+from chestct.results import ResultReference, SegKind
 from dicom_out.objects import codes
+from dicom_out.objects.finish import finish
 from dicom_out.objects.identity import (
     MANUFACTURER,
-    RESEARCH,
-    SoftwareIdentity,
     contributing_equipment,
-    observer_uid,
+    device_observer,
+    set_equipment,
 )
 from dicom_out.objects.image_library import image_library
-from dicom_out.objects.seg import stamp
-from dicom_out.objects.sources import Sources, take_over
+from dicom_out.objects.sources import Sources
+from dicom_out.objects.sr_content import ReportContent
 from dicom_out.objects.sr_evolution import evolution_statement
-from dicom_out.objects.sr_groups import Reported, measurement_groups
+from dicom_out.objects.sr_groups import measurement_groups
 from dicom_out.objects.sr_text import statements
 from dicom_out.title import TITLE
 
 SERIES_NUMBER = 9702
 
 
-def build_sr(
-    *,
-    kind: SegKind,
-    sources: Sources,
-    told: Reported,
-    predecessor: ResultReference | None,
-    created: datetime,
-    software: SoftwareIdentity,
-) -> Dataset:
-    """Build the SR that references the SEGs: PRELIMINARY, UNVERIFIED, for research.
+def build_sr(report: ReportContent, sources: Sources, kind: SegKind) -> Dataset:
+    """Build the SR that references the SEGs of ``kind``: PRELIMINARY, UNVERIFIED, for research.
 
-    One that references SEGs of another ``kind`` is another document.
+    The SRs of two kinds are two documents.
     """
-    models, key = told.models, told.key
-    report = hd.sr.MeasurementReport(
-        observation_context=_observer(models, software),
-        procedure_reported=codes.CT_CHEST,
-        imaging_measurements=measurement_groups(told),
-        title=codes.IMAGING_MEASUREMENT_REPORT,
-    )
-    content = report[0].ContentSequence
-    content.insert(_place_of_measurements(content), image_library(sources))
-    said = statements(told.findings, len(told.measured), models, software)
-    if since := evolution_statement(told.evolution):
-        said.insert(1, since)
-    for text in said:
-        content.append(
-            hd.sr.TextContentItem(
-                name=codes.COMMENT,
-                value=text,
-                relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
-            )
-        )
-    drawn = [told.tissues] if told.lesions is None else [told.tissues, told.lesions]
+    analysed = report.analysed
+    key, models, software = analysed.key, analysed.models, analysed.software
     sr = hd.sr.Comprehensive3DSR(
-        evidence=[*sources.images, *(one.seg for one in drawn)],
-        content=report[0],
+        evidence=[*sources.images, *report.segs],
+        content=_measurement_report(report, sources)[0],
         series_instance_uid=key.uid(kind.role("sr-series")),
         series_number=SERIES_NUMBER,
         sop_instance_uid=key.uid(kind.role("sr")),
@@ -76,54 +48,61 @@ def build_sr(
         is_verified=False,
         contributing_equipment=contributing_equipment(models, software),
     )
-    sr.ManufacturerModelName = software.name
-    sr.SoftwareVersions = software.version
-    sr.DeviceSerialNumber = software.station_name
-    sr.SeriesDescription = f"{TITLE}: {_verdict(told.findings)} ({RESEARCH})"
-    sr.ContentQualification = "RESEARCH"
+    set_equipment(sr, software)
     sr.CodingSchemeIdentificationSequence = [_private_scheme()]
+    predecessor = analysed.predecessors.get(kind)
     if predecessor is not None:
         sr.PredecessorDocumentsSequence = [_reference(predecessor)]
-    if told.evolution is not None:
-        sr.PertinentOtherEvidenceSequence = [_reference(told.evolution.prior.report)]
-    stamp(sr, created, sources.original)
-    take_over(sources.original, sr)
-    return sr
+    if analysed.evolution is not None:
+        sr.PertinentOtherEvidenceSequence = [_reference(analysed.evolution.prior.report)]
+    return finish(sr, analysed, sources, described=f"{TITLE}: {_verdict(analysed.findings)}")
+
+
+def _measurement_report(report: ReportContent, sources: Sources) -> hd.sr.MeasurementReport:
+    """Return the content of the SR: image library, measurement groups, comments (TID 1500)."""
+    analysed = report.analysed
+    document = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(
+            observer_device_context=device_observer(analysed.models, analysed.software)
+        ),
+        procedure_reported=codes.CT_CHEST,
+        imaging_measurements=measurement_groups(report),
+        title=codes.IMAGING_MEASUREMENT_REPORT,
+    )
+    content = document[0].ContentSequence
+    content.insert(_index_of_measurements(content), image_library(sources))
+    comments = statements(
+        analysed.findings, len(analysed.measured), analysed.models, analysed.software
+    )
+    if evolution := evolution_statement(analysed.evolution):
+        comments.insert(1, evolution)
+    for comment in comments:
+        content.append(
+            hd.sr.TextContentItem(
+                name=codes.COMMENT,
+                value=comment,
+                relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
+            )
+        )
+    return document
 
 
 def _verdict(findings: Findings) -> str:
-    """Return the outcome for the list of series: OHIF 3.13 prints no zeros in the report itself."""
+    """Return the outcome for the list of series: OHIF 3.13 omits zeros in the report itself."""
     if findings.missing is None:
         return "opacities found" if findings.lesions else "no lesion found"
     lung = "right" if findings.covers is Coverage.LEFT else "left"
     return "opacities found" if findings.lesions else f"{lung} not assessable"
 
 
-def _place_of_measurements(content: Sequence[Dataset]) -> int:
-    """Return where the measurements stand: the image library goes before them (TID 1500)."""
+def _index_of_measurements(content: Sequence[Dataset]) -> int:
+    """Return the index of the measurements: the image library precedes them (TID 1500)."""
     names = [item.ConceptNameCodeSequence[0].CodeValue for item in content]
     return names.index(codes.IMAGING_MEASUREMENTS.value)
 
 
-def _observer(
-    models: Sequence[ModelIdentity], software: SoftwareIdentity
-) -> hd.sr.ObservationContext:
-    attributes = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=observer_uid(models),
-        name=software.station_name,
-        manufacturer_name=MANUFACTURER,
-        model_name=f"{software.name} {software.version}",
-    )
-    return hd.sr.ObservationContext(
-        observer_device_context=hd.sr.ObserverContext(
-            observer_type=hd.sr.CodedConcept.from_code(codes.DEVICE),
-            observer_identifying_attributes=attributes,
-        )
-    )
-
-
 def _private_scheme() -> Dataset:
-    """Return who answers for the private codes (PS3.3 C.12.1, docs/private-codes.md)."""
+    """Return the owner of the private codes (PS3.3 C.12.1, docs/private-codes.md)."""
     scheme = Dataset()
     scheme.CodingSchemeDesignator = codes.PRIVATE_SCHEME
     scheme.CodingSchemeName = "Rales private codes"
@@ -131,15 +110,15 @@ def _private_scheme() -> Dataset:
     return scheme
 
 
-def _reference(predecessor: ResultReference) -> Dataset:
+def _reference(document: ResultReference) -> Dataset:
     """Return a reference to another document (PS3.3 table C.17-3a)."""
     instance = Dataset()
-    instance.ReferencedSOPClassUID = predecessor.sop_class_uid
-    instance.ReferencedSOPInstanceUID = predecessor.sop_instance_uid
+    instance.ReferencedSOPClassUID = document.sop_class_uid
+    instance.ReferencedSOPInstanceUID = document.sop_instance_uid
     series = Dataset()
-    series.SeriesInstanceUID = predecessor.series_uid
+    series.SeriesInstanceUID = document.series_uid
     series.ReferencedSOPSequence = [instance]
     item = Dataset()
-    item.StudyInstanceUID = predecessor.study_uid
+    item.StudyInstanceUID = document.study_uid
     item.ReferencedSeriesSequence = [series]
     return item

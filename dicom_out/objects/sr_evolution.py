@@ -31,7 +31,7 @@ def evolution_statement(evolution: Evolution | None) -> str:
         return ""
     prior = evolution.prior
     named = (
-        f"the Rales report on the study of {prior.circumstances.acquired:%Y-%m-%d}, "
+        f"the Rales report on the study of {prior.context.acquired:%Y-%m-%d}, "
         f"{evolution.interval_days} days before (SOP Instance UID {prior.report.sop_instance_uid})"
     )
     if evolution.comparison is not Comparison.COMPARABLE:
@@ -58,7 +58,7 @@ def _severities(evolution: Evolution) -> str:
 
 def _reconstruction(evolution: Evolution) -> str:
     """Say what of a difference may come from the scanner (the present one is in the images)."""
-    made = evolution.prior.circumstances
+    made = evolution.prior.context
     if made.slice_spacing_mm is None:
         return " How the prior images were reconstructed is not known."
     return (

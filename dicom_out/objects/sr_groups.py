@@ -11,18 +11,14 @@ one another stand on slices of their own, since a viewer prints the numbers besi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from chestct.errors import ResultInvalid
-from chestct.evolution import Evolution
 from chestct.findings import (
     Coverage,
     Findings,
@@ -32,12 +28,11 @@ from chestct.findings import (
     OpacityMeasurement,
     Severity,
 )
-from chestct.results import AnalysisKey, ModelIdentity
-from chestct.volume import Label, LesionMap, Volume
+from chestct.volume import Label
 from dicom_out.objects import codes
-from dicom_out.objects.contours import beside, outline, part_at, surrounded
-from dicom_out.objects.identity import reported_algorithm
-from dicom_out.objects.segments import LUNGS, SegmentPlan, Segments, laterality_of, lesion_role
+from dicom_out.objects.contours import beside, part_at, surrounded
+from dicom_out.objects.segments import LUNGS, SegmentPlan, laterality_of, lesion_role
+from dicom_out.objects.sr_content import ReportContent
 from dicom_out.objects.sr_evolution import evolution_numbers
 from dicom_out.objects.sr_numbers import (
     diameters,
@@ -58,94 +53,23 @@ _SEVERITIES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """A SEG and the segments that it holds."""
-
-    seg: Dataset
-    segments: Segments
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
-    """Everything that the groups speak of.
-
-    Attributes:
-        tissues: The SEG of lungs and opacities.
-        lesions: The SEG of the largest lesions; None where there is none.
-        measured: The lesions that are measured one by one, largest first.
-        models: The lung and the lesion model.
-        parameters: Those of the lesion model.
-        evolution: The change since the prior study, if there is one.
-    """
-
-    volume: Volume
-    lesion_map: LesionMap
-    findings: Findings
-    tissues: Drawn
-    lesions: Drawn | None
-    measured: Sequence[Lesion]
-    models: Sequence[ModelIdentity]
-    parameters: Mapping[str, str]
-    key: AnalysisKey
-    evolution: Evolution | None = None
-
-    def tracking(self, role: str, label: str) -> hd.sr.TrackingIdentifier:
-        """Return the identifier that a group shares with its segment, if it has one."""
-        return hd.sr.TrackingIdentifier(uid=self.key.uid(role), identifier=label)
-
-    def lung_algorithm(self) -> hd.sr.AlgorithmIdentification:
-        """Return what found the lungs."""
-        return reported_algorithm(self.models[0], {})
-
-    def lesion_algorithm(self) -> hd.sr.AlgorithmIdentification:
-        """Return what found the lesions, with its thresholds."""
-        return reported_algorithm(self.models[1], self.parameters)
-
-    def region(self, plane: NDArray[np.bool_], index: int) -> hd.sr.ImageRegion:
-        """Return the outline of a mask (row, column) on slice ``index``."""
-        source = self.volume.sources[index]
-        return hd.sr.ImageRegion(
-            graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
-            graphic_data=outline(plane),
-            source_image=hd.sr.SourceImageForRegion(
-                referenced_sop_class_uid=source.sop_class_uid,
-                referenced_sop_instance_uid=source.sop_instance_uid,
-                referenced_frame_numbers=[source.frame_number] if source.frame_number else None,
-            ),
-        )
-
-    def segment(self, drawn: Drawn, plan: SegmentPlan) -> hd.sr.ReferencedSegment:
-        """Return the reference to a segment.
-
-        Built by hand: ``ReferencedSegment.from_segmentation`` raises on a SEG with one segment
-        (highdicom 0.28.2).
-        """
-        return hd.sr.ReferencedSegment(
-            sop_class_uid=drawn.seg.SOPClassUID,
-            sop_instance_uid=drawn.seg.SOPInstanceUID,
-            segment_number=plan.number,
-            source_series=hd.sr.SourceSeriesForSegmentation(self.volume.series_uid),
-        )
-
-
-def measurement_groups(told: Reported) -> list[Group]:
+def measurement_groups(report: ReportContent) -> list[Group]:
     """Return every group of the report: both lungs, each segment, all lesions, each lesion."""
-    taken = {lesion.diameter.slice_index for lesion in told.measured}
+    taken = {lesion.diameter.slice_index for lesion in report.analysed.measured}
     groups: list[Group] = []
-    for plan in told.tissues.segments.plans:
-        index = told.tissues.segments.fullest(plan, set() if plan.is_lung else taken)
+    for plan in report.tissues.segments.plans:
+        index = report.tissues.segments.fullest(plan, set() if plan.is_lung else taken)
         taken.add(index)
-        groups += _segment_groups(told, plan, index)
-    drawn = {plan.role for plan in told.tissues.segments.plans}
+        groups += _segment_groups(report, plan, index)
+    drawn = {plan.role for plan in report.tissues.segments.plans}
     for plan in LUNGS:
         if plan.role not in drawn:
-            groups += _unsegmented(told, plan, taken)
-    if told.findings.lesions:
-        groups.append(_all_lesions(told, taken))
-    for lesion in told.measured:
-        groups += _lesion_groups(told, lesion)
-    return [_summary(told, taken), *groups]
+            groups += _unsegmented(report, plan, taken)
+    if report.analysed.findings.lesions:
+        groups.append(_all_lesions(report, taken))
+    for lesion in report.analysed.measured:
+        groups += _lesion_groups(report, lesion)
+    return [_summary(report, taken), *groups]
 
 
 _COVERED = {
@@ -167,46 +91,46 @@ def _presence(findings: Findings) -> hd.sr.QualitativeEvaluation:
     return hd.sr.QualitativeEvaluation(codes.LESION_PRESENCE, value)
 
 
-def _summary(told: Reported, taken: set[int]) -> Volumetric:
+def _summary(report: ReportContent, taken: set[int]) -> Volumetric:
     """Return the group that speaks of both lungs together, also when nothing was found.
 
     Where one is not assessable, it speaks of the other, and its site says so.
     """
-    findings = told.findings
+    findings = report.analysed.findings
     evaluations = [_presence(findings)]
     severity = None if findings.severity is None else _SEVERITIES.get(findings.severity)
     if severity is not None:
         evaluations.append(hd.sr.QualitativeEvaluation(codes.SEVERITY, severity))
-    lungs = told.lesion_map.labels
-    index = _free_slice(told.tissues.segments.per_slice.sum(axis=1), taken)
+    lungs = report.analysed.lesion_map.labels
+    index = _free_slice(report.tissues.segments.per_slice.sum(axis=1), taken)
     return Volumetric(
-        tracking_identifier=told.tracking("summary", "Summary"),
-        referenced_regions=[told.region(surrounded(lungs[index] > Label.BACKGROUND), index)],
+        tracking_identifier=report.tracking("summary", "Summary"),
+        referenced_regions=[report.region(surrounded(lungs[index] > Label.BACKGROUND), index)],
         finding_type=codes.LUNG,
-        algorithm_id=told.lesion_algorithm(),
+        algorithm_id=report.lesion_algorithm(),
         finding_sites=[_site(_COVERED[findings.covers])],
-        measurements=[*summary_numbers(findings), *evolution_numbers(told.evolution)],
+        measurements=[*summary_numbers(findings), *evolution_numbers(report.analysed.evolution)],
         qualitative_evaluations=evaluations,
     )
 
 
-def _segment_groups(told: Reported, plan: SegmentPlan, index: int) -> list[Group]:
+def _segment_groups(report: ReportContent, plan: SegmentPlan, index: int) -> list[Group]:
     """Return the two groups of a lung or of a kind of opacity."""
-    tracking = told.tracking(plan.role, plan.label)
-    model = told.lung_algorithm() if plan.is_lung else told.lesion_algorithm()
-    plane: NDArray[np.bool_] = told.tissues.segments.numbers[index] == plan.number
+    tracking = report.tracking(plan.role, plan.label)
+    model = report.lung_algorithm() if plan.is_lung else report.lesion_algorithm()
+    plane: NDArray[np.bool_] = report.tissues.segments.numbers[index] == plan.number
     return [
         Volumetric(
             tracking_identifier=tracking,
-            referenced_segment=told.segment(told.tissues, plan),
+            referenced_segment=report.tissues.reference(plan, report.analysed.volume.series_uid),
             finding_type=plan.kind,
             algorithm_id=model,
             finding_sites=[_site(plan.laterality)],
-            measurements=_numbers_of(plan, told.findings),
+            measurements=_numbers_of(plan, report.analysed.findings),
         ),
         Planar(
             tracking_identifier=tracking,
-            referenced_region=told.region(plane, index),
+            referenced_region=report.region(plane, index),
             finding_type=plan.kind,
             algorithm_id=model,
             finding_sites=[_site(plan.laterality)],
@@ -231,47 +155,49 @@ def _lung_of(plan: SegmentPlan, findings: Findings) -> Lung:
     return findings.left if plan.laterality == codes.LEFT else findings.right
 
 
-def _unsegmented(told: Reported, plan: SegmentPlan, taken: set[int]) -> list[Group]:
+def _unsegmented(report: ReportContent, plan: SegmentPlan, taken: set[int]) -> list[Group]:
     """Return the numbers of a lung that is all lesion, whose own segment would be empty.
 
     Of a lung that is not assessable, that it is not.
     """
-    lung = _lung_of(plan, told.findings)
+    lung = _lung_of(plan, report.analysed.findings)
     if isinstance(lung, NotAssessable):
-        return [_not_assessable(told, plan, lung, taken)]
+        return [_not_assessable(report, plan, lung, taken)]
     left = plan.laterality == codes.LEFT
-    mask = told.lesion_map.left_lung() if left else told.lesion_map.right_lung()
+    mask = (
+        report.analysed.lesion_map.left_lung() if left else report.analysed.lesion_map.right_lung()
+    )
     if not mask.any():
         return []
     index = _free_slice(mask.sum(axis=(1, 2)), taken)
     return [
         Volumetric(
-            tracking_identifier=told.tracking(plan.role, plan.label),
-            referenced_regions=[told.region(mask[index], index)],
+            tracking_identifier=report.tracking(plan.role, plan.label),
+            referenced_regions=[report.region(mask[index], index)],
             finding_type=codes.LUNG,
-            algorithm_id=told.lung_algorithm(),
+            algorithm_id=report.lung_algorithm(),
             finding_sites=[_site(plan.laterality)],
-            measurements=_numbers_of(plan, told.findings),
+            measurements=_numbers_of(plan, report.analysed.findings),
         )
     ]
 
 
 def _not_assessable(
-    told: Reported, plan: SegmentPlan, lung: NotAssessable, taken: set[int]
+    report: ReportContent, plan: SegmentPlan, lung: NotAssessable, taken: set[int]
 ) -> Volumetric:
     """Return the group of a lung without numbers: that nothing is known of it, and why.
 
     A group needs an outline (see above): a box as wide as the other lung, beside it.
     """
-    labels, geometry = told.lesion_map.labels, told.volume.geometry
+    labels, geometry = report.analysed.lesion_map.labels, report.analysed.volume.geometry
     index = _free_slice((labels > Label.BACKGROUND).sum(axis=(1, 2)), taken)
     leftwards = geometry.row_cosines[0] > 0
     step: Literal[1, -1] = 1 if (plan.laterality == codes.LEFT) == leftwards else -1
     group = Volumetric(
-        tracking_identifier=told.tracking(plan.role, plan.label),
-        referenced_regions=[told.region(beside(labels[index] > Label.BACKGROUND, step), index)],
+        tracking_identifier=report.tracking(plan.role, plan.label),
+        referenced_regions=[report.region(beside(labels[index] > Label.BACKGROUND, step), index)],
         finding_type=codes.LUNG,
-        algorithm_id=told.lung_algorithm(),
+        algorithm_id=report.lung_algorithm(),
         finding_sites=[_site(plan.laterality)],
         qualitative_evaluations=[
             hd.sr.QualitativeEvaluation(codes.LESION_PRESENCE, codes.UNDETERMINED)
@@ -287,19 +213,21 @@ def _not_assessable(
     return group
 
 
-def _all_lesions(told: Reported, taken: set[int]) -> Volumetric:
+def _all_lesions(report: ReportContent, taken: set[int]) -> Volumetric:
     """Return the group of all lesions together, outlined where most of them shows."""
-    segments = told.tissues.segments
+    segments = report.tissues.segments
     found = [plan for plan in segments.plans if not plan.is_lung]
     columns = [plan.number - 1 for plan in found]
     index = _free_slice(segments.per_slice[:, columns].sum(axis=1), taken)
     sides = {plan.laterality for plan in found}
-    total = told.findings.covered
+    total = report.analysed.findings.covered
     return Volumetric(
-        tracking_identifier=told.tracking("lesions", "Lung lesions (opacities)"),
-        referenced_regions=[told.region(told.lesion_map.labels[index] >= Label.LEFT_LESION, index)],
+        tracking_identifier=report.tracking("lesions", "Lung lesions (opacities)"),
+        referenced_regions=[
+            report.region(report.analysed.lesion_map.labels[index] >= Label.LEFT_LESION, index)
+        ],
         finding_type=codes.LESION,
-        algorithm_id=told.lesion_algorithm(),
+        algorithm_id=report.lesion_algorithm(),
         finding_sites=[_site(sides.pop() if len(sides) == 1 else codes.BOTH)],
         measurements=lesion_numbers(
             total.lesion_ml, total.lesion_mean_hu, total.high_opacity_percent
@@ -307,19 +235,19 @@ def _all_lesions(told: Reported, taken: set[int]) -> Volumetric:
     )
 
 
-def _lesion_groups(told: Reported, lesion: Lesion) -> list[Group]:
+def _lesion_groups(report: ReportContent, lesion: Lesion) -> list[Group]:
     """Return the groups of one lesion, outlined where its axes lie."""
     role = lesion_role(lesion)
-    tracking = told.tracking(role, f"Lesion {lesion.number}")
+    tracking = report.tracking(role, f"Lesion {lesion.number}")
     index = lesion.diameter.slice_index
     (row, column), _ = lesion.diameter.long_axis
-    opaque = told.lesion_map.labels[index] >= Label.LEFT_LESION
-    region = told.region(part_at(opaque, int(row), int(column)), index)
-    model = told.lesion_algorithm()
+    opaque = report.analysed.lesion_map.labels[index] >= Label.LEFT_LESION
+    region = report.region(part_at(opaque, int(row), int(column)), index)
+    model = report.lesion_algorithm()
     site = _site(laterality_of(lesion.side))
     numbers = lesion_numbers(lesion.volume_ml, lesion.mean_hu, lesion.high_opacity_percent)
     axes = diameters(lesion.diameter)
-    if told.lesions is None:
+    if report.lesions is None:
         return [
             Volumetric(
                 tracking_identifier=tracking,
@@ -330,11 +258,11 @@ def _lesion_groups(told: Reported, lesion: Lesion) -> list[Group]:
                 measurements=[*numbers, *axes],
             )
         ]
-    (plan,) = (one for one in told.lesions.segments.plans if one.role == role)
+    (plan,) = (one for one in report.lesions.segments.plans if one.role == role)
     return [
         Volumetric(
             tracking_identifier=tracking,
-            referenced_segment=told.segment(told.lesions, plan),
+            referenced_segment=report.lesions.reference(plan, report.analysed.volume.series_uid),
             finding_type=codes.LESION,
             algorithm_id=model,
             finding_sites=[site],

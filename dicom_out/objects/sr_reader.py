@@ -19,7 +19,7 @@ from chestct.uids import Uid
 from dicom_out.objects import codes
 from dicom_out.objects.acquisition import read_study_time
 from dicom_out.objects.identity import MANUFACTURER
-from dicom_out.objects.sources import raw_value
+from dicom_out.objects.raw import raw_value
 
 _DEEPEST = 12
 _MOST_ML = 50_000.0

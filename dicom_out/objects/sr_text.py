@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chestct.findings import Findings
-from chestct.results import ModelIdentity
+from chestct.results import ModelIdentity, SoftwareIdentity
 from chestct.verdict import sides_involved, verdict, volumes
-from dicom_out.objects.identity import SoftwareIdentity, ascii_text
+from dicom_out.objects.identity import ascii_text
 
 _NOTICE = (
     "Made by artificial intelligence, for research use only, not verified by a physician. "
@@ -92,4 +92,4 @@ def _origin(models: Sequence[ModelIdentity], software: SoftwareIdentity) -> str:
         f"{model.name} {model.version} (SHA-256 {model.digest[:12]}, {model.licence})"
         for model in models
     )
-    return f"Software: {software.name} {software.version}. Models: {named}."
+    return f"Software: {software.title}. Models: {named}."

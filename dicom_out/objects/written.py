@@ -1,8 +1,9 @@
-"""From a data set to a file that can be trusted: encoded, read back, durable."""
+"""From a data set to a trusted file: encoded, read back, durable."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -15,65 +16,76 @@ from chestct.errors import ResultInvalid
 from chestct.results import ResultObject
 from chestct.uids import OwnUid, Uid
 from chestct.volume import Volume
-from dicom_out.objects.sources import Sources, same_patient_and_study
+from dicom_out.objects.patient_study import same_patient_and_study
+from dicom_out.objects.sources import Sources
 
 
-def encode(dataset: Dataset) -> bytes:
-    """Return the Part 10 file of a data set, explicit VR little endian.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedObject:
+    """A result object and the content of its Part 10 file; ``role`` names the file."""
 
-    What was taken over from the source undecoded stays so: pydicom decodes raw elements when
-    it writes, unless the data set claims to have been read in the encoding that is written.
+    role: str
+    dataset: Dataset
+    content: bytes
+
+    def write(self, folder: Path) -> ResultObject:
+        """Write the file: after a power cut it is complete or absent.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        path = folder / f"{self.role}.dcm"
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            file.write(self.content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return ResultObject(
+            role=self.role,
+            path=path,
+            sop_class_uid=Uid(self.dataset.SOPClassUID),
+            sop_instance_uid=OwnUid(self.dataset.SOPInstanceUID),
+            series_uid=OwnUid(self.dataset.SeriesInstanceUID),
+            study_uid=Uid(self.dataset.StudyInstanceUID),
+            digest=sha256(self.content).hexdigest(),
+            size=len(self.content),
+        )
+
+
+def encode(role: str, dataset: Dataset) -> EncodedObject:
+    """Encode a data set in explicit VR little endian.
+
+    pydicom decodes raw elements when it writes them, unless the data set claims to have been read
+    in the encoding that is written. The claim keeps the copied patient and study byte for byte.
     """
     correct_ambiguous_vr(dataset, is_little_endian=True)
     dataset.set_original_encoding(
         is_implicit_vr=False,
         is_little_endian=True,
-        character_encoding=dataset._character_set,  # noqa: SLF001 - what the claim is compared with
+        character_encoding=dataset._character_set,  # noqa: SLF001 - pydicom compares the claim with it
     )
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    return EncodedObject(role=role, dataset=dataset, content=buffer.getvalue())
 
 
-def verify(content: bytes, sources: Sources, volume: Volume) -> None:
+def verify(encoded: EncodedObject, sources: Sources, volume: Volume) -> None:
     """Check that a file names the patient, study and frame of reference of its source.
 
     Raises:
-        ResultInvalid: It does not.
+        ResultInvalid: The file does not.
     """
-    result = pydicom.dcmread(BytesIO(content))
+    result = pydicom.dcmread(BytesIO(encoded.content))
     if not same_patient_and_study(sources.original, result):
-        raise ResultInvalid("a result does not carry the patient and study of its series")
-    if result.get("FrameOfReferenceUID", volume.frame_of_reference_uid) != (
-        volume.frame_of_reference_uid
-    ):
-        raise ResultInvalid("a result is not in the frame of reference of its series")
-
-
-def write(path: Path, role: str, content: bytes, dataset: Dataset) -> ResultObject:
-    """Write a file so that it is there whole or not at all, also after a power cut.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return ResultObject(
-        role=role,
-        path=path,
-        sop_class_uid=Uid(dataset.SOPClassUID),
-        sop_instance_uid=OwnUid(dataset.SOPInstanceUID),
-        series_uid=OwnUid(dataset.SeriesInstanceUID),
-        study_uid=Uid(dataset.StudyInstanceUID),
-        digest=sha256(content).hexdigest(),
-        size=len(content),
-    )
+        raise ResultInvalid(
+            f"the {encoded.role} does not carry the patient and study of its series"
+        )
+    frame_of_reference = volume.frame_of_reference_uid
+    if result.get("FrameOfReferenceUID", frame_of_reference) != frame_of_reference:
+        raise ResultInvalid(f"the {encoded.role} is not in the frame of reference of its series")

@@ -1,4 +1,4 @@
-"""Earlier reports of the patient that lie in the PACS and not here."""
+"""Finds earlier reports of the patient in the PACS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from chestct.errors import AnalysisStopped
-from chestct.evolution import Circumstances, PriorResult
+from chestct.evolution import AcquisitionContext, PriorResult
 from chestct.identity import patient_key
 from chestct.series import Series
 from chestct.uids import digest
@@ -19,7 +19,7 @@ from dicom_out.network.allowance import Conversations
 from dicom_out.network.query import ArchiveUnavailable, Wanted, fetch_reports
 from dicom_out.objects.acquisition import read_study_time
 from dicom_out.objects.sr_reader import EarlierReport, NotOurReport, read_report
-from rales.analysis.priors import secret
+from rales.analysis.priors import keyed_digest
 from rales.config.peers import destinations_of
 from rales.config.sections import Config
 
@@ -29,51 +29,54 @@ _HEADER = ["SpecificCharacterSet", "PatientID", "StudyDate", "StudyTime"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What the archive has; ``trouble`` says why it could not be asked, or is empty."""
+class PriorReports:
+    """The earlier results of a patient.
+
+    ``trouble`` says why the archive could not be asked; it is empty when the archive answered.
+    """
 
     results: tuple[PriorResult, ...] = ()
     trouble: str = ""
 
 
-Archive = Callable[[Series], Found]
-"""Looks for earlier results of a series' patient; never raises for what the archive does."""
+FindPriorReports = Callable[[Series], PriorReports]
+"""Finds earlier results of a series' patient; never raises for what the archive does."""
 
 
-def archive_of(config: Config, under_way: Conversations) -> Archive | None:
-    """Return what looks in the configured archive; None where none is configured."""
+def archive_lookup(config: Config, conversations: Conversations) -> FindPriorReports | None:
+    """Return the lookup in the configured archive; None when no archive is configured."""
     priors = config.priors
     if not priors.destination:
         return None
     return partial(
-        look,
+        find_prior_reports,
         fetch=partial(
             fetch_reports,
             archive=destinations_of(config)[priors.destination],
             calling_ae=config.node.ae_title,
             timeout_seconds=priors.timeout_seconds,
-            under_way=under_way,
+            under_way=conversations,
         ),
         days=priors.days,
-        under_way=under_way,
+        conversations=conversations,
     )
 
 
-def look(
+def find_prior_reports(
     series: Series,
     *,
     fetch: Callable[[Wanted], Sequence[Dataset]],
     days: int,
-    under_way: Conversations,
-) -> Found:
+    conversations: Conversations,
+) -> PriorReports:
     """Return the earlier results that are surely of the same patient.
 
-    The archive's word is not taken for it: each report is read, and Patient ID, issuer and name
-    must be those of the series.
+    The answer of the archive is not trusted: each report is read, and its Patient ID, issuer and
+    name must equal those of the series.
 
     Raises:
-        AnalysisStopped: The archive was cut off because the node stops: what is made without it
-            would say that it could not be asked.
+        AnalysisStopped: The node stops and cut the archive off. Without this error the result
+            would state that the archive could not be asked.
     """
     try:
         header = pydicom.dcmread(
@@ -81,24 +84,24 @@ def look(
         )
         present = read_study_time(header)
         if present is None:
-            return Found()
+            return PriorReports()
         reports = fetch(Wanted(header=header, until=present[0].date(), days=days))
-        return Found(results=_of_patient(reports, series.instances[0].patient_key))
+        return PriorReports(results=_of_patient(reports, series.instances[0].patient_key))
     except ArchiveUnavailable as error:
-        if under_way.are_over:
+        if conversations.are_over:
             raise AnalysisStopped("the node is stopping") from error
         trouble = str(error)
     except OSError as error:
         trouble = error.strerror or type(error).__name__
-    except Exception as error:  # noqa: BLE001 - whatever a header or a report holds costs no result
-        trouble = f"what is asked or answered cannot be read ({type(error).__name__})"
+    except Exception as error:  # noqa: BLE001 - no header and no report may cost the result
+        trouble = f"the query or its answer cannot be read ({type(error).__name__})"
     _LOG.warning("earlier reports could not be looked up: %s", trouble)
-    return Found(trouble=trouble)
+    return PriorReports(trouble=trouble)
 
 
 def _of_patient(reports: Sequence[Dataset], key: str) -> tuple[PriorResult, ...]:
-    """Return the reports of one patient, the newest revision of each study first."""
-    found = []
+    """Return the reports of one patient, the newest first."""
+    earlier_reports = []
     for report in reports:
         try:
             earlier = read_report(report)
@@ -106,25 +109,25 @@ def _of_patient(reports: Sequence[Dataset], key: str) -> tuple[PriorResult, ...]
             _LOG.info("an SR of the archive is left out: %s", error)
             continue
         if patient_key(*earlier.patient) == key:
-            found.append(earlier)
-    found.sort(key=lambda one: one.written, reverse=True)
-    return tuple(_prior(one, key) for one in found)
+            earlier_reports.append(earlier)
+    earlier_reports.sort(key=lambda report: report.written, reverse=True)
+    return tuple(_prior(report, key) for report in earlier_reports)
 
 
 def _prior(earlier: EarlierReport, key: str) -> PriorResult:
     """Return a report as a prior.
 
-    When its images were taken is known to the day: it keeps Study Date and Time only, which may
-    lie before those of the images.
+    Its acquisition is known to the day only: the report holds Study Date and Time, which may
+    precede the acquisition.
     """
     return PriorResult(
-        circumstances=Circumstances(
+        context=AcquisitionContext(
             study_uid=earlier.study_uid,
             acquired=earlier.acquired,
             has_time=False,
             patient=key if earlier.patient[0] else "",
-            birth_date=secret(key, earlier.birth_date),
-            sex=secret(key, earlier.sex),
+            birth_date=keyed_digest(key, earlier.birth_date),
+            sex=keyed_digest(key, earlier.sex),
             models=digest(earlier.models),
             settings=digest([repr(earlier.method)]),
             kernel="",

@@ -1,110 +1,66 @@
-"""The main job without any network: one complete series in, SEG, SR and pictures out."""
+"""The analysis of one complete series: images in; SEG, SR and pictures out; no network."""
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from chestct.errors import InputUnavailable, OutOfResources
-from chestct.evolution import PriorResult, compare
-from chestct.findings import Method
+from chestct.analysed import AnalysedSeries
+from chestct.evolution import AcquisitionContext, PriorResult, compare
 from chestct.results import (
     AnalysisKey,
-    Extra,
     ModelIdentity,
-    ReportOptions,
     ResultReference,
-    ResultSet,
     SegKind,
+    SoftwareIdentity,
 )
 from chestct.series import Series
 from chestct.uids import digest
-from chestct.volume import Volume
-from dicom_out.objects.compose import SoftwareIdentity, compose
+from chestct.volume import LesionMap, Volume
 from dicom_out.objects.compose import warm_up as warm_up_writer
-from dicom_out.objects.extras import compose_extras
-from inference.loading.eligibility import EligibilityRules
 from inference.loading.loader import LoadingPolicy, load
 from inference.networks.session import load_models
 from inference.ports import ModelSet
 from inference.reading.analysis import Analysis, Stage, analyse
 from rales.analysis.intact import require_intact
-from rales.analysis.priors import circumstances_of, remembered, told
-from rales.config.sections import Config
-from rales.pictures.overlay import write_montage
-from rales.pictures.page import Reading, drawings_of
-from rales.pictures.trend import write_trend
+from rales.analysis.priors import context_to_dict, evolution_to_dict, read_context
+from rales.analysis.settings import AnalysisSettings
+from rales.analysis.write import write_findings, write_results
 from rales.state.results import AnalysisReport
 
 Progress = Callable[[str, float], None]
-"""Called with the name of the stage and the part of it that is done, 0 to 1."""
-
+"""Called with the name of a stage and its completed part, 0 to 1."""
 
 _SPREAD = 1.5
-"""Slice thicknesses between two slices from where on every second one may still be to come."""
+"""Slice spacing over slice thickness from which on every second slice may be missing."""
 _NO_PRIORS = "earlier reports could not be looked up in the PACS"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnalysisSettings:
-    """Everything but the series that an analysis depends on; crosses process boundaries.
-
-    ``threads`` 0 lets ONNX Runtime choose; ``minimum_lesion_ml`` none: what the manifest of
-    the lesion model says. Results are written with a SEG of each of ``kinds``, and ``extras``.
-    """
-
-    rules: EligibilityRules
-    method: Method
-    minimum_lesion_ml: float | None
-    models_dir: Path | None
-    providers: tuple[str, ...]
-    threads: int
-    station_name: str
-    options: ReportOptions = field(default_factory=ReportOptions)
-    kinds: tuple[SegKind, ...] = (SegKind.BINARY,)
-    extras: tuple[Extra, ...] = ()
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the settings that change a result.
-
-        Not over ``kinds`` and ``extras``: an object of one kind is the same whether there is
-        another or not.
-        """
-        deciding = (self.rules, self.method, self.minimum_lesion_ml, self.options)
-        return digest(repr(one) for one in deciding)
-
-    def method_with(self, models: ModelSet) -> Method:
-        """Return the thresholds that are used, and stated in the report."""
-        method = models.method(self.method)
-        if self.minimum_lesion_ml is None:
-            return method
-        return replace(method, minimum_lesion_ml=self.minimum_lesion_ml)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisRequest:
     """One series to analyse into ``folder``.
 
-    ``priors_trouble`` says why the archive could not be asked for priors, ``shortfall`` how
-    many images are known to be missing; each may be empty. ``keys_in_use`` are those of earlier
-    revisions that went out: a result that follows one is no repetition of it.
+    Attributes:
+        created: Time of the analysis; dates every result object.
+        predecessors: The SRs of the previous revision that the new SRs replace, by SEG kind.
+        priors: Earlier results of the patient.
+        priors_trouble: Why the archive was not asked for priors; empty when it was.
+        shortfall: How many images are known to be missing; empty when none are.
+        keys_in_use: Keys of earlier revisions whose results went out. A result that follows such a
+            revision gets UIDs of its own.
     """
 
     series: Series
     settings: AnalysisSettings
     folder: Path
-    predecessor: ResultReference | None
     created: datetime
-    labelmap_predecessor: ResultReference | None = None
+    predecessors: Mapping[SegKind, ResultReference] = field(default_factory=dict)
     priors: tuple[PriorResult, ...] = ()
     priors_trouble: str = ""
     shortfall: str = ""
@@ -113,58 +69,20 @@ class AnalysisRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceFacts:
-    """What does the inference: the execution provider and the models."""
+    """The execution provider and the models of the inference."""
 
     provider: str
     models: tuple[ModelIdentity, ...]
 
 
-def settings_of(config: Config) -> AnalysisSettings:
-    """Return the analysis settings that the configuration file asks for."""
-    eligibility = config.eligibility
-    return AnalysisSettings(
-        rules=EligibilityRules(
-            body_parts=eligibility.body_parts,
-            allow_missing_body_part=eligibility.allow_missing_body_part,
-            series_description_include=eligibility.series_description_include,
-            series_description_exclude=eligibility.series_description_exclude,
-            kernel_include=eligibility.kernel_include,
-            kernel_exclude=eligibility.kernel_exclude,
-            maximum_thickness_mm=eligibility.maximum_thickness_mm,
-            minimum_slices=eligibility.minimum_slices,
-        ),
-        method=config.analysis.method(),
-        minimum_lesion_ml=config.analysis.minimum_lesion_ml,
-        models_dir=config.analysis.models_dir,
-        providers=config.analysis.providers,
-        threads=config.analysis.threads,
-        station_name=config.node.ae_title,
-        options=config.analysis.options(),
-        kinds=_kinds(config),
-        extras=_extras(config),
-    )
-
-
-def _kinds(config: Config) -> tuple[SegKind, ...]:
-    """Return the kinds of SEG that are needed: BINARY always, the node's own tools read it."""
-    wanted = {destination.segmentation for destination in config.destinations}
-    return tuple(kind for kind in SegKind if kind is SegKind.BINARY or kind in wanted)
-
-
-def _extras(config: Config) -> tuple[Extra, ...]:
-    """Return what any destination asks for, or may be sent in place of a SEG."""
-    wanted = {extra for one in config.destinations for extra in (*one.extras, *one.fallback)}
-    return tuple(extra for extra in Extra if extra in wanted)
-
-
 @cache
 def models_for(models_dir: Path | None, providers: tuple[str, ...], threads: int) -> ModelSet:
-    """Load the models once a process."""
+    """Load the models, once in a process."""
     return load_models(models_dir, providers=providers, threads=threads)
 
 
 def warm_up(settings: AnalysisSettings) -> InferenceFacts:
-    """Load what the first series would otherwise wait for, and say what was loaded.
+    """Load the models and tables that the first series would otherwise wait for.
 
     Raises:
         ModelError: The models cannot be used.
@@ -177,19 +95,19 @@ def warm_up(settings: AnalysisSettings) -> InferenceFacts:
 
 
 def models_digest(models: tuple[ModelIdentity, ...]) -> str:
-    """Return the SHA-256 that stands for a set of models."""
+    """Return the SHA-256 that identifies a set of models."""
     return digest(model.digest for model in models)
 
 
 def run(
     request: AnalysisRequest, progress: Progress = lambda _stage, _part: None
 ) -> AnalysisReport:
-    """Analyse one series and leave its results in ``request.folder``.
+    """Analyse one series and write its results into ``request.folder``.
 
     Raises:
         SeriesRejected: The series cannot or must not be analysed; nothing is written.
-        InputUnavailable: A file is not as it was received, or cannot be read now.
-        ResultInvalid: A written object did not read back as computed.
+        InputUnavailable: A file differs from what was received, or cannot be read now.
+        ResultInvalid: A written object does not read back as computed.
         OutOfResources: The results cannot be written.
     """
     settings = request.settings
@@ -204,131 +122,69 @@ def run(
         settings.method_with(models),
         lambda stage, part: progress(_name(stage), part),
     )
-    lacks = (request.shortfall,) if request.shortfall else ()
-    trouble = (_NO_PRIORS,) if request.priors_trouble else ()
-    if lacks or volume.notes or trouble:
-        findings = analysis.findings
-        flags = (*lacks, *volume.notes, *findings.quality_flags, *trouble)
-        analysis = replace(analysis, findings=replace(findings, quality_flags=flags))
     seconds.update({_name(stage): value for stage, value in analysis.seconds.items()})
+    analysed, context = _with_history(request, volume, analysis)
+    with _timed(seconds, "write", progress):
+        written = write_results(analysed, settings, request.folder)
+    report = AnalysisReport(
+        results=written.results,
+        findings=analysed.findings,
+        seconds=seconds,
+        provider=models.provider,
+        overlay=written.overlay,
+        circumstances=context_to_dict(context) if context else None,
+        evolution=evolution_to_dict(analysed.evolution) if analysed.evolution else None,
+        left_out=written.left_out,
+        may_be_part=_why_part(volume, analysis.lesion_map),
+        created=request.created,
+    )
+    write_findings(analysed, report, request.folder)
+    return report
+
+
+def _with_history(
+    request: AnalysisRequest, volume: Volume, analysis: Analysis
+) -> tuple[AnalysedSeries, AcquisitionContext | None]:
+    """Return the analysed series, compared with its priors, and how its images were acquired."""
+    findings = analysis.findings
+    notes = (request.shortfall, *volume.notes, *findings.quality_flags)
+    trouble = _NO_PRIORS if request.priors_trouble else ""
+    findings = replace(findings, quality_flags=tuple(filter(None, (*notes, trouble))))
     key = AnalysisKey(
         series_uid=request.series.series_uid,
         instances_digest=request.series.digest,
         models_digest=models_digest(analysis.models),
-        config_digest=settings.digest,
+        config_digest=request.settings.digest,
     ).beside(request.keys_in_use)
-    with _input_errors(request.series):
-        made = circumstances_of(
-            request.series,
-            volume,
-            models_digest=key.models_digest,
-            method=analysis.findings.method,
-        )
-    evolution = compare(analysis.findings, made, request.priors) if made else None
-    with _timed(seconds, "write", progress), _disk_errors():
-        request.folder.mkdir(parents=True, exist_ok=True)
-        predecessors = {
-            SegKind.BINARY: request.predecessor,
-            SegKind.LABELMAP: request.labelmap_predecessor,
-        }
-        software = SoftwareIdentity(
-            name="Rales", version=version("rales"), station_name=settings.station_name
-        )
-        composed = [
-            compose(
-                series=request.series,
-                volume=volume,
-                lesion_map=analysis.lesion_map,
-                findings=analysis.findings,
-                models=analysis.models,
-                key=key,
-                predecessor=predecessors[kind],
-                folder=request.folder,
-                created=request.created,
-                software=software,
-                options=settings.options,
-                kind=kind,
-                evolution=evolution,
-            )
-            for kind in settings.kinds
-        ]
-        extras = compose_extras(
-            settings.extras,
-            drawings_of(
-                Reading(
-                    volume=volume,
-                    lesion_map=analysis.lesion_map,
-                    findings=analysis.findings,
-                    measured=analysis.findings.lesions[: settings.options.measured_lesions],
-                    models=analysis.models,
-                    software=f"{software.name} {software.version}",
-                    evolution=evolution,
-                    revised=request.predecessor is not None,
-                )
-            ),
-            series=request.series,
-            volume=volume,
-            lesion_map=analysis.lesion_map,
-            models=analysis.models,
-            key=key,
-            folder=request.folder,
-            created=request.created,
-            software=software,
-        )
-        results = ResultSet(
-            key=key, objects=(*(item for one in composed for item in one.objects), *extras.objects)
-        )
-        overlay = request.folder / "overlay.png"
-        write_montage(overlay, volume, analysis.lesion_map, analysis.findings)
-        if evolution is not None and evolution.is_comparable:
-            write_trend(request.folder / "trend.png", evolution)
-    report = AnalysisReport(
-        results=results,
-        findings=analysis.findings,
-        seconds=seconds,
-        provider=models.provider,
-        overlay=overlay,
-        circumstances=remembered(made) if made else None,
-        evolution=told(evolution) if evolution else None,
-        left_out=extras.left_out,
-        may_be_part=_why_part(volume, analysis),
-        created=request.created,
+    context = read_context(
+        request.series, volume, models_digest=key.models_digest, method=findings.method
     )
-    _write_findings(request, report, analysis.models)
-    return report
+    analysed = AnalysedSeries(
+        series=request.series,
+        volume=volume,
+        lesion_map=analysis.lesion_map,
+        findings=findings,
+        models=analysis.models,
+        software=SoftwareIdentity(
+            name="Rales", version=version("rales"), station_name=request.settings.station_name
+        ),
+        key=key,
+        created=request.created,
+        options=request.settings.options,
+        evolution=compare(findings, context, request.priors) if context else None,
+        predecessors=request.predecessors,
+    )
+    return analysed, context
 
 
-def _why_part(volume: Volume, analysis: Analysis) -> str:
-    """Return why these may not be all slices of their series yet; empty: they look whole."""
+def _why_part(volume: Volume, lesion_map: LesionMap) -> str:
+    """Return why the series may still miss slices; empty when it looks complete."""
     spacing, thickness = volume.geometry.slice_spacing, volume.thickness_mm
     if thickness is not None and spacing > _SPREAD * thickness:
         return f"slices of {thickness:g} mm lie {spacing:g} mm apart"
-    if (analysis.lesion_map.labels[[0, -1]] > 0).any():
+    if (lesion_map.labels[[0, -1]] > 0).any():
         return "lung reaches the first or last slice"
     return ""
-
-
-def _write_findings(
-    request: AnalysisRequest, report: AnalysisReport, models: tuple[ModelIdentity, ...]
-) -> None:
-    content = {
-        "notice": "AI-made, research use only, not verified by a radiologist.",
-        "series_uid": request.series.series_uid,
-        "study_uid": request.series.instances[0].study_uid,
-        "instances": len(request.series.instances),
-        "created": request.created.isoformat(timespec="seconds"),
-        "software": f"Rales {version('rales')}",
-        "models": [asdict(model) for model in models],
-        "provider": report.provider,
-        "findings": report.findings.to_dict(),
-        "evolution": report.evolution,
-        "seconds": {stage: round(value, 3) for stage, value in report.seconds.items()},
-        "objects": {item.role: item.sop_instance_uid for item in report.results.objects},
-    }
-    with _disk_errors():
-        (request.folder / "findings.json").write_text(
-            json.dumps(content, indent=2) + "\n", encoding="utf-8"
-        )
 
 
 def _name(stage: Stage) -> str:
@@ -342,20 +198,3 @@ def _timed(seconds: dict[str, float], stage: str, progress: Progress) -> Iterato
     yield
     seconds[stage] = time.perf_counter() - start
     progress(stage, 1.0)
-
-
-@contextmanager
-def _input_errors(series: Series) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputUnavailable.because_of(error, series.instances[0].sop_instance_uid) from error
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OutOfResources(f"the results cannot be written: {reason}") from error

@@ -1,12 +1,14 @@
-"""Earlier results of the same patient that this node has made, and how they are remembered."""
+"""Earlier results of this node as priors, and the plain JSON of contexts and evolutions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from chestct.evolution import Circumstances, Evolution, PriorResult
+from chestct.errors import InputUnavailable
+from chestct.evolution import AcquisitionContext, Evolution, PriorResult
 from chestct.findings import Coverage, Method, Severity
 from chestct.series import Series
 from chestct.uids import Uid, digest
@@ -16,25 +18,28 @@ from rales.state.results import sr_reference
 from rales.state.store import Job
 
 
-def circumstances_of(
+def read_context(
     series: Series, volume: Volume, *, models_digest: str, method: Method
-) -> Circumstances | None:
-    """Return what a later study is compared by; None when the images bear no date.
+) -> AcquisitionContext | None:
+    """Return what a later study is compared by; None when the images have no date.
 
     Raises:
-        OSError: The images are gone.
+        InputUnavailable: The header of an image cannot be read now.
     """
     first = series.instances[0]
-    acquisition = read_acquisition(first.path)
+    try:
+        acquisition = read_acquisition(first.path)
+    except OSError as error:
+        raise InputUnavailable.because_of(error, first.sop_instance_uid) from error
     if acquisition is None:
         return None
-    return Circumstances(
+    return AcquisitionContext(
         study_uid=first.study_uid,
         acquired=acquisition.acquired,
         patient=first.patient_key if acquisition.is_identified else "",
         has_time=acquisition.has_time,
-        birth_date=secret(first.patient_key, acquisition.birth_date),
-        sex=secret(first.patient_key, acquisition.sex),
+        birth_date=keyed_digest(first.patient_key, acquisition.birth_date),
+        sex=keyed_digest(first.patient_key, acquisition.sex),
         models=models_digest,
         settings=digest([repr(method)]),
         kernel=acquisition.kernel,
@@ -42,47 +47,34 @@ def circumstances_of(
     )
 
 
-def secret(patient: str, value: str) -> str:
-    """Return a digest that says nothing but whether two values of one patient are equal."""
+def keyed_digest(patient: str, value: str) -> str:
+    """Return a digest that shows only whether two values of one patient are equal."""
     return digest((patient, value)) if value else ""
 
 
-def remembered(circumstances: Circumstances) -> dict[str, Any]:
-    """Return plain JSON types, for the state file; no name, no identifier."""
-    return {
-        "acquired": circumstances.acquired.isoformat(),
-        "patient": circumstances.patient,
-        "has_time": circumstances.has_time,
-        "birth_date": circumstances.birth_date,
-        "sex": circumstances.sex,
-        "models": circumstances.models,
-        "settings": circumstances.settings,
-        "kernel": circumstances.kernel,
-        "slice_spacing_mm": circumstances.slice_spacing_mm,
-    }
+def context_to_dict(context: AcquisitionContext) -> dict[str, Any]:
+    """Return plain JSON types for the state file; they hold no name and no identifier."""
+    plain = asdict(context) | {"acquired": context.acquired.isoformat()}
+    del plain["study_uid"]  # the job has it
+    return plain
 
 
-def prior_of(job: Job) -> PriorResult | None:
-    """Return a job's result as a prior; None when it was not remembered (an older version)."""
+def prior_from_job(job: Job) -> PriorResult | None:
+    """Return the result of a job as a prior; None when it has no context or no SR."""
     result: Mapping[str, Any] = job.result or {}
-    made, report = result.get("circumstances"), sr_reference(job)
-    if made is None or report is None:
+    context, report = result.get("circumstances"), sr_reference(job)
+    if context is None or report is None:
         return None
     findings = result["findings"]
     covers = Coverage(findings.get("covers", Coverage.BOTH))  # older versions: always both
     percents = findings if covers is Coverage.BOTH else findings[covers]
     return PriorResult(
-        circumstances=Circumstances(
-            study_uid=Uid(job.study_uid),
-            acquired=datetime.fromisoformat(made["acquired"]),
-            patient=made["patient"],
-            has_time=made["has_time"],
-            birth_date=made["birth_date"],
-            sex=made["sex"],
-            models=made["models"],
-            settings=made["settings"],
-            kernel=made["kernel"],
-            slice_spacing_mm=made["slice_spacing_mm"],
+        context=AcquisitionContext(
+            **context
+            | {
+                "study_uid": Uid(job.study_uid),
+                "acquired": datetime.fromisoformat(context["acquired"]),
+            }
         ),
         report=report,
         lesion_ml=findings["lesion_ml"],
@@ -92,12 +84,12 @@ def prior_of(job: Job) -> PriorResult | None:
     )
 
 
-def told(evolution: Evolution) -> dict[str, Any]:
-    """Return plain JSON types, for the state file and findings.json."""
+def evolution_to_dict(evolution: Evolution) -> dict[str, Any]:
+    """Return plain JSON types for the state file and findings.json."""
     plain: dict[str, Any] = {
-        "prior_study_uid": evolution.prior.circumstances.study_uid,
+        "prior_study_uid": evolution.prior.context.study_uid,
         "prior_report_uid": evolution.prior.report.sop_instance_uid,
-        "prior_acquired": evolution.prior.circumstances.acquired.isoformat(),
+        "prior_acquired": evolution.prior.context.acquired.isoformat(),
         "interval_days": evolution.interval_days,
         "comparison": str(evolution.comparison),
     }

@@ -16,7 +16,8 @@ from chestct.series import Series, contested_uids
 from chestct.text import printable
 from chestct.uids import Uid
 from chestct.verdict import verdict
-from rales.analysis.pipeline import AnalysisRequest, AnalysisSettings, run
+from rales.analysis.pipeline import AnalysisRequest, run
+from rales.analysis.settings import AnalysisSettings
 from rales.cli.inputs import Gathered
 from rales.cli.output import LONGEST
 from rales.cli.scanning import Found
@@ -62,7 +63,6 @@ class AnalysisRun:
             series=series,
             settings=self._settings,
             folder=directory,
-            predecessor=None,
             created=utc_now(),
         )
         try:

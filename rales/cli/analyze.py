@@ -10,7 +10,7 @@ import click
 from chestct.results import Extra
 
 if TYPE_CHECKING:
-    from rales.analysis.pipeline import AnalysisSettings
+    from rales.analysis.settings import AnalysisSettings
 
 
 @click.command()
@@ -69,7 +69,7 @@ def _settings(config_path: Path | None, extras: set[Extra]) -> AnalysisSettings:
     """Return the settings of the configuration file, or the defaults, with more extras."""
     from dataclasses import replace
 
-    from rales.analysis.pipeline import settings_of
+    from rales.analysis.settings import settings_of
     from rales.config import file as config
     from rales.config.sections import Config
 

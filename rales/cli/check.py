@@ -96,7 +96,8 @@ def _check_data_dir(data_dir: Path) -> str:
 
 
 def _check_models(settings: Config) -> str:
-    from rales.analysis.pipeline import settings_of, warm_up
+    from rales.analysis.pipeline import warm_up
+    from rales.analysis.settings import settings_of
 
     facts = warm_up(settings_of(settings))
     names = ", ".join(f"{model.name} {model.version}" for model in facts.models)

@@ -20,8 +20,9 @@ from chestct.errors import ConfigError
 from dicom_out.network.allowance import Conversations
 from dicom_out.network.commitment import ReportHandler, request_commitment
 from dicom_out.network.recipients import send_to
-from rales.analysis.archive import archive_of
-from rales.analysis.pipeline import InferenceFacts, settings_of
+from rales.analysis.archive import archive_lookup
+from rales.analysis.pipeline import InferenceFacts
+from rales.analysis.settings import settings_of
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.opening import audit_trail
 from rales.config.peers import admission_of, destinations_of, server_tls, warn_of_closed_door
@@ -273,7 +274,7 @@ class Node:
                 attempts=analysis.attempts,
                 clock=self._clock.now,
                 on_composed=self._wake,
-                archive=archive_of(self._config, self._conversations),
+                find_prior_reports=archive_lookup(self._config, self._conversations),
             )
             stack.callback(worker.close)
             workers.append(worker)

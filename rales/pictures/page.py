@@ -1,4 +1,4 @@
-"""The page: everything that a reading says on one sheet, for viewers that show pictures only.
+"""The page: the outcome of an analysis on one sheet, for viewers that show pictures only.
 
 It names no patient. What it says of the lesions is what SEG and SR say.
 """
@@ -6,7 +6,6 @@ It names no patient. What it says of the lesions is what SEG and SR say.
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
 from io import BytesIO
 from time import gmtime
 
@@ -15,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from chestct.evolution import Evolution
-from chestct.findings import Findings, Lesion, LungMeasurement
-from chestct.results import ModelIdentity
+from chestct.analysed import AnalysedSeries
+from chestct.findings import Findings, LungMeasurement
 from chestct.verdict import sentence, unassessed, verdict
-from chestct.volume import Label, LesionMap, Volume
+from chestct.volume import Label
 from dicom_out.objects.extras import Drawings
 from rales.pictures.overlay import (
     COLOURS,
@@ -50,36 +48,16 @@ _LESION_COLUMNS = (0, 90, 230, 400, 640, 800)
 _LUNG_COLUMNS = (0, 220, 400, 580, 760, 980)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What the page tells.
-
-    Attributes:
-        measured: The lesions that the SR measures one by one.
-        software: Name and version.
-        revised: Whether an earlier result of the series may be in the archive.
-    """
-
-    volume: Volume
-    lesion_map: LesionMap
-    findings: Findings
-    measured: tuple[Lesion, ...]
-    models: tuple[ModelIdentity, ...]
-    software: str
-    evolution: Evolution | None
-    revised: bool = False
-
-
-def draw_page(reading: Reading) -> Picture:
+def draw_page(analysed: AnalysedSeries) -> Picture:
     """Return the page, uint8 (row, column, 3)."""
-    return np.asarray(_draw(reading))
+    return np.asarray(_draw(analysed))
 
 
-def page_as_pdf(reading: Reading) -> bytes:
+def page_as_pdf(analysed: AnalysedSeries) -> bytes:
     """Return the page as a PDF file that says nothing of when it was made: it repeats itself."""
     buffer = BytesIO()
     never = gmtime(0)
-    _draw(reading).save(
+    _draw(analysed).save(
         buffer,
         format="PDF",
         resolution=_DPI,
@@ -91,21 +69,21 @@ def page_as_pdf(reading: Reading) -> bytes:
     return buffer.getvalue()
 
 
-def drawings_of(reading: Reading) -> Drawings:
+def drawings_of(analysed: AnalysedSeries) -> Drawings:
     """Return what the pictures show, to be drawn when it is needed."""
     return Drawings(
-        page=lambda: draw_page(reading),
-        pdf=lambda: page_as_pdf(reading),
-        frames=lambda: draw_slices(reading),
+        page=lambda: draw_page(analysed),
+        pdf=lambda: page_as_pdf(analysed),
+        frames=lambda: draw_slices(analysed),
     )
 
 
-def draw_slices(reading: Reading) -> tuple[Picture, list[float]]:
+def draw_slices(analysed: AnalysedSeries) -> tuple[Picture, list[float]]:
     """Return every slice of the lungs from head to feet with its outlines.
 
     uint8 (frame, row, column, 3), and the distance of each from the first, in mm.
     """
-    shown = canonical(reading.volume, reading.lesion_map)
+    shown = canonical(analysed.volume, analysed.lesion_map)
     inside = np.flatnonzero((shown.labels > Label.BACKGROUND).any(axis=(1, 2)))
     slices = [int(index) for index in inside[::-1]] or [0]
     frames = [
@@ -118,12 +96,12 @@ def draw_slices(reading: Reading) -> tuple[Picture, list[float]]:
     return np.stack(frames), [(slices[0] - index) * shown.spacing[0] for index in slices]
 
 
-def _draw(reading: Reading) -> Image.Image:
+def _draw(analysed: AnalysedSeries) -> Image.Image:
     sheet = Image.new("RGB", (_WIDTH, _HEIGHT), _PAPER)
     pen = _Pen(ImageDraw.Draw(sheet))
-    shown = canonical(reading.volume, reading.lesion_map)
-    _head(pen, reading)
-    _lungs(pen, reading.findings)
+    shown = canonical(analysed.volume, analysed.lesion_map)
+    _head(pen, analysed)
+    _lungs(pen, analysed.findings)
     pen.down += 14
     for position, index in enumerate(choose_slices(shown.labels, _COLUMNS * _ROWS)):
         row, column = divmod(position, _COLUMNS)
@@ -133,12 +111,12 @@ def _draw(reading: Reading) -> Image.Image:
     _legend(pen)
     bottom = pen.down
     sheet.paste(Image.fromarray(coronal_projection(shown, 360)), (_EDGE, bottom))
-    if reading.evolution is not None and reading.evolution.is_comparable:
-        sheet.paste(draw_trend(reading.evolution), (_WIDTH - _EDGE - 640, bottom))
+    if analysed.evolution is not None and analysed.evolution.is_comparable:
+        sheet.paste(draw_trend(analysed.evolution), (_WIDTH - _EDGE - 640, bottom))
     pen.down = bottom + 370
-    foot = _foot(reading)
+    foot = _foot(analysed)
     end = _HEIGHT - _EDGE - _FOOT_LINE * len(foot)
-    _lesions(pen, reading, end)
+    _lesions(pen, analysed, end)
     pen.down = end
     for line in foot:
         pen.text(line, 16, _PALE)
@@ -167,8 +145,8 @@ class _Pen:
         self.down += _ROW
 
 
-def _head(pen: _Pen, reading: Reading) -> None:
-    findings = reading.findings
+def _head(pen: _Pen, analysed: AnalysedSeries) -> None:
+    findings = analysed.findings
     pen.draw.rectangle((0, 0, _WIDTH, 58), fill=_WARNING)
     pen.down = 14
     pen.text(_BANNER, 26, _ON_WARNING)
@@ -180,12 +158,12 @@ def _head(pen: _Pen, reading: Reading) -> None:
     presence = findings.presence
     pen.text(
         f"Presence score {presence.score:.3f}, positive from {presence.operating_point:.3f}."
-        f"  Lesions: {len(findings.lesions)}.  Slices: {len(reading.volume.sources)}.",
+        f"  Lesions: {len(findings.lesions)}.  Slices: {len(analysed.volume.sources)}.",
         18,
         _PALE,
     )
     pen.down += 26
-    for line in _notes(reading):
+    for line in _notes(analysed):
         pen.text(line, 18, _WARNING)
         pen.down += 24
     pen.down += 12
@@ -204,10 +182,10 @@ def _said(findings: Findings) -> str:
     return sentence(verdict(findings))
 
 
-def _notes(reading: Reading) -> list[str]:
+def _notes(analysed: AnalysedSeries) -> list[str]:
     """Return what a reader must know before believing the rest, in lines that fit the page."""
-    notes = list(reading.findings.quality_flags)
-    if reading.revised:
+    notes = list(analysed.findings.quality_flags)
+    if analysed.predecessors:
         notes.append("this replaces an earlier summary of the same series")
     return [line for note in notes for line in textwrap.wrap(f"Note: {note}.", _NOTE_CHARACTERS)]
 
@@ -269,10 +247,10 @@ def coronal_projection(shown: Canonical, side: int) -> Picture:
     return caption(picture, f"lesions seen from the front{told}")
 
 
-def _lesions(pen: _Pen, reading: Reading, end: int) -> None:
+def _lesions(pen: _Pen, analysed: AnalysedSeries, end: int) -> None:
     """Write the largest lesions, as many as there is room for above ``end``."""
     room = max(0, (end - pen.down - 34 - _ROW) // _ROW)
-    told, every = reading.measured[: min(room, _MOST_LESIONS)], len(reading.findings.lesions)
+    told, every = analysed.measured[: min(room, _MOST_LESIONS)], len(analysed.findings.lesions)
     if not told:
         return
     pen.text("Lesions" if len(told) == every else f"The {len(told)} largest of {every} lesions", 22)
@@ -292,13 +270,13 @@ def _lesions(pen: _Pen, reading: Reading, end: int) -> None:
         pen.row(cells, _LESION_COLUMNS)
 
 
-def _foot(reading: Reading) -> list[str]:
+def _foot(analysed: AnalysedSeries) -> list[str]:
     """Return how it was made, in lines that fit the page."""
-    method = reading.findings.method
-    models = "; ".join(f"{one.name} {one.version} ({one.digest[:12]})" for one in reading.models)
+    method = analysed.findings.method
+    models = "; ".join(f"{one.name} {one.version} ({one.digest[:12]})" for one in analysed.models)
     said = (
-        f"{reading.software}; models {models}. Lung volumes include lesions; high opacity: lesion "
-        f"at or above {method.high_opacity_hu:g} HU; mild below {method.mild_percent:g} %, "
+        f"{analysed.software.title}; models {models}. Lung volumes include lesions; high opacity: "
+        f"lesion at or above {method.high_opacity_hu:g} HU; mild below {method.mild_percent:g} %, "
         f"moderate below {method.moderate_percent:g} %, else severe. The figures and outlines "
         "are those of the segmentation and the structured report of the same analysis."
     )

@@ -136,6 +136,12 @@ def is_seg(role: str) -> bool:
     return role == "seg" or role.startswith("seg-")
 
 
+def sr_references(job: Job) -> dict[SegKind, ResultReference]:
+    """Return the SRs of a job by SEG kind, for the SRs that replace them."""
+    references = {kind: sr_reference(job, kind) for kind in SegKind}
+    return {kind: reference for kind, reference in references.items() if reference is not None}
+
+
 def sr_reference(job: Job, kind: SegKind = SegKind.BINARY) -> ResultReference | None:
     """Return the reference to the SR of an earlier job, which a new SR supersedes."""
     for item in load_objects(job):

@@ -26,16 +26,16 @@ from chestct.errors import (
     SeriesRejected,
 )
 from chestct.evolution import PriorResult
-from chestct.results import SegKind
 from chestct.series import Series, contested_uids
 from chestct.states import JobState
 from chestct.text import printable
 from chestct.verdict import verdict
-from rales.analysis.archive import Archive, Found
-from rales.analysis.pipeline import AnalysisRequest, AnalysisSettings, InferenceFacts, run, warm_up
-from rales.analysis.priors import prior_of
+from rales.analysis.archive import FindPriorReports, PriorReports
+from rales.analysis.pipeline import AnalysisRequest, InferenceFacts, run, warm_up
+from rales.analysis.priors import prior_from_job
+from rales.analysis.settings import AnalysisSettings
 from rales.runtime.process import Worker
-from rales.state.results import AnalysisReport, created_before, sr_reference
+from rales.state.results import AnalysisReport, created_before, sr_references
 from rales.state.store import InstanceStore, JobStore
 from rales.state.store.jobs import Job, StateConflict
 
@@ -71,7 +71,7 @@ class AnalysisWorker:
         process: Worker,
         clock: Callable[[], datetime],
         on_composed: Callable[[], None],
-        archive: Archive | None = None,
+        find_prior_reports: FindPriorReports | None = None,
     ) -> None:
         self.name = name
         self.on_alive = on_alive
@@ -83,7 +83,7 @@ class AnalysisWorker:
         self._process = process
         self._clock = clock
         self._on_composed = on_composed
-        self._archive = archive
+        self._find_prior_reports = find_prior_reports
         self._unrecorded: Callable[[], None] | None = None
 
     def warm_up(self) -> InferenceFacts:
@@ -182,11 +182,8 @@ class AnalysisWorker:
             series=series,
             settings=self._settings,
             folder=self._results_dir / f"{job.id:08d}",
-            predecessor=sr_reference(predecessor) if predecessor else None,
             created=created_before(job) or self._clock(),
-            labelmap_predecessor=(
-                sr_reference(predecessor, SegKind.LABELMAP) if predecessor else None
-            ),
+            predecessors=sr_references(predecessor) if predecessor else {},
             priors=found.results,
             priors_trouble=found.trouble,
             shortfall=job.shortfall,
@@ -194,20 +191,20 @@ class AnalysisWorker:
         )
         return self._process.call(run, request)
 
-    def _priors(self, job: Job, series: Series) -> Found:
+    def _priors(self, job: Job, series: Series) -> PriorReports:
         """Return the results of other studies of the patient; none of a mixed series.
 
         What this node made itself counts before what the archive has of it.
         """
         patients = {instance.patient_key for instance in series.instances}
         if len(patients) > 1:
-            return Found()
+            return PriorReports()
         jobs = self._jobs.results_of_patient(patients.pop(), but_study=job.study_uid)
         own = [prior for one in jobs if (prior := _prior(one)) is not None]
-        if self._archive is None:
-            return Found(results=tuple(own))
+        if self._find_prior_reports is None:
+            return PriorReports(results=tuple(own))
         known = {prior.report.sop_instance_uid for prior in own}
-        found = self._archive(series)
+        found = self._find_prior_reports(series)
         others = [one for one in found.results if one.report.sop_instance_uid not in known]
         return replace(found, results=(*own, *others))
 
@@ -300,7 +297,7 @@ def _said(error: Exception) -> str:
 def _prior(job: Job) -> PriorResult | None:
     """Return an earlier result; None where the state file does not hold it whole."""
     try:
-        return prior_of(job)
+        return prior_from_job(job)
     except Exception:  # noqa: BLE001 - another series must not fail for it
         _LOG.exception("the result of job %d cannot be read: it is compared with nothing", job.id)
         return None

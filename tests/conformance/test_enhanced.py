@@ -10,7 +10,6 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from chest_cases import CREATED, MODELS, SOFTWARE
 from conformance_series import SHAPE, Variant, analysed, lungs, with_lesion
 from enhanced_ct import FrameOf, Layout
 from hypothesis import HealthCheck, given, settings
@@ -247,14 +246,9 @@ def pointers(layout: Layout | None, folder: Path) -> tuple[Places, dict[str, Dat
     objects = compose_extras(
         (Extra.PRESENTATION_STATE, Extra.KEY_OBJECTS),
         Drawings(page=unwanted, pdf=unwanted, frames=unwanted),
-        series=series,
-        volume=case.volume,
-        lesion_map=case.lesion_map,
-        models=MODELS,
-        key=case.key,
-        folder=folder,
-        created=CREATED,
-        software=SOFTWARE,
+        case.analysed(),
+        case.sources(),
+        folder,
     ).objects
     images = [pydicom.dcmread(path) for path in files]
     places = (

@@ -22,7 +22,7 @@ from pydicom.tag import Tag
 from chestct.errors import RalesError, ResultInvalid
 from chestct.results import ReportOptions, SegKind
 from chestct.volume import Label
-from dicom_out.objects.sources import raw_value
+from dicom_out.objects.raw import raw_value
 
 _CHARACTER_SETS = (
     b"",

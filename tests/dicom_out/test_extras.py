@@ -15,9 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from chest_cases import (
-    CREATED,
     MODELS,
-    SOFTWARE,
     Case,
     both_lungs,
     healthy_lungs,
@@ -27,13 +25,20 @@ from numpy.typing import NDArray
 from PIL import ImageDraw
 from pydicom.dataset import Dataset
 
-from chestct.results import Extra, ResultObject
+from chestct.results import Extra, ReportOptions, ResultObject, ResultReference, SegKind
+from chestct.uids import derive_uid
 from dicom_out.objects.contours import outlines
 from dicom_out.objects.extras import compose_extras
 from dicom_out.objects.pointers import most_affected
-from rales.pictures.page import Reading, draw_page, draw_slices, drawings_of, page_as_pdf
+from rales.pictures.page import draw_page, draw_slices, drawings_of, page_as_pdf
 
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
+REPLACED = ResultReference(
+    study_uid=derive_uid("study"),
+    series_uid=derive_uid("replaced series"),
+    sop_class_uid=derive_uid("class"),
+    sop_instance_uid=derive_uid("replaced"),
+)
 EVERY = tuple(Extra)
 
 
@@ -42,31 +47,10 @@ def case(tmp_path: Path) -> Case:
     return make_case(tmp_path / "series")
 
 
-def reading_of(case: Case) -> Reading:
-    return Reading(
-        volume=case.volume,
-        lesion_map=case.lesion_map,
-        findings=case.findings,
-        measured=case.findings.lesions,
-        models=MODELS,
-        software="Rales 0.1.0",
-        evolution=None,
-    )
-
-
 def write(case: Case, folder: Path, extras: tuple[Extra, ...] = EVERY) -> dict[str, ResultObject]:
     folder.mkdir(parents=True, exist_ok=True)
     objects = compose_extras(
-        extras,
-        drawings_of(reading_of(case)),
-        series=case.series,
-        volume=case.volume,
-        lesion_map=case.lesion_map,
-        models=MODELS,
-        key=case.key,
-        folder=folder,
-        created=CREATED,
-        software=SOFTWARE,
+        extras, drawings_of(case.analysed()), case.analysed(), case.sources(), folder
     )
     assert objects.left_out == ()
     return {item.role: item for item in objects.objects}
@@ -132,15 +116,10 @@ def test_an_extra_that_cannot_be_made_costs_nothing_else(
 
     found = compose_extras(
         (Extra.SECONDARY_CAPTURE, Extra.KEY_OBJECTS),
-        replace(drawings_of(reading_of(case)), page=fail),
-        series=case.series,
-        volume=case.volume,
-        lesion_map=case.lesion_map,
-        models=MODELS,
-        key=case.key,
-        folder=tmp_path,
-        created=CREATED,
-        software=SOFTWARE,
+        replace(drawings_of(case.analysed()), page=fail),
+        case.analysed(),
+        case.sources(),
+        tmp_path,
     )
     assert [item.role for item in found.objects] == ["key-objects"]
     assert found.left_out == (Extra.SECONDARY_CAPTURE,)
@@ -158,20 +137,20 @@ def test_the_page_is_in_the_capture_and_the_pdf(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series")
     objects = write(case, tmp_path)
     capture = read(objects["secondary-capture"])
-    assert np.array_equal(capture.pixel_array, draw_page(reading_of(case)))
+    assert np.array_equal(capture.pixel_array, draw_page(case.analysed()))
     assert capture.BurnedInAnnotation == "NO"
     assert "PixelSpacing" not in capture
     document = read(objects["encapsulated-pdf"])
     content = document.EncapsulatedDocument[: document.EncapsulatedDocumentLength]
-    assert content == page_as_pdf(reading_of(case))
+    assert content == page_as_pdf(case.analysed())
     assert content.startswith(b"%PDF-")
     sources = {item.ReferencedSOPInstanceUID for item in capture.SourceImageSequence}
     assert sources == {one.sop_instance_uid for one in case.series.instances}
 
 
 def test_a_page_changes_with_what_it_tells(tmp_path: Path) -> None:
-    sick = draw_page(reading_of(make_case(tmp_path / "sick")))
-    well = draw_page(reading_of(make_case(tmp_path / "well", labels=healthy_lungs())))
+    sick = draw_page(make_case(tmp_path / "sick").analysed())
+    well = draw_page(make_case(tmp_path / "well", labels=healthy_lungs()).analysed())
     assert sick.shape == well.shape
     banner = slice(0, 58)
     assert np.array_equal(sick[banner], well[banner]), "the warning is on every page"
@@ -191,7 +170,11 @@ def test_every_note_is_on_the_page_and_inside_its_edges(tmp_path: Path) -> None:
 
     def page(*notes: str, revised: bool = False) -> NDArray[np.uint8]:
         findings = replace(case.findings, quality_flags=notes)
-        return draw_page(replace(reading_of(case), findings=findings, revised=revised))
+        return draw_page(
+            case.analysed(
+                findings=findings, predecessors={SegKind.BINARY: REPLACED} if revised else {}
+            )
+        )
 
     whole = page(*_NOTES)
     assert (whole[60:, -20:] == whole[-1, -1]).all(), "something runs over the edge"
@@ -225,7 +208,7 @@ def test_the_page_says_how_many_of_the_lesions_it_lists(
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", spy)
     findings = replace(case.findings, lesions=every, quality_flags=notes)
-    draw_page(replace(reading_of(case), findings=findings, measured=every[:10]))
+    draw_page(case.analysed(findings=findings, options=ReportOptions(measured_lesions=10)))
     assert told in [text for _, text in written]
     foot = next(down for down, text in written if text.startswith("Rales 0.1.0;"))
     last = max(down for down, text in written if text == str(first.side))
@@ -235,7 +218,7 @@ def test_the_page_says_how_many_of_the_lesions_it_lists(
 def test_the_overlay_shows_each_slice_of_the_lungs_from_head_to_feet(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series")
     overlay = read(write(case, tmp_path)["colour-overlay"])
-    frames, places = draw_slices(reading_of(case))
+    frames, places = draw_slices(case.analysed())
     assert overlay.NumberOfFrames == len(frames) == 5  # the first slice of six is empty
     assert np.array_equal(overlay.pixel_array, frames)
     assert [float(place) for place in overlay.SliceLocationVector] == places == [0, 4, 8, 12, 16]

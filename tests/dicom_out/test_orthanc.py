@@ -15,14 +15,16 @@ import pytest
 from chest_cases import CREATED, MODELS, SOFTWARE
 from pydicom.dataset import Dataset
 
+from chestct.analysed import AnalysedSeries
 from chestct.findings import Method, Presence
-from chestct.results import AnalysisKey, ResultObject, ResultSet
+from chestct.results import AnalysisKey, ResultObject, ResultSet, SegKind
 from chestct.volume import Label, LesionMap
 from dicom_out.network.outcome import OutcomeKind
 from dicom_out.network.sender import send
 from dicom_out.network.stow import ask, store
 from dicom_out.network.web import WebDestination
 from dicom_out.objects.compose import compose
+from dicom_out.objects.sources import read_sources
 from inference.loading.loader import LoadingPolicy, load
 from inference.reading.quantify import measure
 from phantom import Thorax
@@ -59,23 +61,25 @@ def results(
     series = scan(sorted(small_series.iterdir())).series[0]
     volume = load(series, LoadingPolicy())
     presence = Presence(score=0.9, operating_point=0.5)
-    return compose(
+    key = AnalysisKey(
+        series_uid=series.series_uid,
+        instances_digest=series.digest,
+        models_digest="m",
+        config_digest="c",
+    )
+    analysed = AnalysedSeries(
         series=series,
         volume=volume,
         lesion_map=lesion_map,
         findings=measure(volume, lesion_map, presence, Method()),
         models=MODELS,
-        key=AnalysisKey(
-            series_uid=series.series_uid,
-            instances_digest=series.digest,
-            models_digest="m",
-            config_digest="c",
-        ),
-        predecessor=None,
-        folder=tmp_path_factory.mktemp("results"),
-        created=CREATED,
         software=SOFTWARE,
+        key=key,
+        created=CREATED,
     )
+    folder = tmp_path_factory.mktemp("results")
+    sources = read_sources(series, volume)
+    return ResultSet(key=key, objects=compose(analysed, sources, folder, SegKind.BINARY))
 
 
 def wado(pacs: Pacs, item: ResultObject) -> Dataset:

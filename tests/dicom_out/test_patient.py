@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from chestct.errors import InputUnavailable
-from dicom_out.objects.sources import same_patient_and_study
+from dicom_out.objects.patient_study import same_patient_and_study
 
 NAMES = {
     "none, ASCII": (None, b"Doe^John"),

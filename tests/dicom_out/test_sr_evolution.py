@@ -14,7 +14,7 @@ import pytest
 from chest_cases import Case, both_lungs, healthy_lungs, make_case
 from pydicom.dataset import Dataset
 
-from chestct.evolution import Circumstances, PriorResult, compare
+from chestct.evolution import AcquisitionContext, PriorResult, compare
 from chestct.findings import Severity
 from chestct.results import ResultReference
 from chestct.uids import Uid, derive_uid
@@ -26,7 +26,7 @@ DCIODVFY = Path(sys.executable).with_name("dciodvfy")
 
 
 def _sr(case: Case, folder: Path, **changes: Any) -> tuple[Dataset, Path]:
-    present = Circumstances(
+    present = AcquisitionContext(
         study_uid=derive_uid("study"),
         acquired=NOW,
         patient="p",
@@ -39,7 +39,7 @@ def _sr(case: Case, folder: Path, **changes: Any) -> tuple[Dataset, Path]:
         slice_spacing_mm=3.0,
     )
     prior = PriorResult(
-        circumstances=replace(
+        context=replace(
             present,
             **({"study_uid": PRIOR_STUDY, "acquired": NOW - timedelta(days=14)} | changes),
         ),

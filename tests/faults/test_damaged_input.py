@@ -30,7 +30,7 @@ from chestct.uids import derive_uid
 from inference.loading import loader as loading
 from inference.loading.eligibility import EligibilityRules
 from rales.analysis.intact import require_intact
-from rales.analysis.pipeline import AnalysisSettings
+from rales.analysis.settings import AnalysisSettings
 from rales.state.results import load_objects
 from rales.state.store import Database, InstanceStore, Job, JobStore
 from rales.steps.analyse import AnalysisWorker

@@ -23,7 +23,7 @@ from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import Uid, derive_uid
 from inference.loading.eligibility import EligibilityRules
-from rales.analysis.pipeline import AnalysisSettings
+from rales.analysis.settings import AnalysisSettings
 from rales.runtime.process import WorkerProcess
 from rales.state.store import Database, InstanceStore, Job, JobStore
 from rales.steps.analyse import AnalysisWorker

@@ -14,12 +14,12 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
 from chestct.errors import AnalysisStopped
-from chestct.evolution import Circumstances, Comparison, compare
+from chestct.evolution import AcquisitionContext, Comparison, compare
 from chestct.series import Series
 from chestct.uids import digest
 from dicom_out.network.allowance import Conversations
 from dicom_out.network.query import ArchiveUnavailable, Wanted
-from rales.analysis.archive import Found, look
+from rales.analysis.archive import PriorReports, find_prior_reports
 
 
 @pytest.fixture
@@ -38,16 +38,18 @@ def identified(case: Case) -> Series:
     return scan([one.path for one in case.series.instances]).series[0]
 
 
-def found_of(case: Case, reports: Sequence[Dataset]) -> Found:
-    return look(identified(case), fetch=lambda _: reports, days=100, under_way=Conversations())
+def found_of(case: Case, reports: Sequence[Dataset]) -> PriorReports:
+    return find_prior_reports(
+        identified(case), fetch=lambda _: reports, days=100, conversations=Conversations()
+    )
 
 
 def test_a_report_of_the_patient_is_a_prior(case: Case, tmp_path: Path) -> None:
     (prior,) = found_of(case, [report_of(case, tmp_path / "out")]).results
-    made = prior.circumstances
+    made = prior.context
     assert prior.lesion_ml == pytest.approx(case.findings.total.lesion_ml, abs=0.005)
     assert prior.severity is case.findings.severity
-    present = Circumstances(
+    present = AcquisitionContext(
         study_uid=replace_last(made.study_uid),
         acquired=made.acquired + timedelta(days=30),
         has_time=True,
@@ -109,8 +111,10 @@ def test_an_archive_that_cannot_be_asked_is_said_and_raises_nothing(case: Case) 
     def fail(_wanted: Wanted) -> Sequence[Dataset]:
         raise ArchiveUnavailable("it takes too long")
 
-    found = look(identified(case), fetch=fail, days=100, under_way=Conversations())
-    assert found == Found(trouble="it takes too long")
+    found = find_prior_reports(
+        identified(case), fetch=fail, days=100, conversations=Conversations()
+    )
+    assert found == PriorReports(trouble="it takes too long")
 
 
 def test_an_archive_that_a_stop_cuts_off_costs_the_analysis_no_prior(case: Case) -> None:
@@ -120,7 +124,7 @@ def test_an_archive_that_a_stop_cuts_off_costs_the_analysis_no_prior(case: Case)
     under_way = Conversations()
     under_way.cut("the node stops")
     with pytest.raises(AnalysisStopped):
-        look(identified(case), fetch=fail, days=100, under_way=under_way)
+        find_prior_reports(identified(case), fetch=fail, days=100, conversations=under_way)
 
 
 @pytest.mark.parametrize("identifier", ["*", "A?", "A\\B", " "])

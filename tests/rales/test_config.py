@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chestct.errors import ConfigError
 from chestct.results import ReportOptions, SegKind
 from dicom_out.network.web import WebDestination
-from rales.analysis.pipeline import settings_of
+from rales.analysis.settings import settings_of
 from rales.config.file import load, parse
 from rales.config.sections import Config
 from rales.node.node import destinations_of

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
-from chestct.evolution import Circumstances, Comparison, Evolution, PriorResult, compare
+from chestct.evolution import AcquisitionContext, Comparison, Evolution, PriorResult, compare
 from chestct.findings import (
     Findings,
     LungMeasurement,
@@ -32,7 +32,7 @@ from dicom_out.objects.acquisition import read_acquisition
 from rales.pictures.trend import draw_trend, write_trend
 
 NOW = datetime.fromisoformat("2026-03-15T10:30")
-PRESENT = Circumstances(
+PRESENT = AcquisitionContext(
     study_uid=Uid("1.1"),
     acquired=NOW,
     patient="p",
@@ -70,7 +70,7 @@ def prior(
 ) -> PriorResult:
     made = replace(PRESENT, study_uid=Uid(study), acquired=NOW - timedelta(days=days), **changes)
     return PriorResult(
-        circumstances=made,
+        context=made,
         report=ResultReference(
             study_uid=Uid(study),
             series_uid=Uid("2.1"),
@@ -93,7 +93,7 @@ def test_the_nearest_earlier_study_is_subtracted(findings: Findings) -> None:
         findings, PRESENT, [prior("1.2", days=30, percent=9), prior("1.3", days=14, percent=2)]
     )
     assert evolution is not None
-    assert evolution.prior.circumstances.study_uid == "1.3"
+    assert evolution.prior.context.study_uid == "1.3"
     assert evolution.interval_days == 14
     assert evolution.comparison is Comparison.COMPARABLE
     assert evolution.involved_change == pytest.approx(findings.total.involved_percent - 2)
@@ -145,7 +145,7 @@ def test_a_prior_made_otherwise_is_named_and_not_replaced_by_an_older_one(
 ) -> None:
     evolution = compare(findings, PRESENT, [prior("1.2", **changes), prior("1.3", days=60)])
     assert evolution is not None
-    assert evolution.prior.circumstances.study_uid == "1.2"
+    assert evolution.prior.context.study_uid == "1.2"
     assert evolution.comparison is comparison
     assert not evolution.is_comparable
     assert len(evolution.trend) == 2
@@ -178,7 +178,7 @@ def test_a_prior_is_always_earlier_and_of_another_study(studies: list[tuple[str,
     assert (evolution is None) is (not possible)
     if evolution is not None:
         assert evolution.interval_days == min(possible)
-        assert evolution.prior.circumstances.study_uid != "1.1"
+        assert evolution.prior.context.study_uid != "1.1"
         times = [at for at, _ in evolution.trend]
         assert times == sorted(times)
 

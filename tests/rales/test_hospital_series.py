@@ -13,9 +13,10 @@ from judges import require_valid
 from pydicom.dataset import Dataset
 from tiny_node import tiny_thorax, write_models
 
-from dicom_out.objects.sources import raw_value
+from dicom_out.objects.raw import raw_value
 from phantom import write_series
-from rales.analysis.pipeline import AnalysisRequest, AnalysisSettings, run, settings_of
+from rales.analysis.pipeline import AnalysisRequest, run
+from rales.analysis.settings import AnalysisSettings, settings_of
 from rales.cli.inputs import scan
 from rales.config.file import parse
 from rales.state.results import AnalysisReport
@@ -58,7 +59,6 @@ def analyse(
             series=series,
             settings=textbook[1],
             folder=folder / "out",
-            predecessor=None,
             created=datetime(2026, 1, 2, tzinfo=UTC),
         )
         return run(request)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from notify_rig import HEALTHY, LESION, NOON, MakeRig
 from PIL import ImageDraw
 
-from chestct.evolution import Circumstances, Comparison, PriorResult, compare
+from chestct.evolution import AcquisitionContext, Comparison, PriorResult, compare
 from chestct.findings import (
     Coverage,
     Findings,
@@ -39,15 +39,15 @@ from chestct.verdict import verdict
 from chestct.volume import Label
 from dicom_out.objects.sr_evolution import evolution_numbers, evolution_statement
 from phantom import Thorax
-from rales.analysis.priors import prior_of, remembered, told
+from rales.analysis.priors import context_to_dict, evolution_to_dict, prior_from_job
 from rales.cli import cli
 from rales.pictures.overlay import write_montage
-from rales.pictures.page import Reading, draw_page
+from rales.pictures.page import draw_page
 from rales.pictures.trend import draw_trend
 from rales.state.results import AnalysisReport
 
 NOW = datetime.fromisoformat("2026-03-15T10:30")
-PRESENT = Circumstances(
+PRESENT = AcquisitionContext(
     study_uid=Uid("1.1"),
     acquired=NOW,
     patient="p",
@@ -115,14 +115,14 @@ def report_of(findings: Findings, folder: Path) -> AnalysisReport:
         seconds={},
         provider="CPU",
         overlay=folder / "overlay.png",
-        circumstances=remembered(PRESENT),
+        circumstances=context_to_dict(PRESENT),
     )
 
 
 def prior(covers: Coverage, percent: float = 4.0, days: int = 14) -> PriorResult:
     made = replace(PRESENT, study_uid=Uid(f"1.2.{days}"), acquired=NOW - timedelta(days=days))
     return PriorResult(
-        circumstances=made,
+        context=made,
         report=ResultReference(
             study_uid=Uid("1.2"),
             series_uid=Uid("2.1"),
@@ -183,11 +183,11 @@ def test_the_state_file_remembers_what_a_result_covers(
     rig.jobs.composed(
         rig.claim(), key="k", result=result, at=NOON, message=verdict(findings), hold=False
     )
-    remembered_as = prior_of(rig.job)
-    assert remembered_as is not None
-    assert remembered_as.covers is findings.covers
-    assert remembered_as.severity is None
-    assert remembered_as.involved_percent == findings.covered.involved_percent
+    prior_result = prior_from_job(rig.job)
+    assert prior_result is not None
+    assert prior_result.covers is findings.covers
+    assert prior_result.severity is None
+    assert prior_result.involved_percent == findings.covered.involved_percent
     stored = rig.job.result["findings"]  # what the webhook sends, too
     assert stored["involved_percent"] is None
     assert stored["severity"] is None
@@ -211,7 +211,7 @@ def test_a_result_of_an_older_version_covers_both(make_rig: MakeRig, tmp_path: P
     for key in ("covers", "verdict", "left", "right"):
         del result["findings"][key]
     rig.jobs.composed(rig.claim(), key="k", result=result, at=NOON, message="ok", hold=False)
-    found = prior_of(rig.job)
+    found = prior_from_job(rig.job)
     assert found is not None
     assert (found.covers, found.severity) == (Coverage.BOTH, Severity.NONE)
 
@@ -225,7 +225,7 @@ def test_only_what_covers_the_same_lungs_is_subtracted(before: Coverage, now: Co
     )
     assert evolution is not None
     statement = evolution_statement(evolution)
-    plain = told(evolution)
+    plain = evolution_to_dict(evolution)
     drawn = {percent for _, percent in evolution.trend}
     assert (9.0 in drawn) == (now is Coverage.BOTH)
     if before is not now:
@@ -277,17 +277,9 @@ def test_the_pictures_say_it(
     labels[np.isin(labels, (1, 3) if side is Side.LEFT else (2, 4))] = Label.BACKGROUND
     case = make_case(tmp_path, labels=labels)
     findings = without(side, ill=ill == "ill")
-    reading = Reading(
-        volume=case.volume,
-        lesion_map=case.lesion_map,
-        findings=findings,
-        measured=findings.lesions,
-        models=(),
-        software="Rales",
-        evolution=None,
-    )
+    analysed = case.analysed(findings=findings)
     path = tmp_path / "overlay.png"
-    page = words_of(monkeypatch, lambda: draw_page(reading))
+    page = words_of(monkeypatch, lambda: draw_page(analysed))
     montage = words_of(
         monkeypatch, lambda: write_montage(path, case.volume, case.lesion_map, findings)
     )

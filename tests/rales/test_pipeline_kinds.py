@@ -13,7 +13,8 @@ from tiny_node import TinySeries, tiny_thorax, write_models, write_tiny_series
 
 from chestct.results import ResultReference, SegKind
 from chestct.uids import derive_uid
-from rales.analysis.pipeline import AnalysisRequest, AnalysisSettings, run, settings_of
+from rales.analysis.pipeline import AnalysisRequest, run
+from rales.analysis.settings import AnalysisSettings, settings_of
 from rales.cli.scanning import scan
 from rales.config.file import parse
 
@@ -45,9 +46,11 @@ def test_a_label_map_comes_beside_the_binary_seg_and_changes_nothing_of_it(
         series=series,
         settings=settings,
         folder=tmp_path / "one",
-        predecessor=earlier("binary"),
         created=datetime(2026, 1, 2, tzinfo=UTC),
-        labelmap_predecessor=earlier("label map"),
+        predecessors={
+            SegKind.BINARY: earlier("binary"),
+            SegKind.LABELMAP: earlier("label map"),
+        },
     )
     one = run(request).results.objects
     both = replace(settings, kinds=(SegKind.BINARY, SegKind.LABELMAP))
@@ -78,7 +81,6 @@ def test_every_second_slice_may_be_half_of_a_series(
             rules=replace(settings.rules, minimum_slices=10, maximum_thickness_mm=10.0),
         ),
         folder=tmp_path / "half",
-        predecessor=None,
         created=datetime(2026, 1, 2, tzinfo=UTC),
     )
     report = run(request)

@@ -17,7 +17,8 @@ from chestct.errors import RejectReason, SeriesRejected
 from chestct.volume import Volume
 from inference.reading.analysis import Analysis
 from rales.analysis import pipeline
-from rales.analysis.pipeline import AnalysisRequest, run, settings_of
+from rales.analysis.pipeline import AnalysisRequest, run
+from rales.analysis.settings import settings_of
 from rales.cli.inputs import scan
 from rales.config.file import parse
 from rales.state.results import AnalysisReport
@@ -71,7 +72,6 @@ def analyse(
             series=series,
             settings=settings,
             folder=tmp_path_factory.mktemp("out"),
-            predecessor=None,
             created=datetime(2026, 1, 2, tzinfo=UTC),
         )
         with pytest.MonkeyPatch.context() as patch:

@@ -13,7 +13,8 @@ from chestct.results import Extra
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from inference.loading.eligibility import EligibilityRules
-from rales.analysis.pipeline import AnalysisRequest, AnalysisSettings, run
+from rales.analysis.pipeline import AnalysisRequest, run
+from rales.analysis.settings import AnalysisSettings
 from rales.cli.scanning import scan
 from rales.state.results import AnalysisReport, load_objects
 from rales.state.store import Database, InstanceStore, Job, JobStore

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
+from chestct.analysed import AnalysedSeries
 from chestct.findings import Findings, Method, Presence
 from chestct.geometry import Geometry, Vector
-from chestct.results import AnalysisKey, ModelIdentity, ResultSet
+from chestct.results import AnalysisKey, ModelIdentity, ResultSet, SegKind, SoftwareIdentity
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid, derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
-from dicom_out.objects.compose import SoftwareIdentity, compose
+from dicom_out.objects.compose import compose
+from dicom_out.objects.sources import Sources, read_sources
 from inference.reading.quantify import measure
 
 SHAPE = (6, 24, 18)
@@ -50,21 +52,29 @@ class Case:
     findings: Findings
     key: AnalysisKey
 
-    def compose(self, folder: Path, **changes: Any) -> ResultSet:
-        """Write the results into ``folder``; keyword arguments replace arguments."""
-        folder.mkdir(parents=True, exist_ok=True)
-        arguments = {
+    def analysed(self, **changes: Any) -> AnalysedSeries:
+        """Return the record of the analysis; keyword arguments replace its fields."""
+        fields = {
             "series": self.series,
             "volume": self.volume,
             "lesion_map": self.lesion_map,
             "findings": self.findings,
             "models": MODELS,
-            "key": self.key,
-            "predecessor": None,
-            "created": CREATED,
             "software": SOFTWARE,
+            "key": self.key,
+            "created": CREATED,
         }
-        return compose(folder=folder, **(arguments | changes))
+        return AnalysedSeries(**(fields | changes))
+
+    def sources(self) -> Sources:
+        """Read the headers of the series."""
+        return read_sources(self.series, self.volume)
+
+    def compose(self, folder: Path, *, kind: SegKind = SegKind.BINARY, **changes: Any) -> ResultSet:
+        """Write the results into ``folder``; keyword arguments replace fields of the record."""
+        folder.mkdir(parents=True, exist_ok=True)
+        analysed = self.analysed(**changes)
+        return ResultSet(key=analysed.key, objects=compose(analysed, self.sources(), folder, kind))
 
 
 def make_case(

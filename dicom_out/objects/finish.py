@@ -1,0 +1,54 @@
+"""The attributes that every result object receives last: purpose, time, patient and study."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydicom.dataset import Dataset
+
+from chestct.analysed import AnalysedSeries
+from dicom_out.objects.identity import RESEARCH
+from dicom_out.objects.patient_study import copy_patient_and_study
+from dicom_out.objects.raw import ascii_value
+from dicom_out.objects.sources import Sources
+
+
+def finish(
+    dataset: Dataset, analysed: AnalysedSeries, sources: Sources, *, described: str
+) -> Dataset:
+    """Mark a result as research, date it, and copy the patient and the study into it.
+
+    Args:
+        dataset: The result; changed in place and returned.
+        analysed: The series that the result describes.
+        sources: The images of that series.
+        described: The Series Description without its research notice.
+    """
+    dataset.SeriesDescription = f"{described} ({RESEARCH})"
+    dataset.ContentQualification = "RESEARCH"
+    _date(dataset, analysed.created, sources.original)
+    copy_patient_and_study(sources.original, dataset)
+    return dataset
+
+
+def _date(dataset: Dataset, created: datetime, original: Dataset) -> None:
+    """Date a result by the time of its analysis, so that a repeat writes the same bytes.
+
+    Timezone Offset From UTC applies to every time in the object, also to the copied Study Time.
+    The times are therefore in the zone of the source. A source without a zone gets the local time
+    of this machine, and no zone.
+    """
+    offset = ascii_value(original, "TimezoneOffsetFromUTC")
+    try:
+        zone = datetime.strptime(offset, "%z").tzinfo
+    except ValueError:
+        zone = None
+    local = created.astimezone(zone)
+    date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
+    for kind in ("Content", "InstanceCreation", "Series"):
+        setattr(dataset, f"{kind}Date", date)
+        setattr(dataset, f"{kind}Time", time)
+    for item in dataset.ContributingEquipmentSequence:
+        item.ContributionDateTime = f"{date}{time}"
+    if zone is not None:
+        dataset.TimezoneOffsetFromUTC = offset

@@ -1,0 +1,80 @@
+"""What the measurement groups of the report are written from, and the items that they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from chestct.analysed import AnalysedSeries
+from dicom_out.objects.contours import outline
+from dicom_out.objects.identity import reported_algorithm
+from dicom_out.objects.segments import SegmentPlan, Segments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegWithSegments:
+    """A SEG and the segments that it holds."""
+
+    seg: Dataset
+    segments: Segments
+
+    def reference(self, plan: SegmentPlan, source_series_uid: str) -> hd.sr.ReferencedSegment:
+        """Return the reference to a segment.
+
+        ``ReferencedSegment.from_segmentation`` raises on a SEG with one segment (highdicom
+        0.28.2).
+        """
+        return hd.sr.ReferencedSegment(
+            sop_class_uid=self.seg.SOPClassUID,
+            sop_instance_uid=self.seg.SOPInstanceUID,
+            segment_number=plan.number,
+            source_series=hd.sr.SourceSeriesForSegmentation(source_series_uid),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportContent:
+    """The analysed series and the SEGs that its report references.
+
+    Attributes:
+        tissues: The SEG of lungs and opacities.
+        lesions: The SEG of the largest lesions; None when it was not asked for.
+    """
+
+    analysed: AnalysedSeries
+    tissues: SegWithSegments
+    lesions: SegWithSegments | None
+
+    @property
+    def segs(self) -> list[Dataset]:
+        """The SEGs that the report references."""
+        return [self.tissues.seg] if self.lesions is None else [self.tissues.seg, self.lesions.seg]
+
+    def tracking(self, role: str, label: str) -> hd.sr.TrackingIdentifier:
+        """Return the identifier that a group shares with its segment, if it has one."""
+        return hd.sr.TrackingIdentifier(uid=self.analysed.key.uid(role), identifier=label)
+
+    def lung_algorithm(self) -> hd.sr.AlgorithmIdentification:
+        """Return the lung model."""
+        return reported_algorithm(self.analysed.models[0], {})
+
+    def lesion_algorithm(self) -> hd.sr.AlgorithmIdentification:
+        """Return the lesion model with its thresholds."""
+        return reported_algorithm(self.analysed.models[1], self.analysed.algorithm_parameters)
+
+    def region(self, plane: NDArray[np.bool_], index: int) -> hd.sr.ImageRegion:
+        """Return the outline of a mask (row, column) on slice ``index``."""
+        source = self.analysed.volume.sources[index]
+        return hd.sr.ImageRegion(
+            graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
+            graphic_data=outline(plane),
+            source_image=hd.sr.SourceImageForRegion(
+                referenced_sop_class_uid=source.sop_class_uid,
+                referenced_sop_instance_uid=source.sop_instance_uid,
+                referenced_frame_numbers=[source.frame_number] if source.frame_number else None,
+            ),
+        )

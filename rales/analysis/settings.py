@@ -1,0 +1,95 @@
+"""The settings of an analysis, as the configuration file states them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from chestct.findings import Method
+from chestct.results import Extra, ReportOptions, SegKind
+from chestct.uids import digest
+from inference.loading.eligibility import EligibilityRules
+from inference.ports import ModelSet
+from rales.config.sections import Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisSettings:
+    """Everything that an analysis depends on besides the series; crosses process boundaries.
+
+    Attributes:
+        minimum_lesion_ml: None uses the value in the manifest of the lesion model.
+        threads: 0 lets ONNX Runtime choose.
+        station_name: The AE title of the node.
+        kinds: The kinds of SEG to write.
+        extras: The objects to write besides SEG and SR.
+    """
+
+    rules: EligibilityRules
+    method: Method
+    minimum_lesion_ml: float | None
+    models_dir: Path | None
+    providers: tuple[str, ...]
+    threads: int
+    station_name: str
+    options: ReportOptions = field(default_factory=ReportOptions)
+    kinds: tuple[SegKind, ...] = (SegKind.BINARY,)
+    extras: tuple[Extra, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the settings that change a result.
+
+        ``kinds`` and ``extras`` are not part of it: they add objects and change none.
+        """
+        deciding = (self.rules, self.method, self.minimum_lesion_ml, self.options)
+        return digest(repr(setting) for setting in deciding)
+
+    def method_with(self, models: ModelSet) -> Method:
+        """Return the thresholds to use with ``models``; the report states them."""
+        method = models.method(self.method)
+        if self.minimum_lesion_ml is None:
+            return method
+        return replace(method, minimum_lesion_ml=self.minimum_lesion_ml)
+
+
+def settings_of(config: Config) -> AnalysisSettings:
+    """Return the analysis settings of a configuration file."""
+    eligibility = config.eligibility
+    return AnalysisSettings(
+        rules=EligibilityRules(
+            body_parts=eligibility.body_parts,
+            allow_missing_body_part=eligibility.allow_missing_body_part,
+            series_description_include=eligibility.series_description_include,
+            series_description_exclude=eligibility.series_description_exclude,
+            kernel_include=eligibility.kernel_include,
+            kernel_exclude=eligibility.kernel_exclude,
+            maximum_thickness_mm=eligibility.maximum_thickness_mm,
+            minimum_slices=eligibility.minimum_slices,
+        ),
+        method=config.analysis.method(),
+        minimum_lesion_ml=config.analysis.minimum_lesion_ml,
+        models_dir=config.analysis.models_dir,
+        providers=config.analysis.providers,
+        threads=config.analysis.threads,
+        station_name=config.node.ae_title,
+        options=config.analysis.options(),
+        kinds=_kinds(config),
+        extras=_extras(config),
+    )
+
+
+def _kinds(config: Config) -> tuple[SegKind, ...]:
+    """Return the kinds of SEG that destinations take, and BINARY, which the node itself reads."""
+    wanted = {destination.segmentation for destination in config.destinations}
+    return tuple(kind for kind in SegKind if kind is SegKind.BINARY or kind in wanted)
+
+
+def _extras(config: Config) -> tuple[Extra, ...]:
+    """Return the extras that any destination takes, or takes in place of a SEG."""
+    wanted = {
+        extra
+        for destination in config.destinations
+        for extra in (*destination.extras, *destination.fallback)
+    }
+    return tuple(extra for extra in Extra if extra in wanted)
