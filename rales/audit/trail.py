@@ -24,7 +24,7 @@ from rales.audit.messages import (
     to_xml,
 )
 from rales.audit.transports import SyslogHeader, Transport
-from rales.runtime.complaints import Complaints
+from rales.runtime.loglimit import LogLimiter
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class AuditTrail:
         self._queue: queue.Queue[Maker] = queue.Queue(capacity)
         self._lock = threading.Lock()
         self._lost = 0
-        self._complaints = Complaints(_LOG)
+        self._limiter = LogLimiter(_LOG)
         self._closing = threading.Event()
         self._deadline = float("inf")
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -114,7 +114,9 @@ class AuditTrail:
                     break
                 self._say_what_was_lost()
             except Exception as error:  # noqa: BLE001 - the trail goes on, whatever one event is like
-                self._complaints.say("an audit message is lost: it cannot be made or sent", error)
+                self._limiter.exception(
+                    "an audit message is lost: it cannot be made or sent", error
+                )
                 with self._lock:
                     self._lost += 1
         self._transport.close()

@@ -37,13 +37,13 @@ def serve(config_path: Path, log_level: str) -> None:
     from rales.cli.environment import refuse_shadowed_packages
     from rales.config import file as config
     from rales.node.node import Node
-    from rales.runtime.allocator import spare_memory
+    from rales.runtime.allocator import limit_freed_memory
     from rales.runtime.signals import Signals
 
     settings = config.load(config_path)
     os.umask(0o077)  # the spool and the results hold patient data
     logs.configure(log_level)
-    spare_memory()
+    limit_freed_memory()
     refuse_shadowed_packages()
     try:
         with (

@@ -31,11 +31,11 @@ from rales.config.tls import ServerTls
 from rales.node.clockwatch import ClockWatch, resumed_clock
 from rales.node.housekeeping import HousekeepingWorker
 from rales.node.refusals import RefusalCounter
-from rales.runtime.allocator import give_back
+from rales.runtime.allocator import trim_memory
 from rales.runtime.clock import NodeClock
 from rales.runtime.loops import Loop
 from rales.runtime.process import WorkerProcess
-from rales.runtime.systemd import Notifier, Pulse, watchdog_seconds
+from rales.runtime.systemd import Notifier, Watchdog, watchdog_seconds
 from rales.state.layout import Layout
 from rales.state.store import (
     CommitmentStore,
@@ -111,7 +111,7 @@ class Node:
         self._traffic = Traffic(window_seconds=config.completion.quiet_seconds)
         self._tls: ServerTls | None = None
         self._notify = Notifier()
-        self._pulse = Pulse(self._notify, patience=watchdog_seconds())
+        self._watchdog = Watchdog(self._notify, limit_seconds=watchdog_seconds())
         self._conversations = Conversations()
 
     def __enter__(self) -> Self:
@@ -206,7 +206,7 @@ class Node:
         timed = partial(Loop, clock=self._clock.now)
         self._loops = [
             timed("clock", ClockWatch(self._clock, clock_store).step),
-            timed("assembly", assembly.step, on_beat=self._pulse.lead("assembly")),
+            timed("assembly", assembly.step, on_beat=self._watchdog.drive_watchdog("assembly")),
             *([timed("archive-counts", counts.step)] if counts else []),
             *(timed(worker.name, worker.step, on_beat=worker.on_alive) for worker in analysis),
             *(
@@ -216,7 +216,7 @@ class Node:
             ),
             timed("refusals", refusals.step),
             timed("retention", self._retention_worker(database).step),
-            timed("memory", give_back),
+            timed("memory", trim_memory),
             timed("housekeeping", self._housekeeping_worker(database, instances, spool).step),
         ]
         inference = analysis[0].warm_up()
@@ -258,7 +258,7 @@ class Node:
         workers = []
         for number in range(analysis.workers):
             name = f"analysis-{number}"
-            on_alive = self._pulse.expect(name)
+            on_alive = self._watchdog.watch_loop(name)
             worker = AnalysisWorker(
                 name=name,
                 on_alive=on_alive,

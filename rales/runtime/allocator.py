@@ -1,7 +1,7 @@
-"""Has the C library give memory back that nobody uses (glibc; elsewhere nothing is done).
+"""Makes glibc return freed memory to the operating system; does nothing with another C library.
 
-A node has hundreds of threads in its life, and glibc an arena for each eight at a time on every
-core: what one of them freed would stay with the process.
+A node starts hundreds of threads in its life. By default glibc keeps up to eight arenas per core
+for them, and memory freed in an arena stays with the process.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 """Parameters of mallopt(3)."""
 _ARENAS = 2
 _LARGE = 256 * 1024
-"""Bytes from which a block is given back as soon as it is freed. Fixed, as glibc would raise it to
-the largest block that was ever freed."""
-_EVERY = timedelta(seconds=10)
+"""Bytes. A block of at least this size is returned as soon as it is freed. The value is fixed here
+because glibc would raise it to the size of the largest block ever freed."""
+_INTERVAL = timedelta(seconds=10)
 
 
-def spare_memory() -> None:
-    """Limit what freed memory stays with this process; to be called before its threads start."""
+def limit_freed_memory() -> None:
+    """Limit the freed memory that this process keeps; call it before any thread starts."""
     library = _library()
     if library is None:
         return
     if not (library.mallopt(_ARENA_MAX, _ARENAS) and library.mallopt(_MMAP_THRESHOLD, _LARGE)):
-        _LOG.warning("the C library keeps memory that was freed: mallopt is refused")
+        _LOG.warning("mallopt failed: the C library keeps freed memory, and the process may grow")
 
 
-def give_back(now: datetime) -> datetime:
-    """Give back what lies free between what is used; a step of a loop."""
+def trim_memory(now: datetime) -> datetime:
+    """Return free memory between used blocks to the operating system; the step of a loop."""
     library = _library()
     if library is not None:
         library.malloc_trim(0)
-    return now + _EVERY
+    return now + _INTERVAL
 
 
 def _library() -> Any:
-    """Return the C library where it is one that has both; musl has neither."""
+    """Return the C library if it has mallopt and malloc_trim (glibc); None otherwise (musl)."""
     if not sys.platform.startswith("linux"):
         return None
     library = ctypes.CDLL(None)

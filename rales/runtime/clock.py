@@ -1,10 +1,10 @@
-"""The time that the node decides by: steady within a run, corrected where the clock was set.
+"""The clock of the node: it is steady within a run, and records when the wall clock was set.
 
-The clock of a machine may be hours off when it boots and be corrected minutes later. A wait of
-two seconds must not become one of two hours then, and nothing may be given up or released
-because a clock says that a month has passed. So the present is counted from the start by the
-monotonic clock, and what the wall clock skipped meanwhile is noticed, recorded, and left out of
-every duration that decides (:meth:`NodeClock.skipped_since`).
+The clock of a machine may be hours off at boot and be corrected minutes later. A wait of two
+seconds must not become a wait of two hours, and no result may be given up or deleted because the
+clock jumped by a month. So the node counts time from its start with the monotonic clock. It
+notices and records every jump of the wall clock, and leaves it out of every duration that decides
+something (:meth:`NodeClock.skipped_since`).
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from datetime import UTC, datetime, timedelta
 
 
 def utc_now() -> datetime:
-    """Return the time of this machine's clock as an aware datetime."""
+    """Return the time of the machine's clock, with time zone UTC."""
     return datetime.now(UTC)
 
 
 def nothing_skipped(since: datetime) -> timedelta:  # noqa: ARG001 - a clock that is never set
-    """Stand in for :meth:`NodeClock.skipped_since` where the clock is never set."""
+    """Return no time: :meth:`NodeClock.skipped_since` of a clock that is never set."""
     return timedelta()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jump:
-    """A stretch that the clock skipped.
+    """A jump of the wall clock.
 
     Attributes:
-        at: The time right after it.
-        skipped: How far the clock was set ahead; negative: set back.
+        at: The time right after the jump.
+        skipped: How far the clock was set ahead; negative if it was set back.
     """
 
     at: datetime
@@ -41,11 +41,11 @@ class Jump:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """The present, and since when it has been counted; read at once, so that they belong together.
+    """The present time with the start of steady time, read together so that they match.
 
     Attributes:
-        steady_since: When the node began to listen or the clock last jumped: silence before it
-            proves nothing.
+        steady_since: When the node began to listen, or the clock last jumped. That nothing arrived
+            before then proves nothing.
     """
 
     now: datetime
@@ -53,7 +53,7 @@ class Moment:
 
 
 class NodeClock:
-    """The present, and how long something has lasted. Safe to use from several threads."""
+    """Tells the present time and measures durations. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class NodeClock:
         wall: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start at the time of ``wall``; ``jumps`` are those of earlier runs."""
+        """Start at the time of ``wall``; ``jumps`` are the jumps of earlier runs."""
         self._lock = threading.Lock()
         self._wall = wall
         self._monotonic = monotonic
@@ -72,27 +72,27 @@ class NodeClock:
         self._steady_since = self._anchor
 
     def now(self) -> datetime:
-        """Return the present: it never jumps, but at :meth:`follow`."""
+        """Return the present time; it jumps only in :meth:`follow`."""
         with self._lock:
             return self._now()
 
     def moment(self) -> Moment:
-        """Return the present with when it began."""
+        """Return the present time and the start of steady time."""
         with self._lock:
             return Moment(now=self._now(), steady_since=self._steady_since)
 
     def begin_to_listen(self) -> None:
-        """Note that from now on something can arrive."""
+        """Note that instances can arrive from now on."""
         with self._lock:
             self._steady_since = self._now()
 
     def deviation(self) -> timedelta:
-        """Return how far the wall clock is ahead of the present; negative: behind."""
+        """Return how far the wall clock is ahead of this clock; negative if it is behind."""
         with self._lock:
             return self._wall() - self._now()
 
     def follow(self) -> Jump:
-        """Take over the time of the wall clock; return the jump that this makes."""
+        """Set this clock to the wall clock; return the jump."""
         with self._lock:
             wall = self._wall()
             jump = Jump(at=wall, skipped=wall - self._now())
@@ -102,12 +102,12 @@ class NodeClock:
             return jump
 
     def skipped_since(self, since: datetime) -> timedelta:
-        """Return how much of the time from ``since`` until now the clock only skipped.
+        """Return how much of the time from ``since`` until now was skipped by jumps.
 
-        Take it off a duration before something is given up or released because of it.
+        Subtract it from a duration before that duration decides to give up or delete something.
         """
         with self._lock:
-            return sum((one.skipped for one in self._jumps if one.at > since), timedelta())
+            return sum((jump.skipped for jump in self._jumps if jump.at > since), timedelta())
 
     def _now(self) -> datetime:
         return self._anchor + timedelta(seconds=self._monotonic() - self._anchored_at)

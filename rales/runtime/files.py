@@ -1,4 +1,4 @@
-"""Moving and copying files so that a power cut leaves the old one or the new one, whole."""
+"""Moves and copies files; after a power cut the old or the new file is complete."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _COPY = ".copy"
 
 
 def move(source: Path, target: Path) -> None:
-    """Move a file, also to another file system; nothing of it is lost at any moment.
+    """Move a file, also to another file system; a complete file exists at every moment.
 
     Raises:
-        OSError: It cannot be moved; it stays where it was.
+        OSError: The file cannot be moved; it stays in its place.
     """
     try:
         source.rename(target)
@@ -27,10 +27,10 @@ def move(source: Path, target: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file with its times; ``target`` is there when it is whole and durable.
+    """Copy a file with its times; ``target`` appears when it is complete and durable.
 
     Raises:
-        OSError: It cannot be copied; nothing of it is left.
+        OSError: The file cannot be copied; no part of the copy is left.
     """
     partial = target.with_name(f"{target.name}{_COPY}")
     try:
@@ -58,7 +58,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def free_name(folder: Path, name: str) -> Path:
-    """Return a path in ``folder`` that nothing has: ``name``, or with a number behind it."""
+    """Return an unused path in ``folder``: ``name``, or ``name`` with a number appended."""
     path, number = folder / name, 1
     while path.exists():
         number += 1

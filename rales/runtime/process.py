@@ -1,7 +1,7 @@
-"""One spawned process that answers calls, one at a time, and that can be ended at any moment.
+"""A spawned process that runs one call at a time and can be ended at any moment.
 
-The standard library's ``ProcessPoolExecutor`` cannot end a call that hangs. This one gives
-each call a time limit, gives the process a memory limit, and knows how it ended.
+The standard library's ``ProcessPoolExecutor`` cannot end a call that hangs. This process has a
+time limit for each call and a memory limit, and reports how it ended.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ _Answer = TypeVar("_Answer")
 _POLL_SECONDS = 0.5
 _CLOSE_SECONDS = 5.0
 _OOM_SCORE = "800"
-"""Of -1000 to 1000: the kernel that runs out of memory ends the analysis, not the receiver."""
+"""From -1000 to 1000: out of memory, the kernel ends the analysis and not the receiver."""
 
 
 class Worker(Protocol):
     """Runs calls for an analysis loop; :class:`WorkerProcess` is the real one."""
 
     def call(self, function: Callable[..., _Answer], /, *arguments: Any) -> _Answer:
-        """Return the function's answer, or raise what it raised."""
+        """Return the result of the function, or raise its exception."""
 
     def stop(self) -> None:
-        """End a call that is under way, from another thread; no further one is taken."""
+        """End a running call, from another thread; no further call is accepted."""
 
     def close(self) -> None:
-        """Give back what the worker holds."""
+        """Release the resources of the worker."""
 
 
 class WorkerProcess:
-    """Starts its process with the first call, and a new one after it was lost.
+    """Starts its process with the first call, and a new process after a crash.
 
-    Spawned, not forked: a fork of a process with network threads is not safe.
+    The process is spawned, not forked: forking a process with network threads is not safe.
 
     Attributes:
         time_limit: Seconds that one call may take.
         memory_limit: Bytes of private memory that the process may have; 0 for no limit.
-            RLIMIT_DATA and not RLIMIT_AS: libraries reserve addresses by the gigabyte.
-        on_alive: Called about twice a second while a call is waited for.
+            RLIMIT_DATA and not RLIMIT_AS: libraries reserve gigabytes of addresses.
+        on_alive: Called about twice a second during a call.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The number of the process, if there is one."""
+        """The process ID; None without a process."""
         return self._process.pid if self._process else None
 
     def call(self, function: Callable[..., _Answer], /, *arguments: Any) -> _Answer:
-        """Have ``function(*arguments)`` done there; whatever it raises is raised here.
+        """Run ``function(*arguments)`` in the process; its exceptions are raised here.
 
         Raises:
             AnalysisCrashed: The process died.
-            AnalysisHung: The time limit passed; the process was ended.
+            AnalysisHung: The call exceeded the time limit; the process was ended.
             AnalysisStopped: :meth:`stop` was called.
         """
         connection = self._started()
@@ -92,15 +92,15 @@ class WorkerProcess:
             answer: _Answer = value
             return answer
         if isinstance(value, MemoryError):
-            self._end()  # what it could not free would be missing to the next series
+            self._end()  # memory that it did not free would be missing for the next series
         raise value
 
     def stop(self) -> None:
-        """End a call that is under way, from another thread; no further one is taken."""
+        """End a running call, from another thread; no further call is accepted."""
         self._stopped.set()
 
     def close(self) -> None:
-        """End the process: an idle one by itself, a busy one at once."""
+        """End the process: an idle process ends by itself, a busy process is killed."""
         self._stopped.set()
         if self._connection is not None:
             self._connection.close()
@@ -138,16 +138,18 @@ class WorkerProcess:
                 raise AnalysisStopped("the node is stopping")
             if left <= 0:
                 self._end()
-                raise AnalysisHung(f"no answer within {self._time_limit:g} s: ended")
+                raise AnalysisHung(
+                    f"the analysis exceeded its time limit of {self._time_limit:g} s and was ended"
+                )
 
     def _send(self, connection: Connection, call: object) -> None:
-        """Send a call; a process that does not read it is ended at the time limit."""
+        """Send a call; a process that does not read it within the time limit is ended."""
         trouble: list[BaseException] = []
 
         def send() -> None:
             try:
                 connection.send(call)
-            except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
+            except Exception as error:  # noqa: BLE001 - raised below, in the thread of the caller
                 trouble.append(error)
 
         sending = threading.Thread(target=send, name="rales-analysis-call", daemon=True)
@@ -163,12 +165,14 @@ class WorkerProcess:
                 raise trouble[0]
             return
         if self._process is not None:
-            self._process.kill()  # that breaks the pipe, and ends the thread that writes to it
+            self._process.kill()  # this breaks the pipe, which ends the sending thread
         sending.join()
         self._end()
         if self._stopped.is_set():
             raise AnalysisStopped("the node is stopping")
-        raise AnalysisHung(f"the process took no call within {self._time_limit:g} s: ended")
+        raise AnalysisHung(
+            f"the analysis process read no call within {self._time_limit:g} s and was ended"
+        )
 
     def _crashed(self) -> AnalysisCrashed:
         process = self._process
@@ -190,7 +194,7 @@ class WorkerProcess:
 
 def _how(code: int | None) -> str:
     if code is None:
-        return "it closed its end"
+        return "it closed its connection"
     if code >= 0:
         return f"exit status {code}"
     name = signal.Signals(-code).name
@@ -198,8 +202,8 @@ def _how(code: int | None) -> str:
 
 
 def _serve(connection: Connection, memory_limit: int) -> None:
-    """Answer calls until the other end is closed (runs in the process)."""
-    # Signals to the whole group are the node's to answer: it ends this process itself.
+    """Run calls until the node closes the connection (runs in the process)."""
+    # The node handles signals to the process group, and ends this process itself.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
@@ -214,25 +218,25 @@ def _serve(connection: Connection, memory_limit: int) -> None:
 
 
 def _attempt(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
-    """Return a pickle of whether there is an answer, and the answer or what was raised."""
+    """Return a pickle: True and the result, or False and the exception."""
     try:
         return pickle.dumps((True, function(*arguments)))
-    except Exception as error:  # noqa: BLE001 - it is raised on the other side
-        return _crossing(error)
+    except Exception as error:  # noqa: BLE001 - raised in the node
+        return _pickled_error(error)
 
 
-def _crossing(error: Exception) -> bytes:
-    """Return the pickle of an error; of one that does not come out of it, its type."""
+def _pickled_error(error: Exception) -> bytes:
+    """Return the pickle of an exception; of an exception that cannot be unpickled, its type."""
     try:
         whole = pickle.dumps((False, error))
-        pickle.loads(whole)  # noqa: S301 - what was just made
-    except Exception:  # noqa: BLE001 - an error of a library may need arguments, or hold a file
-        return pickle.dumps((False, RuntimeError(f"it raised {type(error).__name__}")))
+        pickle.loads(whole)  # noqa: S301 - pickled in the line above
+    except Exception:  # noqa: BLE001 - an exception of a library may need arguments, or hold a file
+        return pickle.dumps((False, RuntimeError(f"the call raised {type(error).__name__}")))
     return whole
 
 
 def _follow_parent() -> None:
-    """End at once with the node: its successor may be analysing the same series already."""
+    """End as soon as the node ends: a new node may already be analysing the same series."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""Signals to the node, waited for without a gap."""
+"""Waits for signals without missing one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Self
 
 
 class Signals:
-    """Takes signals from their default action and queues them; a context manager.
+    """Queues signals instead of their default action; a context manager.
 
-    Python runs a handler in the main thread only, and a lock that waits there is not always woken
-    by a signal that another thread took: with a ``threading.Event`` set by a handler some stops
-    hung. The interpreter's wakeup descriptor is written to by whichever thread takes the signal,
-    also before anybody waits.
+    Python runs handlers in the main thread only, and a signal that another thread receives does
+    not always wake a lock on which the main thread waits: with a handler that set a
+    ``threading.Event``, some stops hung. Every thread that receives a signal writes to the
+    interpreter's wakeup descriptor, even before :meth:`wait` is called.
 
-    To be entered in the main thread.
+    Enter it in the main thread.
     """
 
     def __init__(self, numbers: Collection[signal.Signals]) -> None:
@@ -27,7 +27,7 @@ class Signals:
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)  # noqa: FBT003 - its only argument
         self._fd_before = signal.set_wakeup_fd(self._writer.fileno())
-        self._before = {number: signal.signal(number, _leave) for number in self._numbers}
+        self._before = {number: signal.signal(number, _ignore) for number in self._numbers}
         return self
 
     def wait(self) -> signal.Signals:
@@ -47,5 +47,5 @@ class Signals:
         self._writer.close()
 
 
-def _leave(number: int, frame: object) -> None:
-    """Do nothing: a handler has to be there for the descriptor to be written to."""
+def _ignore(number: int, frame: object) -> None:
+    """Do nothing: without a handler, Python does not write to the wakeup descriptor."""

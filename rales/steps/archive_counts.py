@@ -21,6 +21,7 @@ from dicom_out.network.counting import NoCount, count_images
 from dicom_out.network.query import ArchiveUnavailable
 from rales.config.peers import destinations_of
 from rales.config.sections import Config
+from rales.runtime.loglimit import LogLimiter
 from rales.state.store.jobs import Job
 from rales.steps.completeness import ArchiveAnswer
 
@@ -33,9 +34,6 @@ _SOONEST = 0.25
 _FIRST_REST, _LONGEST_REST = 5.0, 60.0
 """Seconds without any question after the archive could not be asked; doubled each time."""
 _NO_NUMBER_REST = 60.0
-_QUIET = 600.0
-"""Seconds in which a trouble is said once."""
-_MOST_TROUBLES = 20
 _LONGEST_TROUBLE = 200
 
 Ask = Callable[[Uid, Uid], int]
@@ -85,7 +83,7 @@ class ArchiveCounts:
         self._away = ""
         self._rest = _FIRST_REST
         self._resting_until = 0.0
-        self._said: dict[str, float] = {}
+        self._limiter = LogLimiter(_LOG, seconds=monotonic)
 
     def answer_on(self, job: Job, count: int) -> ArchiveAnswer:
         """Return what the archive says of a job's series, of which ``count`` images are here."""
@@ -165,28 +163,19 @@ class ArchiveCounts:
             self._away, self._rest = "", _FIRST_REST
             one.trouble = trouble
             one.due = self._monotonic() + _NO_NUMBER_REST
-        self._say(trouble)
+        self._warn(trouble)
 
     def _unavailable(self, trouble: str) -> None:
         with self._lock:
             self._away = trouble
             self._resting_until = self._monotonic() + self._rest
             self._rest = min(2 * self._rest, _LONGEST_REST)
-        self._say(trouble)
+        self._warn(trouble)
 
-    def _say(self, trouble: str) -> None:
-        now = self._monotonic()
-        with self._lock:
-            last = self._said.get(trouble)
-            if last is not None and now - last < _QUIET:
-                return
-            while len(self._said) >= _MOST_TROUBLES:
-                del self._said[next(iter(self._said))]
-            self._said[trouble] = now
-        _LOG.warning(
-            "archive %s does not say how many images it has (%s): series are complete without it",
-            self._name,
-            trouble,
+    def _warn(self, trouble: str) -> None:
+        self._limiter.warning(
+            f"archive {self._name} does not say how many images it has ({trouble}): "
+            "series are complete without it"
         )
 
 

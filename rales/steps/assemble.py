@@ -12,7 +12,7 @@ from chestct.errors import OutOfResources
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from rales.runtime.clock import Moment
-from rales.runtime.complaints import Complaints
+from rales.runtime.loglimit import LogLimiter
 from rales.state.store import InstanceStore, JobStore
 from rales.state.store.jobs import Job, StateConflict
 from rales.steps.archive_counts import ArchiveCounts
@@ -48,7 +48,7 @@ class AssemblyWorker:
         self._policy = policy
         self._moment = moment
         self._traffic = traffic or Traffic()
-        self._complaints = Complaints(_LOG)
+        self._limiter = LogLimiter(_LOG)
         self._archive = archive
 
     def step(self, now: datetime) -> datetime | None:
@@ -65,7 +65,7 @@ class AssemblyWorker:
         except OutOfResources:
             raise
         except Exception as error:  # noqa: BLE001 - one series must not hold up the others
-            self._complaints.say(f"looking at series {job.series_uid}", error)
+            self._limiter.exception(f"looking at series {job.series_uid}", error)
             self._jobs.note(job, f"cannot be judged ({type(error).__name__}): looked at again")
             return now + _AFTER_FAILURE
 

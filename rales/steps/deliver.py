@@ -10,7 +10,7 @@ from chestct.errors import OutOfResources
 from chestct.states import JobState
 from dicom_out.network.outcome import Outcome
 from dicom_out.network.recipients import Recipient
-from rales.runtime.complaints import Complaints
+from rales.runtime.loglimit import LogLimiter
 from rales.state.results import load_objects, objects_for
 from rales.state.store import Delivery, DeliveryStore, JobStore
 from rales.state.store.jobs import Job, StateConflict
@@ -41,7 +41,7 @@ class DeliveryWorker(OutboxWorker[Delivery, Outcome]):
         self._deliveries = deliveries
         self._destinations = destinations
         self._clock = clock
-        self._complaints = Complaints(_LOG)
+        self._limiter = LogLimiter(_LOG)
         queues = {
             name: DestinationQueue(
                 destination,
@@ -88,7 +88,7 @@ class DeliveryWorker(OutboxWorker[Delivery, Outcome]):
         except (OutOfResources, StateConflict):
             raise
         except Exception as error:  # noqa: BLE001 - one job must not hold up the others
-            self._complaints.say("planning a job", error)
+            self._limiter.exception("planning a job", error)
             message = f"its results cannot be read from the state file ({type(error).__name__})"
             self._jobs.give_up(
                 job_id, JobState.COMPOSED, at=now, reason="unreadable", message=message

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from chestct.errors import OutOfResources
-from rales.runtime.complaints import Complaints
+from rales.runtime.loglimit import LogLimiter
 
 _LOG = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Outbox(Generic[Item, Result]):
         self._queue = queue
         self._clock = clock
         self._parked = parked
-        self._complaints = Complaints(_LOG)
+        self._limiter = LogLimiter(_LOG)
         self._unrecorded: dict[Hashable, tuple[Item, Result]] = {}
 
     def step(self, now: datetime) -> datetime | None:
@@ -144,7 +144,7 @@ class Outbox(Generic[Item, Result]):
         except OutOfResources:
             raise
         except Exception as error:  # noqa: BLE001 - it costs this group an attempt, no more
-            self._complaints.say(f"{self._name}: before an attempt", error)
+            self._limiter.exception(f"{self._name}: before an attempt", error)
             for item in items:
                 self._record(item, self._queue.failed(error))
             return ()
@@ -163,7 +163,7 @@ class Outbox(Generic[Item, Result]):
                 if len(rest) == before:
                     raise RuntimeError("an attempt ended without a result")  # noqa: TRY301
             except Exception as error:  # noqa: BLE001 - it costs one item an attempt, no more
-                self._complaints.say(f"{self._name}: an attempt", error)
+                self._limiter.exception(f"{self._name}: an attempt", error)
                 if rest:
                     yield rest.popleft(), self._queue.failed(error)
 
@@ -173,10 +173,10 @@ class Outbox(Generic[Item, Result]):
         try:
             self._queue.record(item, result)
         except OutOfResources as error:
-            self._complaints.say(f"{self._name}: a result waits to be recorded", error)
+            self._limiter.exception(f"{self._name}: a result waits to be recorded", error)
             return
         except Exception as error:  # noqa: BLE001 - an item that cannot be recorded ends
-            self._complaints.say(f"{self._name}: a result cannot be recorded", error)
+            self._limiter.exception(f"{self._name}: a result cannot be recorded", error)
             if not self._abandon(item, error):
                 return
         del self._unrecorded[key]
@@ -185,6 +185,6 @@ class Outbox(Generic[Item, Result]):
         try:
             self._queue.abandon(item, f"its result cannot be recorded ({type(error).__name__})")
         except Exception as again:  # noqa: BLE001 - the next step tries again
-            self._complaints.say(f"{self._name}: an item cannot be ended", again)
+            self._limiter.exception(f"{self._name}: an item cannot be ended", again)
             return False
         return True

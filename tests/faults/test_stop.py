@@ -20,7 +20,7 @@ from tiny_node import (
 )
 
 from phantom import Thorax
-from rales.runtime.systemd import Notifier, Pulse, watchdog_seconds
+from rales.runtime.systemd import Notifier, Watchdog, watchdog_seconds
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
@@ -108,8 +108,8 @@ def test_the_watchdog_hears_of_a_node_that_works(node: TinyNode, systemd: System
 def test_no_ping_while_another_loop_stands_still() -> None:
     said: list[str] = []
     now = [0.0]
-    pulse = Pulse(said.append, patience=8.0, clock=lambda: now[0])
-    first, second = pulse.lead("assembly"), pulse.expect("analysis")
+    watchdog = Watchdog(said.append, limit_seconds=8.0, clock=lambda: now[0])
+    first, second = watchdog.drive_watchdog("assembly"), watchdog.watch_loop("analysis")
     for _ in range(5):
         now[0] += 4
         first()
@@ -127,7 +127,7 @@ def test_no_ping_while_another_loop_stands_still() -> None:
 
 def test_nothing_is_sent_where_systemd_did_not_ask() -> None:
     said: list[str] = []
-    Pulse(said.append, patience=None).lead("assembly")()
+    Watchdog(said.append, limit_seconds=None).drive_watchdog("assembly")()
     Notifier({})("READY=1")
     assert said == []
     assert watchdog_seconds({}) is None
@@ -140,7 +140,7 @@ def test_a_socket_that_is_gone_is_no_reason_to_fail(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")})("READY=1")
-    assert "could not be told READY=1" in caplog.text
+    assert "systemd did not receive READY=1" in caplog.text
 
 
 def test_an_abstract_address_is_understood() -> None:

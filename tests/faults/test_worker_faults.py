@@ -138,7 +138,7 @@ def test_one_that_hangs_is_ended_at_its_time_limit_and_replaced(
     worker = process(time_limit=20.0)
     before = worker.call(pid)
     worker._time_limit = 0.5
-    with pytest.raises(AnalysisHung, match="no answer within"):
+    with pytest.raises(AnalysisHung, match="exceeded its time limit of"):
         worker.call(hang)
     assert gone(before)
     worker._time_limit = 60.0
@@ -153,7 +153,7 @@ def test_one_that_takes_no_call_is_ended_at_its_time_limit_and_replaced(
     before = worker.call(pid)
     os.kill(before, signal.SIGSTOP)
     worker._time_limit = 0.5
-    with pytest.raises(AnalysisHung, match="took no call within"):
+    with pytest.raises(AnalysisHung, match="read no call within"):
         worker.call(len, bytes(8 * _MEGABYTE))
     assert gone(before)
     worker._time_limit = 60.0

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from rales.runtime.clock import utc_now
-from rales.runtime.complaints import Complaints
+from rales.runtime.loglimit import LogLimiter
 from rales.runtime.loops import Loop
 
 
@@ -61,13 +61,13 @@ def test_repetitions_are_counted_and_said_after_a_while(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     seconds = [0.0]
-    complaints = Complaints(logging.getLogger("x"), seconds=lambda: seconds[0])
+    limiter = LogLimiter(logging.getLogger("x"), seconds=lambda: seconds[0])
 
     def fail() -> None:
         try:
             {}["a"]
         except KeyError as error:
-            complaints.say("a step", error)
+            limiter.exception("a step", error)
 
     for seconds[0] in (0.0, 1.0, 2.0, 700.0):
         fail()
