@@ -1,6 +1,6 @@
-"""The audit trail (PS3.15 annex A.5): who sent what of whom to whom, for the auditor.
+"""The audit trail (PS3.15 annex A.5): who sent instances of which patient to whom.
 
-Messages name patients, on purpose and nowhere else. They are made and sent in a thread of
-their own behind a bounded queue: an audit repository that is slow or gone never holds up
-what it audits.
+Audit messages name patients, as the standard requires; no other output of the node does. A thread
+of its own builds and sends them from a bounded queue, so that a slow or unreachable audit
+repository never delays the work that is audited.
 """

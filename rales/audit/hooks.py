@@ -1,4 +1,4 @@
-"""Where the node's events become audit messages (PS3.15 section A.5.3)."""
+"""Turns events of the node into audit messages (PS3.15 section A.5.3)."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ _ACTIONS = {
 }
 """EventActionCode of a receiver (PS3.15 table A.5.3.7-1)."""
 _OUTCOMES = {
-    OutcomeKind.DELIVERED: m.Severity.SUCCESS,
-    OutcomeKind.FAILED: m.Severity.MINOR_FAILURE,
-    OutcomeKind.NOT_ACCEPTED: m.Severity.MINOR_FAILURE,
-    OutcomeKind.REFUSED: m.Severity.SERIOUS_FAILURE,
+    OutcomeKind.DELIVERED: m.EventOutcome.SUCCESS,
+    OutcomeKind.FAILED: m.EventOutcome.MINOR_FAILURE,
+    OutcomeKind.NOT_ACCEPTED: m.EventOutcome.MINOR_FAILURE,
+    OutcomeKind.REFUSED: m.EventOutcome.SERIOUS_FAILURE,
 }
-"""Of what was sent, and what was to be; what is damaged here never went out."""
+"""EventOutcomeIndicator of results. A damaged result has none: it is never sent."""
 
 
 def node_participant(ae_title: str, host: str) -> m.Participant:
-    """Return this process as a participant; its user ID is the process ID, as in the logs."""
+    """Return this process as a participant; the user ID is the process ID, as in the log."""
     return m.Participant(
         user_id=str(os.getpid()), ae_title=ae_title, address=host, is_requestor=False
     )
 
 
-def patient_of(path: Path) -> m.Patient:
-    """Read whose object a Part 10 file holds; an empty one when it cannot be read (any more)."""
+def patient_of(path: Path) -> m.AuditedPatient:
+    """Read the patient of a Part 10 file; an empty patient if the file cannot be read."""
     try:
         header = pydicom.dcmread(path, specific_tags=["PatientID", "PatientName"])
-        return m.Patient(
+        return m.AuditedPatient(
             id=str(header.get("PatientID", "")), name=str(header.get("PatientName", ""))
         )
     except Exception:  # noqa: BLE001 - pydicom raises anything over a hostile header
-        _LOG.warning("an audit message cannot name the patient: the file cannot be read")
-        return m.Patient()
+        _LOG.warning("an audit message does not name the patient: %s cannot be read", path)
+        return m.AuditedPatient()
 
 
 class AuditHooks:
-    """Tells the trail what happened: the receiver's :class:`scp.ports.Witness`, and more."""
+    """Submits an event for each call; implements :class:`scp.ports.Witness` for the receiver."""
 
     def __init__(
-        self, trail: AuditTrail, itself: m.Participant, clock: Callable[[], datetime]
+        self, trail: AuditTrail, node: m.Participant, clock: Callable[[], datetime]
     ) -> None:
         self._trail = trail
-        self._itself = itself
+        self._node = node
         self._clock = clock
 
     def started(self) -> None:
@@ -72,11 +72,11 @@ class AuditHooks:
         self._activity(m.APPLICATION_ACTIVITY, m.APPLICATION_START, m.APPLICATION)
 
     def attached(self) -> None:
-        """The node listens (section A.5.3.9)."""
+        """The node started to listen (section A.5.3.9)."""
         self._activity(m.NETWORK_ENTRY, m.ATTACH, None)
 
     def detached(self) -> None:
-        """The node listens no more (section A.5.3.9)."""
+        """The node stopped listening (section A.5.3.9)."""
         self._activity(m.NETWORK_ENTRY, m.DETACH, None)
 
     def stopped(self) -> None:
@@ -84,27 +84,27 @@ class AuditHooks:
         self._activity(m.APPLICATION_ACTIVITY, m.APPLICATION_STOP, m.APPLICATION)
 
     def _activity(self, event: m.Code, kind: m.Code, role: m.Code | None) -> None:
-        made = m.AuditEvent(
+        message = m.AuditEvent(
             event=event,
             kind=kind,
             action=m.Action.EXECUTE,
             at=self._clock(),
-            participants=(replace(self._itself, role=role),),
+            participants=(replace(self._node, role=role),),
         )
-        self._trail.submit(lambda: made)
+        self._trail.submit(lambda: message)
 
     def rejected(self, peer: Peer, reason: str) -> None:
-        """An association was rejected for who asked or was asked (section A.5.3.11)."""
-        made = m.AuditEvent(
+        """An association was rejected for its calling or called AE title (section A.5.3.11)."""
+        message = m.AuditEvent(
             event=m.SECURITY_ALERT,
             kind=m.NODE_AUTHENTICATION,
             action=m.Action.EXECUTE,
-            outcome=m.Severity.MINOR_FAILURE,
+            outcome=m.EventOutcome.MINOR_FAILURE,
             at=self._clock(),
-            participants=(self._itself, _remote(peer.ae_title, peer.address)),
+            participants=(self._node, _remote(peer.ae_title, peer.address)),
             alert=m.Alert(node=peer.address, description=reason),
         )
-        self._trail.submit(lambda: made)
+        self._trail.submit(lambda: message)
 
     def transfer_began(self, peer: Peer, transfer: Transfer) -> None:
         """The first instance of a study was received (section A.5.3.3)."""
@@ -123,7 +123,7 @@ class AuditHooks:
         )
 
     def transfer_ended(self, peer: Peer, transfer: Transfer, how: AssociationEnd) -> None:
-        """An association that brought instances of a study has ended (section A.5.3.7)."""
+        """An association with instances of a study ended (section A.5.3.7)."""
         aborted = how is AssociationEnd.ABORTED
         self._trail.submit(
             partial(
@@ -132,7 +132,7 @@ class AuditHooks:
                     event=m.TRANSFERRED,
                     action=_ACTIONS[transfer.recorded],
                     at=self._clock(),
-                    description="the association was aborted; these were stored" * aborted,
+                    description="the association was aborted after these were stored" * aborted,
                     participants=self._received_from(peer),
                     study=_study_of(transfer),
                 ),
@@ -143,7 +143,7 @@ class AuditHooks:
     def _received_from(self, peer: Peer) -> tuple[m.Participant, ...]:
         return (
             replace(_remote(peer.ae_title, peer.address), is_requestor=True, role=m.SOURCE),
-            replace(self._itself, role=m.DESTINATION),
+            replace(self._node, role=m.DESTINATION),
         )
 
     def sending(self, objects: Sequence[ResultObject], to: Recipient) -> None:
@@ -157,8 +157,8 @@ class AuditHooks:
         for kind, outcome in _OUTCOMES.items():
             pairs = [pair for pair in zip(objects, outcomes, strict=False) if pair[1].kind is kind]
             if pairs:
-                said = "; ".join(dict.fromkeys(answer.message for _, answer in pairs))
-                description = "" if kind is OutcomeKind.DELIVERED else said
+                messages = "; ".join(dict.fromkeys(answer.message for _, answer in pairs))
+                description = "" if kind is OutcomeKind.DELIVERED else messages
                 chosen = [item for item, _ in pairs]
                 self._sent(chosen, to, m.TRANSFERRED, outcome, description)
 
@@ -167,12 +167,12 @@ class AuditHooks:
         objects: Sequence[ResultObject],
         to: Recipient,
         event: m.Code,
-        outcome: m.Severity = m.Severity.SUCCESS,
+        outcome: m.EventOutcome = m.EventOutcome.SUCCESS,
         description: str = "",
     ) -> None:
-        """Only the receiver knows whether an object was new there: READ it is, then."""
-        itself = replace(self._itself, is_requestor=True, role=m.SOURCE)
-        remote = replace(_remote(to.title, to.host), role=m.DESTINATION)
+        """Submit an event of results; READ, since only the receiver knows if an object was new."""
+        sender = replace(self._node, is_requestor=True, role=m.SOURCE)
+        receiver = replace(_remote(to.title, to.host), role=m.DESTINATION)
         self._trail.submit(
             partial(
                 _with_patient,
@@ -182,8 +182,8 @@ class AuditHooks:
                     outcome=outcome,
                     description=description,
                     at=self._clock(),
-                    participants=(itself, remote),
-                    study=m.Study(
+                    participants=(sender, receiver),
+                    study=m.AuditedStudy(
                         uid=objects[0].study_uid,
                         instances=Counter(item.sop_class_uid for item in objects),
                     ),
@@ -193,14 +193,14 @@ class AuditHooks:
         )
 
 
-def _study_of(transfer: Transfer) -> m.Study:
-    """Copy what a transfer has counted so far: it may count on."""
+def _study_of(transfer: Transfer) -> m.AuditedStudy:
+    """Return the study with a copy of the counts: the transfer may go on."""
     counts = {str(uid): count for uid, count in transfer.instances.items()}
-    return m.Study(uid=transfer.study_uid, instances=counts)
+    return m.AuditedStudy(uid=transfer.study_uid, instances=counts)
 
 
 def _remote(ae_title: str, address: str) -> m.Participant:
-    """Return another node: its AE title is the only identifier that we know of it."""
+    """Return another node; its AE title is the only known identifier."""
     return m.Participant(user_id=ae_title, ae_title=ae_title, address=address, is_requestor=False)
 
 
@@ -209,7 +209,7 @@ def _with_patient(event: m.AuditEvent, sample: Path) -> m.AuditEvent:
 
 
 class AuditedSender:
-    """A :class:`rales.steps.deliver.Sender` that leaves a trail."""
+    """A :class:`rales.steps.dispatch.Sender` that audits what it sends."""
 
     def __init__(self, sender: Sender, hooks: AuditHooks) -> None:
         self._sender = sender
@@ -218,7 +218,7 @@ class AuditedSender:
     def __call__(
         self, objects: Sequence[ResultObject], destination: Recipient
     ) -> Iterator[Outcome]:
-        """Send ``objects``, with a message before and messages after."""
+        """Send ``objects``, with an audit message before and audit messages after."""
         self._hooks.sending(objects, destination)
         outcomes: list[Outcome] = []
         try:

@@ -1,4 +1,4 @@
-"""Audit messages: what happened, as records, and their XML (PS3.15 sections A.5.1, A.5.2)."""
+"""Audit messages as records, and their XML (PS3.15 sections A.5.1, A.5.2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _UNKNOWN = "unknown"
 _LONGEST = 1024
-"""Characters of one value; what is written of it may be five times as long (``&amp;``)."""
+"""Characters of one value; its XML may be five times as long (``&amp;``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Action(StrEnum):
     EXECUTE = "E"
 
 
-class Severity(StrEnum):
+class EventOutcome(StrEnum):
     """EventOutcomeIndicator (PS3.15 table A.5.2-1)."""
 
     SUCCESS = "0"
@@ -67,7 +67,7 @@ PATIENT_NUMBER = Code(value="2", meaning="Patient Number", system="RFC-3881")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Participant:
-    """An application that took part; ``address`` is its host name or IP address."""
+    """An application that took part; ``address`` is a host name or an IP address."""
 
     user_id: str
     ae_title: str
@@ -77,16 +77,16 @@ class Participant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
-    """Whose instances; empty when it could not be found out."""
+class AuditedPatient:
+    """The patient of the instances; empty if the patient is unknown."""
 
     id: str = ""
     name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
-    """Which instances: how many of each SOP Class."""
+class AuditedStudy:
+    """The study of the instances, with their number by SOP Class UID."""
 
     uid: str
     instances: Mapping[str, int]
@@ -94,7 +94,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """The node that a security alert is about, and what it did."""
+    """The node that caused a security alert, and the reason."""
 
     node: str
     description: str
@@ -102,30 +102,30 @@ class Alert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """One message; which parts it has depends on the event (PS3.15 section A.5.3)."""
+    """One audit message; the event decides which parts it has (PS3.15 section A.5.3)."""
 
     event: Code
     action: Action
     at: datetime
     participants: tuple[Participant, ...]
     kind: Code | None = None
-    outcome: Severity = Severity.SUCCESS
+    outcome: EventOutcome = EventOutcome.SUCCESS
     description: str = ""
-    study: Study | None = None
-    patient: Patient | None = None
+    study: AuditedStudy | None = None
+    patient: AuditedPatient | None = None
     alert: Alert | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSource:
-    """Who reports (AuditSourceIdentification); ``site`` may be empty."""
+    """The reporting system (AuditSourceIdentification); ``site`` may be empty."""
 
     id: str
     site: str
 
 
 def to_xml(event: AuditEvent, source: AuditSource) -> str:
-    """Return the AuditMessage of the schema of PS3.15 section A.5.1.1, without declaration."""
+    """Return an AuditMessage (schema of PS3.15 section A.5.1.1) without XML declaration."""
     root = ET.Element("AuditMessage")
     _identify(root, event)
     for participant in event.participants:
@@ -154,7 +154,7 @@ def _add_text(parent: ET.Element, name: str, text: str) -> None:
 
 
 def _bounded(value: str) -> str:
-    """Return what XML can hold of a value, cut where no message should be so long."""
+    """Return a value cut to the longest length, without the characters that XML forbids."""
     cut = value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"
     return _NOT_XML.sub("?", cut)
 
@@ -169,7 +169,7 @@ def _add_code(parent: ET.Element, name: str, code: Code) -> None:
 
 
 def _identify(root: ET.Element, event: AuditEvent) -> None:
-    """EventDateTime carries its time zone (section A.5.2.5)."""
+    """Add EventIdentification; EventDateTime has a time zone (section A.5.2.5)."""
     element = _add(
         root,
         "EventIdentification",
@@ -187,7 +187,7 @@ def _identify(root: ET.Element, event: AuditEvent) -> None:
 
 
 def _add_participant(root: ET.Element, participant: Participant) -> None:
-    """AE titles stand in AlternativeUserID (section A.5.2.2)."""
+    """Add an ActiveParticipant; AlternativeUserID holds the AE title (section A.5.2.2)."""
     attributes = {
         "UserID": participant.user_id,
         "AlternativeUserID": f"AETITLES={participant.ae_title}",
@@ -213,7 +213,7 @@ def _access_point_type(address: str) -> str:
 def _add_object(
     root: ET.Element, identifier: str, kind: tuple[str, str], type_code: Code, name: str
 ) -> ET.Element:
-    """Add a ParticipantObjectIdentification; ``kind`` is its type code and its role."""
+    """Add a ParticipantObjectIdentification; ``kind`` is its type code and role."""
     attributes = {
         "ParticipantObjectID": identifier or _UNKNOWN,
         "ParticipantObjectTypeCode": kind[0],
@@ -225,19 +225,19 @@ def _add_object(
     return element
 
 
-def _add_study(root: ET.Element, study: Study) -> None:
+def _add_study(root: ET.Element, study: AuditedStudy) -> None:
     element = _add_object(root, study.uid, ("2", "3"), STUDY_UID, study.uid)
     description = _add(element, "ParticipantObjectDescription", {})
     for sop_class, count in study.instances.items():
         _add(description, "SOPClass", {"UID": sop_class, "NumberOfInstances": str(count)})
 
 
-def _add_patient(root: ET.Element, patient: Patient) -> None:
+def _add_patient(root: ET.Element, patient: AuditedPatient) -> None:
     _add_object(root, patient.id, ("1", "1"), PATIENT_NUMBER, patient.name)
 
 
 def _add_alert(root: ET.Element, alert: Alert) -> None:
-    """The description stands in a detail of that name, base64 (section A.5.3.11)."""
+    """Add the node of an alert; the description is a base64 detail (section A.5.3.11)."""
     element = _add_object(root, alert.node, ("2", "13"), NODE_ID, alert.node)
     description = _bounded(alert.description).encode()[: _LONGEST // 2].decode(errors="ignore")
     value = base64.b64encode(description.encode()).decode()

@@ -18,15 +18,15 @@ from rales.audit.transports import (
     TlsTransport,
     Transport,
     UdpTransport,
-    tls_context,
 )
 from rales.config.sections import AuditConfig
+from rales.config.tls import client_context
 from rales.runtime.clock import utc_now
 
 
 @contextmanager
 def audit_trail(config: AuditConfig, ae_title: str) -> Iterator[AuditHooks | None]:
-    """Yield the hooks of a running trail, or None when it is off; drain it at the end.
+    """Yield the hooks of a running trail, or None if it is off; send the queue at the end.
 
     Raises:
         ConfigError: The trail cannot be opened; the message names the key.
@@ -35,23 +35,22 @@ def audit_trail(config: AuditConfig, ae_title: str) -> Iterator[AuditHooks | Non
     if transport is None:
         yield None
         return
-    itself = node_participant(ae_title, platform.node())
+    node = node_participant(ae_title, platform.node())
     trail = AuditTrail(
         transport,
-        source=AuditSource(id=f"{ae_title}@{itself.address}", site=config.site),
-        reporter=itself,
-        header=SyslogHeader(host=itself.address, application="rales", process=itself.user_id),
+        source=AuditSource(id=f"{ae_title}@{node.address}", site=config.site),
+        reporter=node,
+        header=SyslogHeader(host=node.address, application="rales", process=node.user_id),
     )
     with trail:
-        hooks = AuditHooks(trail, itself, utc_now)
-        yield hooks
+        yield AuditHooks(trail, node, utc_now)
 
 
 def open_transport(config: AuditConfig) -> Transport | None:
     """Return the transport that ``audit.to`` names.
 
     Raises:
-        ConfigError: A file that it needs cannot be used.
+        ConfigError: A file cannot be used; the message names the key.
     """
     target = parse_target(config.to)
     if target is None:
@@ -61,11 +60,11 @@ def open_transport(config: AuditConfig) -> Transport | None:
     if target.kind == "udp":
         return UdpTransport(target.host, target.port)
     try:
-        context = tls_context(config.ca_file, config.certificate_file, config.key_file)
-    except OSError as error:
-        raise ConfigError(
-            f"audit.ca_file, certificate_file or key_file cannot be used: {error}"
-        ) from error
+        context = client_context(
+            config.ca_file, config.certificate_file, config.key_file, match_host=True
+        )
+    except ConfigError as error:
+        raise ConfigError(f"audit.ca_file, certificate_file or key_file: {error}") from error
     return TlsTransport(target.host, target.port, context)
 
 

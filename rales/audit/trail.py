@@ -1,4 +1,4 @@
-"""The queue and the thread between what is audited and where the messages go."""
+"""The queue and the thread that send audit messages."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from rales.audit.messages import (
     Alert,
     AuditEvent,
     AuditSource,
+    EventOutcome,
     Participant,
-    Severity,
     to_xml,
 )
 from rales.audit.transports import SyslogHeader, Transport
@@ -33,15 +33,15 @@ _NOTICE, _WARNING = 5, 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _DRAIN_SECONDS = 5.0
 
-Maker = Callable[[], AuditEvent]
-"""Makes a message in the trail's thread: reading a file's header must not hold up a sender."""
+BuildEvent = Callable[[], AuditEvent]
+"""Builds an event in the thread of the trail: it may read the header of a file."""
 
 
 class AuditTrail:
-    """Takes events at once and sends them in order; a context manager that drains at the end.
+    """Queues events and sends them in order; a context manager that sends the queue at the end.
 
-    When the queue is full, events are lost: they are counted, the log says so, and the next
-    message that gets through is a security alert with their number.
+    If the queue is full, events are lost. The trail counts and logs them, and after the next
+    message that is sent it sends a security alert with their number.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class AuditTrail:
         self._source = source
         self._reporter = reporter
         self._header = header
-        self._queue: queue.Queue[Maker] = queue.Queue(capacity)
+        self._queue: queue.Queue[BuildEvent] = queue.Queue(capacity)
         self._lock = threading.Lock()
         self._lost = 0
         self._limiter = LogLimiter(_LOG)
@@ -83,47 +83,51 @@ class AuditTrail:
             self._thread.join(_DRAIN_SECONDS)
         unsent = self._queue.qsize()
         if unsent:
-            _LOG.warning("%d audit messages could not be sent before the end", unsent)
+            _LOG.warning("%d audit messages could not be sent before the end and are lost", unsent)
 
     @property
     def lost(self) -> int:
-        """How many events were lost since the last message that said so."""
+        """How many events were lost since the last alert about lost events."""
         return self._lost
 
-    def submit(self, make: Maker) -> None:
-        """Take an event; never waits and never raises."""
+    def submit(self, build: BuildEvent) -> None:
+        """Queue an event; never waits and never raises."""
         try:
-            self._queue.put_nowait(make)
+            self._queue.put_nowait(build)
         except queue.Full:
             with self._lock:
                 self._lost += 1
                 first = self._lost == 1
             if first:
-                _LOG.error("the audit queue is full: audit messages are lost from here on")
+                _LOG.error(
+                    "the audit queue is full (%d messages): further audit messages are lost until "
+                    "the receiver of audit.to accepts messages again",
+                    self._queue.maxsize,
+                )
 
     def _run(self) -> None:
         while True:
             try:
-                make = self._queue.get(timeout=0.1)
+                build = self._queue.get(timeout=0.1)
             except queue.Empty:
                 if self._closing.is_set():
                     break
                 continue
             try:
-                if not self._deliver(make()):
+                if not self._deliver(build()):
                     break
-                self._say_what_was_lost()
-            except Exception as error:  # noqa: BLE001 - the trail goes on, whatever one event is like
+                self._report_lost()
+            except Exception as error:  # noqa: BLE001 - the trail goes on after any error
                 self._limiter.exception(
-                    "an audit message is lost: it cannot be made or sent", error
+                    "an audit message is lost: it cannot be built or sent", error
                 )
                 with self._lock:
                     self._lost += 1
         self._transport.close()
 
     def _deliver(self, event: AuditEvent) -> bool:
-        """Send one message, again and again; False when the end came first."""
-        severity = _NOTICE if event.outcome is Severity.SUCCESS else _WARNING
+        """Send one message, repeatedly if needed; return False if the end came first."""
+        severity = _NOTICE if event.outcome is EventOutcome.SUCCESS else _WARNING
         text = to_xml(event, self._source)
         message = self._header.wrap(text, severity=severity, at=event.at)
         pause = _FIRST_PAUSE
@@ -133,9 +137,9 @@ class AuditTrail:
                 self._transport.send(message)
             except OSError as error:
                 if error.errno == errno.EMSGSIZE:
-                    raise  # this message will never go
+                    raise  # larger than a datagram: no attempt can succeed
                 if not failed:
-                    _LOG.warning("audit messages wait, they cannot be sent: %s", error)
+                    _LOG.warning("audit messages wait because they cannot be sent: %s", error)
                 failed = True
                 if time.monotonic() > self._deadline:
                     return False
@@ -149,7 +153,7 @@ class AuditTrail:
                     _LOG.info("audit messages are sent again")
                 return True
 
-    def _say_what_was_lost(self) -> None:
+    def _report_lost(self) -> None:
         with self._lock:
             lost, self._lost = self._lost, 0
         if not lost:
@@ -160,12 +164,12 @@ class AuditTrail:
                 event=SECURITY_ALERT,
                 action=Action.EXECUTE,
                 kind=RECORDING_STARTED,
-                outcome=Severity.SERIOUS_FAILURE,
+                outcome=EventOutcome.SERIOUS_FAILURE,
                 at=datetime.now(UTC),
                 participants=(self._reporter,),
                 alert=Alert(
                     node=self._reporter.address,
-                    description=f"recording goes on after {lost} audit messages were lost",
+                    description=f"recording continues after {lost} audit messages were lost",
                 ),
             )
         )

@@ -1,4 +1,4 @@
-"""How audit messages leave: syslog (RFC 5424) over UDP or TLS, or a file of such lines."""
+"""Transports of audit messages: syslog (RFC 5424) over UDP or TLS, or a file of syslog lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FACILITY = 10
 _MESSAGE_ID = "DICOM+RFC3881"
 _NIL = "-"
 _SILENCE_SECONDS, _WHOLE_SECONDS = 10.0, 20.0
-"""For connecting and for one message as a whole: a receiver may read byte by byte."""
+"""Limits of one silence and of the time for a whole message: a receiver may read slowly."""
 _MOST_ANSWER = 1 << 16
 _GOODBYE_SECONDS = 1.0
 _MOST_HEADER = 255
@@ -31,19 +31,19 @@ class Transport(Protocol):
         """Send ``message``.
 
         Raises:
-            OSError: It could not be sent now.
+            OSError: The message could not be sent now.
         """
 
     def cut(self) -> None:
-        """End a sending that is under way, from another thread; no further one succeeds."""
+        """End a running :meth:`send`, from another thread; no further message is sent."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release connections and files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyslogHeader:
-    """The parts of an RFC 5424 header that stay the same."""
+    """The parts of an RFC 5424 header that are the same in all messages."""
 
     host: str
     application: str
@@ -66,14 +66,14 @@ class SyslogHeader:
 
 def _field(value: str, longest: int) -> str:
     """Return ``value`` as PRINTUSASCII (RFC 5424 section 6), or the nil value."""
-    plain = "".join(one for one in value if "!" <= one <= "~")
+    plain = "".join(character for character in value if "!" <= character <= "~")
     return plain[:longest] or _NIL
 
 
 class FileTransport:
-    """Appends lines to a file that only its owner may read.
+    """Appends lines to a file that only its owner can read.
 
-    It is opened for each message, so that logrotate may move it away at any time.
+    The file is opened for each message, so that logrotate can move it at any time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,37 +87,37 @@ class FileTransport:
             file.write(message.replace(b"\n", b" ") + b"\n")
 
     def cut(self) -> None:
-        """Do nothing: nobody is waited for."""
+        """Do nothing: sending never waits."""
 
     def close(self) -> None:
-        """Do nothing: no file is held open."""
+        """Do nothing: no file stays open."""
 
 
 class UdpTransport:
-    """One datagram a message (RFC 5426); nobody says whether it arrived."""
+    """Sends one datagram per message (RFC 5426); UDP does not report whether it arrived."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
 
     def send(self, message: bytes) -> None:
-        """Send one datagram; the name is looked up anew each time."""
-        found = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)
-        family, kind, protocol, _, address = found[0]
+        """Send one datagram; the host name is resolved each time."""
+        addresses = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = addresses[0]
         with socket.socket(family, kind, protocol) as datagrams:
             datagrams.sendto(message, address)
 
     def cut(self) -> None:
-        """Do nothing: nobody is waited for."""
+        """Do nothing: sending never waits."""
 
     def close(self) -> None:
-        """Do nothing: no socket is held open."""
+        """Do nothing: no socket stays open."""
 
 
 class TlsTransport:
-    """Octet-counted messages over TLS (RFC 5425); connected when needed, and again.
+    """Sends octet-counted messages over TLS (RFC 5425); connects when needed.
 
-    Syslog has no acknowledgement: what was sent as a connection broke may be lost. A
-    connection that the receiver closed is noticed before the next message is written.
+    Syslog has no acknowledgement: messages sent while a connection breaks may be lost. A
+    connection that the receiver closed is replaced before the next message is sent.
     """
 
     def __init__(
@@ -152,11 +152,11 @@ class TlsTransport:
                 raise
 
     def cut(self) -> None:
-        """End a sending that is under way, from another thread; no further one succeeds."""
+        """End a running :meth:`send`, from another thread; no further message is sent."""
         self._under_way.cut("the node stops")
 
     def _connected(self, allowance: Allowance) -> ssl.SSLSocket:
-        """Return a connection that stands, an older one or a new one."""
+        """Return an open connection, a new one if needed."""
         present = self._connection
         if present is not None and not _is_closed(present):
             allowance.hold(present)
@@ -173,13 +173,13 @@ class TlsTransport:
         return self._connection
 
     def _drop(self) -> None:
-        """Close the connection without a word: there is nobody to hear it."""
+        """Close a broken connection, without close_notify."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     def close(self) -> None:
-        """Close the connection, with a close_notify (RFC 5425 section 4.4) where that works."""
+        """Close the connection, with close_notify (RFC 5425 section 4.4) if possible."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -189,23 +189,8 @@ class TlsTransport:
         connection.close()
 
 
-def tls_context(
-    ca_file: Path | None, certificate_file: Path | None, key_file: Path | None
-) -> ssl.SSLContext:
-    """Return a client context: TLS 1.2 at least, the receiver's certificate is checked.
-
-    Raises:
-        OSError: A file cannot be read or is not what it should be.
-    """
-    context = ssl.create_default_context(cafile=ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate_file is not None:
-        context.load_cert_chain(certificate_file, key_file)
-    return context
-
-
 def _is_closed(connection: ssl.SSLSocket) -> bool:
-    """Tell whether the receiver closed: a syslog receiver never writes."""
+    """Return whether the receiver closed the connection; a syslog receiver never writes."""
     timeout = connection.gettimeout()
     connection.settimeout(0)
     try:

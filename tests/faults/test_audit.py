@@ -38,11 +38,11 @@ from rales.audit.messages import (
     TRANSFERRED,
     Action,
     Alert,
+    AuditedPatient,
+    AuditedStudy,
     AuditEvent,
     AuditSource,
     Participant,
-    Patient,
-    Study,
     to_xml,
 )
 from rales.audit.opening import audit_trail, open_transport
@@ -523,8 +523,8 @@ def test_whatever_a_name_holds_the_message_is_well_formed_and_fits(text: str, nu
         action=Action.CREATE,
         at=NOON,
         participants=(_ITSELF,),
-        study=Study(uid="1.2", instances={CTImageStorage: 1}),
-        patient=Patient(id=number, name=text),
+        study=AuditedStudy(uid="1.2", instances={CTImageStorage: 1}),
+        patient=AuditedPatient(id=number, name=text),
         description=text,
     )
     document = etree.fromstring(to_xml(event, AuditSource(id="x", site=text)).encode())
@@ -580,7 +580,8 @@ def test_a_hostile_name_is_bounded_and_the_trail_goes_on(
     udp: tuple[str, Received], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to, received = udp
-    patients = iter([messages.Patient(id=name, name=name), messages.Patient(id="next")])
+    names = (name, "next")
+    patients = iter([messages.AuditedPatient(id=each, name=each) for each in names])
     monkeypatch.setattr("rales.audit.hooks.patient_of", lambda _path: next(patients))
     destination = Destination(name="pacs", ae_title="PACS", host="10.0.0.1", port=104)
     with audit_trail(AuditConfig(to=to), "RALES") as hooks:
