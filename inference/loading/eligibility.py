@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chestct.errors import RejectReason, SeriesRejected
 from inference.loading.headers import SeriesFacts
 from inference.loading.rejections import naming_images
+from inference.loading.rules import EligibilityRules
 
 LOCALIZERS = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"})
 """Values of Image Type of a localizer, which is not a slice of a stack."""
@@ -29,24 +30,6 @@ _OTHER_VALUES = frozenset(
     }
 )
 """Values of Image Type whose pixels are not the attenuation at their position."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EligibilityRules:
-    """The rules; the defaults accept axial CT of the chest with slices up to 5 mm.
-
-    Patterns are regular expressions that ignore case. An empty include list accepts every
-    value.
-    """
-
-    body_parts: tuple[str, ...] = ("CHEST", "THORAX", "LUNG")
-    allow_missing_body_part: bool = True
-    series_description_include: tuple[str, ...] = ()
-    series_description_exclude: tuple[str, ...] = ()
-    kernel_include: tuple[str, ...] = ()
-    kernel_exclude: tuple[str, ...] = ()
-    maximum_thickness_mm: float = 5.0
-    minimum_slices: int = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

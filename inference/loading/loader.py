@@ -22,13 +22,14 @@ from chestct.volume import Volume
 from inference.loading.acquisitions import Acquisitions
 from inference.loading.decoder_process import DecoderProcess, FrameDecoder
 from inference.loading.elements import UNPARSABLE, raw_of, value_of
-from inference.loading.eligibility import EligibilityRules, require_eligible
+from inference.loading.eligibility import require_eligible
 from inference.loading.fill import fill_as_air
 from inference.loading.foreign_images import without_foreign_images
 from inference.loading.frames import Frame, frames_of
 from inference.loading.headers import SliceHeader, series_facts, slice_headers
 from inference.loading.pixels import stored_frames, to_hu
 from inference.loading.rejections import for_each_image, naming_images
+from inference.loading.rules import EligibilityRules
 from inference.loading.selection import one_stack, require_whole_concatenations
 from inference.loading.stacking import stack
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from chestct.findings import Method
 from chestct.results import Extra, ReportOptions, SegKind
 from chestct.uids import digest
-from inference.loading.eligibility import EligibilityRules
+from inference.loading.rules import EligibilityRules
 from inference.ports import ModelSet
 from rales.config.sections import Config
 
@@ -55,18 +55,8 @@ class AnalysisSettings:
 
 def settings_of(config: Config) -> AnalysisSettings:
     """Return the analysis settings of a configuration file."""
-    eligibility = config.eligibility
     return AnalysisSettings(
-        rules=EligibilityRules(
-            body_parts=eligibility.body_parts,
-            allow_missing_body_part=eligibility.allow_missing_body_part,
-            series_description_include=eligibility.series_description_include,
-            series_description_exclude=eligibility.series_description_exclude,
-            kernel_include=eligibility.kernel_include,
-            kernel_exclude=eligibility.kernel_exclude,
-            maximum_thickness_mm=eligibility.maximum_thickness_mm,
-            minimum_slices=eligibility.minimum_slices,
-        ),
+        rules=config.eligibility,
         method=config.analysis.method(),
         minimum_lesion_ml=config.analysis.minimum_lesion_ml,
         models_dir=config.analysis.models_dir,

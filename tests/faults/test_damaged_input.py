@@ -28,7 +28,7 @@ from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import derive_uid
 from inference.loading import loader as loading
-from inference.loading.eligibility import EligibilityRules
+from inference.loading.rules import EligibilityRules
 from rales.analysis.intact import require_intact
 from rales.analysis.settings import AnalysisSettings
 from rales.state.results import load_objects

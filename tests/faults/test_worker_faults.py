@@ -22,7 +22,7 @@ from chestct.findings import Method
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import Uid, derive_uid
-from inference.loading.eligibility import EligibilityRules
+from inference.loading.rules import EligibilityRules
 from rales.analysis.settings import AnalysisSettings
 from rales.runtime.process import WorkerProcess
 from rales.state.store import Database, InstanceStore, Job, JobStore

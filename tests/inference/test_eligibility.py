@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from chestct.errors import RejectReason, SeriesRejected
-from inference.loading.eligibility import EligibilityRules, evaluate, require_eligible
+from inference.loading.eligibility import evaluate, require_eligible
 from inference.loading.headers import SeriesFacts
+from inference.loading.rules import EligibilityRules
 
 GOOD = SeriesFacts(
     modality="CT",

@@ -18,9 +18,9 @@ from chestct.volume import Volume
 from inference.loading import codestreams
 from inference.loading import loader as loading
 from inference.loading.decoder_process import DecoderProcess
-from inference.loading.eligibility import EligibilityRules
 from inference.loading.headers import LARGEST_SIDE
 from inference.loading.loader import LoadingPolicy, load
+from inference.loading.rules import EligibilityRules
 
 POLICY = LoadingPolicy(rules=EligibilityRules(minimum_slices=SERIES_SLICES))
 HARMS = hostile_series.harms()

@@ -32,8 +32,8 @@ from chestct.series import Series
 from chestct.uids import derive_uid
 from chestct.volume import Volume
 from inference.loading.decoder_process import DecoderProcess
-from inference.loading.eligibility import EligibilityRules
 from inference.loading.loader import LoadingPolicy, load
+from inference.loading.rules import EligibilityRules
 
 FRONTAL = (1, 0, 0, 0, 0, -1)
 HU = np.maximum(stored_values() - 1024, -1024)

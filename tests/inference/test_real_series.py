@@ -12,8 +12,8 @@ from ct_series import received
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.series import Series
 from chestct.uids import Uid
-from inference.loading.eligibility import EligibilityRules
 from inference.loading.loader import LoadingPolicy, load
+from inference.loading.rules import EligibilityRules
 
 pytestmark = pytest.mark.real
 

@@ -27,8 +27,8 @@ from pydicom.tag import Tag
 
 from chestct.errors import InputUnavailable, RejectReason, SeriesRejected
 from chestct.uids import derive_uid
-from inference.loading.eligibility import EligibilityRules
 from inference.loading.loader import LoadingPolicy, load
+from inference.loading.rules import EligibilityRules
 
 
 def refusal(series: Any, rules: EligibilityRules | None = None) -> tuple[RejectReason, str]:

@@ -87,34 +87,46 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         ("[node\n", "not valid TOML"),
         ("x = " + "[" * 100_000, "nested too deep"),
         ("[node]\nport = " + "9" * 5000, "not valid TOML"),
-        ('[node]\ndata_dir = "a\\u0000b"', r"node.data_dir: holds the character '\x00'"),
+        (
+            '[node]\ndata_dir = "a\\u0000b"',
+            r"node.data_dir: remove the unprintable character '\x00'",
+        ),
         (
             '[[destinations]]\nname = "a"\nae_title = "A"\nhost = "h\\u001b[2J"\nport = 1',
-            r"destinations.0.host: holds the character '\x1b'",
+            r"destinations.0.host: remove the unprintable character '\x1b'",
         ),
         (
             '[[destinations]]\nname = "a\\nforged"\nae_title = "A"\nhost = "h"\nport = 1',
-            r"destinations.0.name: holds the character '\n'",
+            r"destinations.0.name: remove the unprintable character '\n'",
         ),
-        ('[eligibility]\nkernel_exclude = ["a\\u2028"]', "eligibility.kernel_exclude.0: holds"),
+        ('[eligibility]\nkernel_exclude = ["a\\u2028"]', "eligibility.kernel_exclude.0: remove"),
         ("[analysis]\nmild_percent = 30.0", "must be above"),
         (
             2 * "[[destinations]]\nname='a'\nae_title='A'\nhost='h'\nport=1\n",
-            "given twice",
+            "2 entries have the name 'a'",
         ),
-        ("[[destinations]]\nname='a'\nae_title='A'", "'a' lacks host and port (or a DICOMweb url)"),
-        ("[priors]\ndestination='pacs'", "'pacs' is no name of [[destinations]]"),
-        (f"{_WEB}ae_title='A'", "ae_title goes with"),
-        (f"{_WEB}commitment=true", "commitment goes with"),
-        (f"{_WEB}user='me'", "user and password_file go together"),
-        (f"{_WEB}user='me'\npassword_file='p'\ntoken_file='t'", "give one"),
-        (_WEB.replace("https", "http") + "token_file='t'", "in the clear: use https"),
+        (
+            "[[destinations]]\nname='a'\nae_title='A'",
+            "'a' needs host and port (or, for a DICOMweb service, url)",
+        ),
+        (
+            "[priors]\ndestination='pacs'",
+            "priors.destination: no [[destinations]] has the name 'pacs'",
+        ),
+        (f"{_WEB}ae_title='A'", "has url, so ae_title does not apply"),
+        (f"{_WEB}commitment=true", "has url, so commitment does not apply"),
+        (f"{_WEB}user='me'", "needs both user and password_file"),
+        (f"{_WEB}user='me'\npassword_file='p'\ntoken_file='t'", "keep one of the two"),
+        (
+            _WEB.replace("https", "http") + "token_file='t'",
+            "send token_file unencrypted: use an https url",
+        ),
         (_WEB.replace("https", "http") + "ca_file='c'", "not https"),
         (_WEB.replace("https", "ftp"), "write https://host/path"),
-        (_WEB.replace("pacs", "me:word@pacs"), "does not belong into the URL"),
+        (_WEB.replace("pacs", "me:word@pacs"), "remove the user and the password from the URL"),
         (
             "[[destinations]]\nname='a'\nae_title='A'\nhost='h'\nport=2\ntoken_file='t'",
-            "goes with url only",
+            "has token_file, which applies only with url",
         ),
     ],
 )
@@ -217,9 +229,9 @@ def test_encodings_that_name_themselves_are_read(encoding: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (_NAMED.encode("latin-1"), "not in UTF-8: line 3 holds the byte 0xFC, which is 'ü'"),
-        (b"\xef\xbb\xbf" + _NAMED.encode("latin-1"), "line 3 holds the byte 0xFC"),
-        (_NAMED.encode("utf-16-le"), "UTF-16 without a mark"),
+        (_NAMED.encode("latin-1"), "not UTF-8: line 3 has the byte 0xFC, which is 'ü'"),
+        (b"\xef\xbb\xbf" + _NAMED.encode("latin-1"), "line 3 has the byte 0xFC"),
+        (_NAMED.encode("utf-16-le"), "UTF-16 without a byte order mark"),
         (_NAMED.encode("utf-16")[:-1], "damaged UTF-16"),
     ],
 )

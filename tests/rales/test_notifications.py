@@ -277,10 +277,13 @@ def test_images_are_kept_while_a_message_waits(make_rig: MakeRig, receiver: Http
     [
         ({"kind": "webhook"}, "needs secret_file"),
         ({"kind": "fhir"}, "needs patient_id_system"),
-        ({"kind": "fhir", "patient_id_system": ISSUER_SYSTEM, "identify": True}, "means nothing"),
+        (
+            {"kind": "fhir", "patient_id_system": ISSUER_SYSTEM, "identify": True},
+            "identify, which does not apply",
+        ),
         ({"kind": "webhook", "secret_file": "k", "token_file": "t"}, "not https"),
-        ({"kind": "webhook", "secret_file": "k", "url": "ftp://a/"}, "https://HOST/PATH"),
-        ({"kind": "webhook", "secret_file": "k", "url": "https://a:b@c/"}, "token_file"),
+        ({"kind": "webhook", "secret_file": "k", "url": "ftp://a/"}, "write https://host/path"),
+        ({"kind": "webhook", "secret_file": "k", "url": "https://a:b@c/"}, "keep them in files"),
         ({"kind": "webhook", "secret_file": "k", "identfy": True}, "'identify'"),
         ({"kind": "fhir", "patient_id_system": "our hospital"}, "absolute URI"),
     ],

@@ -12,7 +12,7 @@ from chestct.findings import Method
 from chestct.results import Extra
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
-from inference.loading.eligibility import EligibilityRules
+from inference.loading.rules import EligibilityRules
 from rales.analysis.pipeline import AnalysisRequest, run
 from rales.analysis.settings import AnalysisSettings
 from rales.cli.scanning import scan

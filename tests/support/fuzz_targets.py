@@ -22,8 +22,8 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 
 from chestct.errors import NotDicom, SeriesRejected
 from chestct.series import Series
-from inference.loading.eligibility import EligibilityRules
 from inference.loading.loader import LoadingPolicy, load
+from inference.loading.rules import EligibilityRules
 from rales.steps.completeness import CompletionPolicy, Evidence, decide
 from scp import headers
 from scp.contexts import TRANSFER_SYNTAXES
