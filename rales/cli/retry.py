@@ -35,7 +35,8 @@ def retry(config_path: Path, series: str | None, all_failed: bool) -> None:  # n
     from rales.cli.opening import layout_of, open_state
     from rales.runtime.clock import utc_now
     from rales.state.store import JobStore
-    from rales.state.store.jobs import StateConflict
+    from rales.state.store.transitions import StateConflict
+    from rales.steps.retry import retry as start_again
 
     if (series is None) != all_failed:
         raise click.UsageError("give either SERIES or --all-failed")
@@ -44,7 +45,7 @@ def retry(config_path: Path, series: str | None, all_failed: bool) -> None:  # n
     conflicts = 0
     for job in chosen:
         try:
-            after = jobs.retry(job, at=utc_now())
+            after = start_again(jobs, job, at=utc_now())
         except StateConflict as error:
             conflicts += 1
             click.echo(f"Error: {job.series_uid} is {job.state}: {error}", err=True)

@@ -97,7 +97,7 @@ def status(
     from rales.cli.status_json import print_json
     from rales.cli.status_report import read_report
     from rales.cli.status_tables import print_tables
-    from rales.state.store.jobs import JobFilter
+    from rales.state.store.queries import JobFilter
 
     layout = layout_of(config_path)
     job_filter = JobFilter(

@@ -10,7 +10,7 @@ import click
 
 from rales.cli.status_report import SeriesStatus, StatusReport
 from rales.state.store import Delivery, Notification
-from rales.state.store.jobs import Event
+from rales.state.store.job import Event
 from rales.state.store.refusals import Refusal
 
 

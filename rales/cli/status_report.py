@@ -18,7 +18,8 @@ from rales.state.store import (
     RetentionStore,
 )
 from rales.state.store.facts import NodeFacts
-from rales.state.store.jobs import Event, JobFilter
+from rales.state.store.job import Event
+from rales.state.store.queries import JobFilter
 from rales.state.store.refusals import Refusal, RefusalStore
 
 

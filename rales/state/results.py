@@ -18,7 +18,7 @@ from chestct.findings import Findings, Lung, NotAssessable
 from chestct.results import Extra, ResultObject, ResultReference, ResultSet, SegKind
 from chestct.uids import Uid
 from chestct.verdict import verdict
-from rales.state.store.jobs import Job
+from rales.state.store.job import Job
 
 SR_ROLE = "sr"
 

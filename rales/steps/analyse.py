@@ -37,7 +37,8 @@ from rales.analysis.settings import AnalysisSettings
 from rales.runtime.process import Worker
 from rales.state.results import AnalysisReport, created_before, sr_references
 from rales.state.store import InstanceStore, JobStore
-from rales.state.store.jobs import Job, StateConflict
+from rales.state.store.job import Job
+from rales.state.store.transitions import StateConflict
 
 _LOG = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from dicom_out.network.query import ArchiveUnavailable
 from rales.config.peers import destinations_of
 from rales.config.sections import Config
 from rales.runtime.loglimit import LogLimiter
-from rales.state.store.jobs import Job
+from rales.state.store.job import Job
 from rales.steps.completeness import ArchiveAnswer
 
 _LOG = logging.getLogger(__name__)

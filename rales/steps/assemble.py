@@ -14,7 +14,8 @@ from chestct.states import JobState
 from rales.runtime.clock import Moment
 from rales.runtime.loglimit import LogLimiter
 from rales.state.store import InstanceStore, JobStore
-from rales.state.store.jobs import Job, StateConflict
+from rales.state.store.job import Job
+from rales.state.store.transitions import StateConflict
 from rales.steps.archive_counts import ArchiveCounts
 from rales.steps.completeness import Complete, CompletionPolicy, Evidence, decide
 from scp.contexts import MULTI_FRAME_CLASSES

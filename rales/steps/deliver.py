@@ -13,7 +13,8 @@ from dicom_out.network.recipients import Recipient
 from rales.runtime.loglimit import LogLimiter
 from rales.state.results import load_objects, objects_for
 from rales.state.store import Delivery, DeliveryStore, JobStore
-from rales.state.store.jobs import Job, StateConflict
+from rales.state.store.job import Job
+from rales.state.store.transitions import StateConflict
 from rales.steps.backoff import BackOff
 from rales.steps.dispatch import DestinationQueue, Sender
 from rales.steps.outbox import OutboxWorker, Step

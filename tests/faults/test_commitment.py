@@ -47,6 +47,7 @@ from rales.state.store import CommitmentStore, Database, DeliveryStore, Instance
 from rales.steps.backoff import BackOff
 from rales.steps.commit import CommitmentWorker
 from rales.steps.deliver import DeliveryWorker
+from rales.steps.retry import retry
 from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
 
@@ -283,7 +284,7 @@ class Node:
         return [(row["role"], row["answered_at"], row["failure_reason"]) for row in found]
 
 
-def _as_dict(item: ResultObject) -> dict[str, str]:
+def _as_dict(item: ResultObject) -> dict[str, str | int]:
     return {
         "role": item.role,
         "path": str(item.path),
@@ -291,6 +292,8 @@ def _as_dict(item: ResultObject) -> dict[str, str]:
         "sop_instance_uid": item.sop_instance_uid,
         "series_uid": item.series_uid,
         "study_uid": item.study_uid,
+        "digest": item.digest,
+        "size": item.size,
     }
 
 
@@ -455,7 +458,7 @@ def test_a_final_failure_ends_the_job_failed_and_a_retry_starts_anew(
     job = node.jobs.get(node.job.id)
     assert job.state is JobState.FAILED
     assert f"0x{reason:04X}" in job.message
-    node.jobs.retry(job, at=NOON)
+    retry(node.jobs, job, at=NOON)
     assert node.states() == [DeliveryState.DELIVERED, DeliveryState.PENDING]
 
 
@@ -699,7 +702,7 @@ def test_a_real_orthanc_commits_on_an_association_of_its_own(
         assert node.states() == [DeliveryState.STORED] * 2
         step_all(commitment, NOON)
         wait_for("the report", lambda: _all_delivered(node), _SECONDS)
-        node.jobs.retry(_done(node, delivery), at=NOON)
+        retry(node.jobs, _done(node, delivery), at=NOON)
         step_all(delivery, NOON)
         _remove_from(config["HttpPort"], node.deliveries.of_job(node.job.id)[1].sop_instance_uid)
         step_all(commitment, NOON)

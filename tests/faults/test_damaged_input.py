@@ -34,6 +34,7 @@ from rales.analysis.settings import AnalysisSettings
 from rales.state.results import load_objects
 from rales.state.store import Database, InstanceStore, Job, JobStore
 from rales.steps.analyse import AnalysisWorker
+from rales.steps.retry import retry
 from scp.headers import parse
 from scp.ports import Recorded
 from scp.spool import GROUP_LENGTH_AT, Spool
@@ -357,11 +358,11 @@ def test_retry_of_results_that_are_lost_makes_the_same_again(
     before = {item.path: item.path.read_bytes() for item in load_objects(done)}
     rig.jobs.move(done, JobState.DELIVERING, at=rig.clock(), message="")
     rig.jobs.move(rig.job, JobState.DONE, at=rig.clock(), message="")
-    assert rig.jobs.retry(rig.job, at=rig.clock()) is JobState.COMPOSED, "nothing is lost"
+    assert retry(rig.jobs, rig.job, at=rig.clock()) is JobState.COMPOSED, "nothing is lost"
     rig.jobs.move(rig.job, JobState.DELIVERING, at=rig.clock(), message="")
     rig.jobs.move(rig.job, JobState.DONE, at=rig.clock(), message="")
     damage(next(iter(before)))
-    assert rig.jobs.retry(rig.job, at=rig.clock()) is JobState.READY
+    assert retry(rig.jobs, rig.job, at=rig.clock()) is JobState.READY
     assert rig.analyse().state is JobState.COMPOSED
     assert {item.path: item.path.read_bytes() for item in load_objects(rig.job)} == before
 

@@ -16,6 +16,7 @@ from chestct.errors import OutOfResources
 from chestct.states import DeliveryState, JobState
 from rales.state.store import Database, DeliveryStore, Job
 from rales.state.store.outbox import Attempt
+from rales.steps.retry import retry
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
@@ -282,7 +283,7 @@ def test_a_duplicate_of_what_was_never_sent_is_said_and_a_retry_takes_it(
     ended = rig.jobs.get(job.id)
     assert ended.state is JobState.FAILED
     assert "it has an object of this UID already" in ended.message
-    rig.jobs.retry(ended, at=rig.clock.now)
+    retry(rig.jobs, ended, at=rig.clock.now)
     step_all(worker, rig.clock.now)
     assert rig.state(job) is JobState.DONE
 
@@ -317,7 +318,7 @@ def test_a_renamed_destination_fails_once_and_a_retry_goes_to_the_new_name(
     ended = rig.jobs.get(job.id)
     assert (ended.state, ended.reason) == (JobState.FAILED, "destination-removed")
     assert "no destination 'old'" in ended.message
-    rig.jobs.retry(ended, at=rig.clock.now)
+    retry(rig.jobs, ended, at=rig.clock.now)
     step_all(worker, rig.clock.now)
     assert rig.state(job) is JobState.DONE
     assert len(peer.kept) == 2
@@ -336,13 +337,13 @@ def test_a_refusal_of_a_destination_that_is_removed_does_not_come_back(
     finally:
         strict.stop()
     del rig.ports["strict"]
-    rig.jobs.retry(rig.jobs.get(job.id), at=rig.clock.now)
+    retry(rig.jobs, rig.jobs.get(job.id), at=rig.clock.now)
     step_all(rig.worker(), rig.clock.now)
     assert rig.state(job) is JobState.DONE
     rig.ports["strict"] = strict.start()
     strict.answer = lambda _event: 0x0000
     try:
-        rig.jobs.retry(rig.jobs.get(job.id), at=rig.clock.now)
+        retry(rig.jobs, rig.jobs.get(job.id), at=rig.clock.now)
         step_all(rig.worker(), rig.clock.now)
     finally:
         strict.stop()

@@ -27,10 +27,11 @@ from chestct.states import JobState
 from chestct.uids import Uid
 from rales.node.fsck import examine
 from rales.state.store import Database, InstanceStore, Job, JobStore, RetentionStore
-from rales.state.store.jobs import StateConflict
+from rales.state.store.transitions import StateConflict
 from rales.steps.assemble import AssemblyWorker
 from rales.steps.completeness import CompletionPolicy
 from rales.steps.retain import RetentionWorker
+from rales.steps.retry import retry
 from scp.ports import AssociationEnd, Recorded
 from scp.spool import Spool
 
@@ -245,7 +246,7 @@ def test_a_released_series_is_not_retried(rig: Rig) -> None:
     job = rig.delivered("1.1", NOON)
     rig.worker(days=1).step(NOON + 2 * DAY)
     with pytest.raises(StateConflict, match="released its images on 2026-01-04"):
-        rig.jobs.retry(rig.jobs.get(job.id), at=NOON + 3 * DAY)
+        retry(rig.jobs, rig.jobs.get(job.id), at=NOON + 3 * DAY)
 
 
 def test_a_node_lets_go_and_a_resend_gives_no_second_result(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from rales.analysis.settings import AnalysisSettings
 from rales.runtime.process import WorkerProcess
 from rales.state.store import Database, InstanceStore, Job, JobStore
 from rales.steps.analyse import AnalysisWorker
+from rales.steps.retry import retry
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 _MEGABYTE = 1 << 20
@@ -373,7 +374,7 @@ def test_poison_is_set_aside_with_its_reason_behind_the_others_and_can_be_retrie
     ended = rig.jobs.get(poison.id)
     assert (ended.state, ended.reason, ended.attempts) == (JobState.FAILED, reason, 2)
     assert "2 attempts" in ended.message
-    assert rig.jobs.retry(ended, at=rig.clock.now) is JobState.READY
+    assert retry(rig.jobs, ended, at=rig.clock.now) is JobState.READY
     rig.acts["1.1"] = (reject,)
     rig.run_out()
     assert rig.jobs.get(poison.id).state is JobState.REJECTED

@@ -23,6 +23,7 @@ from rales.state.store.outbox import Attempt
 from rales.steps.assemble import AssemblyWorker
 from rales.steps.backoff import BackOff
 from rales.steps.completeness import CompletionPolicy
+from rales.steps.retry import retry
 
 from .conftest import NOON
 
@@ -323,7 +324,7 @@ def test_a_retry_by_a_clock_that_is_wrong_is_due_at_once_and_not_given_up(
     deliveries.record(one, Attempt(state=DeliveryState.REFUSED, message="", at=NOON))
     deliveries.finish_jobs(at=NOON)
     machine.run(3600)
-    jobs.retry(jobs.get(job.id), at=machine.wall.now + by)
+    retry(jobs, jobs.get(job.id), at=machine.wall.now + by)
     clock = machine.boot()
     deliveries.begin(jobs.get(job.id), planned=planned, at=clock.now())
     assert deliveries.due("pacs", at=clock.now()), "not only in a month"

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from dicom_out.network.outcome import Outcome, OutcomeKind
 from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore
 from rales.steps.backoff import BackOff
 from rales.steps.deliver import DeliveryWorker
+from rales.steps.retry import retry
 
 from .conftest import NOON
 
@@ -65,6 +67,8 @@ class Rig:
                 "sop_instance_uid": f"2.25.{number}{suffix}",
                 "series_uid": "2.25.7",
                 "study_uid": "1.2",
+                "digest": sha256(role.encode()).hexdigest(),
+                "size": len(role),
             }
             for suffix, role in enumerate(roles, start=1)
         ]
@@ -110,11 +114,11 @@ def test_without_a_destination_the_results_stay_and_the_job_is_done(rig: Rig) ->
 def test_a_retry_goes_to_the_destinations_that_were_configured_since(rig: Rig) -> None:
     step_all(rig.worker(FakeSender()), NOON)
     assert rig.state() is JobState.DONE
-    rig.jobs.retry(rig.jobs.get(rig.job.id), at=NOON)
+    retry(rig.jobs, rig.jobs.get(rig.job.id), at=NOON)
     sender = FakeSender({"near": [_NO]})
     step_all(rig.worker(sender, "near"), NOON)
     assert rig.state() is JobState.FAILED
-    rig.jobs.retry(rig.jobs.get(rig.job.id), at=NOON)
+    retry(rig.jobs, rig.jobs.get(rig.job.id), at=NOON)
     step_all(rig.worker(sender, "near", "far"), NOON)
     assert sender.sent == [(to, role) for to in ("near", "near", "far") for role in ("seg", "sr")]
     assert rig.state() is JobState.DONE

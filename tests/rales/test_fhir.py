@@ -21,6 +21,7 @@ from chestct.uids import Uid
 from rales.state.store import DeliveryStore
 from rales.state.store.outbox import Attempt
 from rales.steps.notify.subject import read_subject
+from rales.steps.retry import retry
 
 from .conftest import NOON
 
@@ -128,7 +129,7 @@ def test_a_repeated_bundle_is_the_same_and_a_later_revision_writes_over_it(
     (rig.folder / "findings.json").write_text(
         (rig.folder / "findings.json").read_text().replace("1987.654", "1999.0")
     )
-    rig.jobs.retry(rig.job, at=rig.clock())
+    retry(rig.jobs, rig.job, at=rig.clock())
     DeliveryStore(rig.database).begin(rig.job, planned={}, at=rig.clock())
     DeliveryStore(rig.database).finish_jobs(at=rig.clock())
     rig.send()
@@ -154,7 +155,7 @@ def test_an_earlier_revision_that_ends_last_is_not_written_over_the_newer_one(
     rig.finish(ILL)
     rig.send()
     earlier, deliveries = rig.job, DeliveryStore(rig.database)
-    rig.jobs.retry(earlier, at=NOON)
+    retry(rig.jobs, earlier, at=NOON)
     kept = {"pacs": [("sr", Uid("2.25.8"))]}  # at a destination that is down
     deliveries.begin(rig.job, planned=kept, at=NOON)
     assert deliveries.may_send(deliveries.due("pacs", at=NOON), at=NOON)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,13 +34,14 @@ from dicom_out.network.recipients import Recipient
 from rales.analysis.pipeline import AnalysisRequest
 from rales.runtime.clock import Moment
 from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore, RetentionStore
-from rales.state.store.jobs import StateConflict
+from rales.state.store.transitions import StateConflict
 from rales.steps.analyse import AnalysisWorker
 from rales.steps.assemble import AssemblyWorker
 from rales.steps.backoff import BackOff
 from rales.steps.completeness import CompletionPolicy
 from rales.steps.deliver import DeliveryWorker
 from rales.steps.retain import RetentionWorker
+from rales.steps.retry import retry
 from scp.ports import AssociationEnd
 from scp.traffic import Traffic
 
@@ -146,7 +148,8 @@ class Node(RuleBasedStateMachine):
             path.write_bytes(b"result")
             one = {"role": role, "path": str(path), "sop_class_uid": "1.2.840.10008.5.1.4.1.1.66.4"}
             uids = {"series_uid": "2.25.7", "study_uid": STUDY}
-            objects.append(one | uids | {"sop_instance_uid": f"2.25.{number}{suffix}"})
+            file = {"digest": sha256(b"result").hexdigest(), "size": len(b"result")}
+            objects.append(one | uids | file | {"sop_instance_uid": f"2.25.{number}{suffix}"})
         return SimpleNamespace(
             findings=HEALTHY,
             left_out=(),
@@ -280,7 +283,7 @@ class Node(RuleBasedStateMachine):
         job = self.jobs.latest_of_series(series)
         with suppress(StateConflict):
             if job is not None:
-                self.jobs.retry(job, at=self.clock.now)
+                retry(self.jobs, job, at=self.clock.now)
 
     @rule()
     def let_go(self) -> None:

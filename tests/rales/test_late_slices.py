@@ -19,9 +19,10 @@ from chestct.states import JobState
 from chestct.uids import Uid
 from rales.runtime.clock import utc_now
 from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore
-from rales.state.store.jobs import StateConflict
+from rales.state.store.transitions import StateConflict
 from rales.steps.assemble import AssemblyWorker
 from rales.steps.completeness import CompletionPolicy
+from rales.steps.retry import retry
 from scp.ports import Recorded
 
 from .conftest import NOON
@@ -205,7 +206,7 @@ def test_a_retry_gives_way_to_a_newer_revision(database: Database, make_instance
     failed = jobs.get(job.id)
     instances.record(make_instance(2))
     with pytest.raises(StateConflict, match="newer revision"):
-        jobs.retry(failed, at=NOON)
+        retry(jobs, failed, at=NOON)
 
 
 def test_a_retry_does_not_close_or_restart_what_is_under_way(
@@ -215,12 +216,12 @@ def test_a_retry_does_not_close_or_restart_what_is_under_way(
     instances.record(make_instance(1))
     (job,) = jobs.all()
     with pytest.raises(StateConflict, match="under way"):
-        jobs.retry(job, at=NOON)
+        retry(jobs, job, at=NOON)
     _mark(jobs, instances, job)
     claimed = jobs.claim(at=NOON)
     assert claimed is not None
     with pytest.raises(StateConflict, match="under way"):
-        jobs.retry(claimed, at=NOON)
+        retry(jobs, claimed, at=NOON)
     assert jobs.get(job.id).state is JobState.ANALYSING
 
 

@@ -24,8 +24,9 @@ from rales.cli import cli
 from rales.cli.check import check_notification
 from rales.config import file as config
 from rales.state.store.database import to_text
-from rales.state.store.jobs import StateConflict
+from rales.state.store.transitions import StateConflict
 from rales.steps.notify.targets import endpoint_of
+from rales.steps.retry import retry
 
 from .conftest import NOON
 
@@ -186,7 +187,7 @@ def test_a_target_hears_of_the_ends_of_a_series_in_their_order(
     rig = make_rig(url=receiver.url())
     rig.reject()
     rig.send()
-    rig.jobs.retry(rig.job, at=NOON)
+    retry(rig.jobs, rig.job, at=NOON)
     claimed = rig.jobs.claim(at=NOON)
     assert claimed is not None
     rig.jobs.move(claimed, JobState.FAILED, at=NOON, message="crashed", reason="analysis-crashed")

@@ -50,6 +50,7 @@ from rales.steps.notify import worker as notify
 from rales.steps.notify.transport import Outcome as Answer
 from rales.steps.notify.transport import OutcomeKind as AnswerKind
 from rales.steps.notify.transport import Request
+from rales.steps.retry import retry
 
 PLAIN, COMMITTING, TARGETS = "plain", "committing", ("first", "second")
 GIVE_UP = timedelta(hours=72)
@@ -432,7 +433,7 @@ def test_a_second_message_behind_a_postponed_one_makes_no_loop_spin(
     rig = make_rig(url=receiver.url())
     receiver.answers = [(503, "")] * 100
     rig.reject()
-    rig.jobs.retry(rig.job, at=NOON)
+    retry(rig.jobs, rig.job, at=NOON)
     claimed = rig.jobs.claim(at=NOON)
     assert claimed is not None
     rig.jobs.move(claimed, JobState.REJECTED, at=NOON, message="again", reason="localizer")

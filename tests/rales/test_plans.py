@@ -23,9 +23,9 @@ from rales.state.store import Database
 
 GROWING = ("instances", "jobs", "job_events", "deliveries", "commitments", "notifications")
 ASKED_BY_A_PERSON = {
-    "JobStore.all",
-    "JobStore.select",
-    "JobStore.number",
+    "JobQueries.all",
+    "JobQueries.select",
+    "JobQueries.number",
     "InstanceStore.count",
 }
 """``rales status`` and ``rales retry``, in a process and on a connection of their own."""
@@ -39,11 +39,11 @@ OPEN = {
     "DeliveryStore.due",
     "DeliveryStore.next_due",
     "DeliveryStore.withdraw_unconfigured",
-    "JobStore.in_state",
-    "JobStore.next_due",
-    "JobStore.next_to_plan",
-    "JobStore.recover",
-    "JobStore.to_plan",
+    "JobQueries.in_state",
+    "JobQueries.next_due",
+    "JobQueries.next_to_plan",
+    "_reopen",
+    "JobQueries.to_plan",
     "NotificationStore.due",
     "NotificationStore.next_due",
     "NotificationStore.set_targets",

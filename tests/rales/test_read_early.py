@@ -90,7 +90,7 @@ def test_an_early_rejection_is_decided_again_at_the_quiet_time(
     job = rig.step(2)
     assert job.state is JobState.RECEIVING
     assert job.message == (
-        "read early and not analysable (missing-slices: no diaphragm);"
+        "analysed early, without a result (missing-slices: no diaphragm);"
         " waits for more images until 12:00:30 UTC"
     )
     assert rig.step(27).state is JobState.RECEIVING

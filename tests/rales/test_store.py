@@ -12,10 +12,11 @@ from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
 from rales.runtime.clock import Moment
 from rales.state.store import Database, Delivery, DeliveryStore, InstanceStore, Job, JobStore
-from rales.state.store.jobs import StateConflict
 from rales.state.store.outbox import Attempt
+from rales.state.store.transitions import StateConflict
 from rales.steps.assemble import AssemblyWorker
 from rales.steps.completeness import CompletionPolicy
+from rales.steps.retry import retry
 from scp.ports import AssociationEnd, Recorded
 
 from .conftest import NOON
@@ -180,7 +181,7 @@ def test_a_restart_takes_an_interrupted_analysis_up_until_its_attempts_are_spent
     jobs.recover(interruptions=2, at=NOON)
     (job,) = jobs.all()
     assert (job.state, job.reason) == (JobState.FAILED, "interrupted")
-    assert jobs.retry(job, at=NOON) is JobState.READY
+    assert retry(jobs, job, at=NOON) is JobState.READY
     assert jobs.get(job.id).attempts == 0
 
 
@@ -240,7 +241,7 @@ def test_deliveries_are_planned_sent_and_closed(
     assert deliveries.finish_jobs(at=later) == [job.id]
     ended = jobs.get(job.id)
     assert (ended.state, ended.reason) == (JobState.FAILED, "delivery-refused")
-    assert jobs.retry(ended, at=later) is JobState.COMPOSED
+    assert retry(jobs, ended, at=later) is JobState.COMPOSED
     planned = {"a": objects, "b": objects, "c": objects[1:]}
     deliveries.begin(jobs.get(job.id), planned=planned, at=later)
     assert [one.destination for one in _due(deliveries, later)] == ["b", "c"]
@@ -262,7 +263,7 @@ def test_the_predecessor_is_the_last_revision_that_was_delivered(
     assert before is not None
     assert before.id == first.id
     with pytest.raises(StateConflict, match="newer revision"):
-        jobs.retry(jobs.get(first.id), at=NOON)
+        retry(jobs, jobs.get(first.id), at=NOON)
 
 
 @pytest.mark.parametrize("refused", ["seg", "sr"])

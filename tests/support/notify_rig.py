@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,8 @@ class Rig:
                 "sop_instance_uid": f"2.25.{number}",
                 "series_uid": f"2.25.{number}0",
                 "study_uid": "1.2",
+                "digest": sha256(role.encode()).hexdigest(),
+                "size": len(role),
             }
             for role, kind, number in (("seg", "66.4", 7), ("sr", "88.34", 8), (extra, "7", 9))
             if role

@@ -9,7 +9,8 @@ from rales.state.store.commitments import CommitmentStore
 from rales.state.store.database import Database
 from rales.state.store.deliveries import Delivery, DeliveryStore
 from rales.state.store.instances import InstanceStore
-from rales.state.store.jobs import Job, JobStore
+from rales.state.store.job import Job
+from rales.state.store.jobs import JobStore
 from rales.state.store.notifications import Notification, NotificationStore
 from rales.state.store.retention import RetentionStore
 

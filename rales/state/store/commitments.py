@@ -9,7 +9,7 @@ from datetime import datetime
 from chestct.results import CommitmentReport
 from chestct.states import DeliveryState
 from chestct.uids import Uid
-from rales.state.store.database import Database, from_text, to_text
+from rales.state.store.database import Database, time_or_none, to_text
 from rales.state.store.deliveries import Delivery, delivery_of, key_of, record_attempt
 from rales.state.store.outbox import Attempt
 
@@ -41,7 +41,7 @@ class CommitmentStore:
         row = self._database.rows(
             "SELECT min(due_at) FROM waiting_commitments WHERE destination = ?", (destination,)
         )[0]
-        return from_text(row[0]) if row[0] else None
+        return time_or_none(row[0])
 
     def request(
         self, deliveries: Sequence[Delivery], transaction_uid: Uid, *, at: datetime, until: datetime

@@ -32,8 +32,13 @@ def to_text(at: datetime) -> str:
 
 
 def from_text(text: str) -> datetime:
-    """Undo :func:`to_text`."""
+    """Return the time that :func:`to_text` wrote."""
     return datetime.fromisoformat(text)
+
+
+def time_or_none(text: str | None) -> datetime | None:
+    """Return the time in a column that may be NULL."""
+    return from_text(text) if text else None
 
 
 class Database:

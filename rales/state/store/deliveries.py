@@ -10,10 +10,11 @@ from datetime import datetime
 
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
-from rales.state.store.database import Database, from_text, to_text
+from rales.state.store.database import Database, from_text, time_or_none, to_text
 from rales.state.store.endings import finish_jobs
-from rales.state.store.jobs import Job, add_event, change_state
+from rales.state.store.job import Job
 from rales.state.store.outbox import Attempt
+from rales.state.store.transitions import add_event, change_state
 
 Planned = Mapping[str, Sequence[tuple[str, Uid]]]
 """For each destination, the (role, SOP Instance UID) of its result objects."""
@@ -91,7 +92,7 @@ class DeliveryStore:
         row = self._database.rows(
             "SELECT min(due_at) FROM waiting_deliveries WHERE destination = ?", (destination,)
         )[0]
-        return from_text(row[0]) if row[0] else None
+        return time_or_none(row[0])
 
     def may_send(self, group: Sequence[Delivery], *, at: datetime) -> bool:
         """Record that ``group`` (one job, one destination) goes out now; False: do not send it.
@@ -258,7 +259,7 @@ def delivery_of(row: sqlite3.Row) -> Delivery:
         attempts=row["attempts"],
         created_at=from_text(row["created_at"]),
         due_at=from_text(row["due_at"]),
-        settled_at=from_text(row["settled_at"]) if row["settled_at"] else None,
+        settled_at=time_or_none(row["settled_at"]),
         status=row["status"],
         message=row["message"],
         transaction_uid=Uid(row["transaction_uid"]) if row["transaction_uid"] else None,

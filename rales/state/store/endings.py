@@ -7,7 +7,7 @@ from datetime import datetime
 
 from chestct.states import DeliveryState, JobState
 from rales.state.store.database import Database, to_text
-from rales.state.store.jobs import change_state, is_overtaken
+from rales.state.store.transitions import change_state, is_overtaken
 
 _ENDED = "FROM jobs INDEXED BY jobs_to_finish WHERE state = 'delivering' AND open_deliveries = 0"
 

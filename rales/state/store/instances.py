@@ -12,8 +12,9 @@ from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from chestct.uids import Uid
 from rales.state.store.database import Database, from_text, to_text
-from rales.state.store.jobs import Job, change_state, open_revision
+from rales.state.store.job import Job
 from rales.state.store.mending import mend, set_back
+from rales.state.store.transitions import change_state, open_revision
 from scp.ports import AssociationEnd, Recorded
 
 

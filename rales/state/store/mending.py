@@ -1,7 +1,7 @@
-"""Images that are missing or damaged on disk: the job that meets them waits for a resend.
+"""Images that are missing or damaged on disk: their job waits until they are sent again.
 
-The analysis marks what it could not use. A resend puts the file back and takes the mark away;
-with the last of them, in the same transaction, the job that died of it is ready again.
+The analysis marks the images that it could not use. A resend restores the file and removes the
+mark. When the last mark goes, the same transaction makes the failed job ready.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from rales.state.store.database import to_text
-from rales.state.store.jobs import Job, add_event, change_state, state_of_end
+from rales.state.store.job import Job
+from rales.state.store.transitions import add_event, change_state, state_without_result
 
 INPUT_UNAVAILABLE = "input-unavailable"
-"""The reason of a job that failed because images were not there as they were received."""
+"""The reason of a job that failed because images were missing or damaged on disk."""
 _SETTLE = timedelta(seconds=5)
-"""After a mended image, the next one of the same resend is waited for so long."""
+"""The pause after a mended image, for the next image of the same resend."""
 _MENDED = "images that had been missing or damaged were sent again"
 
 
@@ -31,12 +32,12 @@ def set_back(
     at: datetime,
     message: str,
 ) -> JobState:
-    """Put an analysing job that could not read ``images`` back, or end it; return its state.
+    """Put back an analysing job that could not read ``images``, or end it; return its state.
 
-    It is tried again at ``due_at``; none ends it, unless it may be of a part
-    (:func:`rales.state.store.jobs.state_of_end`). Where one of its images came again during
-    the analysis, it is tried again at once and the attempt does not count: what was found may
-    not be so any more.
+    The job is due again at ``due_at``; with None it ends, unless it may have only a part of its
+    series (:func:`~rales.state.store.transitions.state_without_result`). If one of its images was
+    sent again during the analysis, the finding may be outdated: the job is ready at once, and the
+    attempt does not count.
     """
     now = to_text(at)
     row = tx.execute("SELECT mended FROM jobs WHERE id = ?", (job.id,)).fetchone()
@@ -50,7 +51,7 @@ def set_back(
         " WHERE sop_instance_uid = ? AND series_uid = ? AND current = 1",
         [(uid, job.series_uid) for uid in images],
     )
-    after = JobState.READY if due_at else state_of_end(tx, job, JobState.FAILED, at=at)
+    after = JobState.READY if due_at else state_without_result(tx, job, JobState.FAILED, at=at)
     reason = INPUT_UNAVAILABLE if after is JobState.FAILED else ""
     change_state(tx, job.id, JobState.ANALYSING, after, at=now, message=message, reason=reason)
     if due_at:
@@ -61,13 +62,13 @@ def set_back(
 
 
 def mend(tx: sqlite3.Connection, instance: ReceivedInstance, *, faulty: bool) -> None:
-    """Note that a recorded image came again; ``faulty`` is its mark.
+    """Record that a known image was sent again; ``faulty`` is its mark.
 
-    Nothing is to be done for one that was there, whole and not marked.
+    Nothing changes for an image whose file was whole and not marked.
 
-    A job that failed of it goes on when no image of the series is marked any more. So does one
-    without a result that ended of something else, when the file is written anew: its verdict
-    was of other bytes than those that were received.
+    A job that failed because of the image goes on once no image of the series is marked. A job
+    that ended without a result for another reason goes on when the file is written anew: its
+    verdict was about bytes that differ from the received ones.
     """
     if not faulty and not instance.written:
         return
@@ -83,14 +84,14 @@ def mend(tx: sqlite3.Connection, instance: ReceivedInstance, *, faulty: bool) ->
     if job is None:
         return
     tx.execute("UPDATE jobs SET mended = mended + 1 WHERE id = ?", (job["id"],))
-    died_of_it = job["reason"] == INPUT_UNAVAILABLE
-    if (died_of_it or job["state"] == JobState.READY) and _is_any_marked(tx, instance.series_uid):
+    waits_for_it = job["reason"] == INPUT_UNAVAILABLE
+    if (waits_for_it or job["state"] == JobState.READY) and _is_any_marked(tx, instance.series_uid):
         return
     at, due_at = to_text(instance.received_at), to_text(instance.received_at + _SETTLE)
     if job["state"] == JobState.READY and job["due_at"]:
         add_event(tx, job["id"], JobState.READY, JobState.READY, at=at, message=_MENDED)
     elif job["state"] in {JobState.FAILED, JobState.REJECTED} and (
-        died_of_it or (instance.written and job["result"] is None)
+        waits_for_it or (instance.written and job["result"] is None)
     ):
         _clear_marks(tx, instance.series_uid)
         change_state(tx, job["id"], JobState(job["state"]), JobState.READY, at=at, message=_MENDED)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chestct.states import DeliveryState, JobState
-from rales.state.store.database import Database, from_text, to_text
+from rales.state.store.database import Database, from_text, time_or_none, to_text
 from rales.state.store.outbox import Attempt
 
 
@@ -103,7 +103,7 @@ class NotificationStore:
         row = self._database.rows(
             "SELECT min(due_at) FROM waiting_notifications WHERE target = ?", (target,)
         )[0]
-        return from_text(row[0]) if row[0] else None
+        return time_or_none(row[0])
 
     def record(self, notification: Notification, attempt: Attempt) -> None:
         """Record an attempt at a pending notification."""
@@ -137,7 +137,7 @@ def _notification(row: sqlite3.Row) -> Notification:
         state=DeliveryState(row["state"]),
         attempts=row["attempts"],
         due_at=from_text(row["due_at"]),
-        settled_at=from_text(row["settled_at"]) if row["settled_at"] else None,
+        settled_at=time_or_none(row["settled_at"]),
         status=row["status"],
         message=row["message"],
     )
