@@ -12,7 +12,7 @@ from pynetdicom.presentation import PresentationContext
 
 from chestct.errors import RejectReason
 from conformance.markdown import named_uid, ranges, table, uid_name
-from dicom_out.network import commitment, query, sender
+from dicom_out.network import commitment, prior_reports, sender
 from dicom_out.network.association import MAXIMUM_PDU
 from dicom_out.network.commitment import ReportStatus
 from dicom_out.network.outcome import OutcomeKind, outcome_of
@@ -55,7 +55,7 @@ def limits() -> dict[str, str]:
         "linger_seconds": f"{commitment.LINGER_SECONDS:g}",
         "association_mib": str(sender.MOST_BYTES >> 20),
         "commitment_mib": str(commitment.COMMITMENT_BYTES >> 20),
-        "query_mib": str(query.QUERY_BYTES >> 20),
+        "query_mib": str(prior_reports.QUERY_BYTES >> 20),
         "elements": f"{most_elements(0):,}",
         "elements_if_large": f"{most_elements(_LARGE_DATA_SET):,}",
         "reject_reasons": ", ".join(f"`{reason}`" for reason in RejectReason),
@@ -87,7 +87,7 @@ def tables(created: Iterable[str]) -> dict[str, str]:
 
 def _overview(created: tuple[str, ...]) -> str:
     accepted = _classes(supported_contexts())
-    find, retrieve, _ = query.query_contexts()
+    find, retrieve, _ = prior_reports.query_contexts()
     own = [
         sender.echo_context(),
         *sender.storage_contexts(created),
@@ -119,7 +119,7 @@ _CONTEXT_HEADS = ("Abstract syntax", "Transfer syntaxes", "Role", "Extended nego
 
 
 def _proposed_contexts(created: tuple[str, ...]) -> str:
-    find, retrieve, report = query.query_contexts()
+    find, retrieve, report = prior_reports.query_contexts()
     rows = [
         _context(sender.echo_context(), "SCU, for `rales echo`"),
         *(_context(context, "SCU") for context in sender.storage_contexts(created)),

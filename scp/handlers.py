@@ -18,6 +18,7 @@ from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_RELEASE
 
+from chestct.ae_title import shown_ae_title
 from chestct.errors import (
     NotDicom,
     RalesError,
@@ -51,8 +52,6 @@ _LOG = logging.getLogger(__name__)
 
 _READERS = 2
 """Data sets that are read at a time: what that takes is bounded for each."""
-TITLE_LENGTH = 16
-"""Characters of an AE title that are shown (PS3.5 section 6.2)."""
 
 
 @dataclass(slots=True)
@@ -274,7 +273,7 @@ def _level(tally: _Tally, how: AssociationEnd) -> int:
 
 def _calling_ae(association: Association) -> str:
     """Return the calling AE title, printable."""
-    return printable(str(association.requestor.ae_title).strip(), TITLE_LENGTH)
+    return shown_ae_title(association.requestor.ae_title)
 
 
 def peer_of(association: Association) -> Peer:

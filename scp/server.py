@@ -15,7 +15,7 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
-from chestct.text import printable
+from chestct.ae_title import shown_ae_title
 from pynetdicom_guard.arrivals import Arrivals
 from pynetdicom_guard.budget import Budget
 from pynetdicom_guard.limits import (
@@ -32,7 +32,7 @@ from pynetdicom_guard.limits import (
 from pynetdicom_guard.listener import TlsContext, listen
 from scp.admission import Admission, on_requested
 from scp.contexts import commitment_context, supported_contexts
-from scp.handlers import TITLE_LENGTH, Handlers
+from scp.handlers import Handlers
 from scp.ports import Doorkeeper, Intake, Peer, Refused, Witness
 from scp.spool import Spool
 from scp.traffic import Traffic
@@ -211,8 +211,7 @@ def _on_rejected(event: Event, witness: Witness | None, doorkeeper: Doorkeeper |
     answered: Any = association.acceptor.primitive
     reason = answered.reason_str if answered is not None else "rejected"
     called, calling = (
-        printable(str(title).strip(), TITLE_LENGTH)
-        for title in (asked.called_ae_title, asked.calling_ae_title)
+        shown_ae_title(title) for title in (asked.called_ae_title, asked.calling_ae_title)
     )
     _LOG.warning(
         "%s@%s asking for %s was rejected: %s",

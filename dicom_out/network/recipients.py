@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from chestct.results import ResultObject
 from dicom_out.network import stow
 from dicom_out.network.allowance import SLOWEST, Conversations
-from dicom_out.network.destination import Destination
+from dicom_out.network.destination import Destination, WebDestination
 from dicom_out.network.outcome import Outcome
 from dicom_out.network.sender import echo, send_each
-from dicom_out.network.web import WebDestination
 
 Recipient = Destination | WebDestination
 

@@ -16,7 +16,8 @@ from chestct.identity import patient_key
 from chestct.series import Series
 from chestct.uids import digest
 from dicom_out.network.allowance import Conversations
-from dicom_out.network.query import ArchiveUnavailable, Wanted, fetch_reports
+from dicom_out.network.prior_reports import ReportQuery, fetch_reports
+from dicom_out.network.query import ArchiveUnavailable
 from dicom_out.objects.acquisition import read_study_time
 from dicom_out.objects.sr_reader import EarlierReport, NotOurReport, read_report
 from rales.analysis.priors import keyed_digest
@@ -65,7 +66,7 @@ def archive_lookup(config: Config, conversations: Conversations) -> FindPriorRep
 def find_prior_reports(
     series: Series,
     *,
-    fetch: Callable[[Wanted], Sequence[Dataset]],
+    fetch: Callable[[ReportQuery], Sequence[Dataset]],
     days: int,
     conversations: Conversations,
 ) -> PriorReports:
@@ -85,7 +86,7 @@ def find_prior_reports(
         present = read_study_time(header)
         if present is None:
             return PriorReports()
-        reports = fetch(Wanted(header=header, until=present[0].date(), days=days))
+        reports = fetch(ReportQuery(header=header, until=present[0].date(), days=days))
         return PriorReports(results=_of_patient(reports, series.instances[0].patient_key))
     except ArchiveUnavailable as error:
         if conversations.are_over:

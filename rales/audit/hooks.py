@@ -14,8 +14,8 @@ from pathlib import Path
 import pydicom
 
 from chestct.results import ResultObject
+from dicom_out.network.destination import Recipient
 from dicom_out.network.outcome import Outcome, OutcomeKind
-from dicom_out.network.recipients import Recipient
 from rales.audit import messages as m
 from rales.audit.trail import AuditTrail
 from rales.steps.dispatch import Sender

@@ -15,7 +15,7 @@ from rales.cli.options import config_option
 from rales.cli.output import say
 
 if TYPE_CHECKING:
-    from dicom_out.network.recipients import Recipient
+    from dicom_out.network.destination import Recipient
     from rales.config.sections import Config, NotificationConfig
 
 _GIB = 1 << 30
@@ -164,7 +164,7 @@ def check_notification(target: NotificationConfig, settings: Config) -> str:
     """
     from rales.steps.notify.targets import endpoint_of
 
-    outcome = endpoint_of(target, settings.delivery.timeout_seconds).knock()
+    outcome = endpoint_of(target, settings.delivery.timeout_seconds).probe()
     if not outcome.reached:
         raise ConfigError(outcome.message)
     return f"{target.url} answers (HTTP {outcome.status})"

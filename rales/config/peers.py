@@ -1,4 +1,4 @@
-"""From the configuration to the peers: who may call, who is called, and over what."""
+"""Makes the peers from the configuration: callers, destinations, and their TLS."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
-from dicom_out.network.destination import Destination
-from dicom_out.network.recipients import Recipient
-from dicom_out.network.web import Credentials, WebDestination
+from dicom_out.network.destination import Credentials, Destination, Recipient, WebDestination
 from rales.config.sections import Config, DestinationConfig, TlsConfig
 from rales.config.tls import ServerTls, client_context
 from scp.admission import Admission
@@ -18,92 +16,85 @@ from scp.admission import Admission
 _LOG = logging.getLogger(__name__)
 
 
-def warn_of_closed_door(config: Config) -> None:
-    """Name destinations that are asked to commit and may not call back to say so."""
-    allowed = config.security.callers()
-    for one in config.destinations:
-        if one.commitment and allowed and one.ae_title not in allowed:
+def warn_if_commitment_blocked(config: Config) -> None:
+    """Warn of each destination with commitment that may not call back to report it."""
+    callers = config.security.callers()
+    for destination in config.destinations:
+        if destination.commitment and callers and destination.ae_title not in callers:
             _LOG.warning(
-                "%s is to report commitments, but %s is not among the callers of [security]",
-                one.name,
-                one.ae_title,
+                "destination %r has commitment = true, but its AE title %s may not call: "
+                "add it to [security]",
+                destination.name,
+                destination.ae_title,
             )
 
 
 def destinations_of(config: Config) -> dict[str, Recipient]:
     """Return the configured destinations by name."""
-    return {
-        one.name: _service(one, config.tls) if one.url else _application_entity(one, config.tls)
-        for one in config.destinations
-    }
+    return {section.name: _destination(section, config.tls) for section in config.destinations}
 
 
-def _application_entity(one: DestinationConfig, own: TlsConfig) -> Destination:
-    assert one.ae_title is not None  # rales.config.file has looked
-    assert one.host is not None
-    assert one.port is not None
+def _destination(section: DestinationConfig, node: TlsConfig) -> Recipient:
+    """Return one destination; ``node`` has the certificate that the node shows on request."""
+    tls = _tls_context(section, node)
+    if section.url is not None:
+        return WebDestination(
+            name=section.name,
+            url=section.url,
+            credentials=Credentials(
+                token_file=section.token_file,
+                user=section.user,
+                password_file=section.password_file,
+            ),
+            tls=tls,
+            segmentation=section.segmentation,
+            extras=section.extras,
+            fallback=section.fallback,
+        )
+    assert section.ae_title is not None  # rales.config.file has checked
+    assert section.host is not None
+    assert section.port is not None
     return Destination(
-        name=one.name,
-        ae_title=one.ae_title,
-        host=one.host,
-        port=one.port,
-        commitment=one.commitment,
-        segmentation=one.segmentation,
-        compress=one.compress,
-        extras=one.extras,
-        fallback=one.fallback,
-        tls=_tls_to(one, own) if one.tls else None,
+        name=section.name,
+        ae_title=section.ae_title,
+        host=section.host,
+        port=section.port,
+        commitment=section.commitment,
+        compress=section.compress,
+        tls=tls if section.tls else None,
+        segmentation=section.segmentation,
+        extras=section.extras,
+        fallback=section.fallback,
     )
 
 
-def _service(one: DestinationConfig, own: TlsConfig) -> WebDestination:
-    """Return a DICOMweb service; the node shows its own certificate where it is asked for one."""
-    assert one.url is not None
-    return WebDestination(
-        name=one.name,
-        url=one.url,
-        credentials=Credentials(
-            token_file=one.token_file, user=one.user, password_file=one.password_file
-        ),
-        ca_file=one.ca_file,
-        own=(own.certificate_file, own.key_file) if own.certificate_file else None,
-        segmentation=one.segmentation,
-        extras=one.extras,
-        fallback=one.fallback,
-    )
-
-
-def _tls_to(destination: DestinationConfig, own: TlsConfig) -> Callable[[], ssl.SSLContext]:
-    """Return what makes the context for each call, so that new certificates need no restart.
-
-    The node shows its own certificate where it is asked for one.
-    """
+def _tls_context(section: DestinationConfig, node: TlsConfig) -> Callable[[], ssl.SSLContext]:
+    """Return what makes the context of each connection, so that new files need no restart."""
     return partial(
         client_context,
-        destination.ca_file,
-        own.certificate_file,
-        own.key_file,
-        match_host=destination.match_host,
+        section.ca_file,
+        node.certificate_file,
+        node.key_file,
+        match_host=section.match_host or section.url is not None,  # https always checks the host
     )
 
 
 def admission_of(config: Config) -> Admission:
-    """Return who may call."""
-    callers = config.security.callers()
+    """Return the rule for calling AE titles and addresses."""
     return Admission(
         callers={
-            title: tuple(ipaddress.ip_network(one) for one in addresses)
-            for title, addresses in callers.items()
+            title: tuple(ipaddress.ip_network(address) for address in addresses)
+            for title, addresses in config.security.callers().items()
         },
         maximum_per_address=config.network.maximum_associations_per_address,
     )
 
 
 def server_tls(config: TlsConfig) -> ServerTls | None:
-    """Return the receiver's TLS; None where it has no certificate.
+    """Return the TLS of the receiver; None where it has no certificate.
 
     Raises:
-        ConfigError: A file is missing or is not what it should be.
+        ConfigError: A file is missing or invalid.
     """
     if config.certificate_file is None:
         return None

@@ -9,21 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field
 
+from chestct.ae_title import check_ae_title
 from rales.audit.target import parse_target
-
-_AE_TITLE_LENGTH = 16
-
-
-def _ae_title(value: str) -> str:
-    """Check the AE value representation (PS3.5 table 6.2-1)."""
-    title = value.strip(" ")
-    if not title or len(title) > _AE_TITLE_LENGTH:
-        raise ValueError(f"{value!r} is not an AE title: it must have 1 to 16 characters")
-    if "\\" in title or not title.isascii() or not title.isprintable():
-        raise ValueError(
-            f"{value!r} is not an AE title: use printable ASCII characters without a backslash"
-        )
-    return title
 
 
 def _audit_target(value: str) -> str:
@@ -74,7 +61,7 @@ def _uri(value: str) -> str:
     return value
 
 
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
+AeTitle = Annotated[str, AfterValidator(check_ae_title)]
 AuditTarget = Annotated[str, AfterValidator(_audit_target)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]

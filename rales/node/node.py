@@ -25,7 +25,7 @@ from rales.analysis.pipeline import InferenceFacts
 from rales.analysis.settings import settings_of
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.audit.opening import audit_trail
-from rales.config.peers import admission_of, destinations_of, server_tls, warn_of_closed_door
+from rales.config.peers import admission_of, destinations_of, server_tls, warn_if_commitment_blocked
 from rales.config.sections import Config
 from rales.config.tls import ServerTls
 from rales.node.clockwatch import ClockWatch, resumed_clock
@@ -372,7 +372,7 @@ class Node:
             network_timeout=config.network.timeout_seconds,
         )
         asks = any(one.commitment for one in config.destinations)
-        warn_of_closed_door(config)
+        warn_if_commitment_blocked(config)
         self._tls = server_tls(config.tls)
         try:
             return start(

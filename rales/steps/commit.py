@@ -21,9 +21,8 @@ from chestct.results import CommitmentReport, ResultObject
 from chestct.states import DeliveryState
 from chestct.uids import OwnUid, Uid
 from dicom_out.network.commitment import ReportHandler, explain, is_final
-from dicom_out.network.destination import Destination
+from dicom_out.network.destination import Destination, Recipient
 from dicom_out.network.outcome import Outcome, OutcomeKind
-from dicom_out.network.recipients import Recipient
 from rales.state.results import load_objects
 from rales.state.store import CommitmentStore, Delivery, JobStore
 from rales.state.store.outbox import Attempt

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from chestct.errors import OutOfResources
 from chestct.states import JobState
+from dicom_out.network.destination import Recipient
 from dicom_out.network.outcome import Outcome
-from dicom_out.network.recipients import Recipient
 from rales.runtime.loglimit import LogLimiter
 from rales.state.results import load_objects, objects_for
 from rales.state.store import Delivery, DeliveryStore, JobStore

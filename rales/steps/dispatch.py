@@ -10,8 +10,8 @@ from typing import Protocol
 
 from chestct.results import ResultObject
 from chestct.states import DeliveryState
+from dicom_out.network.destination import Recipient
 from dicom_out.network.outcome import Outcome, OutcomeKind
-from dicom_out.network.recipients import Recipient
 from rales.state.results import is_seg, load_objects
 from rales.state.store import Delivery, DeliveryStore, JobStore
 from rales.state.store.outbox import Attempt

@@ -17,10 +17,8 @@ from web_service import Service, says
 
 from chestct.uids import Uid
 from dicom_out.network.counting import NoCount, count_images
-from dicom_out.network.destination import Destination
+from dicom_out.network.destination import Destination, Recipient, WebDestination
 from dicom_out.network.query import ArchiveUnavailable
-from dicom_out.network.recipients import Recipient
-from dicom_out.network.web import WebDestination
 from phantom import PhantomIdentity, make_thorax, small_spec, write_series
 from rales.demo.pacs import MODALITY, has_dicomweb, start_pacs
 

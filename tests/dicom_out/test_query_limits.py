@@ -18,18 +18,11 @@ from pynetdicom import AE, evt
 from pynetdicom.transport import ThreadedAssociationServer
 from web_service import Service, says
 
-from dicom_out.network.destination import Destination
+from dicom_out.network.destination import Destination, Recipient, WebDestination
 from dicom_out.network.outcome import OutcomeKind
-from dicom_out.network.query import (
-    STUDY_ROOT_FIND,
-    STUDY_ROOT_GET,
-    ArchiveUnavailable,
-    Wanted,
-    fetch_reports,
-)
-from dicom_out.network.recipients import Recipient
+from dicom_out.network.prior_reports import ReportQuery, fetch_reports
+from dicom_out.network.query import STUDY_ROOT_FIND, STUDY_ROOT_GET, ArchiveUnavailable
 from dicom_out.network.stow import ask
-from dicom_out.network.web import WebDestination
 
 PENDING, LONG = 0xFF00, 60.0
 """Seconds that no test waits: what is cut after one must not take as long as this."""
@@ -90,7 +83,7 @@ def fetch(recipient: Recipient, seconds: float = LONG) -> list[Dataset]:
     header = Dataset()
     header.PatientID = "P1"
     return fetch_reports(
-        Wanted(header=header, until=date(2026, 1, 31), days=90),
+        ReportQuery(header=header, until=date(2026, 1, 31), days=90),
         recipient,
         calling_ae="RALES",
         timeout_seconds=seconds,

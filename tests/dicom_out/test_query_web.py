@@ -8,8 +8,9 @@ import pytest
 from pydicom.dataset import Dataset
 from web_service import Service, says
 
-from dicom_out.network.query import ArchiveUnavailable, Wanted, fetch_reports
-from dicom_out.network.web import WebDestination
+from dicom_out.network.destination import WebDestination
+from dicom_out.network.prior_reports import ReportQuery, fetch_reports
+from dicom_out.network.query import ArchiveUnavailable
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_whatever_it_answers_is_said_without_the_patient(answer: object) -> None
     try:
         with pytest.raises(ArchiveUnavailable) as raised:
             fetch_reports(
-                Wanted(header=header, until=date(2026, 1, 1), days=9),
+                ReportQuery(header=header, until=date(2026, 1, 1), days=9),
                 WebDestination(name="web", url=service.url),
                 calling_ae="RALES",
                 timeout_seconds=5,

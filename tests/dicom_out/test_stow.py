@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
@@ -18,9 +19,10 @@ from certificates import Authority
 from web_service import FAILED, STORED, Answer, Service, named, says, sent
 
 from chestct.results import ResultObject
+from dicom_out.network.destination import Credentials, WebDestination
 from dicom_out.network.outcome import OutcomeKind
 from dicom_out.network.stow import ask, store
-from dicom_out.network.web import Credentials, WebDestination
+from rales.config.tls import client_context
 
 
 @pytest.fixture
@@ -296,13 +298,16 @@ def test_a_certificate_is_checked_and_ones_own_is_shown(
     context.load_verify_locations(trusted.file)
     context.verify_mode = ssl.CERT_REQUIRED
     service = serve(says(200), context)
-    shown = {"own": (own.certificate, own.key)}
-    taken = put(make_object(), service, ca_file=trusted.file, **shown)
+
+    def trusting(authority: Authority, *shown: Path) -> partial[ssl.SSLContext]:
+        return partial(client_context, authority.file, *(shown or (None, None)), match_host=True)
+
+    taken = put(make_object(), service, tls=trusting(trusted, own.certificate, own.key))
     assert taken.kind is OutcomeKind.DELIVERED
-    stranger = put(make_object(), service, ca_file=other.file, **shown)
+    stranger = put(make_object(), service, tls=trusting(other, own.certificate, own.key))
     assert (stranger.kind, stranger.reached) == (OutcomeKind.FAILED, False)
     assert "certificate verify failed" in stranger.message
-    nobody = put(make_object(), service, ca_file=trusted.file)
+    nobody = put(make_object(), service, tls=trusting(trusted))
     assert nobody.kind is OutcomeKind.FAILED
 
 

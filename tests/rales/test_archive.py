@@ -18,7 +18,8 @@ from chestct.evolution import AcquisitionContext, Comparison, compare
 from chestct.series import Series
 from chestct.uids import digest
 from dicom_out.network.allowance import Conversations
-from dicom_out.network.query import ArchiveUnavailable, Wanted
+from dicom_out.network.prior_reports import ReportQuery
+from dicom_out.network.query import ArchiveUnavailable
 from rales.analysis.archive import PriorReports, find_prior_reports
 
 
@@ -108,7 +109,7 @@ def test_the_newest_revision_comes_first(case: Case, tmp_path: Path) -> None:
 
 
 def test_an_archive_that_cannot_be_asked_is_said_and_raises_nothing(case: Case) -> None:
-    def fail(_wanted: Wanted) -> Sequence[Dataset]:
+    def fail(_wanted: ReportQuery) -> Sequence[Dataset]:
         raise ArchiveUnavailable("it takes too long")
 
     found = find_prior_reports(
@@ -118,7 +119,7 @@ def test_an_archive_that_cannot_be_asked_is_said_and_raises_nothing(case: Case) 
 
 
 def test_an_archive_that_a_stop_cuts_off_costs_the_analysis_no_prior(case: Case) -> None:
-    def fail(_: Wanted) -> list[Dataset]:
+    def fail(_: ReportQuery) -> list[Dataset]:
         raise ArchiveUnavailable("it was cut off")
 
     under_way = Conversations()
@@ -131,7 +132,7 @@ def test_an_archive_that_a_stop_cuts_off_costs_the_analysis_no_prior(case: Case)
 def test_an_identifier_that_is_a_pattern_asks_for_nobody(identifier: str) -> None:
     header = Dataset()
     header.PatientID = identifier
-    wanted = Wanted(header=header, until=pydicom.valuerep.DA("20260110"), days=9)
+    wanted = ReportQuery(header=header, until=pydicom.valuerep.DA("20260110"), days=9)
     assert wanted.patient_id == ""
     assert wanted.dates == "20260101-20260110"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,9 @@ from chestct.results import ResultObject
 from chestct.uids import Uid, derive_uid
 from dicom_out.network import stow
 from dicom_out.network.allowance import Conversations
+from dicom_out.network.destination import WebDestination
 from dicom_out.network.outcome import OutcomeKind
-from dicom_out.network.web import WebDestination
+from rales.config.tls import client_context
 from rales.steps.notify import transport
 from rales.steps.notify.transport import Endpoint, Request
 
@@ -29,6 +32,10 @@ BIG = 8_000_000
 
 Talk = Callable[[str, Path | None], tuple[str, str]]
 """Asks the service at a URL that a CA vouches for; returns the kind of outcome and its message."""
+
+
+def trusting(ca_file: Path | None) -> partial[ssl.SSLContext]:
+    return partial(client_context, ca_file, None, None, match_host=True)
 
 
 @pytest.fixture
@@ -53,12 +60,12 @@ def talks(tmp_path: Path) -> dict[str, Talk]:
             series_uid=derive_uid("series"),
             study_uid=derive_uid("study"),
         )
-        there = WebDestination(name="web", url=url, ca_file=ca_file)
+        there = WebDestination(name="web", url=url, tls=trusting(ca_file))
         (outcome,) = stow.store_each([item], there, timeout_seconds=SECONDS, slowest=1e9)
         return outcome.kind, outcome.message
 
     def ask(url: str, ca_file: Path | None) -> tuple[str, str]:
-        there = WebDestination(name="web", url=url, ca_file=ca_file)
+        there = WebDestination(name="web", url=url, tls=trusting(ca_file))
         outcome = stow.ask(there, timeout_seconds=SECONDS)
         return outcome.kind, outcome.message
 
@@ -69,7 +76,7 @@ def talks(tmp_path: Path) -> dict[str, Talk]:
 
     def knock(url: str, ca_file: Path | None) -> tuple[str, str]:
         target = Endpoint(url=url, ca_file=ca_file, token_file=None, timeout_seconds=SECONDS)
-        outcome = target.knock()
+        outcome = target.probe()
         return outcome.kind, outcome.message
 
     return {"STOW-RS": store, "QIDO-RS": ask, "notification": notify, "knock": knock}
@@ -208,6 +215,6 @@ def test_a_stop_cuts_a_conversation_off_at_once(
         watched = Watched(lambda: there.post(Request(body=bytes(BIG), headers={})))
     assert watched.ended
     outcome = watched.result
-    assert isinstance(outcome, transport.Outcome)
-    assert outcome.kind is transport.OutcomeKind.FAILED
+    assert isinstance(outcome, transport.PostResult)
+    assert outcome.kind is OutcomeKind.FAILED
     assert "was cut off: the node stops" in outcome.message

@@ -1,4 +1,5 @@
 import contextlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from chestct.errors import ConfigError
 from chestct.results import ReportOptions, SegKind
-from dicom_out.network.web import WebDestination
+from dicom_out.network.destination import WebDestination
 from rales.analysis.settings import settings_of
 from rales.config.file import load, parse
 from rales.config.sections import Config
@@ -49,7 +50,9 @@ def test_a_service_is_a_destination_with_its_files_beside_the_configuration(
     destination = destinations_of(load(file))["a"]
     assert isinstance(destination, WebDestination)
     assert destination.credentials.token_file == tmp_path / "secrets" / "token"
-    assert destination.ca_file == tmp_path / "ca.pem"
+    assert destination.tls is not None
+    with pytest.raises(ConfigError, match=re.escape(str(tmp_path / "ca.pem"))):
+        destination.tls()
     assert (destination.title, destination.host) == ("https://pacs/dicom-web", "pacs")
     local = parse(tomllib.loads(_WEB.replace("https://pacs", "http://127.0.0.1:8042")))
     assert local.destinations[0].url == "http://127.0.0.1:8042/dicom-web"

@@ -29,8 +29,8 @@ from chestct.results import ResultObject
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import Uid, derive_uid
+from dicom_out.network.destination import Recipient
 from dicom_out.network.outcome import Outcome, OutcomeKind
-from dicom_out.network.recipients import Recipient
 from rales.analysis.pipeline import AnalysisRequest
 from rales.runtime.clock import Moment
 from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore, RetentionStore

@@ -140,13 +140,13 @@ def test_who_never_answers_or_refuses_the_connection_is_given_up_in_the_end(
         rig.reject()
         rig.send()
         assert len(silent.received) == 1
-        assert "Timeout" in rig.told.message
+        assert "no answer in time" in rig.told.message
     rig.send(10)  # nobody listens any more
-    assert "NewConnectionError" in rig.told.message
+    assert "no connection" in rig.told.message
     assert rig.told.state is DeliveryState.PENDING
     rig.send(72 * 3600)
     assert rig.told.state is DeliveryState.REFUSED
-    assert re.match("given up: NewConnectionError", rig.told.message)
+    assert re.match("given up: .*no connection", rig.told.message)
 
 
 def test_an_answer_that_trickles_holds_nothing_up(
@@ -226,10 +226,10 @@ def test_whether_anybody_is_there_is_asked_without_a_message(
 ) -> None:
     rig = make_rig(url=receiver.url())
     (one,) = rig.config.notifications
-    assert endpoint_of(one, 0.5).knock().status == 405
+    assert endpoint_of(one, 0.5).probe().status == 405
     assert not receiver.received
     gone = one.model_copy(update={"url": "http://127.0.0.1:9/"})
-    assert not endpoint_of(gone, 0.5).knock().reached
+    assert not endpoint_of(gone, 0.5).probe().reached
 
 
 def test_the_check_before_a_start_says_who_is_not_there(
@@ -239,7 +239,7 @@ def test_the_check_before_a_start_says_who_is_not_there(
     (one,) = rig.config.notifications
     assert "answers (HTTP 405)" in check_notification(one, rig.config)
     gone = one.model_copy(update={"url": "http://127.0.0.1:9/"})
-    with pytest.raises(ConfigError, match="NewConnectionError"):
+    with pytest.raises(ConfigError, match="no connection"):
         check_notification(gone, rig.config)
 
 

@@ -36,9 +36,8 @@ from chestct.results import CommitmentReport, ResultObject
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid
 from dicom_out.network.commitment import ReportHandler
-from dicom_out.network.destination import Destination
+from dicom_out.network.destination import Destination, Recipient
 from dicom_out.network.outcome import Outcome, OutcomeKind
-from dicom_out.network.recipients import Recipient
 from rales.node.clockwatch import ClockWatch, resumed_clock
 from rales.runtime.clock import NodeClock
 from rales.state.store import CommitmentStore, Database, NotificationStore
@@ -47,9 +46,7 @@ from rales.steps.backoff import BackOff
 from rales.steps.commit import CommitmentWorker
 from rales.steps.deliver import DeliveryWorker
 from rales.steps.notify import worker as notify
-from rales.steps.notify.transport import Outcome as Answer
-from rales.steps.notify.transport import OutcomeKind as AnswerKind
-from rales.steps.notify.transport import Request
+from rales.steps.notify.transport import PostResult, Request
 from rales.steps.retry import retry
 
 PLAIN, COMMITTING, TARGETS = "plain", "committing", ("first", "second")
@@ -75,11 +72,11 @@ _SENDS: dict[str, Outcome] = {
     "damaged": _outcome(OutcomeKind.DAMAGED),
     "down": _outcome(OutcomeKind.FAILED, reached=False),
 }
-_TOLD: dict[str, Answer] = {
-    "delivered": Answer(kind=AnswerKind.DELIVERED, message="ok"),
-    "refused": Answer(kind=AnswerKind.REFUSED, message="no"),
-    "failed": Answer(kind=AnswerKind.FAILED, message="later"),
-    "down": Answer(kind=AnswerKind.FAILED, message="nobody", reached=False),
+_TOLD: dict[str, PostResult] = {
+    "delivered": PostResult(kind=OutcomeKind.DELIVERED, message="ok"),
+    "refused": PostResult(kind=OutcomeKind.REFUSED, message="no"),
+    "failed": PostResult(kind=OutcomeKind.FAILED, message="later"),
+    "down": PostResult(kind=OutcomeKind.FAILED, message="nobody", reached=False),
 }
 _ODD = ("raises", "killed before", "killed after", "nothing", "full")
 _ANSWERS = st.sampled_from([*_SENDS, *_ODD, *["delivered"] * 4])
@@ -205,7 +202,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
         return compose
 
-    def post(self, request: Request) -> Answer:
+    def post(self, request: Request) -> PostResult:
         number, target = request.body.decode().split()
         assert (int(number), target) not in self.told, "told again after it was recorded"
         answer = self.script.next()

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from chestct.results import ResultObject
+from dicom_out.network.destination import Recipient
 from dicom_out.network.outcome import Outcome, OutcomeKind
-from dicom_out.network.recipients import Recipient
 
 _Answer = TypeVar("_Answer")
 

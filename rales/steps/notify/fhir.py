@@ -1,46 +1,44 @@
 """The FHIR notification: one transaction with a preliminary DiagnosticReport and its numbers.
 
 Every resource has an identifier that is derived from DICOM UIDs, and is written by a conditional
-update or a conditional create (https://hl7.org/fhir/R4/http.html#cond-update), so that a repeated
-message changes nothing and a later revision of a series replaces the earlier one. The patient is
-a logical reference: no Patient is made, changed or guessed at.
+update or a conditional create (https://hl7.org/fhir/R4/http.html#cond-update). So a repeated
+message changes nothing, and a later revision of a series replaces the earlier one. The patient is
+a logical reference: no Patient is created, changed or matched.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from urllib.parse import quote
 
-from fhir.resources.R4B.bundle import Bundle
-from pydantic import ValidationError
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
-from chestct.errors import NotificationImpossible
 from chestct.results import ResultObject
 from chestct.verdict import unassessed
+from dicom_out.network.outcome import OutcomeKind
 from dicom_out.objects import codes
 from dicom_out.objects.identity import MANUFACTURER, observer_uid
 from rales.state.results import sr_reference
-from rales.state.store import Job, Notification
-from rales.steps.notify.resources import (
+from rales.state.store import Job
+from rales.steps.notify.fhir_types import (
     AI_ASSERTED,
+    URI_SYSTEM,
     Json,
-    Measured,
-    Result,
+    coded,
     concept,
     dicom_identifier,
+    modality,
     name_for,
-    observations,
 )
+from rales.steps.notify.observations import observations
+from rales.steps.notify.result import Result
 from rales.steps.notify.subject import Subject
-from rales.steps.notify.transport import Outcome, OutcomeKind, Request
+from rales.steps.notify.transport import PostResult, Request
 from rales.steps.notify.webhook import NOTICE
 
-_URI = "urn:ietf:rfc:3986"
-_V2_0203 = "http://terminology.hl7.org/CodeSystem/v2-0203"
 _LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
 """Label Map Segmentation Storage; pydicom 3.0 does not name it."""
 _MODALITIES: dict[str, str] = {
@@ -51,105 +49,116 @@ _MODALITIES: dict[str, str] = {
 _MEDIA_TYPE = "application/fhir+json"
 
 
-def fhir_request(
-    one: Notification,
-    job: Job,
-    result: Result,
-    subject: Subject,
-    objects: Sequence[ResultObject],
-    *,
-    patient_id_system: str,
-) -> Request:
-    """Return the request that carries the bundle.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FhirReport:
+    """What a FHIR server gets about one job.
 
-    Raises:
-        NotificationImpossible: The bundle is not valid FHIR; the message names the elements.
+    Attributes:
+        issued: When the job ended.
+        subject: The patient and the examination.
+        objects: The result objects that a destination took.
+        patient_id_system: The URI of the system of Patient IDs, where the images do not name their
+            issuer by an OID.
     """
-    bundle = transaction(one, job, result, subject, objects, patient_id_system=patient_id_system)
-    body: str = bundle.model_dump_json()
-    return Request(body=body.encode(), headers={"Content-Type": _MEDIA_TYPE, "Accept": _MEDIA_TYPE})
+
+    issued: datetime
+    job: Job
+    result: Result
+    subject: Subject
+    objects: Sequence[ResultObject]
+    patient_id_system: str
+
+    def request(self) -> Request:
+        """Return the request that carries the bundle."""
+        body = json.dumps(self.bundle(), ensure_ascii=False, allow_nan=False, default=_time)
+        headers = {"Content-Type": _MEDIA_TYPE, "Accept": _MEDIA_TYPE}
+        return Request(body=body.encode(), headers=headers)
+
+    def bundle(self) -> Json:
+        """Return the transaction: study, device, Observations and DiagnosticReport."""
+        study = name_for(self.job.study_uid, "study")
+        device = f"urn:oid:{observer_uid(self.result.models)}"
+        patient = _patient(self.subject, self.patient_id_system)
+        common: Json = {
+            "meta": {"security": [AI_ASSERTED]},
+            "status": "preliminary",
+            "subject": patient,
+            "issued": self.issued,
+            **({"effectiveDateTime": self.subject.acquired} if self.subject.acquired else {}),
+        }
+        measured = {
+            name_for(self.job.series_uid, observation.part): observation.content
+            for observation in observations(self.result)
+        }
+        report = _report(self.job, common, study, list(measured))
+        report |= {**_order(self.subject), "conclusion": _conclusion(self.result)}
+        entries = [
+            _created(study, self._study(patient)),
+            _created(device, _device(device, self.result)),
+            *(
+                _updated(name, _observation(name, content, common, study, device))
+                for name, content in measured.items()
+            ),
+            _updated(name_for(self.job.series_uid, "report"), report),
+        ]
+        return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+    def _study(self, patient: Json) -> Json:
+        """Return the study, for a server that has none: the study of an archive stays as it is."""
+        source: Json = {
+            "uid": self.job.series_uid,
+            "modality": modality("CT"),
+            "numberOfInstances": self.job.instance_count,
+        }
+        if self.subject.series_number is not None:
+            source["number"] = self.subject.series_number
+        return {
+            "resourceType": "ImagingStudy",
+            "identifier": [dicom_identifier(self.job.study_uid)],
+            "status": "available",
+            "subject": patient,
+            **({"started": self.subject.acquired} if self.subject.acquired else {}),
+            **_order(self.subject),
+            "series": [source, *_result_series(self.objects)],
+        }
 
 
-def transaction(
-    one: Notification,
-    job: Job,
-    result: Result,
-    subject: Subject,
-    objects: Sequence[ResultObject],
-    *,
-    patient_id_system: str,
-) -> Bundle:
-    """Return the validated bundle.
+def check_transaction(posted: PostResult) -> PostResult:
+    """Return the result of a transaction: it is delivered when the server took every entry.
 
-    Args:
-        one: The message; its time is when the report was issued.
-        job: The job that is done.
-        result: What was measured.
-        subject: Patient and examination.
-        objects: The results that a destination took.
-        patient_id_system: The URI of the system that Patient IDs are of, where the images do
-            not name their issuer by an OID.
-
-    Raises:
-        NotificationImpossible: As in :func:`fhir_request`.
+    A portal or a proxy that answers 200 with something else has taken nothing.
     """
-    study, device = name_for(job.study_uid, "study"), f"urn:oid:{observer_uid(result.models)}"
-    common: Json = {
-        "meta": {"security": [AI_ASSERTED]},
-        "status": "preliminary",
-        "subject": _patient(subject, patient_id_system),
-        "issued": one.occurred_at,
-        **_effective(subject.acquired),
-    }
-    entries = [
-        _study_entry(study, job, common["subject"], subject, objects),
-        _device_entry(device, result),
-    ]
-    told = [(name_for(job.series_uid, item.part), item) for item in observations(result)]
-    for name, item in told:
-        entries.append(_updated(name, _observation(name, item, common, study, device)))
-    report = name_for(job.series_uid, "report")
-    names = [name for name, _ in told]
-    resource = _report(report, job, common, study, names)
-    resource |= {**_order(subject), "conclusion": _conclusion(result)}
-    entries.append(_updated(report, resource))
-    plain = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    if posted.kind is not OutcomeKind.DELIVERED:
+        return posted
     try:
-        return Bundle.model_validate(plain)
-    except ValidationError as error:
-        wrong = sorted({".".join(map(str, item["loc"])) for item in error.errors()})
-        raise NotificationImpossible(f"not valid FHIR: {', '.join(wrong)}") from error
-
-
-def taken(outcome: Outcome) -> Outcome:
-    """Return the outcome of a transaction: it is taken when every entry was.
-
-    A server that answers 200 with something else (a portal, a proxy) has taken nothing.
-    """
-    if outcome.kind is not OutcomeKind.DELIVERED:
-        return outcome
-    try:
-        answer = json.loads(outcome.answer)
-        whole = answer["type"] == "transaction-response" and all(
+        answer = json.loads(posted.answer)
+        is_whole = answer["type"] == "transaction-response" and all(
             str(entry["response"]["status"]).startswith("2") for entry in answer["entry"]
         )
     except (ValueError, KeyError, TypeError):
-        whole = False
-    if whole:
-        return outcome
-    message = f"{outcome.message}, but the answer is no whole transaction-response"
-    return replace(outcome, kind=OutcomeKind.FAILED, message=message)
+        is_whole = False
+    if is_whole:
+        return posted
+    message = f"{posted.message}, but the answer is no whole transaction-response"
+    return replace(posted, kind=OutcomeKind.FAILED, message=message)
+
+
+def _time(value: object) -> str:
+    """Return a date or a time as FHIR writes it."""
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def _updated(name: str, resource: Json) -> Json:
-    """Return an entry that writes the resource of that identifier, new or not."""
+    """Return an entry that writes the resource with that identifier, whether it exists or not."""
     kind = resource["resourceType"]
-    query = f"{kind}?identifier={quote(f'{_URI}|{name}', safe=':')}"
+    query = f"{kind}?identifier={quote(f'{URI_SYSTEM}|{name}', safe=':')}"
     return {"fullUrl": name, "resource": resource, "request": {"method": "PUT", "url": query}}
 
 
 def _created(name: str, resource: Json) -> Json:
-    """Return an entry that makes the resource unless there is one of its identifier."""
+    """Return an entry that creates the resource unless its identifier exists."""
     identifier = resource["identifier"][0]
     unless = f"identifier={quote(identifier['system'] + '|' + identifier['value'], safe=':')}"
     request = {"method": "POST", "url": resource["resourceType"], "ifNoneExist": unless}
@@ -157,10 +166,9 @@ def _created(name: str, resource: Json) -> Json:
 
 
 def _patient(subject: Subject, system: str) -> Json:
-    oid = subject.issuer_oid
     identifier: Json = {
-        "type": {"coding": [{"system": _V2_0203, "code": "MR"}]},
-        "system": f"urn:oid:{oid}" if oid else system,
+        "type": coded("v2-0203", "MR"),
+        "system": f"urn:oid:{subject.issuer_oid}" if subject.issuer_oid else system,
         "value": subject.patient_id,
     }
     if subject.issuer:
@@ -168,55 +176,24 @@ def _patient(subject: Subject, system: str) -> Json:
     return {"type": "Patient", "identifier": identifier}
 
 
-def _effective(acquired: datetime | date | None) -> Json:
-    return {"effectiveDateTime": acquired} if acquired else {}
-
-
 def _order(subject: Subject) -> Json:
-    """Return the order by its accession number, for who joins reports with orders."""
+    """Return the order by its accession number, for systems that join reports with orders."""
     if not subject.accession_number:
         return {}
-    identifier = {
-        "type": {"coding": [{"system": _V2_0203, "code": "ACSN"}]},
-        "value": subject.accession_number,
-    }
+    identifier = {"type": coded("v2-0203", "ACSN"), "value": subject.accession_number}
     return {"basedOn": [{"type": "ServiceRequest", "identifier": identifier}]}
-
-
-def _study_entry(
-    name: str, job: Job, patient: Json, subject: Subject, objects: Sequence[ResultObject]
-) -> Json:
-    """Return the study, for a server that has none: an archive's own is left as it is."""
-    started = {"started": subject.acquired} if subject.acquired else {}
-    source: Json = {
-        "uid": job.series_uid,
-        "modality": _modality("CT"),
-        "numberOfInstances": job.instance_count,
-    }
-    if subject.series_number is not None:
-        source["number"] = subject.series_number
-    resource: Json = {
-        "resourceType": "ImagingStudy",
-        "identifier": [dicom_identifier(job.study_uid)],
-        "status": "available",
-        "subject": patient,
-        **started,
-        **_order(subject),
-        "series": [source, *_result_series(objects)],
-    }
-    return _created(name, resource)
 
 
 def _result_series(objects: Sequence[ResultObject]) -> list[Json]:
     return [
         {
             "uid": item.series_uid,
-            "modality": _modality(_MODALITIES[item.sop_class_uid]),
+            "modality": modality(_MODALITIES[item.sop_class_uid]),
             "numberOfInstances": 1,
             "instance": [
                 {
                     "uid": item.sop_instance_uid,
-                    "sopClass": {"system": _URI, "code": f"urn:oid:{item.sop_class_uid}"},
+                    "sopClass": {"system": URI_SYSTEM, "code": f"urn:oid:{item.sop_class_uid}"},
                 }
             ],
         }
@@ -225,13 +202,9 @@ def _result_series(objects: Sequence[ResultObject]) -> list[Json]:
     ]
 
 
-def _modality(code: str) -> Json:
-    return {"system": "http://dicom.nema.org/resources/ontology/DCM", "code": code}
-
-
-def _device_entry(name: str, result: Result) -> Json:
+def _device(name: str, result: Result) -> Json:
     """Return the device, with the Device UID that the SR gives its observer."""
-    resource: Json = {
+    return {
         "resourceType": "Device",
         "identifier": [dicom_identifier(name.removeprefix("urn:oid:"))],
         "manufacturer": MANUFACTURER,
@@ -240,57 +213,49 @@ def _device_entry(name: str, result: Result) -> Json:
         "version": [{"value": f"{model.name} {model.version}"} for model in result.models],
         "note": [{"text": NOTICE}],
     }
-    return _created(name, resource)
 
 
 def _observation(
-    name: str, item: Measured, common: Mapping[str, object], study: str, device: str
+    name: str, content: Mapping[str, object], common: Mapping[str, object], study: str, device: str
 ) -> Json:
-    category = {
-        "system": "http://terminology.hl7.org/CodeSystem/observation-category",
-        "code": "imaging",
-    }
     return {
         "resourceType": "Observation",
         **common,
-        "identifier": [{"system": _URI, "value": name}],
-        "category": [{"coding": [category]}],
-        **item.content,
+        "identifier": [{"system": URI_SYSTEM, "value": name}],
+        "category": [coded("observation-category", "imaging")],
+        **content,
         "derivedFrom": [{"reference": study}],
         "device": {"reference": device},
         "note": [{"text": NOTICE}],
     }
 
 
-def _report(
-    name: str, job: Job, common: Mapping[str, object], study: str, results: Sequence[str]
-) -> Json:
-    identifiers: list[Json] = [{"system": _URI, "value": name}]
+def _report(job: Job, common: Mapping[str, object], study: str, results: Sequence[str]) -> Json:
+    identifiers: list[Json] = [{"system": URI_SYSTEM, "value": name_for(job.series_uid, "report")}]
     if sr := sr_reference(job):
         identifiers.append(dicom_identifier(sr.sop_instance_uid))
-    category = {"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD"}
     return {
         "resourceType": "DiagnosticReport",
         **common,
         "identifier": identifiers,
-        "category": [{"coding": [category]}],
+        "category": [coded("v2-0074", "RAD")],
         "code": concept(codes.CT_CHEST),
         "imagingStudy": [{"reference": study}],
-        "result": [{"reference": one} for one in results],
+        "result": [{"reference": name} for name in results],
     }
 
 
 def _conclusion(result: Result) -> str:
     covered, missing = result.covered, unassessed(result.covers)
     if result.lesions:
-        found = (
+        finding = (
             f"Lung lesions found: {result.lesions}, {covered.lesion_ml:.1f} ml in all,"
             f" {covered.involved_percent:.1f} % of {result.covers.words} involved"
             f" ({result.severity or missing})."
         )
     elif missing:
-        found = f"None marked by the algorithm in the assessed lung; {missing}."
+        finding = f"None marked by the algorithm in the assessed lung; {missing}."
     else:
-        found = "No lung lesion found by the algorithm, which does not say that there is none."
+        finding = "No lung lesion found by the algorithm, which does not say that there is none."
     flags = f" Quality: {', '.join(result.quality_flags)}." if result.quality_flags else ""
-    return f"{NOTICE} {found}{flags}"
+    return f"{NOTICE} {finding}{flags}"

@@ -1,7 +1,8 @@
-"""Whom and what a message is about, as the received images say it."""
+"""The patient and the examination of a notification, read from a received image."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -12,16 +13,17 @@ from pydicom.valuerep import DA, TM
 
 from chestct.errors import NotificationImpossible
 
+_OID = re.compile(r"[0-9.]+")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """The patient and the examination.
 
     Attributes:
-        issuer: Issuer of Patient ID; empty where it is not said.
+        issuer: Issuer of Patient ID; empty where the image has none.
         issuer_oid: Universal Entity ID of the issuer where it is an OID (PS3.3 table 10-18).
-        acquired: Time of the study or, without a time, its date alone; None where
-            neither is said or it is no date.
+        acquired: Time of the study or, without a time, its date alone; None without a valid date.
     """
 
     patient_id: str
@@ -36,7 +38,7 @@ def read_subject(image: Path) -> Subject:
     """Read the header of one received image.
 
     Raises:
-        NotificationImpossible: It names no patient.
+        NotificationImpossible: It has no Patient ID, or a Universal Entity ID that is no OID.
         OSError: The file cannot be read.
         InvalidDicomError: The file is damaged.
     """
@@ -62,12 +64,15 @@ def _text(header: Dataset, keyword: str) -> str:
 def _issuer_oid(header: Dataset) -> str | None:
     for item in header.get("IssuerOfPatientIDQualifiersSequence") or []:
         if _text(item, "UniversalEntityIDType") == "ISO":
-            return _text(item, "UniversalEntityID") or None
+            oid = _text(item, "UniversalEntityID")
+            if oid and not _OID.fullmatch(oid):
+                raise NotificationImpossible("Universal Entity ID of the issuer is no OID")
+            return oid or None
     return None
 
 
 def _acquired(header: Dataset) -> datetime | date | None:
-    """Return the study's date and time, as precise as they are said."""
+    """Return date and time of the study, as precise as the image gives them."""
     day, time = _text(header, "StudyDate"), _text(header, "StudyTime")
     try:
         acquired = DA(day) if day else None
@@ -82,7 +87,7 @@ def _acquired(header: Dataset) -> datetime | date | None:
 
 
 def _zoned(local: datetime, header: Dataset) -> datetime:
-    """Return ``local`` with its offset from UTC (PS3.3 C.12.1); without one, this machine's."""
+    """Return ``local`` with the image's offset from UTC (PS3.3 C.12.1), or with this machine's."""
     offset = _text(header, "TimezoneOffsetFromUTC")
     if not offset:
         return local.astimezone()

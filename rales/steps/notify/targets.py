@@ -1,4 +1,4 @@
-"""From the configuration to the targets."""
+"""Makes the targets of notifications from the configuration."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from dicom_out.network.allowance import Conversations
 from rales.config.sections import Config, NotificationConfig
 from rales.state.results import load_objects
 from rales.state.store import DeliveryStore, InstanceStore, Job, Notification
-from rales.steps.notify.resources import read_result
+from rales.steps.notify.fhir import FhirReport, check_transaction
+from rales.steps.notify.result import read_result
 from rales.steps.notify.subject import Subject, read_subject
 from rales.steps.notify.transport import Endpoint, Request, read_secret
 from rales.steps.notify.webhook import read_key, webhook_content, webhook_request
 from rales.steps.notify.worker import Target
 
 _LOG = logging.getLogger(__name__)
-_NOWHERE = (DeliveryState.REFUSED, DeliveryState.REPLACED, DeliveryState.WITHDRAWN)
+_NOT_DELIVERED = (DeliveryState.REFUSED, DeliveryState.REPLACED, DeliveryState.WITHDRAWN)
 _ENDS = (JobState.DONE, JobState.REJECTED, JobState.FAILED)
 
 
@@ -41,69 +42,71 @@ def targets_of(
     """
     seconds = config.delivery.timeout_seconds
     return {
-        one.name: _target(one, instances, deliveries, endpoint_of(one, seconds, under_way))
-        for one in config.notifications
+        section.name: _target(
+            section, instances, deliveries, endpoint_of(section, seconds, under_way)
+        )
+        for section in config.notifications
     }
 
 
 def endpoint_of(
-    one: NotificationConfig, seconds: float, under_way: Conversations | None = None
+    section: NotificationConfig, seconds: float, under_way: Conversations | None = None
 ) -> Endpoint:
-    """Return where a target listens, with its secrets looked at.
+    """Return the endpoint of a target, after checking that its secrets can be read.
 
     Raises:
         ConfigError: A secret cannot be read.
     """
-    if one.token_file is not None:
-        read_secret(one.token_file)
-    if one.secret_file is not None:
-        read_key(one.secret_file)
+    if section.token_file is not None:
+        read_secret(section.token_file)
+    if section.secret_file is not None:
+        read_key(section.secret_file)
     return Endpoint(
-        url=one.url,
-        ca_file=one.ca_file,
-        token_file=one.token_file,
+        url=section.url,
+        ca_file=section.ca_file,
+        token_file=section.token_file,
         timeout_seconds=seconds,
         under_way=under_way,
     )
 
 
 def _target(
-    one: NotificationConfig,
+    section: NotificationConfig,
     instances: InstanceStore,
     deliveries: DeliveryStore,
     endpoint: Endpoint,
 ) -> Target:
-    if _in_clear(one):
-        _LOG.warning("notification %r sends the Patient ID unencrypted: use https", one.name)
-    if one.kind == "fhir":
-        from rales.steps.notify.fhir import taken
-
-        assert one.patient_id_system is not None
+    if _is_unencrypted(section):
+        _LOG.warning(
+            "notification %r sends the Patient ID unencrypted: give an https url", section.name
+        )
+    if section.kind == "fhir":
+        assert section.patient_id_system is not None
         return Target(
-            name=one.name,
+            name=section.name,
             events=(JobState.DONE,),
-            compose=partial(_fhir, one.patient_id_system, instances, deliveries=deliveries),
+            compose=partial(_fhir, section.patient_id_system, instances, deliveries=deliveries),
             post=endpoint.post,
-            judge=taken,
+            judge=check_transaction,
             latest_only=True,
         )
-    assert one.secret_file is not None
+    assert section.secret_file is not None
     return Target(
-        name=one.name,
+        name=section.name,
         events=_ENDS,
         compose=partial(
             _webhook,
-            one.secret_file,
-            instances if one.identify else None,
+            section.secret_file,
+            instances if section.identify else None,
             deliveries=deliveries,
         ),
         post=endpoint.post,
     )
 
 
-def _in_clear(one: NotificationConfig) -> bool:
-    parts = urlsplit(one.url)
-    if parts.scheme == "https" or not (one.identify or one.kind == "fhir"):
+def _is_unencrypted(section: NotificationConfig) -> bool:
+    parts = urlsplit(section.url)
+    if parts.scheme == "https" or not (section.identify or section.kind == "fhir"):
         return False
     try:
         return not ipaddress.ip_address(parts.hostname or "").is_loopback
@@ -114,47 +117,46 @@ def _in_clear(one: NotificationConfig) -> bool:
 def _webhook(
     secret: Path,
     instances: InstanceStore | None,
-    one: Notification,
+    notification: Notification,
     job: Job,
     at: datetime,
     *,
     deliveries: DeliveryStore,
 ) -> Request:
     subject = _subject(instances, job.series_uid) if instances else None
-    content = webhook_content(one, job, subject, _taken_somewhere(job, deliveries))
+    content = webhook_content(notification, job, subject, _delivered_objects(job, deliveries))
     return webhook_request(content, read_key(secret), at=at)
 
 
 def _fhir(
     system: str,
     instances: InstanceStore,
-    one: Notification,
+    notification: Notification,
     job: Job,
     at: datetime,
     *,
     deliveries: DeliveryStore,
 ) -> Request:
-    from rales.steps.notify.fhir import fhir_request
-
     del at  # a bundle is the same at every attempt
-    return fhir_request(
-        one,
-        job,
-        read_result(job),
-        _subject(instances, job.series_uid),
-        _taken_somewhere(job, deliveries),
+    return FhirReport(
+        issued=notification.occurred_at,
+        job=job,
+        result=read_result(job),
+        subject=_subject(instances, job.series_uid),
+        objects=_delivered_objects(job, deliveries),
         patient_id_system=system,
-    )
+    ).request()
 
 
-def _taken_somewhere(job: Job, deliveries: DeliveryStore) -> list[ResultObject]:
-    """Return the results that a receiver may find; all where there is no destination.
+def _delivered_objects(job: Job, deliveries: DeliveryStore) -> list[ResultObject]:
+    """Return the result objects that a destination has or will get; all without a destination.
 
-    Not what every destination refused, nor what was made in case one refuses the SEG.
+    An object that every destination refused, and a fallback for a SEG that none refused, are not
+    among them.
     """
-    sent = deliveries.of_job(job.id)
-    roles = {one.role for one in sent if one.state not in _NOWHERE}
-    return [item for item in load_objects(job) if item.role in roles or not sent]
+    planned = deliveries.of_job(job.id)
+    roles = {delivery.role for delivery in planned if delivery.state not in _NOT_DELIVERED}
+    return [item for item in load_objects(job) if item.role in roles or not planned]
 
 
 def _subject(instances: InstanceStore, series_uid: Uid) -> Subject:

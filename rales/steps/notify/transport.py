@@ -1,26 +1,24 @@
-"""One HTTP request and what came of it."""
+"""Posts one notification over HTTP."""
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
-import urllib3
-
 from chestct.errors import ConfigError
 from chestct.text import printable
-from dicom_out.network.allowance import Allowance, Bounds, Conversations, whole_seconds
-from dicom_out.network.web import watch
+from dicom_out.network.allowance import Bounds, Conversations, CutOff, whole_seconds
+from dicom_out.network.http_client import Answer, RequestFailed, open_client
+from dicom_out.network.outcome import OutcomeKind
 from rales.config.tls import client_context
 
-_LONGEST_ANSWER = 1 << 20
-"""Bytes of an answer that are looked at."""
-_LONGEST_MESSAGE = 500
-_NEVER = frozenset(
+_ANSWER_BYTES = 1 << 20
+"""Bytes of an answer that are read."""
+_MESSAGE_LENGTH = 500
+_REFUSALS = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.METHOD_NOT_ALLOWED,
@@ -31,26 +29,19 @@ _NEVER = frozenset(
         HTTPStatus.UNPROCESSABLE_ENTITY,
     }
 )
-"""The same message will have the same answer (RFC 9110 section 15.5, RFC 4918 section 11.2). What
-a change on the other side mends (401, 403, 404, 409, 412, 5xx) is tried again."""
-
-
-class OutcomeKind(StrEnum):
-    """What to do next."""
-
-    DELIVERED = "delivered"
-    REFUSED = "refused"
-    FAILED = "failed"
+"""The same message will have the same answer (RFC 9110 section 15.5, RFC 4918 section 11.2). A
+status that a change at the receiver can mend (401, 403, 404, 409, 412, 5xx) is tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """The end of one attempt.
+class PostResult:
+    """The result of one attempt.
 
     Attributes:
+        kind: DELIVERED, REFUSED or FAILED.
         status: The HTTP status; None: there was no answer.
-        message: One sentence for a person; it names no patient.
-        answer: What the other side wrote; it may name the patient: logged at DEBUG, not kept.
+        message: One printable sentence for a person; it names no patient.
+        answer: The body of the answer. It may name the patient: it is logged at DEBUG and not kept.
         reached: False: nobody answered, and the next message would fare no better.
     """
 
@@ -61,8 +52,7 @@ class Outcome:
     reached: bool = True
 
     def __post_init__(self) -> None:
-        """Keep the message fit for a log and a terminal: it may quote what a stranger answered."""
-        object.__setattr__(self, "message", printable(self.message, _LONGEST_MESSAGE))
+        object.__setattr__(self, "message", printable(self.message, _MESSAGE_LENGTH))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +63,15 @@ class Request:
     headers: Mapping[str, str]
 
 
-Poster = Callable[[Request], Outcome]
-"""Sends one request; never raises for a failure of the other side."""
+Poster = Callable[[Request], PostResult]
+"""Sends one request; never raises for a failure of the receiver."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a target listens.
+    """The URL of a receiver, with the files that a connection needs.
 
     The CA and the token are read for every message, so that new ones need no restart.
-    Redirects are not followed: they would carry a patient's data to another place than the
-    configured one.
     """
 
     url: str
@@ -92,73 +80,46 @@ class Endpoint:
     timeout_seconds: float
     under_way: Conversations | None = None
 
-    def post(self, request: Request) -> Outcome:
+    def post(self, request: Request) -> PostResult:
         """Send one request over a connection of its own."""
         return self._call("POST", request.headers, request.body)
 
-    def knock(self) -> Outcome:
-        """Ask whether anybody is there, with a request that changes nothing."""
+    def probe(self) -> PostResult:
+        """Ask whether anybody answers, with a request that changes nothing."""
         return self._call("HEAD", {}, None)
 
-    def _call(self, method: str, headers: Mapping[str, str], body: bytes | None) -> Outcome:
-        with Allowance(self._bounds(len(body or b""))) as allowance:
-            try:
-                return self._talk(allowance, method, headers, body)
-            except (urllib3.exceptions.HTTPError, OSError, ConfigError) as error:
-                message = f"{type(error).__name__}: {error}"
-                if allowance.spent:
-                    message = f"{self.url} was cut off: {allowance.spent}"
-                return Outcome(kind=OutcomeKind.FAILED, message=message, reached=False)
+    def _call(self, method: str, headers: Mapping[str, str], body: bytes | None) -> PostResult:
+        try:
+            authorization = f"Bearer {read_secret(self.token_file)}" if self.token_file else ""
+            with open_client(
+                self.url,
+                bounds=self._bounds(len(body or b"")),
+                tls=partial(client_context, self.ca_file, None, None, match_host=True),
+                authorization=authorization,
+            ) as client:
+                answer = client.request(method, headers=headers, body=body, at_most=_ANSWER_BYTES)
+        except CutOff as error:
+            return _failed(f"{self.url} was cut off: {error}")
+        except (RequestFailed, ConfigError) as error:
+            return _failed(str(error))
+        return _result_of(answer)
 
     def _bounds(self, content: int) -> Bounds:
         seconds = self.timeout_seconds
         return Bounds(
             silence_seconds=seconds,
             whole_seconds=whole_seconds(seconds, messages=1, content=content),
-            most_bytes=_LONGEST_ANSWER,
+            most_bytes=_ANSWER_BYTES,
             setting="delivery.timeout_seconds",
             under_way=self.under_way,
         )
-
-    def _talk(
-        self, allowance: Allowance, method: str, headers: Mapping[str, str], body: bytes | None
-    ) -> Outcome:
-        with urllib3.PoolManager(
-            ssl_context=self._context(),
-            retries=False,
-            timeout=urllib3.Timeout(total=self.timeout_seconds),
-        ) as pool:
-            watch(pool.connection_from_url(self.url), allowance)
-            answer = pool.request(
-                method,
-                self.url,
-                body=body,
-                headers={**headers, **self._authorization()},
-                redirect=False,
-                preload_content=False,
-            )
-            try:
-                allowance.check()  # a head that is cut off looks like a whole one
-                return _outcome(answer, allowance)
-            finally:
-                answer.close()
-
-    def _context(self) -> ssl.SSLContext | None:
-        if not self.url.startswith("https:"):
-            return None
-        return client_context(self.ca_file, None, None, match_host=True)
-
-    def _authorization(self) -> dict[str, str]:
-        if self.token_file is None:
-            return {}
-        return {"Authorization": f"Bearer {read_secret(self.token_file)}"}
 
 
 def read_secret(path: Path) -> str:
     """Return the one line of a file that holds a secret.
 
     Raises:
-        ConfigError: It cannot be read, or is not one line of printable ASCII.
+        ConfigError: The file cannot be read, or is not one line of printable ASCII.
     """
     try:
         text = path.read_text(encoding="ascii").strip()
@@ -169,26 +130,14 @@ def read_secret(path: Path) -> str:
     return text
 
 
-def _outcome(answer: urllib3.BaseHTTPResponse, allowance: Allowance) -> Outcome:
-    status = answer.status
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+def _failed(message: str) -> PostResult:
+    return PostResult(kind=OutcomeKind.FAILED, message=message, reached=False)
+
+
+def _result_of(answer: Answer) -> PostResult:
+    if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         kind = OutcomeKind.DELIVERED
     else:
-        kind = OutcomeKind.REFUSED if status in _NEVER else OutcomeKind.FAILED
-    said = _read(answer, allowance).decode("utf-8", "replace")
-    return Outcome(kind=kind, status=status, message=f"HTTP {status}", answer=said)
-
-
-def _read(answer: urllib3.BaseHTTPResponse, allowance: Allowance) -> bytes:
-    """Return the body, or what of it came before it was cut off: the status is there already."""
-    body = b""
-    try:
-        while len(body) < _LONGEST_ANSWER:
-            part = answer.read1(_LONGEST_ANSWER - len(body))
-            if not part:
-                break
-            body += part
-    except (urllib3.exceptions.HTTPError, OSError):
-        if not allowance.spent:
-            raise
-    return body
+        kind = OutcomeKind.REFUSED if answer.status in _REFUSALS else OutcomeKind.FAILED
+    text = answer.content.decode("utf-8", "replace")
+    return PostResult(kind=kind, status=answer.status, message=f"HTTP {answer.status}", answer=text)

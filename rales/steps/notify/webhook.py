@@ -1,4 +1,4 @@
-"""The webhook: JSON, signed as Standard Webhooks asks for it.
+"""The webhook notification: JSON, signed according to Standard Webhooks.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -23,16 +23,16 @@ from rales.steps.notify.transport import Request, read_secret
 
 _PREFIX = "whsec_"
 _SHORTEST, _LONGEST = 24, 64
-"""Bytes of a secret, as the specification asks for."""
+"""Bytes of a key (the specification, section "Signature scheme")."""
 
 NOTICE = "AI-made, research use only, not verified by a radiologist."
 
 
 def read_key(path: Path) -> bytes:
-    """Return the key that a secret file holds: base64, with or without ``whsec_``.
+    """Return the key in a secret file: base64, with or without ``whsec_``.
 
     Raises:
-        ConfigError: It holds no such key.
+        ConfigError: The file holds no such key.
     """
     text = read_secret(path).removeprefix(_PREFIX)
     try:
@@ -58,9 +58,9 @@ def webhook_request(content: Mapping[str, Any], key: bytes, *, at: datetime) -> 
     """Return the signed request for ``content``.
 
     Args:
-        content: With its ``id``, which a receiver tells a repetition by.
+        content: Its ``id`` lets the receiver recognize a repetition.
         key: Shared with the receiver.
-        at: When this attempt is made; a receiver refuses what is old or from the future.
+        at: The time of this attempt; a receiver refuses a message that is old or from the future.
     """
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     message_id, timestamp = str(content["id"]), str(int(at.timestamp()))
@@ -76,49 +76,53 @@ def webhook_request(content: Mapping[str, Any], key: bytes, *, at: datetime) -> 
 
 
 def webhook_content(
-    one: Notification, job: Job, subject: Subject | None, objects: Sequence[ResultObject]
+    notification: Notification,
+    job: Job,
+    subject: Subject | None,
+    objects: Sequence[ResultObject],
 ) -> dict[str, Any]:
-    """Return what the webhook tells of the end of a job.
+    """Return the content of a webhook about the end of a job.
 
     Args:
-        one: The message.
-        job: The job that it is about.
-        subject: The patient, where the receiver is to know.
-        objects: The results that a destination took.
+        notification: The notification.
+        job: Its job.
+        subject: The patient, where the receiver gets the Patient ID; None otherwise.
+        objects: The result objects that a destination took.
     """
-    content: dict[str, Any] = {
-        "type": f"series.{one.event}",
-        "id": str(one.message_id),
-        "timestamp": one.occurred_at.isoformat(timespec="milliseconds"),
-        "data": {
-            "study_uid": job.study_uid,
-            "series_uid": job.series_uid,
-            "revision": job.revision,
-            "instances": job.instance_count,
-            "calling_ae": job.calling_ae,
-            "state": str(one.event),
-            "reason": one.reason,
-            "message": one.why,
-            "findings": job.result["findings"] if job.result else None,
-            "results": [
-                {
-                    "role": item.role,
-                    "sop_class_uid": item.sop_class_uid,
-                    "sop_instance_uid": item.sop_instance_uid,
-                    "series_uid": item.series_uid,
-                }
-                for item in objects
-            ],
-            "ai_made": True,
-            "verified": False,
-            "research_use_only": True,
-            "notice": NOTICE,
-        },
+    data = {
+        "study_uid": job.study_uid,
+        "series_uid": job.series_uid,
+        "revision": job.revision,
+        "instances": job.instance_count,
+        "calling_ae": job.calling_ae,
+        "state": str(notification.event),
+        "reason": notification.reason,
+        "message": notification.why,
+        "findings": job.result["findings"] if job.result else None,
+        "results": [_object(item) for item in objects],
+        "ai_made": True,
+        "verified": False,
+        "research_use_only": True,
+        "notice": NOTICE,
     }
     if subject is not None:
-        content["data"] |= {
+        data |= {
             "patient_id": subject.patient_id,
             "issuer_of_patient_id": subject.issuer,
             "accession_number": subject.accession_number,
         }
-    return content
+    return {
+        "type": f"series.{notification.event}",
+        "id": str(notification.message_id),
+        "timestamp": notification.occurred_at.isoformat(timespec="milliseconds"),
+        "data": data,
+    }
+
+
+def _object(item: ResultObject) -> dict[str, str]:
+    return {
+        "role": item.role,
+        "sop_class_uid": item.sop_class_uid,
+        "sop_instance_uid": item.sop_instance_uid,
+        "series_uid": item.series_uid,
+    }

@@ -1,4 +1,4 @@
-"""Sends what waits in the outbox: per target, with back-off, until taken, refused or given up."""
+"""Sends notifications: per target, with back-off, until delivered, refused or given up."""
 
 from __future__ import annotations
 
@@ -9,44 +9,46 @@ from datetime import datetime
 
 from chestct.errors import PermanentError
 from chestct.states import DeliveryState, JobState
+from dicom_out.network.outcome import OutcomeKind
 from rales.state.store import Job, JobStore, Notification, NotificationStore
 from rales.state.store.outbox import Attempt
 from rales.steps.backoff import BackOff
-from rales.steps.notify.transport import Outcome, OutcomeKind, Poster, Request
+from rales.steps.notify.transport import Poster, PostResult, Request
 from rales.steps.outbox import OutboxWorker
 
 _LOG = logging.getLogger(__name__)
 
 Composer = Callable[[Notification, Job, datetime], Request]
-"""Makes the request of one attempt.
-
-Raises a :class:`PermanentError` where there is none to be made.
-"""
+"""Composes the request of one attempt; raises a :class:`PermanentError` where none is possible."""
 
 
-def _as_is(outcome: Outcome) -> Outcome:
-    return outcome
+def _unchanged(posted: PostResult) -> PostResult:
+    return posted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Who is told of which ends, how, and when its answer counts as taken.
+    """A receiver of notifications.
 
     Attributes:
-        latest_only: What is told last stands alone there, so that nothing may be told of an
-            earlier revision after a newer one.
+        events: The end states of jobs that it gets.
+        compose: Makes the request of one attempt.
+        post: Sends the request.
+        judge: Checks whether an answer means that the notification was delivered.
+        latest_only: A message replaces earlier ones at the receiver, so that none about an earlier
+            revision may follow one about a newer revision.
     """
 
     name: str
     events: Collection[JobState]
     compose: Composer
     post: Poster
-    judge: Callable[[Outcome], Outcome] = _as_is
+    judge: Callable[[PostResult], PostResult] = _unchanged
     latest_only: bool = False
 
 
 class TargetQueue:
-    """The :class:`rales.steps.outbox.Queue` of the messages to one target."""
+    """The :class:`rales.steps.outbox.Queue` of the notifications to one target."""
 
     def __init__(
         self,
@@ -64,45 +66,49 @@ class TargetQueue:
         self._clock = clock
 
     def due(self, *, at: datetime) -> Sequence[Sequence[Notification]]:
-        """Return what is due, each message alone."""
+        """Return the notifications that are due, each in a group of its own."""
         return [[message] for message in self._notifications.due(self._target.name, at=at)]
 
     def next_due(self) -> datetime | None:
-        """Return when the next message is due."""
+        """Return when the next notification is due."""
         return self._notifications.next_due(self._target.name)
 
     def admit(self, group: Sequence[Notification]) -> Sequence[Notification]:
-        """Return what is to be told; not what was overtaken."""
-        (one,) = group
-        if not (self._target.latest_only and self._notifications.is_overtaken(one)):
+        """Return the notification, unless a newer revision was reported before."""
+        (notification,) = group
+        if not (self._target.latest_only and self._notifications.is_overtaken(notification)):
             return group
-        self._record(one, DeliveryState.WITHDRAWN, None, "a newer revision was told before")
+        self._record(
+            notification, DeliveryState.WITHDRAWN, None, "a newer revision was told before"
+        )
         return ()
 
-    def attempt(self, group: Sequence[Notification]) -> Iterator[Outcome]:
-        """Compose and send a message."""
-        (one,) = group
+    def attempt(self, group: Sequence[Notification]) -> Iterator[PostResult]:
+        """Compose and send the notification."""
+        (notification,) = group
         try:
-            request = self._target.compose(one, self._jobs.get(one.job_id), self._clock())
+            request = self._target.compose(
+                notification, self._jobs.get(notification.job_id), self._clock()
+            )
         except PermanentError as error:
-            yield Outcome(kind=OutcomeKind.REFUSED, message=str(error))
+            yield PostResult(kind=OutcomeKind.REFUSED, message=str(error))
             return
         yield self._target.judge(self._target.post(request))
 
-    def failed(self, error: Exception) -> Outcome:
-        """Return a failure for now; the text of an error may quote what is a patient's."""
+    def failed(self, error: Exception) -> PostResult:
+        """Return a temporary failure; the text of the error may name a patient and is left out."""
         message = f"it could not be composed or sent: {type(error).__name__}"
-        return Outcome(kind=OutcomeKind.FAILED, message=message)
+        return PostResult(kind=OutcomeKind.FAILED, message=message)
 
-    def is_down(self, result: Outcome) -> bool:
-        """Tell whether nobody answered."""
+    def is_down(self, result: PostResult) -> bool:
+        """Return whether nobody answered."""
         return not result.reached
 
     def key(self, item: Notification) -> int:
-        """Return the number of the message."""
+        """Return the id of the notification."""
         return item.id
 
-    def record(self, item: Notification, result: Outcome) -> None:
+    def record(self, item: Notification, result: PostResult) -> None:
         """Record the result of an attempt at a message."""
         if result.kind is OutcomeKind.DELIVERED:
             self._record(item, DeliveryState.DELIVERED, result.status, result.message)
@@ -127,7 +133,7 @@ class TargetQueue:
             )
 
     def abandon(self, item: Notification, why: str) -> None:
-        """End a message as refused."""
+        """End a notification as refused."""
         self._refuse(item, None, f"given up: {why}")
 
     def _refuse(self, item: Notification, status: int | None, message: str) -> None:
@@ -154,7 +160,7 @@ class TargetQueue:
         self._notifications.record(item, attempt)
 
 
-class NotificationWorker(OutboxWorker[Notification, Outcome]):
+class NotificationWorker(OutboxWorker[Notification, PostResult]):
     """The notification loops, one for each target."""
 
     def __init__(
@@ -178,8 +184,10 @@ class NotificationWorker(OutboxWorker[Notification, Outcome]):
         super().__init__("notification", queues, clock)
 
     def begin(self) -> None:
-        """Have every end of a job written down for the targets from now on."""
+        """Record a notification for each target whenever a job ends, from now on."""
         wanted = {name: target.events for name, target in self._targets.items()}
         dropped = self._notifications.set_targets(wanted, at=self._clock())
         if dropped:
-            _LOG.error("%d messages to targets that are not configured any more dropped", dropped)
+            _LOG.error(
+                "%d notifications dropped: their targets are not configured any more", dropped
+            )

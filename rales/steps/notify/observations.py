@@ -1,0 +1,178 @@
+"""The Observations of a FHIR report: the measurements of the lungs and of the findings.
+
+The numbers, their rounding and their codes are those of the SR
+(:mod:`dicom_out.objects.sr_numbers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.sr.coding import Code
+
+from chestct.findings import (
+    Coverage,
+    LungMeasurement,
+    NotAssessable,
+    OpacityMeasurement,
+    Severity,
+)
+from chestct.verdict import unassessed
+from dicom_out.objects import codes
+from rales.steps.notify.fhir_types import Json, absent, concept, quantity
+from rales.steps.notify.result import Result
+
+_LUNGS = {
+    codes.LEFT: Code(value="44029006", meaning="Left lung", scheme_designator="SCT"),
+    codes.RIGHT: Code(value="3341006", meaning="Right lung", scheme_designator="SCT"),
+}
+"""A FHIR body site has no modifier for the side, as a finding site of the SR has."""
+_COVERED = {
+    Coverage.BOTH: codes.BOTH,
+    Coverage.LEFT: codes.LEFT,
+    Coverage.RIGHT: codes.RIGHT,
+}
+_SEVERITIES = {
+    Severity.MILD: codes.MILD,
+    Severity.MODERATE: codes.MODERATE,
+    Severity.SEVERE: codes.SEVERE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """The elements in which one Observation differs; ``part`` names it within a series."""
+
+    part: str
+    content: Mapping[str, Any]
+
+
+def observations(result: Result) -> Iterator[Measured]:
+    """Return the Observations of the lungs, both and each, and of the findings in them.
+
+    The parts are the same whatever was found, so that a later revision replaces every part of an
+    earlier one. Single lesions are in the SR only. Each part of a lung that is not assessable, and
+    of both lungs with it, says why it has no value; the others are of the assessed lung.
+    """
+    missing = unassessed(result.covers)
+    yield from _lung("both", codes.BOTH, result.total or missing)
+    for part, side, lung in (
+        ("left", codes.LEFT, result.left),
+        ("right", codes.RIGHT, result.right),
+    ):
+        measured = f"{missing}: {lung.reason}" if isinstance(lung, NotAssessable) else lung
+        yield from _lung(part, side, measured)
+    site = _site(_COVERED[result.covers])
+    yield from _summary(result, site, missing)
+    yield from _opacities(result, site)
+
+
+def _lung(part: str, side: Code, lung: LungMeasurement | str) -> Iterator[Measured]:
+    """Return the numbers of a lung or of both, or why there are none."""
+    values = (
+        (None,) * 3
+        if isinstance(lung, str)
+        else (lung.volume_ml, lung.lesion_ml, lung.involved_percent)
+    )
+    numbers = (
+        ("volume", codes.VOLUME, codes.MILLILITRE, "Volume of lung"),
+        ("lesion-volume", codes.LESION_VOLUME, codes.MILLILITRE, ""),
+        ("involved", codes.INVOLVED, codes.PERCENT, ""),
+    )
+    for value, (name, code, unit, meaning) in zip(values, numbers, strict=True):
+        content = {
+            "code": concept(code, meaning),
+            **(
+                absent("unknown", str(lung))
+                if value is None
+                else {"valueQuantity": quantity(value, unit)}
+            ),
+            "bodySite": _site(side),
+        }
+        if unit is codes.MILLILITRE:
+            content["method"] = concept(codes.VOXEL_SUM)
+        yield Measured(part=f"{part}-{name}", content=content)
+
+
+def _summary(result: Result, site: Json, missing: str) -> Iterator[Measured]:
+    """Return count, score, presence and severity; ``missing`` names a lung without assessment."""
+    negative = codes.UNDETERMINED if missing else codes.ABSENT
+    presence = codes.PRESENT if result.lesions else negative
+    score = quantity(result.presence_score, codes.NO_UNITS, digits=4)
+    contents: Mapping[str, Json] = {
+        "lesions": {
+            "code": concept(codes.COUNT),
+            "valueQuantity": quantity(result.lesions, codes.LESIONS),
+            "bodySite": site,
+        },
+        "presence-score": {
+            "code": concept(codes.PRESENCE_SCORE),
+            "valueQuantity": score,
+            "bodySite": site,
+        },
+        "presence": {
+            "code": concept(codes.LESION_PRESENCE),
+            "valueCodeableConcept": concept(presence),
+            "bodySite": site,
+        },
+        "severity": {
+            "code": concept(codes.SEVERITY, "Severity by percent of lung involved"),
+            "bodySite": _site(codes.BOTH),
+            **_severity(result.severity, missing),
+        },
+    }
+    for part, content in contents.items():
+        yield Measured(part=part, content=content)
+
+
+def _opacities(result: Result, site: Json) -> Iterator[Measured]:
+    """Return the volumes and densities of all lesions, and of each kind of opacity."""
+    total = result.covered
+    yield _opacity(
+        "all-lesions",
+        codes.LESION,
+        site,
+        OpacityMeasurement(volume_ml=total.lesion_ml, mean_hu=total.lesion_mean_hu),
+        [(codes.HIGH_OPACITY, total.high_opacity_percent, codes.PERCENT)] if result.lesions else [],
+    )
+    yield _opacity("ground-glass", codes.GROUND_GLASS, site, result.ground_glass)
+    yield _opacity("consolidation", codes.CONSOLIDATION, site, result.consolidation)
+
+
+def _opacity(
+    part: str,
+    kind: Code,
+    site: Json,
+    opacity: OpacityMeasurement,
+    more: Sequence[tuple[Code, float, Code]] = (),
+) -> Measured:
+    """Return the numbers of one kind of opacity, as components under its code."""
+    numbers = [(codes.VOLUME, opacity.volume_ml, codes.MILLILITRE), *more]
+    components = [
+        {"code": concept(code), "valueQuantity": quantity(value, unit)}
+        for code, value, unit in numbers
+    ]
+    if opacity.mean_hu is not None:
+        mean = concept(codes.ATTENUATION, "Mean attenuation")
+        density = quantity(opacity.mean_hu, codes.HOUNSFIELD)
+        components.append({"code": mean, "valueQuantity": density})
+    content = {"code": concept(kind), "bodySite": site, "component": components}
+    return Measured(part=part, content=content)
+
+
+def _site(side: Code) -> Json:
+    """Return the body site: the lung of that side by its own code and by the lung's, as the SR."""
+    if side not in _LUNGS:
+        return concept(codes.LUNG, "Both lungs")
+    lung = concept(_LUNGS[side])
+    return lung | {"coding": [*lung["coding"], *concept(codes.LUNG)["coding"]]}
+
+
+def _severity(severity: Severity | None, missing: str) -> Json:
+    if severity is None:
+        return absent("unknown", missing)
+    if severity in _SEVERITIES:
+        return {"valueCodeableConcept": concept(_SEVERITIES[severity])}
+    return absent("not-applicable", "No lesion found by the algorithm")
