@@ -11,15 +11,20 @@ import ast
 import hashlib
 import inspect
 import pkgutil
+import re
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import pynetdicom
 import pytest
 from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).parents[2]
+UPSTREAM = REPOSITORY / "docs" / "upstream"
 USERS = ("pynetdicom_guard", "scp", "dicom_out/network")
 
 RELIED_ON = {
@@ -136,3 +141,29 @@ def _is_foreign(node: ast.Attribute) -> bool:
     owner = node.value
     is_own = isinstance(owner, ast.Name) and owner.id in {"self", "cls"}
     return is_private and not is_own
+
+
+@pytest.mark.parametrize("file", sorted(UPSTREAM.glob("[0-9]*.md")), ids=lambda file: file.stem)
+def test_the_patch_for_a_defect_applies_and_compiles(file: Path, tmp_path: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    patch = text.partition("```diff\n")[2].partition("```\n")[0]
+    package = Path(str(pynetdicom.__file__)).parent
+    shutil.copytree(
+        package, tmp_path / "pynetdicom", ignore=shutil.ignore_patterns("tests", "apps")
+    )
+    done = subprocess.run(
+        ["git", "apply", "-"],
+        input=patch,
+        text=True,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in re.findall(r"(?m)^\+\+\+ b/(\S+)$", patch):
+        compile((tmp_path / name).read_text(encoding="utf-8"), name, "exec")
+
+
+def test_every_defect_is_in_the_index() -> None:
+    index = (UPSTREAM / "README.md").read_text(encoding="utf-8")
+    assert all(f"({file.name})" in index for file in UPSTREAM.glob("[0-9]*.md"))
