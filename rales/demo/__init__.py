@@ -1,1 +1,1 @@
-"""The main job from end to end on this machine, for ``make demo`` and for newcomers."""
+"""Runs the main job from end to end on this machine, for ``make demo`` and ``make viewer``."""

@@ -1,4 +1,4 @@
-"""The OHIF viewer as its makers build it: the npm package ``@ohif/app`` ships its ``dist``."""
+"""Fetches the built OHIF viewer: the directory ``dist`` of the npm package ``@ohif/app``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SHA512 = "WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKx
 
 
 def ohif_dist(folder: Path) -> Path:
-    """Return the built viewer under ``folder``, fetched with npm (50 MB) when it is not there.
+    """Return the built viewer under ``folder``; fetch it with npm (50 MB) if it is missing.
 
-    Nothing of the package is run, and its dependencies, which are built in, are not fetched.
+    No code of the package runs. Its dependencies are built in and are not fetched.
 
     Raises:
-        DemoFailed: npm is missing or could not fetch it, or it is not the pinned package.
+        DemoFailed: npm is missing or cannot fetch the package, or its digest is not the pinned one.
     """
     dist = folder / f"ohif-{VERSION}"
     if (dist / "index.html").is_file():
@@ -31,8 +31,8 @@ def ohif_dist(folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise DemoFailed(
-            "npm is not installed and the OHIF viewer is not here; on Debian: apt-get install npm, "
-            f"or unpack dist/ of the npm package @ohif/app {VERSION} as {dist}"
+            f"the OHIF viewer is not in {dist} and npm is not installed. On Debian: "
+            f"apt-get install npm; or unpack dist/ of the npm package @ohif/app {VERSION} to that place"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="fetching-", dir=folder) as name:
@@ -60,12 +60,12 @@ def _fetch(npm: str, folder: Path) -> Path:
 
 
 def digest_of(archive: Path) -> str:
-    """Return the SHA-512 of a file as npm's registry writes it, without the algorithm's name."""
+    """Return the SHA-512 of a file in base64, as npm's registry writes it."""
     return base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack what a browser asks for; the maps back to the source are a fifth of the package."""
+    """Unpack the viewer without its source maps, which are a fifth of the package."""
     with tarfile.open(archive) as tar:
         wanted = [
             member

@@ -1,4 +1,4 @@
-"""A receiving PACS for the demo: Orthanc where it is installed, else pynetdicom's storage SCP."""
+"""The PACS of the demo: Orthanc if it is installed, else pynetdicom's storage SCP."""
 
 from __future__ import annotations
 
@@ -24,55 +24,55 @@ from dicom_out.network.sender import echo
 
 _START_SECONDS = 60.0
 _DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-"""Where Debian puts the plug-in; with it the demo's PACS speaks DICOMweb."""
+"""Debian's path of the plug-in that makes the PACS of the demo speak DICOMweb."""
 
 MODALITY = "MODALITY"
-"""The AE title that series are sent with."""
+"""The AE title that sends the series."""
 
 T = TypeVar("T")
 
 
 class DemoFailed(RalesError):
-    """A step of the demo did not work; the message says which and what to look at."""
+    """A step of the demo failed; the message says which step, and where to look."""
 
 
 class Pacs(Protocol):
-    """What the demo needs of a PACS."""
+    """A running PACS."""
 
     name: str
     destination: Destination
     url: str
-    """Where its web interface is; empty when it has none."""
+    """The URL of its web interface; empty without a web interface."""
 
     def fetch(self, sop_instance_uid: Uid) -> bytes | None:
-        """Return the Part 10 file of an instance, or None when it is not there."""
+        """Return the Part 10 file of an instance; None if the PACS does not have it."""
 
 
 def free_port() -> int:
-    """Return a port on the loopback interface that was free a moment ago."""
+    """Return a port of the loopback interface that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def wait_for(what: str, look: Callable[[], T | None], seconds: float) -> T:
-    """Return the first answer of ``look`` that is not None.
+def wait_for(event: str, poll: Callable[[], T | None], seconds: float) -> T:
+    """Return the first result of ``poll`` that is not None.
 
     Raises:
-        DemoFailed: There was none in time.
+        DemoFailed: Every result within ``seconds`` was None.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        answer = look()
-        if answer is not None:
-            return answer
+        result = poll()
+        if result is not None:
+            return result
         time.sleep(0.1)
-    raise DemoFailed(f"waited {seconds:.0f} s for {what}")
+    raise DemoFailed(f"waited {seconds:.0f} s in vain for {event}")
 
 
 @contextmanager
 def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``command`` in the background, its output in ``log``; end it on leaving."""
+    """Run ``command`` in the background with its output in ``log``; end it on exit."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
         try:
@@ -87,7 +87,7 @@ def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def answers(destination: Destination) -> bool | None:
-    """Return True when ``destination`` answers a C-ECHO, None otherwise."""
+    """Return True if ``destination`` answers a C-ECHO, else None."""
     try:
         socket.create_connection((destination.host, destination.port), timeout=1.0).close()
     except OSError:
@@ -97,9 +97,9 @@ def answers(destination: Destination) -> bool | None:
 
 
 def find_orthanc() -> str | None:
-    """Return the path of Orthanc where it is installed.
+    """Return the path of Orthanc; None if it is not installed.
 
-    Debian puts it into the ``sbin`` beside a folder of PATH, where people do not look.
+    Debian installs it in ``/usr/sbin``, which is not on the PATH of normal users.
     """
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     beside = [str(Path(folder).with_name("sbin")) for folder in folders]
@@ -107,7 +107,7 @@ def find_orthanc() -> str | None:
 
 
 def has_dicomweb() -> bool:
-    """Tell whether Orthanc is installed with the plug-in that a viewer needs."""
+    """Return whether Orthanc is installed with the plug-in that a viewer needs."""
     return find_orthanc() is not None and _DICOMWEB.exists()
 
 
@@ -139,9 +139,9 @@ def start_pacs(folder: Path, rales_ae: str) -> Iterator[Pacs]:
 
 
 def _orthanc_config(folder: Path, destination: Destination, web_port: int, rales_ae: str) -> Path:
-    """Write a configuration that takes objects from this machine's demo and nobody else.
+    """Write a configuration that accepts objects from the demo on this machine only.
 
-    Debian's Orthanc always binds every interface for DICOM, hence the checks of host and AE.
+    Debian's Orthanc listens on every interface for DICOM, hence the checks of host and AE title.
     """
     config = {
         "Name": "demo PACS",
@@ -176,8 +176,8 @@ class _Orthanc:
 
     def fetch(self, sop_instance_uid: Uid) -> bytes | None:
         query = {"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}
-        found = json.loads(self._call("/tools/find", json.dumps(query).encode()))
-        return self._call(f"/instances/{found[0]}/file") if found else None
+        matches = json.loads(self._call("/tools/find", json.dumps(query).encode()))
+        return self._call(f"/instances/{matches[0]}/file") if matches else None
 
     def _call(self, path: str, body: bytes | None = None) -> bytes:
         request = urllib.request.Request(self.url + path, data=body)  # noqa: S310 - loopback http

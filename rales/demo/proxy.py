@@ -1,7 +1,7 @@
-"""One origin for a viewer and the DICOMweb of its PACS, on this machine only.
+"""Serves a viewer and the DICOMweb service of its PACS from one origin, on this machine only.
 
-What ``deploy/compose/nginx.conf`` does in the compose file, without nginx: the viewer's files, the
-configuration that ships, and ``GET /dicom-web/``; nothing else of the PACS can be reached.
+It replaces the nginx of ``deploy/compose/nginx.conf``: it serves the files of the viewer, its
+configuration and ``GET /dicom-web/``. No other path of the PACS is reachable.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _PACS_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What is served.
+    """The content of the server.
 
     Attributes:
-        files: The built viewer; a path that it has not is its start page, as its routes want.
+        files: The built viewer. An unknown path returns its start page, as its routes need.
         config: Its ``app-config.js``.
-        pacs: Port of the PACS's web interface on this machine.
+        pacs: The port of the web interface of the PACS on this machine.
     """
 
     files: Path
@@ -43,15 +43,17 @@ class Site:
 
 @contextmanager
 def serve_site(site: Site, port: int) -> Iterator[str]:
-    """Serve ``site`` at ``port`` of the loopback interface (0: any) and yield its URL.
+    """Serve ``site`` on ``port`` of the loopback interface (0: any port) and yield its URL.
 
     Raises:
-        DemoFailed: The port is taken.
+        DemoFailed: The port cannot be used.
     """
     try:
         server = _Server(("127.0.0.1", port), partial(_Handler, site))
     except OSError as error:
-        raise DemoFailed(f"port {port} of this machine: {error.strerror}") from error
+        raise DemoFailed(
+            f"port {port} of this machine cannot be used: {error.strerror}; choose another"
+        ) from error
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()
     try:
@@ -63,7 +65,7 @@ def serve_site(site: Site, port: int) -> Iterator[str]:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True  # a browser keeps its connections open
+    daemon_threads = True  # browsers keep connections open
     block_on_close = False
 
 
@@ -75,20 +77,20 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def do_GET(self) -> None:
-        # A page of elsewhere that has its own name point here must not read the studies.
+        # A web page whose host name resolves to this machine must not read the studies.
         if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in {"localhost", "127.0.0.1"}:
-            self.send_error(HTTPStatus.FORBIDDEN, "for this machine only")
+            self.send_error(HTTPStatus.FORBIDDEN, "this server answers requests to localhost only")
         elif self.path.startswith(_DICOMWEB):
             self._forward()
         else:
             self._file()
 
     def log_message(self, *_args: Any) -> None:
-        """Say nothing: URLs name studies."""
+        """Log nothing: URLs contain Study Instance UIDs."""
 
     def _forward(self) -> None:
         connection = HTTPConnection("127.0.0.1", self._site.pacs, timeout=_PACS_SECONDS)
-        # Orthanc builds its BulkDataURIs from the host that the browser asked for.
+        # Orthanc builds BulkDataURIs from the Host header.
         headers = {name: self.headers[name] for name in ("Host", "Accept") if name in self.headers}
         try:
             connection.request("GET", self.path, headers=headers)
@@ -103,10 +105,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(answer.status, kind, body)
 
     def _file(self) -> None:
-        wanted = unquote(urlsplit(self.path).path)
+        requested = unquote(urlsplit(self.path).path)
         files = self._site.files.resolve()
-        path = (files / wanted.lstrip("/")).resolve()
-        if wanted == "/app-config.js":
+        path = (files / requested.lstrip("/")).resolve()
+        if requested == "/app-config.js":
             path = self._site.config
         elif not (path.is_file() and path.is_relative_to(files)):
             path = files / "index.html"
@@ -118,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
-        # Both make the browser grant SharedArrayBuffer, which the viewer's volumes use.
+        # Browsers need both headers to allow SharedArrayBuffer, which the viewer uses for volumes.
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         self.end_headers()

@@ -1,4 +1,4 @@
-"""The steps of the demo: PACS, node, series in, SEG and SR out, pictures to look at."""
+"""The demo: starts a PACS and a node, sends a series, and collects SEG, SR and pictures."""
 
 from __future__ import annotations
 
@@ -45,9 +45,12 @@ _RESULT_SECONDS = 1800.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """What came out.
+    """The result of the demo.
 
-    ``seconds`` are wall-clock seconds per step of the demo, then per stage of the analysis.
+    Attributes:
+        folder: Holds the objects, the report as text and the pictures.
+        seconds: Wall-clock seconds by step of the demo, then by stage of the analysis.
+        overlap: Dice coefficient of the opacities with the truth; None for a series of the user.
     """
 
     job: Job
@@ -60,7 +63,7 @@ def run_demo(series: Path | None, out: Path, say: Callable[[str], None]) -> Demo
     """Run the main job on ``series``, or on the sample series, and fill ``out``.
 
     Raises:
-        DemoFailed: A step did not work.
+        DemoFailed: A step failed.
     """
     if out.exists():
         shutil.rmtree(out)
@@ -88,8 +91,8 @@ def run_demo(series: Path | None, out: Path, say: Callable[[str], None]) -> Demo
 
 
 def _sample(folder: Path, seconds: dict[str, float], say: Callable[[str], None]) -> Thorax:
-    say("making the sample series (a thorax phantom)")
-    with _timed(seconds, "make the sample series"):
+    say("generating the sample series (a thorax phantom)")
+    with _timed(seconds, "generate the sample series"):
         thorax = make_thorax(sample_spec())
         write_series(thorax, folder)
     return thorax
@@ -100,7 +103,7 @@ def start_node(folder: Path, pacs: Pacs, log: Path) -> Iterator[Destination]:
     """Run ``rales serve`` with its data in ``folder`` and its log in ``log``.
 
     Raises:
-        DemoFailed: It does not answer.
+        DemoFailed: The node does not answer.
     """
     folder.mkdir()
     port = free_port()
@@ -118,7 +121,7 @@ def start_node(folder: Path, pacs: Pacs, log: Path) -> Iterator[Destination]:
 
         def answered() -> bool | None:
             if process.poll() is not None:
-                raise DemoFailed(f"rales serve ended:\n{log.read_text()}")
+                raise DemoFailed(f"rales serve ended early; its log:\n{log.read_text()}")
             return answers(node)
 
         wait_for(f"Rales to answer C-ECHO (see {log})", answered, 120.0)
@@ -126,9 +129,9 @@ def start_node(folder: Path, pacs: Pacs, log: Path) -> Iterator[Destination]:
 
 
 def dcmtks_storescu() -> str | None:
-    """Return the path of dcmtk's storescu; None where it is not installed.
+    """Return the path of dcmtk's storescu; None if it is not installed.
 
-    pynetdicom brings one with other options, which an activated environment puts first.
+    pynetdicom installs a storescu with other options, which comes first in an active environment.
     """
     own = Path(sys.executable).parent
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
@@ -137,10 +140,10 @@ def dcmtks_storescu() -> str | None:
 
 
 def send_series(source: Path, node: Destination) -> str:
-    """Send every file with dcmtk's storescu where it is installed, else with pynetdicom's.
+    """Send every file with dcmtk's storescu if it is installed, else with pynetdicom's.
 
     Raises:
-        DemoFailed: The storage SCU says so.
+        DemoFailed: The storage SCU failed.
     """
     storescu = dcmtks_storescu()
     address = [node.host, str(node.port)]
@@ -161,35 +164,35 @@ def send_series(source: Path, node: Destination) -> str:
 
 
 def await_jobs(folder: Path, count: int) -> list[Job]:
-    """Wait until the node that runs in ``folder`` is done with ``count`` series or more.
+    """Wait until the node in ``folder`` has finished ``count`` series or more.
 
     Returns:
-        Those whose results it has delivered.
+        The jobs whose results are delivered.
 
     Raises:
-        DemoFailed: It took too long, or every series was rejected or failed.
+        DemoFailed: The node took too long, or rejected or failed every series.
     """
     database = Database(folder / "var" / "state.sqlite")
     try:
         jobs = JobStore(database)
 
         def ended() -> list[Job] | None:
-            found = jobs.all()
-            over = len(found) >= count and all(job.state in _ENDED for job in found)
-            return found if over else None
+            present = jobs.all()
+            over = len(present) >= count and all(job.state in _ENDED for job in present)
+            return present if over else None
 
-        found = wait_for("the results", ended, _RESULT_SECONDS)
+        finished = wait_for("the results", ended, _RESULT_SECONDS)
     finally:
         database.close()
-    done = [job for job in found if job.state is JobState.DONE]
+    done = [job for job in finished if job.state is JobState.DONE]
     if not done:
-        last = found[-1]
+        last = finished[-1]
         raise DemoFailed(f"the series is {last.state} ({last.reason}): {last.message}")
     return done
 
 
 def _collect(job: Job, pacs: Pacs, out: Path) -> None:
-    """Fetch the objects back from the PACS and lay everything out to look at."""
+    """Fetch the objects from the PACS, compare them, and put everything into ``out``."""
     for item in load_objects(job):
         content = pacs.fetch(item.sop_instance_uid)
         if content is None:
@@ -197,7 +200,7 @@ def _collect(job: Job, pacs: Pacs, out: Path) -> None:
         copy = out / f"{item.role}.dcm"
         copy.write_bytes(content)
         if values_of(item.path) != values_of(copy):
-            raise DemoFailed(f"the {item.role} in {pacs.name} differs from the one that was made")
+            raise DemoFailed(f"the {item.role} in {pacs.name} differs from the sent object")
     results = Path(job.result["overlay"]).parent if job.result else out
     shutil.copy(results / "overlay.png", out)
     shutil.copy(results / "findings.json", out)
@@ -206,16 +209,16 @@ def _collect(job: Job, pacs: Pacs, out: Path) -> None:
 
 
 def values_of(file: Path) -> str:
-    """Return a digest of what a Part 10 file says, the same in whatever VR encoding."""
+    """Return a digest of the values in a Part 10 file, which does not depend on the VR encoding."""
     meta = read_file_meta_info(file)
     content = file.read_bytes()[GROUP_LENGTH_AT + 4 + int(meta.FileMetaInformationGroupLength) :]
     return value_digest(content, meta.TransferSyntaxUID)
 
 
 def _overlap(file: Path, truth: Thorax) -> float:
-    """Return the Dice overlap of the SEG's opacities with the phantom's truth.
+    """Return the Dice coefficient of the opacities in a SEG and the truth of the phantom.
 
-    Read by way of the positions in the SEG, not of what Rales thinks the grid is.
+    The positions in the SEG decide, not the grid that Rales computed.
     """
     seg = hd.seg.segread(file)
     numbers = [
@@ -224,17 +227,17 @@ def _overlap(file: Path, truth: Thorax) -> float:
         if seg.get_segment_description(number).segmented_property_category
         == codes.ABNORMAL_STRUCTURE
     ]
-    mine = np.zeros(truth.lesion.shape, dtype=bool)
+    segmented = np.zeros(truth.lesion.shape, dtype=bool)
     planes = seg.pixel_array
     for plane, frame in zip(planes, seg.PerFrameFunctionalGroupsSequence, strict=True):
         if frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber not in numbers:
             continue
         height = float(frame.PlanePositionSequence[0].ImagePositionPatient[2])
         index = round((height - truth.origin[2]) / truth.spacing[0])
-        mine[index] |= plane > 0
-    theirs = truth.lesion > 0
-    both = float(mine.sum() + theirs.sum())
-    return 2 * float((mine & theirs).sum()) / both if both else 1.0
+        segmented[index] |= plane > 0
+    true = truth.lesion > 0
+    total = float(segmented.sum() + true.sum())
+    return 2 * float((segmented & true).sum()) / total if total else 1.0
 
 
 @contextmanager

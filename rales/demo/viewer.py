@@ -1,4 +1,4 @@
-"""``make viewer``: studies with Rales' results in a real PACS and a real viewer, to look at."""
+"""``make viewer``: shows studies and their results from a real PACS in a real viewer."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _SAMPLES: tuple[tuple[str, PhantomSpec], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewerSetup:
-    """What to show, and with what.
+    """The series to show, and the viewer.
 
     Attributes:
-        series: A folder per CT series.
-        ohif: The folder that keeps the built viewer between runs.
-        config: The viewer's ``app-config.js``.
-        port: Where on this machine; 0 for any.
+        series: One directory per CT series.
+        ohif: The directory that keeps the built viewer between runs.
+        config: The ``app-config.js`` of the viewer.
+        port: The port on this machine; 0 for any port.
     """
 
     series: Sequence[Path]
@@ -54,14 +54,14 @@ class ViewerSetup:
 
 @contextmanager
 def open_viewer(setup: ViewerSetup, say: Callable[[str], None]) -> Iterator[list[str]]:
-    """Let Rales analyse the series, and yield a link per study while the viewer runs.
+    """Analyse the series, then run the viewer and yield one link per study.
 
     Raises:
-        DemoFailed: Something is missing or did not work; the message names the remedy.
+        DemoFailed: A program is missing or failed; the message says what to do.
     """
     if not has_dicomweb():
         raise DemoFailed(
-            "Orthanc with its DICOMweb plug-in is not installed; "
+            "Orthanc or its DICOMweb plug-in is not installed; "
             "on Debian: apt-get install orthanc orthanc-dicomweb"
         )
     dist = ohif_dist(setup.ohif)
@@ -71,7 +71,7 @@ def open_viewer(setup: ViewerSetup, say: Callable[[str], None]) -> Iterator[list
         web_port = urlsplit(pacs.url).port
         assert web_port is not None
         site = Site(files=dist, config=setup.config, pacs=web_port)
-        # Before the analysis: a port that is taken should not cost a minute to find out.
+        # Before the analysis, so that a used port is reported at once.
         url = stack.enter_context(serve_site(site, setup.port))
         series = setup.series or list(_make_samples(work, say))
         studies: list[Uid] = []
@@ -89,7 +89,7 @@ def open_viewer(setup: ViewerSetup, say: Callable[[str], None]) -> Iterator[list
 
 def _make_samples(work: Path, say: Callable[[str], None]) -> Iterator[Path]:
     for name, spec in _SAMPLES:
-        say(f"making the sample series of {name}")
+        say(f"generating the sample series of {name}")
         folder = work / name
         # OHIF searches its list of series by Patient ID; Orthanc's DICOMweb finds none with a "^".
         patient_id = name.upper().replace("^", "-")
@@ -103,15 +103,15 @@ def _make_samples(work: Path, say: Callable[[str], None]) -> Iterator[Path]:
     "--series",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="A folder with one chest CT series, any number of times; by default two phantoms, one "
-    "with lesions and one without.",
+    help="A directory with one chest CT series; may be repeated. Default: two phantoms, one with "
+    "lesions and one without.",
 )
 @click.option(
     "--ohif",
     default=Path("var/viewer"),
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keeps the OHIF viewer, which npm fetches the first time.",
+    help="The directory that keeps the OHIF viewer, which npm fetches the first time.",
 )
 @click.option(
     "--app-config",
@@ -120,20 +120,24 @@ def _make_samples(work: Path, say: Callable[[str], None]) -> Iterator[Path]:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The viewer's configuration.",
 )
-@click.option("--port", default=3000, show_default=True, help="Of this machine; 0 for any.")
+@click.option(
+    "--port", default=3000, show_default=True, help="The port on this machine; 0 for any port."
+)
 def main(series: tuple[Path, ...], ohif: Path, app_config: Path, port: int) -> None:
-    """Show what Rales makes of chest CT series in OHIF, from Orthanc, until Ctrl-C."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell ignores the first for its background
+    """Analyse chest CT series and show the results in OHIF, from Orthanc, until Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # shells ignore SIGINT in background jobs
         signal.signal(number, signal.default_int_handler)
     setup = ViewerSetup(series=series, ohif=ohif, config=app_config, port=port)
     try:
         with open_viewer(setup, lambda line: click.echo(f"- {line}")) as links:
             for link in links:
                 click.echo(link)
-            click.echo("Double-click the SEG and the SR in the list of series. Ctrl-C ends it all.")
+            click.echo(
+                "Double-click the SEG and the SR in the list of series. Press Ctrl-C to stop."
+            )
             threading.Event().wait()
     except KeyboardInterrupt:
-        click.echo("ended")
+        click.echo("stopped")
     except RalesError as error:
         raise click.ClickException(str(error)) from error
 

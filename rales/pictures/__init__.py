@@ -1,1 +1,1 @@
-"""What people look at: overlay, page, trend."""
+"""Pictures for people: overlay, page, trend."""

@@ -1,4 +1,4 @@
-"""The overlay montage: what the analysis drew, as one PNG for people to look at."""
+"""The overlay: slices with the outlines of lungs and lesions on one PNG picture."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FILL = 0.35
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canonical:
-    """HU and labels with rows front to back, columns right to left, slices feet to head."""
+    """HU and labels; rows run front to back, columns right to left, slices feet to head."""
 
     hu: NDArray[np.int16]
     labels: NDArray[np.uint8]
@@ -39,10 +39,10 @@ class Canonical:
 
 
 def write_montage(path: Path, volume: Volume, lesion_map: LesionMap, findings: Findings) -> None:
-    """Write a PNG of axial slices and one coronal plane with lungs and lesions drawn in.
+    """Write a PNG of axial slices and one coronal plane with outlines of lungs and lesions.
 
-    The patient's right is on the left of the picture (radiological convention), whatever
-    the orientation of the source. The picture names no patient.
+    The patient's right is on the left of the picture (radiological convention) for every
+    orientation of the source. The picture names no patient.
     """
     upright = canonical(volume, lesion_map)
     tiles = [
@@ -59,7 +59,7 @@ def write_montage(path: Path, volume: Volume, lesion_map: LesionMap, findings: F
 
 
 def canonical(volume: Volume, lesion_map: LesionMap) -> Canonical:
-    """Turn a volume the way that pictures show it, whatever the orientation of the source."""
+    """Return a volume in the orientation of the pictures."""
     geometry = volume.geometry
     flips = tuple(
         slice(None, None, -1 if component < 0 else 1)
@@ -73,7 +73,7 @@ def canonical(volume: Volume, lesion_map: LesionMap) -> Canonical:
 
 
 def choose_slices(labels: NDArray[np.uint8], wanted: int) -> list[int]:
-    """Return slices from head to foot: over the lesion where there is one, else over the lungs."""
+    """Return slices from head to feet: over the lesions if there are any, else over the lungs."""
     per_slice = (labels >= Label.LEFT_LESION).sum(axis=(1, 2))
     if not per_slice.any():
         per_slice = (labels > Label.BACKGROUND).sum(axis=(1, 2))
@@ -85,13 +85,13 @@ def choose_slices(labels: NDArray[np.uint8], wanted: int) -> list[int]:
 
 
 def axial_tile(shown: Canonical, index: int) -> Picture:
-    """Draw one slice; its number counts from the head and from 1, as viewers show it."""
+    """Draw one slice; its number counts from 1 at the head, as in viewers."""
     plane = draw_plane(shown.hu[index], shown.labels[index], shown.spacing[1:], TILE)
     return caption(plane, f"slice {shown.hu.shape[0] - index}")
 
 
 def _coronal_tile(shown: Canonical) -> Picture:
-    """Draw the coronal plane with most lesion, or with most lung where there is none."""
+    """Draw the coronal plane with most lesion, or with most lung if there is no lesion."""
     weight = (shown.labels >= Label.LEFT_LESION).sum(axis=(0, 2))
     if not weight.any():
         weight = (shown.labels > Label.BACKGROUND).sum(axis=(0, 2))
@@ -133,28 +133,17 @@ def draw_plane(
 
 
 def caption(tile: Picture, text: str) -> Picture:
-    """Write what a square picture shows, and where the patient's right and left are."""
+    """Write ``text`` and the patient's right and left into a square picture."""
     side = tile.shape[0]
     picture = Image.fromarray(tile)
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(13)
-    draw.text((6, 4), text, fill=(230, 230, 230), font=font, stroke_width=2, stroke_fill=(0, 0, 0))
-    draw.text(
-        (6, side // 2 - 8),
-        "R",
-        fill=(255, 220, 120),
-        font=font,
-        stroke_width=2,
-        stroke_fill=(0, 0, 0),
-    )
-    draw.text(
-        (side - 16, side // 2 - 8),
-        "L",
-        fill=(255, 220, 120),
-        font=font,
-        stroke_width=2,
-        stroke_fill=(0, 0, 0),
-    )
+    for place, words, colour in (
+        ((6, 4), text, (230, 230, 230)),
+        ((6, side // 2 - 8), "R", (255, 220, 120)),
+        ((side - 16, side // 2 - 8), "L", (255, 220, 120)),
+    ):
+        draw.text(place, words, fill=colour, font=font, stroke_width=2, stroke_fill=(0, 0, 0))
     return np.asarray(picture)
 
 

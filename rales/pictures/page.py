@@ -1,6 +1,6 @@
 """The page: the outcome of an analysis on one sheet, for viewers that show pictures only.
 
-It names no patient. What it says of the lesions is what SEG and SR say.
+The page names no patient. Its figures are the figures of SEG and SR.
 """
 
 from __future__ import annotations
@@ -54,23 +54,23 @@ def draw_page(analysed: AnalysedSeries) -> Picture:
 
 
 def page_as_pdf(analysed: AnalysedSeries) -> bytes:
-    """Return the page as a PDF file that says nothing of when it was made: it repeats itself."""
+    """Return the page as a PDF file without a date, so that the same page gives the same bytes."""
     buffer = BytesIO()
-    never = gmtime(0)
+    no_date = gmtime(0)
     _draw(analysed).save(
         buffer,
         format="PDF",
         resolution=_DPI,
         quality=92,
         title="Rales summary: research use only, not verified",
-        creationDate=never,
-        modDate=never,
+        creationDate=no_date,
+        modDate=no_date,
     )
     return buffer.getvalue()
 
 
 def drawings_of(analysed: AnalysedSeries) -> Drawings:
-    """Return what the pictures show, to be drawn when it is needed."""
+    """Return the pictures of an analysis; each is drawn when it is needed."""
     return Drawings(
         page=lambda: draw_page(analysed),
         pdf=lambda: page_as_pdf(analysed),
@@ -79,9 +79,10 @@ def drawings_of(analysed: AnalysedSeries) -> Drawings:
 
 
 def draw_slices(analysed: AnalysedSeries) -> tuple[Picture, list[float]]:
-    """Return every slice of the lungs from head to feet with its outlines.
+    """Return every slice of the lungs with outlines, from head to feet, and their positions.
 
-    uint8 (frame, row, column, 3), and the distance of each from the first, in mm.
+    Returns:
+        uint8 (frame, row, column, 3), and the distance of each frame from the first in mm.
     """
     shown = canonical(analysed.volume, analysed.lesion_map)
     inside = np.flatnonzero((shown.labels > Label.BACKGROUND).any(axis=(1, 2)))
@@ -125,7 +126,7 @@ def _draw(analysed: AnalysedSeries) -> Image.Image:
 
 
 class _Pen:
-    """Writes line under line."""
+    """Writes one line below the other; ``down`` is the top of the next line in pixels."""
 
     def __init__(self, draw: ImageDraw.ImageDraw) -> None:
         self.draw = draw
@@ -139,7 +140,7 @@ class _Pen:
     def row(
         self, cells: tuple[str, ...], columns: tuple[int, ...], colour: tuple[int, int, int] = _INK
     ) -> None:
-        """Write the cells of a row and go down."""
+        """Write the cells of a row and move to the next line."""
         for cell, column in zip(cells, columns, strict=True):
             self.text(cell, 20, colour, across=_EDGE + column)
         self.down += _ROW
@@ -153,7 +154,7 @@ def _head(pen: _Pen, analysed: AnalysedSeries) -> None:
     pen.down = 76
     pen.text("Rales: lungs and opacities on chest CT", 22, _PALE)
     pen.down += 36
-    pen.text(_said(findings), 38)
+    pen.text(_headline(findings), 38)
     pen.down += 58
     presence = findings.presence
     pen.text(
@@ -169,8 +170,8 @@ def _head(pen: _Pen, analysed: AnalysedSeries) -> None:
     pen.down += 12
 
 
-def _said(findings: Findings) -> str:
-    """Return the outcome, in as many words as there is room for."""
+def _headline(findings: Findings) -> str:
+    """Return the outcome in few words."""
     if findings.lesions:
         missing = unassessed(findings.covers)
         return (
@@ -183,7 +184,7 @@ def _said(findings: Findings) -> str:
 
 
 def _notes(analysed: AnalysedSeries) -> list[str]:
-    """Return what a reader must know before believing the rest, in lines that fit the page."""
+    """Return the notes on the quality of the result, in lines that fit the page."""
     notes = list(analysed.findings.quality_flags)
     if analysed.predecessors:
         notes.append("this replaces an earlier summary of the same series")
@@ -201,18 +202,17 @@ def _lungs(pen: _Pen, findings: Findings) -> None:
         if isinstance(lung, LungMeasurement):
             pen.row((name, *_figures(lung)), _LUNG_COLUMNS)
         else:
-            said = "not assessable" if lung else "not stated"
-            pen.row((name, said, "", "", "", ""), _LUNG_COLUMNS, _WARNING)
+            reason = "not assessable" if lung else "not stated"
+            pen.row((name, reason, "", "", "", ""), _LUNG_COLUMNS, _WARNING)
 
 
 def _figures(lung: LungMeasurement) -> tuple[str, ...]:
-    present = lung.lesion_mean_hu is not None
     return (
         f"{lung.volume_ml:.0f}",
         f"{lung.lesion_ml:.1f}",
         f"{lung.involved_percent:.1f}",
         f"{lung.lesion_mean_hu:.0f}" if lung.lesion_mean_hu is not None else "-",
-        f"{lung.high_opacity_percent:.0f}" if present else "-",
+        f"{lung.high_opacity_percent:.0f}" if lung.lesion_mean_hu is not None else "-",
     )
 
 
@@ -227,7 +227,7 @@ def _legend(pen: _Pen) -> None:
 
 
 def coronal_projection(shown: Canonical, side: int) -> Picture:
-    """Return the lesions seen from the front, the brighter the deeper; the lungs behind them."""
+    """Return a front view of the lungs; the deeper a lesion is, the brighter it is drawn."""
     lungs: NDArray[np.bool_] = np.any(shown.labels > Label.BACKGROUND, axis=1)[::-1]
     row_mm = shown.spacing[1]
     depth = (shown.labels >= Label.LEFT_LESION).sum(axis=1)[::-1] * row_mm
@@ -243,21 +243,22 @@ def coronal_projection(shown: Canonical, side: int) -> Picture:
     picture = np.zeros((side, side, 3), dtype=np.uint8)
     top, left = (side - size[1]) // 2, (side - size[0]) // 2
     picture[top : top + size[1], left : left + size[0]] = plane.astype(np.uint8)
-    told = f", deepest {deepest:.0f} mm" if deepest else ""
-    return caption(picture, f"lesions seen from the front{told}")
+    depth_text = f", deepest {deepest:.0f} mm" if deepest else ""
+    return caption(picture, f"lesions seen from the front{depth_text}")
 
 
 def _lesions(pen: _Pen, analysed: AnalysedSeries, end: int) -> None:
-    """Write the largest lesions, as many as there is room for above ``end``."""
+    """Write the largest lesions, as many as fit above ``end``."""
     room = max(0, (end - pen.down - 34 - _ROW) // _ROW)
-    told, every = analysed.measured[: min(room, _MOST_LESIONS)], len(analysed.findings.lesions)
-    if not told:
+    listed = analysed.measured[: min(room, _MOST_LESIONS)]
+    shown, total = len(listed), len(analysed.findings.lesions)
+    if not listed:
         return
-    pen.text("Lesions" if len(told) == every else f"The {len(told)} largest of {every} lesions", 22)
+    pen.text("Lesions" if shown == total else f"The {shown} largest of {total} lesions", 22)
     pen.down += 34
     head = ("No.", "Side", "Volume ml", "Axes mm (axial)", "Mean HU", "High opacity %")
     pen.row(head, _LESION_COLUMNS, _PALE)
-    for lesion in told:
+    for lesion in listed:
         axes = f"{lesion.diameter.long_axis_mm:.0f} x {lesion.diameter.short_axis_mm:.0f}"
         cells = (
             str(lesion.number),
@@ -271,13 +272,15 @@ def _lesions(pen: _Pen, analysed: AnalysedSeries, end: int) -> None:
 
 
 def _foot(analysed: AnalysedSeries) -> list[str]:
-    """Return how it was made, in lines that fit the page."""
+    """Return software, models and thresholds, in lines that fit the page."""
     method = analysed.findings.method
-    models = "; ".join(f"{one.name} {one.version} ({one.digest[:12]})" for one in analysed.models)
-    said = (
+    models = "; ".join(
+        f"{model.name} {model.version} ({model.digest[:12]})" for model in analysed.models
+    )
+    text = (
         f"{analysed.software.title}; models {models}. Lung volumes include lesions; high opacity: "
         f"lesion at or above {method.high_opacity_hu:g} HU; mild below {method.mild_percent:g} %, "
         f"moderate below {method.moderate_percent:g} %, else severe. The figures and outlines "
         "are those of the segmentation and the structured report of the same analysis."
     )
-    return textwrap.wrap(said, 130)
+    return textwrap.wrap(text, 130)

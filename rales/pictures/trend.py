@@ -22,16 +22,16 @@ _STEPS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 def write_trend(path: Path, evolution: Evolution) -> None:
-    """Write a PNG of what is comparable; it names no patient.
+    """Write the picture as a PNG; it names no patient.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     draw_trend(evolution).save(path, format="PNG")
 
 
 def draw_trend(evolution: Evolution) -> Image.Image:
-    """Return the picture of what is comparable."""
+    """Return the picture of all comparable studies."""
     sheet = Image.new("RGB", _SIZE)
     draw = ImageDraw.Draw(sheet)
     top = _scale(max(percent for _, percent in evolution.trend))
@@ -47,7 +47,10 @@ def draw_trend(evolution: Evolution) -> Image.Image:
         draw.ellipse((column - 5, row - 5, column + 5, row + 5), fill=_LINE)
     font = ImageFont.load_default(13)
     taken: list[float] = []
-    for (column, _), label in (points[-1], *points[:-1]):  # this study's date is always there
+    for (column, _), label in (
+        points[-1],
+        *points[:-1],
+    ):  # the date of this study always has a label
         width = draw.textlength(label, font=font)
         start = min(max(4, column - width / 2), _SIZE[0] - width - 4)
         if all(abs(start - other) > width + _GAP for other in taken):
@@ -60,7 +63,7 @@ def draw_trend(evolution: Evolution) -> Image.Image:
 
 
 def _scale(largest: float) -> float:
-    """Return a round upper end that holds ``largest``."""
+    """Return a round upper end of the scale, above ``largest``."""
     return next((step for step in _STEPS if step >= largest * 1.05), 100.0)
 
 
@@ -69,7 +72,7 @@ def _row(value: float, top: float) -> float:
 
 
 def _points(evolution: Evolution, top: float) -> list[tuple[tuple[float, float], str]]:
-    """Return place and date of each study, spread over time."""
+    """Return position and date of each study on the time axis."""
     first, last = evolution.trend[0][0], evolution.trend[-1][0]
     whole = max((last - first).total_seconds(), 1.0)
     width = _SIZE[0] - _LEFT - _RIGHT - 40
