@@ -31,8 +31,8 @@ def ohif_dist(folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise DemoFailed(
-            f"the OHIF viewer is not in {dist} and npm is not installed. On Debian: "
-            f"apt-get install npm; or unpack dist/ of the npm package @ohif/app {VERSION} to that place"
+            f"the OHIF viewer is not in {dist} and npm is not installed; on Debian: "
+            f"apt-get install npm, or unpack dist/ of the npm package @ohif/app {VERSION} there"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="fetching-", dir=folder) as name:
