@@ -1,8 +1,8 @@
-"""What memory and processor time do hostile inputs cost, while they come and afterwards?
+"""Measures the memory and processor time that hostile inputs cost a node, during and after.
 
-Each kind of tests/support/hostile_amplifiers.py goes to a real node several times in a row, then
-many connections stop in the middle of a large object at once. There is no peer in the run: dcmtk's
-storescp aborts at the first such input, and would cost nothing for taking nothing.
+Sends each kind of tests/support/hostile_amplifiers.py to a real node several times in a row. Then
+many connections stop in the middle of a large object at the same time. The run has no other
+receiver to compare with: dcmtk's storescp aborts at the first of these inputs.
 
     python bench/amplify.py [--times 15] [--arenas N]
 """
@@ -30,12 +30,12 @@ _SETTLE_SECONDS = 15.0
 _MEGABYTE = 1 << 20
 _PART = 1 << 16
 _CROWDS = ((96, 8), (12, 64))
-"""Connections, and MB that each sends of an object before it stops."""
+"""Number of connections, and the MB of an object that each sends before it stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one step cost: MB beyond the begin at the highest and at the end, and seconds."""
+    """The cost of one step: peak and final MB above the start, and seconds."""
 
     name: str
     peak: float
@@ -55,7 +55,7 @@ class Meter:
         self._tick = os.sysconf("SC_CLK_TCK")
 
     def megabytes(self, field: str = "VmRSS") -> float:
-        """Return a field of the status in MB."""
+        """Return a field of /proc/PID/status in MB."""
         status = (self._folder / "status").read_text()
         (line,) = [line for line in status.splitlines() if line.startswith(field)]
         return int(line.split()[1]) / 1024
@@ -66,7 +66,7 @@ class Meter:
         return (int(fields[11]) + int(fields[12])) / self._tick
 
     def measure(self, name: str, step: Callable[[], None]) -> Cost:
-        """Take a step; return what it cost."""
+        """Run a step; return its cost."""
         (self._folder / "clear_refs").write_text("5")  # the peak begins anew
         memory, spent = self.megabytes(), self.seconds()
         step()
@@ -80,7 +80,7 @@ class Meter:
 
 
 def strike(port: int, attack: Attack) -> None:
-    """Send one input and wait for what becomes of it."""
+    """Send one input and wait for the answer or the end of the connection."""
     with suppress(OSError, AssertionError), Wire(port, seconds=_ANSWER_SECONDS) as wire:
         if attack.established:
             wire.establish()
@@ -94,7 +94,7 @@ def strike(port: int, attack: Attack) -> None:
 
 
 def crowd(port: int, count: int, megabytes: int) -> None:
-    """Have connections stop in the middle of an object all at once, then hang up."""
+    """Stop all connections in the middle of an object at once, then close them."""
     start = message(command_set(store_command(instance=b"1.2.3")), None)
     part = p_data(bytes(_PART), control=0)
     with ExitStack() as stack:
@@ -107,7 +107,7 @@ def crowd(port: int, count: int, megabytes: int) -> None:
 
 
 def assail(port: int, pid: int, times: int) -> list[Cost]:
-    """Send everything and return the costs; the last one is of all of it."""
+    """Send every input and return the costs; the last cost is the total."""
     meter = Meter(pid)
     before, spent, costs, peak = meter.megabytes(), meter.seconds(), [], 0.0
     for name, make in KINDS.items():
@@ -144,9 +144,9 @@ def _said(cost: Cost) -> Cost:
 
 
 def main() -> int:
-    """Run and print."""
+    """Run the benchmark and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=15, help="of each kind")
+    parser.add_argument("--times", type=int, default=15, help="inputs of each kind")
     parser.add_argument("--arenas", type=int, default=0, help="MALLOC_ARENA_MAX of the node")
     asked = parser.parse_args()
     head = "| {} | peak MB | left MB | CPU s |\n|---|---:|---:|---:|"

@@ -1,7 +1,7 @@
-"""How long a series waits after its last image until it is complete, with an archive and without.
+"""Measures the time from the last image of a series to its completion, with and without an archive.
 
-A real Orthanc has the images before the node gets them, as when it forwards them; settle and quiet
-time are those of a new installation. Networks and phantoms are tiny: nothing of them counts here.
+A real Orthanc has the images before the node receives them, as when it forwards them. Settle and
+quiet time have their defaults. Networks and phantoms are tiny: they do not affect the result.
 
     python bench/completion.py --rounds 5
 """
@@ -47,7 +47,7 @@ _LATENCY = (
 
 
 def main() -> None:
-    """Print a table."""
+    """Run the rounds and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds

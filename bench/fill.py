@@ -1,11 +1,11 @@
-"""How the node does when it has seen much: a state file filled by SQL, then the real commands.
+"""Measures a node with a large history: fills a state file by SQL, then runs the real commands.
 
     python bench/fill.py --series 20000 --images 60
     python bench/fill.py --series 20000 --images 500 --no-files   # 10 million rows
 
-Prints the time from the start until the node answers and until it says READY, its CPU while it
-idles, the time of `rales status`, and the longest that recording an image took while the loops ran.
-Files: one small file for each image, unless --no-files.
+Prints the time from start to the first answer and to READY, the CPU of the idle node, the time of
+`rales status`, and the longest time to record an image while the loops run. Writes one small file
+per image unless --no-files is given.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _CONTENT = bytes(200)
 
 
 def main() -> None:
-    """Fill, start, measure."""
+    """Fill the state file, start the node and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_PLAIN)
     parser.add_argument("--series", type=int, default=20_000)
-    parser.add_argument("--images", type=int, default=60, help="of each series")
-    parser.add_argument("--pending", type=int, default=200, help="series that a PACS still lacks")
+    parser.add_argument("--images", type=int, default=60, help="images per series")
+    parser.add_argument("--pending", type=int, default=200, help="series with pending deliveries")
     parser.add_argument("--no-files", dest="files", action="store_false")
-    parser.add_argument("--extra", default="", help="more of the configuration file")
+    parser.add_argument("--extra", default="", help="text to append to the configuration file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -82,7 +82,7 @@ def status(folder: Path) -> None:
 
 
 def longest_record(folder: Path) -> float:
-    """Return the longest of many records, made as a C-STORE makes them, in seconds."""
+    """Return the longest time of many records of an image in seconds, as a C-STORE writes them."""
     database = Database(folder / "data" / "state.sqlite")
     store = InstanceStore(database, on_change=lambda: None)
     longest = 0.0
@@ -109,7 +109,7 @@ def longest_record(folder: Path) -> float:
 
 
 def cpu_part(pid: int, seconds: float) -> float:
-    """Return the part of one core that a process and its children use."""
+    """Return the fraction of one core that a process and its children use."""
     ticks = os.sysconf("SC_CLK_TCK")
 
     def used() -> float:
@@ -129,7 +129,7 @@ def cpu_part(pid: int, seconds: float) -> float:
 
 
 def fill(data: Path, options: argparse.Namespace) -> None:
-    """Write the state file, and a small file for each image."""
+    """Write the state file and a small file per image."""
     Database(data / "state.sqlite").close()
     with closing(sqlite3.connect(data / "state.sqlite")) as state:
         state.execute("PRAGMA synchronous=OFF")
@@ -166,7 +166,7 @@ def images(
 
 
 def job(state: sqlite3.Connection, number: int, uid: str, at: str, *, pending: bool) -> None:
-    """Write the job of one series with its events, deliveries and a message."""
+    """Write the job of one series with its events, deliveries and a notification."""
     result = '{"objects": [], "findings": {"lesions": 0, "quality_flags": []}}'
     state.execute(
         "INSERT INTO jobs (id, series_uid, study_uid, calling_ae, revision, state, since,"

@@ -1,10 +1,10 @@
-"""Fuzzes a parser for as long as one likes (needs atheris, which ``rales[dev]`` brings).
+"""Fuzzes a parser (needs atheris, which ``rales[dev]`` installs).
 
     .venv/bin/python bench/fuzz.py receiver -max_total_time=3600
 
-Targets are those of tests/support/fuzz_targets.py. It starts from tests/corpus/<target>, which it
-does not change; an input that raises anything but the promised errors is written to the working
-folder as ``crash-*``. Keep it: move it to tests/corpus/<target>, where ``make test`` runs it.
+The targets are in tests/support/fuzz_targets.py. Fuzzing starts from tests/corpus/<target> and does
+not change it. An input that raises an unexpected error is written to the working directory as
+``crash-*``. Move it to tests/corpus/<target>, where ``make test`` runs it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Seconds from files to a Hounsfield volume, against a plain ``dcmread`` + ``pixel_array`` loop.
+"""Measures the time from files to a Hounsfield volume, and a ``dcmread`` + ``pixel_array`` loop.
 
-``python bench/loading.py [--slices 400] [--size 512] [--rounds 5] [--syntax implicit]``: writes a
-series of noise into a temporary folder and reads it alternately both ways, each time in a
-process of its own, so that peak memory is that of one reading. Read the ratio; seconds
-depend on the machine.
+``python bench/loading.py [--slices 400] [--size 512] [--rounds 5] [--syntax implicit]`` writes a
+series of noise into a temporary directory and reads it alternately in both ways. Each reading has
+its own process, so that peak memory is that of one reading. Compare the ratio: the seconds depend
+on the machine.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _series(paths: list[Path]) -> Series:
 
 
 def _write(folder: Path, arguments: argparse.Namespace) -> None:
-    """Write a smooth thorax-like field with noise, so that codecs have their usual work."""
+    """Write a smooth field with noise, which costs codecs as much as a thorax."""
     size, random = arguments.size, np.random.default_rng(1)
     rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     body = np.where(np.hypot(rows, columns) < 0.8, 1040, 0)  # noqa: PLR2004 - soft tissue in air

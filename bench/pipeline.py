@@ -1,9 +1,9 @@
-"""Seconds per stage of the whole analysis on the sample series, warm, on this machine.
+"""Measures the seconds of each stage of an analysis of the sample series, after a warm-up.
 
     python bench/pipeline.py [--runs 5] [--series DIR]
 
-The yardstick stands in the same table: the bare networks on the same slices, without any of
-our own work around them. What is above 1.0 in the last line is what Rales adds to inference.
+The table also has the time of the bare networks on the same slices. The last line is the ratio:
+what exceeds 1.0 is the time that Rales adds to inference.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def bare_seconds(model: OnnxModel, slices: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--series", type=Path, help="a folder; by default the sample series")
+    parser.add_argument("--series", type=Path, help="a directory (default: the sample series)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.series or Path(temporary) / "series"

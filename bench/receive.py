@@ -1,12 +1,11 @@
-"""Throughput of the receiver, relative to dcmtk's storescp that is measured in the same run.
+"""Measures the throughput of the receiver, and of dcmtk's storescp in the same run.
 
 ``python bench/receive.py [--slices 200] [--size 512] [--rounds 3] [--associations 1 4]``: dcmtk's
-storescu sends a series of noise alternately to each receiver on this machine, split over as
-many associations. The sender runs with ``TCP_NODELAY=1``; without it dcmtk waits 40 ms for
-an acknowledgement of each instance, and nothing else is measured. Ours is the whole path:
-checked, fsynced, recorded in the state file, then answered. storescp neither checks nor
-fsyncs; it is told to keep the bytes as received (``+B``). Read the ratio; MB/s depend on the
-machine.
+storescu sends a series of noise alternately to each receiver on this machine, split over several
+associations. It runs with ``TCP_NODELAY=1``; otherwise dcmtk waits 40 ms for an acknowledgement of
+each instance, and this wait dominates the result. Rales checks each instance, synchronises it to
+disk and records it in the state file before it answers. storescp neither checks nor synchronises;
+with ``+B`` it keeps the received bytes. Compare the ratio: MB/s depend on the machine.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ def _compare(series: Path, scratch: Path, rounds: int) -> None:
 
 
 def _measure(command: list[str], series: Path, folder: Path, count: int) -> float:
-    """Return the seconds from the start of the senders to the end of the last."""
+    """Return the seconds from the start of the senders to the end of the last sender."""
     folder.mkdir()
     port = _free_port()
     arguments = [part.format(folder=folder, port=port) for part in command]
@@ -131,7 +130,7 @@ def _wait_for(receiver: subprocess.Popen[bytes], port: int) -> None:
 
 
 def _write(series: Path, slices: int, size: int, parts: int) -> None:
-    """Write a series of noise, spread over as many folders as there are associations."""
+    """Write a series of noise, spread over one directory per association."""
     random = np.random.default_rng(1)
     for index in range(slices):
         folder = series / str(index % parts)

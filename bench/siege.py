@@ -1,13 +1,13 @@
-"""How soon is a C-ECHO answered right after each hostile input, and does a peer survive them?
+"""Measures the time of a C-ECHO right after each hostile input, and whether a peer survives them.
 
-Every input of the corpus (tests/support/hostile_*.py) goes to a real node; the C-ECHO that
-follows it is timed. dcmtk's storescp takes the same inputs in the same run, where it is
-installed: it is started again whenever it has died.
+Sends every input of the corpus (tests/support/hostile_*.py) to a real node, each followed by a
+timed C-ECHO. If dcmtk's storescp is installed, it receives the same inputs in the same run, and is
+started again after each crash.
 
     python bench/siege.py [--slowest 10] [--peer-every 10]
 
-storescp gets only every tenth input: it serves one association at a time and waits for those
-who say nothing, which takes long.
+storescp receives only every tenth input: it serves one association at a time and waits for silent
+peers, which takes long.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _ANSWER_SECONDS = 2.0
 
 
 @dataclass
-class Outcome:
-    """What one receiver made of all inputs: seconds of each C-ECHO, and who went without one."""
+class SiegeResult:
+    """The result of one receiver: seconds of each C-ECHO, and the inputs without an answer."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     unanswered: list[str] = field(default_factory=list)
@@ -63,14 +63,14 @@ def besiege(
     port: int,
     alive: Callable[[], bool],
     revive: Callable[[], None],
-) -> Outcome:
+) -> SiegeResult:
     """Send every input to ``port``, each followed by a C-ECHO.
 
-    One that hangs up, dies or leaves the C-ECHO unanswered is noted, and revived if it died.
+    Notes inputs after which the receiver leaves the C-ECHO unanswered; restarts it if it died.
     """
-    outcome = Outcome()
+    outcome = SiegeResult()
     for attack in track(attacks, description=name, console=Console(stderr=True)):
-        with suppress(OSError, AssertionError):  # what it makes of it is not asked here
+        with suppress(OSError, AssertionError):  # only the C-ECHO below counts
             strike(port, attack)
         try:
             outcome.seconds[attack.name] = echo(port, seconds=_ECHO_SECONDS)
@@ -82,7 +82,7 @@ def besiege(
 
 
 def strike(port: int, attack: Attack) -> None:
-    """Send one input and look whether an answer comes; hang up."""
+    """Send one input, wait for an answer, and close the connection."""
     with Wire(port, seconds=_ANSWER_SECONDS) as wire:
         if attack.established:
             wire.establish()
@@ -116,7 +116,7 @@ class Storescp:
         return self._process.pid
 
     def alive(self) -> bool:
-        """Tell whether the process is there."""
+        """Return whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
@@ -135,11 +135,15 @@ class Storescp:
 
 
 def main() -> int:
-    """Run all and print; the exit status tells whether the node kept the promise."""
+    """Run the benchmark and print a table; exit with 1 if the node failed an input."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--slowest", type=int, default=5, help="so many inputs are named")
-    parser.add_argument("--peer-every", type=int, default=10, help="every so many-th for the peer")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "--slowest", type=int, default=5, help="how many of the slowest inputs to list"
+    )
+    parser.add_argument(
+        "--peer-every", type=int, default=10, help="send every Nth input to the peer"
+    )
+    options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder, pacs = Path(name), StoringPacs()
@@ -161,7 +165,7 @@ def main() -> int:
             peer = Storescp(program, folder)
             peer.start()
             theirs = besiege(
-                "storescp", _ATTACKS[:: asked.peer_every], peer.port, peer.alive, peer.start
+                "storescp", _ATTACKS[:: options.peer_every], peer.port, peer.alive, peer.start
             )
             peer.stop()
             rows.append(theirs.line(f"storescp, died {peer.starts - 1} times"))
@@ -170,7 +174,7 @@ def main() -> int:
     print("|---|---:|---:|---:|---:|---:|---:|")
     print("\n".join(rows))
     print("\nThe slowest after:")
-    slowest = sorted(found.seconds.items(), key=lambda one: -one[1])[: asked.slowest]
+    slowest = sorted(found.seconds.items(), key=lambda one: -one[1])[: options.slowest]
     print("\n".join(f"  {seconds * 1e3:7.1f} ms  {name}" for name, seconds in slowest))
     late = max(found.seconds.values()) > 1
     return int(bool(found.unanswered or late or not same))

@@ -1,9 +1,9 @@
-"""Soak a node: series sent as hospitals send them, a destination with moods, and kill -9.
+"""Soaks a node: realistic senders, an unreliable destination, and kill -9.
 
-The first part counts at the destination what was lost, is half or came twice: each series must have
-one SEG and one SR of all its images. The second watches resident memory over many series without
-a kill or a fault. Both run on tiny phantoms and networks (tests/support/tiny_node.py); all else is
-the real node. With the same seed the same series are sent in the same manner.
+The first part counts at the destination what is lost, incomplete or duplicate: each series must
+have one SEG and one SR of all its images. The second part measures resident memory over many series
+without kills and faults. Phantoms and networks are tiny (tests/support/tiny_node.py); the rest is
+the real node. The same seed sends the same series in the same way.
 
     python bench/soak.py --series 1000 --kill-every 10 --memory-series 500 --report soak.md
 """
@@ -37,18 +37,18 @@ _UNHAPPY = (
 _GROWTH_MB = 64
 _QUIET_SECONDS = 3.0
 _UNSURE_SECONDS = 0.5
-"""So long may the node have listened before it was seen to."""
+"""The longest time between the start of listening and its detection."""
 
 
 def settle(node: TinyNode) -> None:
-    """Wait until no job is under way."""
+    """Wait until no job is in progress."""
     end = time.monotonic() + _PATIENCE
     while node.rows(_OPEN) != [(0,)] and time.monotonic() < end:
         time.sleep(0.5)
 
 
 def killed(node: TinyNode, sending: Sending, every: float, chance: random.Random) -> list[Span]:
-    """Kill the node again and again until everything was sent; return when it was up."""
+    """Kill the node repeatedly until every series is sent; return the times when it listened."""
     up: list[Span] = []
     ended = False
     while not ended:
@@ -71,7 +71,7 @@ def resident_mb(node: TinyNode) -> float:
 
 
 def watched(node: TinyNode, sending: Sending) -> list[float]:
-    """Return resident memory, every ten series after the first fifty."""
+    """Return the resident memory after every ten series, from the fiftieth on."""
     seen: list[float] = []
     sending.start(1)
     while not sending.wait(0.2):
@@ -82,9 +82,9 @@ def watched(node: TinyNode, sending: Sending) -> list[float]:
 
 
 def paused(node: TinyNode, sending: Sending, up: list[Span]) -> frozenset[str]:
-    """Return the series that were silent for the quiet time before they were whole.
+    """Return the series that were silent for the quiet time before they were complete.
 
-    Such a part may be taken for the whole, whatever the manner: the machine was that slow.
+    The node may take such a part for the whole series: the machine was too slow for the test.
     """
     sql = "SELECT received_at FROM instances WHERE series_uid = ?"
     return frozenset(
@@ -97,7 +97,7 @@ def paused(node: TinyNode, sending: Sending, up: list[Span]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What was counted: ``bad`` must all be 0; ``wrong`` names the series."""
+    """The counts: all of ``bad`` must be 0; ``wrong`` names the series."""
 
     bad: dict[str, int]
     other: dict[str, int]
@@ -105,7 +105,7 @@ class Found:
 
 
 def found_in(node: TinyNode, pacs: MoodyPacs, sending: Sending, up: list[Span]) -> Found:
-    """Count what is wrong."""
+    """Count the errors."""
     rows = node.rows("SELECT sop_instance_uid, path FROM instances")
     slow = paused(node, sending, up)
     sent = [
@@ -149,7 +149,9 @@ def main() -> int:
     parser.add_argument("--senders", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=Path("soak.md"))
-    parser.add_argument("--keep", type=Path, help="where what is wrong leaves log and state file")
+    parser.add_argument(
+        "--keep", type=Path, help="directory for log and state file of a failed run"
+    )
     asked = parser.parse_args()
     print(f"seed {asked.seed}", flush=True)
     thorax = tiny_thorax()

@@ -1,9 +1,9 @@
-"""Seconds and bytes of SEG and SR of one series, built, verified and on the disk.
+"""Measures the time and size of SEG and SR of one series: built, verified and written to disk.
 
-``python bench/writing.py [--slices 400] [--size 512] [--rounds 5] [--healthy]``: writes a series
-with empty pixels into a temporary folder (only its headers are read), draws lungs and lesions on
-its grid and composes the results of it again and again in one process. The first round pays
-what a node pays before its first series (``warm_up``) and more; the median is of the others.
+``python bench/writing.py [--slices 400] [--size 512] [--rounds 5] [--healthy]`` writes a series
+with empty pixels into a temporary directory (only its headers are read), draws lungs and lesions on
+its grid, and composes the results repeatedly in one process. The first round includes the warm-up of a
+node before its first series; the median is that of the other rounds.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=400)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--healthy", action="store_true", help="lungs without a lesion")
+    parser.add_argument("--healthy", action="store_true", help="lungs without lesions")
     arguments = parser.parse_args()
     labels = _labels(arguments.slices, arguments.size, lesions=not arguments.healthy)
     with TemporaryDirectory(prefix="rales-bench-") as name:
@@ -112,7 +112,7 @@ def _run(folder: Path, labels: NDArray[np.uint8], rounds: int) -> None:
 
 
 def _labels(slices: int, size: int, *, lesions: bool) -> NDArray[np.uint8]:
-    """Return two ellipsoids with balls in them, about as much lung as a chest has."""
+    """Return two ellipsoids with balls as lesions, of about the volume of real lungs."""
     z, y, x = (np.linspace(-1, 1, count) for count in (slices, size, size))
     labels = np.zeros((slices, size, size), np.uint8)
     for index in range(slices):

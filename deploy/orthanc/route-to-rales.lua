@@ -1,23 +1,22 @@
--- Route every chest CT candidate to Rales, once it has arrived completely.
+-- Routes every CT series to Rales, once it is complete.
 --
--- Orthanc calls OnStableSeries when no instance of a series has come for StableAge seconds. CT
--- series go to the modality MODALITY; nothing that Rales made comes back to it, whatever its kind:
--- the rule looks at what the objects are (their SOP class) and at who sent them (their AE title).
--- Which CT series is worth analysing is for Rales to say: `rales status` shows the reason for
--- each series that it turned away.
+-- Orthanc calls OnStableSeries when no instance of a series arrived for StableAge seconds. CT series
+-- go to the modality MODALITY. Results of Rales never go back to Rales: the rule checks the SOP class
+-- of the objects and the AE title of their sender. Rales decides which CT series it analyses;
+-- `rales status` shows the reason for each rejected series.
 --
--- The transfer is a job of Orthanc's, one association for the whole series (Explorer shows it).
--- A job that fails, because Rales is being updated for instance, is started again with growing
--- pauses for a day. That needs Orthanc 1.11.1 or newer, whose LuaHeartBeatPeriod calls OnHeartBeat.
+-- The transfer is a job of Orthanc, with one association for the whole series (see the Explorer).
+-- A failed job, for example while Rales is updated, is repeated with growing pauses for a day. This
+-- needs Orthanc 1.11.1 or newer, whose LuaHeartBeatPeriod calls OnHeartBeat.
 --
--- Sending a series twice is harmless: Rales answers success and analyses nothing anew.
+-- Sending a series twice is harmless: Rales answers success and does not analyse it again.
 
 local MODALITY = 'rales'     -- the key in DicomModalities of orthanc.json
 local RALES_AET = 'RALES'    -- the AE title that Rales sends its results with
 
-local FIRST_PAUSE = 60       -- seconds; doubled after every failure,
-local LONGEST_PAUSE = 3600   -- up to this,
-local GIVE_UP_AFTER = 86400  -- until this long after the first attempt
+local FIRST_PAUSE = 60       -- seconds; doubled after each failure,
+local LONGEST_PAUSE = 3600   -- up to this pause,
+local GIVE_UP_AFTER = 86400  -- until this time after the first attempt
 
 local CT_STORAGE = {
    ['1.2.840.10008.5.1.4.1.1.2'] = true,    -- CT Image Storage
@@ -25,8 +24,8 @@ local CT_STORAGE = {
    ['1.2.840.10008.5.1.4.1.1.2.2'] = true,  -- Legacy Converted Enhanced CT Image Storage
 }
 
-local running = {}  -- job id -> what it sends
-local waiting = {}  -- series id -> what failed, and when it is due again
+local running = {}  -- job id -> the series that it sends
+local waiting = {}  -- series id -> the failure, and when to try again
 
 local function Say(text)
    print('route-to-rales: ' .. text)
@@ -36,7 +35,7 @@ local function Trim(text)
    return (string.gsub(text or '', '^%s*(.-)%s*$', '%1'))
 end
 
--- The rule itself. Returns true, or false and the reason.
+-- The rule: returns true, or false and the reason.
 local function IsForRales(series)
    local first = series['Instances'][1]
    if first == nil then
