@@ -2,8 +2,8 @@
 
 ``python bench/writing.py [--slices 400] [--size 512] [--rounds 5] [--healthy]`` writes a series
 with empty pixels into a temporary directory (only its headers are read), draws lungs and lesions on
-its grid, and composes the results repeatedly in one process. The first round includes the warm-up of a
-node before its first series; the median is that of the other rounds.
+its grid, and composes the results repeatedly in one process. The first round includes the
+warm-up of a node before its first series; the median is that of the other rounds.
 """
 
 from __future__ import annotations
