@@ -1,1 +1,1 @@
-"""The eye: slices to a Hounsfield volume, networks, masks and measurements."""
+"""Analyses a chest CT: loads the series, runs the networks, and measures the masks."""

@@ -1,4 +1,4 @@
-"""What the analysis asks of a model."""
+"""The interfaces between the analysis and its models."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresenceRule:
-    """How lesion probabilities decide whether there is a lesion at all.
+    """The rule that decides from lesion probabilities whether a scan has a lesion.
 
     Attributes:
-        certainty: A voxel of the lungs with at least this probability is surely marked.
-        volume_ml: So much of what is surely marked makes a scan positive; both are chosen on
-            validation data.
-        stride: The decision looks at every so many-th slice of the lungs.
+        certainty: The probability from which a voxel of the lungs counts as marked with certainty.
+        volume_ml: The volume marked with certainty from which a scan is positive. Validation data
+            choose both values.
+        stride: The decision reads every ``stride``-th slice of the lungs.
     """
 
     certainty: float
@@ -34,22 +34,22 @@ class PresenceRule:
 
 
 class Reader(Protocol):
-    """A model at work on one volume; it may keep what it has computed."""
+    """Reads a volume with a model; it may cache results."""
 
     def probabilities(self, slices: Sequence[int]) -> NDArray[np.float32]:
         """Return float32 (len(slices), classes, rows, columns), 0..1.
 
-        On the volume's own grid and in its own orientation, for the given slice indices.
-        Outside the box that the reader was made for they mean nothing.
+        The probabilities are on the volume's grid and in its orientation, for the given slice
+        indices. Outside the reader's box they are meaningless.
         """
 
 
 class SegmentationModel(Protocol):
-    """A network with its contract; the real one: :class:`inference.networks.session.OnnxModel`."""
+    """A network with its contract, such as :class:`inference.networks.session.OnnxModel`."""
 
     @property
     def identity(self) -> ModelIdentity:
-        """Who made the labels."""
+        """The name, version and digest that the results state."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,34 +57,34 @@ class SegmentationModel(Protocol):
 
     @property
     def threshold(self) -> float:
-        """The probability from which on a voxel belongs to a class."""
+        """The least probability with which a voxel belongs to a class."""
 
     @property
     def presence(self) -> PresenceRule | None:
-        """The rule for the presence decision; only lesion models have one."""
+        """The rule for the presence decision; lesion models only."""
 
     @property
     def minimum_lesion_ml(self) -> float:
-        """Connected lesions smaller than this are to be dropped."""
+        """Smaller connected lesions are dropped."""
 
     @property
     def minimum_lesion_hu(self) -> float | None:
-        """Voxels that are less dense than this are no lesion; None: density is not asked."""
+        """Less dense voxels are not lesion; None: density does not matter."""
 
     @property
     def coarsest_mm(self) -> float | None:
-        """The largest pixels that it can read, mm; None: any."""
+        """The largest pixel size that the network can read, mm; None: any."""
 
     def reader(self, volume: Volume, box: Box | None = None) -> Reader:
-        """Return a reader of the volume; only what lies in ``box`` matters (none: all)."""
+        """Return a reader of the volume within ``box`` (default: everywhere)."""
 
     def outline_reader(self, volume: Volume, box: Box | None = None) -> Reader | None:
-        """Return the reader whose mean with the other outlines lesions; None: there is none."""
+        """Return the second reader, or None; lesions are outlined on the mean of both readers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSet:
-    """The networks of an analysis and what they run on.
+    """The networks of an analysis and the provider that runs them.
 
     ``lungs`` has the classes right and left; ``lesions`` has lesion.
     """
@@ -94,7 +94,7 @@ class ModelSet:
     provider: str
 
     def method(self, base: Method) -> Method:
-        """Return the thresholds with those that the lesion model's manifest states."""
+        """Return ``base`` with the thresholds of the lesion model's manifest."""
         return replace(
             base,
             minimum_lesion_ml=self.lesions.minimum_lesion_ml,

@@ -1,7 +1,7 @@
-"""The patient: organs as implicit shapes, painted slice by slice.
+"""The anatomy of the phantom: organs as implicit shapes, painted slice by slice.
 
-Millimetres in the patient's axes about the middle of the lungs: x to the left, y to the
-back, z to the head (LPS).
+Coordinates are millimetres from the middle of the lungs: x to the left, y to the back, z to the
+head (LPS).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ MARROW, CORTEX, DISC, CANAL = 180.0, 650.0, 85.0, 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
-    """The sizes that make one patient differ from another; factors about 1, else mm and HU."""
+class Anatomy:
+    """The sizes in which patients differ: factors about 1, else mm and HU."""
 
     width: float
     depth: float
@@ -33,8 +33,8 @@ class Patient:
     parenchyma_hu: float
 
     @classmethod
-    def of(cls, seed: int) -> Patient:
-        """Draw a patient."""
+    def of(cls, seed: int) -> Anatomy:
+        """Draw a anatomy."""
         random = np.random.default_rng((seed, 1))
         return cls(
             width=random.uniform(0.9, 1.06),
@@ -50,7 +50,7 @@ class Patient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """One painted plane: HU without lungs' content, and the masks of the two lungs."""
+    """A painted plane: HU without the content of the lungs, and the masks of both lungs."""
 
     hu: Plane
     left: Mask
@@ -64,32 +64,32 @@ def _ellipse(x: Plane, y: Plane, cx: float, cy: float, rx: float, ry: float) -> 
 
 
 def _apex(z: float) -> float:
-    """Return how far the chest cavity has narrowed at height ``z``."""
+    """Return the width of the chest cavity at height ``z``, as a part of its full width."""
     t = min(max((z - 15) / 112, 0.0), 1.0)
     return float((1 - t**2.4) ** 0.5)
 
 
-def paint(patient: Patient, x: Plane, y: Plane, z: float) -> Slice:
+def paint(anatomy: Anatomy, x: Plane, y: Plane, z: float) -> Slice:
     """Paint the plane at height ``z``; ``x`` and ``y`` are (row, column) grids in mm."""
-    half_width, half_depth = 128 * patient.width, 90 * patient.depth
+    half_width, half_depth = 128 * anatomy.width, 90 * anatomy.depth
     hu = np.full(x.shape, AIR, dtype=np.float32)
     _table(hu, x, y, half_depth)
-    _trunk(hu, patient, x, y, z, half_width, half_depth)
+    _trunk(hu, anatomy, x, y, z, half_width, half_depth)
     narrow = max(_apex(z), 0.05)
     cavity = _ellipse(x, y, 0, 0, half_width * narrow, half_depth * narrow**0.7) < 1
     if z < 128:
         hu[cavity] = FAT
     _bones(hu, x, y, z, half_width, half_depth)
-    heart = _heart(patient, x, y, z)
+    heart = _heart(anatomy, x, y, z)
     middle = _mediastinum(x, y, z, half_depth)
     spine = _ellipse(x, y, 0, half_depth * 0.82, 25, 24) < 1
-    above = z > _diaphragm(patient, x, y)
+    above = z > _diaphragm(anatomy, x, y)
     vessels = _great_vessels(x, y, z) & cavity & ~spine
     lungs = cavity & above & ~middle & ~heart & ~spine & ~vessels & (z < 126)
-    _abdomen(hu, patient, x, y, z, cavity & ~above & ~spine)
+    _abdomen(hu, anatomy, x, y, z, cavity & ~above & ~spine)
     hu[cavity & above & middle & ~spine] = -30
     hu[heart & cavity & above] = BLOOD
-    hu[vessels] = BLOOD + patient.contrast_hu
+    hu[vessels] = BLOOD + anatomy.contrast_hu
     return Slice(hu=hu, left=lungs & (x > 0), right=lungs & (x < 0))
 
 
@@ -101,19 +101,19 @@ def _table(hu: Plane, x: Plane, y: Plane, half_depth: float) -> None:
 
 
 def _trunk(
-    hu: Plane, patient: Patient, x: Plane, y: Plane, z: float, width: float, depth: float
+    hu: Plane, anatomy: Anatomy, x: Plane, y: Plane, z: float, width: float, depth: float
 ) -> None:
     """Paint skin, fat and muscle; shoulders above, neck at the very top."""
     shoulder = 1 / (1 + np.exp(-(z - 95) / 12))
     neck = 1 / (1 + np.exp(-(z - 150) / 6))
-    outer_x = (width + 20 + patient.fat_mm + 55 * shoulder) * (1 - 0.6 * neck)
-    outer_y = (depth + 16 + patient.fat_mm - 14 * shoulder) * (1 - 0.25 * neck)
+    outer_x = (width + 20 + anatomy.fat_mm + 55 * shoulder) * (1 - 0.6 * neck)
+    outer_y = (depth + 16 + anatomy.fat_mm - 14 * shoulder) * (1 - 0.25 * neck)
     ratio = (np.abs(x) / outer_x) ** 2.5 + (np.abs(y) / outer_y) ** 2.5
     hu[ratio < 1] = FAT
     hu[
         ((np.abs(x) / (outer_x - 2)) ** 2.5 + (np.abs(y) / (outer_y - 2)) ** 2.5 > 1) & (ratio < 1)
     ] = 20
-    inner_x, inner_y = outer_x - patient.fat_mm, outer_y - patient.fat_mm
+    inner_x, inner_y = outer_x - anatomy.fat_mm, outer_y - anatomy.fat_mm
     hu[(np.abs(x) / inner_x) ** 2.5 + (np.abs(y) / inner_y) ** 2.5 < 1] = MUSCLE
     if z > 20:
         for side in (-1, 1):
@@ -151,9 +151,9 @@ def _bones(hu: Plane, x: Plane, y: Plane, z: float, width: float, depth: float) 
         hu[_ellipse(x, y, 0, center + 26, 9, 8.5) < 1] = CANAL
 
 
-def _heart(patient: Patient, x: Plane, y: Plane, z: float) -> Mask:
+def _heart(anatomy: Anatomy, x: Plane, y: Plane, z: float) -> Mask:
     """Return the heart in its pericardium."""
-    size = patient.heart
+    size = anatomy.heart
     height = (z + 48) / (62 * size)
     if abs(height) >= 1:
         return np.zeros(x.shape, dtype=bool)
@@ -169,27 +169,27 @@ def _mediastinum(x: Plane, y: Plane, z: float, depth: float) -> Mask:
     return waist
 
 
-def _diaphragm(patient: Patient, x: Plane, y: Plane) -> Plane:
+def _diaphragm(anatomy: Anatomy, x: Plane, y: Plane) -> Plane:
     """Return the height of the diaphragm: two domes, deepest in the posterior recess.
 
-    The recess ends above the lowest slice, so that lungs are whole, as their volumes claim.
+    The recess ends above the lowest slice, so the lungs are complete.
     """
     right = (((x + 68) / 70) ** 2 + ((y + 8) / 78) ** 2) * 46
     left = (((x - 72) / 66) ** 2 + ((y + 4) / 78) ** 2) * 42
-    dome = np.where(x < 0, patient.dome_right_mm, patient.dome_left_mm)
+    dome = np.where(x < 0, anatomy.dome_right_mm, anatomy.dome_left_mm)
     deepest = dome - RECESS_MM
     fall = 1 - np.exp(-np.where(x < 0, right, left) / deepest)
     height: Plane = (dome - deepest * fall).astype(np.float32)
     return height
 
 
-def _abdomen(hu: Plane, patient: Patient, x: Plane, y: Plane, z: float, inside: Mask) -> None:
-    """Paint what lies below the diaphragm, with gas in stomach and colon."""
+def _abdomen(hu: Plane, anatomy: Anatomy, x: Plane, y: Plane, z: float, inside: Mask) -> None:
+    """Paint the organs below the diaphragm, with gas in stomach and colon."""
     hu[inside] = LIVER
     hu[inside & (x > 5) & (y > 10)] = SPLEEN
     stomach = inside & (_ellipse(x, y, 62, -18, 46, 40) < 1)
     hu[stomach] = 25
-    drop = patient.dome_left_mm - z
+    drop = anatomy.dome_left_mm - z
     if drop > 8:
         hu[stomach & (y < -22) & (_ellipse(x, y, 60, -28, 36, 26) < 1)] = -990
     if drop > 22:

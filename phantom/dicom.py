@@ -65,7 +65,7 @@ def write_series(
 
 
 def _uid(spec: PhantomSpec, identity: PhantomIdentity, role: str) -> str:
-    """Derive a UID: the same phantom of the same patient always has the same."""
+    """Derive a UID from the spec and the name; the same input always gives the same UID."""
     name = f"{spec!r}{identity!r}{role}"
     return f"2.25.{uuid.uuid5(_ROOT, name).int}"
 

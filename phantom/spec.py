@@ -1,4 +1,4 @@
-"""What a phantom is to be: size, sampling, scanner and lesions."""
+"""The specification of a phantom: size, sampling, scanner and lesions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class LesionKind(StrEnum):
-    """How a lesion attenuates."""
+    """The density of a lesion."""
 
     GROUND_GLASS = "ground-glass"
     CONSOLIDATION = "consolidation"
 
 
 class Kernel(StrEnum):
-    """The reconstruction kernel: how sharp, and how noisy for it."""
+    """The reconstruction kernel: sharper is noisier."""
 
     SOFT = "B31f"
     SHARP = "B70f"
@@ -39,7 +39,7 @@ class LesionSpec:
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, LesionKind):
-            raise TypeError(f"{self.kind!r} is no LesionKind")
+            raise TypeError(f"{self.kind!r} is not a LesionKind")
         if self.side not in ("left", "right"):
             raise ValueError(f"{self.side!r} is neither left nor right")
         if not all(0 <= at <= 1 for at in self.center):
@@ -72,7 +72,7 @@ class PhantomSpec:
 
     def __post_init__(self) -> None:
         if not isinstance(self.kernel, Kernel):
-            raise TypeError(f"{self.kernel!r} is no Kernel")
+            raise TypeError(f"{self.kernel!r} is not a Kernel")
 
 
 def sample_spec() -> PhantomSpec:

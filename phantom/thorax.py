@@ -1,4 +1,4 @@
-"""Puts the phantom together: patient, trees, lesions, scanner; with the exact truth."""
+"""Assembles the phantom from anatomy, trees, lesions and scanner, with the exact truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from chestct.volume import Volume
 from phantom import trees
-from phantom.anatomy import Patient, paint
+from phantom.anatomy import Anatomy, paint
 from phantom.fields import SmoothNoise
 from phantom.spec import Kernel, LesionKind, LesionSpec, PhantomSpec
 from phantom.volume import canonical_volume
@@ -93,7 +93,7 @@ def _blend(hu: NDArray[np.float32], share: NDArray[np.float32], value: float) ->
 def _paint_all(
     spec: PhantomSpec, origin: tuple[float, float, float]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    patient = Patient.of(spec.seed)
+    anatomy = Anatomy.of(spec.seed)
     step = spec.pixel_spacing_mm
     rows = origin[1] + step * np.arange(spec.shape[1], dtype=np.float32)
     columns = origin[0] + step * np.arange(spec.shape[2], dtype=np.float32)
@@ -101,7 +101,7 @@ def _paint_all(
     hu = np.empty(spec.shape, dtype=np.float32)
     left, right = np.empty(spec.shape, dtype=bool), np.empty(spec.shape, dtype=bool)
     for index in range(spec.shape[0]):
-        painted = paint(patient, x, y, origin[2] + index * spec.slice_spacing_mm)
+        painted = paint(anatomy, x, y, origin[2] + index * spec.slice_spacing_mm)
         hu[index], left[index], right[index] = painted.hu, painted.left, painted.right
     return hu, left, right
 
@@ -115,7 +115,7 @@ def _fill_lungs(
     """Fill the lungs with parenchyma: denser at the back, uneven, with oblique fissures."""
     random = np.random.default_rng((spec.seed, 4))
     spacing = (spec.slice_spacing_mm, spec.pixel_spacing_mm, spec.pixel_spacing_mm)
-    base = Patient.of(spec.seed).parenchyma_hu
+    base = Anatomy.of(spec.seed).parenchyma_hu
     patchy = SmoothNoise(random, spec.shape, spacing, 30.0)
     fine = SmoothNoise(random, spec.shape, spacing, 3.0)
     y = (origin[1] + spec.pixel_spacing_mm * np.arange(spec.shape[1], dtype=np.float32))[:, None]
@@ -133,7 +133,7 @@ def _add_lesions(
     right: NDArray[np.bool_],
     spec: PhantomSpec,
 ) -> NDArray[np.uint8]:
-    """Paint the lesions and return where they are."""
+    """Paint the lesions and return their labels."""
     truth = np.zeros(spec.shape, dtype=np.uint8)
     for number, lesion in enumerate(spec.lesions, start=1):
         lung = left if lesion.side == "left" else right
@@ -160,7 +160,7 @@ def _add_lesion(
     away = lesion.center[2] if lesion.side == "left" else 1 - lesion.center[2]
     place = (lesion.center[0], lesion.center[1], away)
     center = [
-        one.start + at * (one.stop - 1 - one.start) for one, at in zip(box, place, strict=True)
+        part.start + at * (part.stop - 1 - part.start) for part, at in zip(box, place, strict=True)
     ]
     radii = np.array(lesion.radius_mm) / spacing
     low = np.maximum(0, np.floor(center - 1.6 * radii)).astype(int)
@@ -178,16 +178,21 @@ def _add_lesion(
     grain = np.stack([texture.plane(k)[inside] for k in planes])
     share = np.clip((1.12 - distance) / 0.24, 0, 1) * lung[window]
     part = hu[window]
-    if lesion.kind is LesionKind.GROUND_GLASS:
-        density = np.maximum(part, -590 + 65 * grain + 0.25 * (part + 860))
-    else:
-        density = np.maximum(part, 15 + 22 * grain)
-    part += share * (density - part)
+    part += share * (_density(part, grain, lesion.kind) - part)
     truth[window][share >= 0.5] = number
 
 
+def _density(
+    hu: NDArray[np.float32], grain: NDArray[np.float32], kind: LesionKind
+) -> NDArray[np.float32]:
+    """Return the HU of a lesion where the lung had ``hu``."""
+    if kind is LesionKind.GROUND_GLASS:
+        return np.maximum(hu, -590 + 65 * grain + 0.25 * (hu + 860))
+    return np.maximum(hu, 15 + 22 * grain)
+
+
 def _scan(hu: NDArray[np.float32], spec: PhantomSpec) -> NDArray[np.int16]:
-    """Add what the scanner does: slice profile, kernel, noise, 12 bits."""
+    """Apply the scanner: slice profile, kernel, noise, 12 bits."""
     random = np.random.default_rng((spec.seed, 6))
     hu = ndimage.convolve1d(hu, [0.12, 0.76, 0.12], axis=0, mode="nearest")
     out = np.empty(spec.shape, dtype=np.int16)

@@ -40,7 +40,7 @@ def _joined(parts: list[tuple[Points, Points]]) -> Tubes:
 
 
 def central_airways() -> Tubes:
-    """Return trachea and main bronchi, which are no part of the lungs."""
+    """Return trachea and main bronchi, which are not part of the lungs."""
     top = np.array([0.0, 4.0, 190.0])
     return _joined(
         [

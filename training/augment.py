@@ -1,4 +1,4 @@
-"""Random changes of a batch: what scanners, kernels, windows and patients vary."""
+"""Augments a batch: random changes as between scanners, kernels, windows and patients."""
 
 from __future__ import annotations
 

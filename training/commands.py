@@ -247,7 +247,7 @@ def _validation_scans(
 
 
 def _print_outcomes(
-    scans: Sequence[operating.KnownScan], outcomes: Sequence[operating.RuleOutcome]
+    scans: Sequence[operating.KnownScan], outcomes: Sequence[operating.RuleScore]
 ) -> None:
     sick = sum(scan.has_lesions for scan in scans)
     click.echo(f"{sick} scans with lesions, {len(scans) - sick} without")

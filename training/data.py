@@ -54,7 +54,7 @@ class SliceSet:
         return self.select([at for at, name in enumerate(self.names) if name in names])
 
     def neighbour(self, indices: NDArray[np.int64], step: int) -> NDArray[np.int64]:
-        """Return the index ``step`` further in the same volume, or the last one there is."""
+        """Return the index ``step`` further in the same volume, or the last index of the volume."""
         last = len(self.volumes) - 1
         moved = np.clip(indices + step, 0, last)
         while (outside := self.volumes[moved] != self.volumes[indices]).any():
@@ -110,11 +110,11 @@ def patient_of(volume: int) -> int:
 
 
 def split_sides(lung: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Tell right from left in a mask (slice, row, column) of both lungs.
+    """Label right and left in a mask (slice, row, column) of both lungs.
 
-    Each 2D component takes the side of its centroid about the middle of the chest. One
-    that reaches far over to both sides (the lungs touch) is split there, with a band of
-    IGNORE where the border is not known.
+    Each 2D component takes the side of its centroid relative to the middle of the chest. A
+    component that reaches far to both sides (the lungs touch) is split there, with a band of
+    IGNORE where the border is unknown.
     """
     columns = np.flatnonzero(lung.any(axis=(0, 1)))
     middle = (columns[0] + columns[-1]) / 2

@@ -22,7 +22,7 @@ from training.recipes import Recipe
 from training.sampling import sample, take
 
 _WATCHED = 4
-"""Each so many-th validation slice is scored after an epoch."""
+"""Every so many-th validation slice is scored after an epoch."""
 
 
 def loss_of(logits: Tensor, batch: Batch, task: str) -> Tensor:

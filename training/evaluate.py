@@ -29,14 +29,16 @@ class PatientScore:
 def probabilities_of_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.float32]:
     """Return (n, classes, rows, columns) for slices that are already windowed, resized, CLAHE.
 
-    The neighbours of a slice are those beside it in its volume.
+    The neighbours of a slice are the adjacent slices of its volume.
 
     Raises:
-        ModelError: It is a 3D network: such slices are no volume.
+        ModelError: It is a 3D network, which needs a volume with known slice spacing.
     """
     contract = model.manifest.input
     if isinstance(contract, PatchContract):
-        raise ModelError(f"{model.manifest.name} reads volumes, not slices without a distance")
+        raise ModelError(
+            f"{model.manifest.name} is a 3D network: it cannot read slices of unknown spacing"
+        )
     reach = contract.context // 2
     found = []
     for start in range(0, len(data.volumes), _BATCH):
@@ -48,7 +50,7 @@ def probabilities_of_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.floa
 
 
 def predict_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.bool_]:
-    """Return masks (n, rows, columns) of the lungs, or of the lesions, of such slices."""
+    """Return masks (n, rows, columns) of the lungs, or of the lesions, of 8-bit slices."""
     found = probabilities_of_slices(model, data)
     # Right and left lung together, or lesion.
     mask: NDArray[np.bool_] = found.sum(axis=1) >= model.threshold
@@ -58,7 +60,7 @@ def predict_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.bool_]:
 def score_slices(lungs: OnnxModel, lesions: OnnxModel, data: SliceSet) -> list[PatientScore]:
     """Score the models on a file of slices, by patient.
 
-    As in the product, a lesion counts only inside the lungs that were found.
+    As in the product, a lesion counts only inside the predicted lungs.
     """
     lung = predict_slices(lungs, data)
     lesion = predict_slices(lesions, data) & lung

@@ -1,4 +1,4 @@
-"""Checkpoints to ONNX with a manifest, and the proof that both compute the same."""
+"""Exports checkpoints to ONNX with a manifest, and checks that both compute the same."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def export(checkpoint: Path, folder: Path, version: str, presence: PresenceRule 
 
 
 def _any_size(recipe: Recipe) -> dict[int, Any]:
-    """Return batch, rows and columns as dynamic; the network halves its images so often."""
+    """Return batch, rows and columns as dynamic, in multiples that the network can halve."""
     step = recipe.fold * 2 ** (len(recipe.channels) - 1)
     dim = torch.export.Dim
     return {

@@ -1,4 +1,4 @@
-"""Compares a mask with the truth: overlap, distance of the surfaces, lesions found and made up.
+"""Compares a mask with the truth: overlap, distance of the surfaces, true and false lesions.
 
 Masks are bool, of any number of dimensions; both are on one grid.
 """
@@ -15,7 +15,7 @@ from scipy import ndimage
 Mask = NDArray[np.bool_]
 
 HIT_SHARE = 0.1
-"""A true lesion counts as found from this part of it on, and a marked one as right."""
+"""A true lesion counts as found if this part of it is marked; a marked lesion likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

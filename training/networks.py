@@ -1,4 +1,4 @@
-"""The networks: one small U-Net family for lungs and lesions.
+"""The networks: a small U-Net family for lungs and lesions.
 
 Ronneberger et al. 2015 with batch normalisation and bilinear up-sampling; small enough for
 two CPU cores to serve a series in seconds.
@@ -32,9 +32,9 @@ class UNet(nn.Module):
         outputs: Classes.
         channels: Width of each level; rows and columns must be divisible by
             ``fold * 2 ** (len(channels) - 1)``.
-        fold: So many rows and columns become channels before the first level, and rows and
-            columns again after the last (Shi et al. 2016). On CPUs the memory traffic of the
-            finest level is most of the time: 2 buys twice the width for less.
+        fold: This many rows and columns become channels before the first level, and rows and
+            columns again after the last level (Shi et al. 2016). On CPUs the memory traffic of the
+            finest level takes most of the time: a fold of 2 allows twice the width in less time.
     """
 
     def __init__(self, inputs: int, outputs: int, channels: tuple[int, ...], fold: int = 1) -> None:

@@ -20,7 +20,7 @@ Spacing = tuple[float, float, float]
 
 
 class Texture(StrEnum):
-    """What an opacity does to the lung under it."""
+    """The texture of an opacity."""
 
     GROUND_GLASS = "ground-glass"
     CRAZY_PAVING = "crazy paving"

@@ -1,4 +1,4 @@
-"""Chooses the presence rule of a lesion model from scans whose answer is known."""
+"""Chooses the presence rule of a lesion model from scans with known truth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inference.networks.manifest import read_manifest
 from inference.networks.session import OnnxModel
 from inference.ports import ModelSet, PresenceRule, SegmentationModel
 from inference.reading.lungs import delineate
-from inference.reading.postprocess import opaque
+from inference.reading.postprocess import suppress_aerated
 from inference.reading.presence import certain_ml, decide
 from phantom import make_thorax
 from training.data import SliceSet
@@ -28,15 +28,15 @@ from training.synthetic import other_breaths, real_cases
 
 STRIDE = 2
 CERTAINTIES = (0.8, 0.9, 0.95, 0.98)
-"""None above: what is real is marked less surely than the synthetic scans that choose (ADR 25)."""
+"""No higher values: real lesions are marked less surely than the synthetic ones here (ADR 25)."""
 _LEAST_ML, _MOST_ML = 0.1, 100.0
-"""Volumes count as no smaller and no larger than this: of how little or much says no more."""
+"""Volumes are clipped to this range: beyond it they say nothing more."""
 _LEAST_SPREAD = 0.25
-"""Logarithms of one kind of scan differ by at least this: a few equal volumes prove nothing."""
+"""Least standard deviation of the logarithms of a kind of scan: equal volumes prove nothing."""
 _EDGE = 0.1
-"""The point keeps this share of the gap away from the volumes beside it."""
+"""The chosen volume stays this part of the gap away from the volumes on either side."""
 ASSUMED_VOXEL_ML = 1.4 * 1.4 * 1.0 / 1000
-"""The 8-bit slices do not say how large a voxel is: 256 of 1.4 mm are a common field of view."""
+"""The 8-bit slices do not state a voxel size: 256 pixels of 1.4 mm are a common field of view."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +58,11 @@ class KnownScan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuleOutcome:
-    """What a rule does on the known scans; the volume is the best one for its certainty.
+class RuleScore:
+    """The score of a rule on the known scans, with the best volume for its certainty.
 
-    ``separation`` is how many standard deviations (of the logarithms) the mean volumes of both
-    kinds lie away from the point between them, ``wrong`` the number of scans that are called
-    wrongly.
+    ``separation`` is the distance of the mean volumes of both kinds from the point between them, in
+    standard deviations of the logarithms; ``wrong`` is the number of wrong decisions.
     """
 
     rule: PresenceRule
@@ -112,7 +111,7 @@ def validation_breaths(
 ) -> Iterator[KnownVolume]:
     """Yield the untouched chest of ``folder`` in another breath and reconstruction per seed.
 
-    Every third seed is used. What the chest of one moment says of lesion-free lungs is little.
+    Every third seed is used: a single breath says little about lesion-free lungs.
 
     Raises:
         ValueError: The series is not in the committed list of lesion-free parts.
@@ -124,10 +123,9 @@ def validation_breaths(
 def known_scans(
     models: ModelSet, scans: Iterable[KnownVolume], say: Callable[[str], None]
 ) -> Iterator[KnownScan]:
-    """Read scans as the node does: inside the lungs that are found.
+    """Read scans as the node does: inside the predicted lungs.
 
-    One that the node would reject (no lungs are found in it) is said and left out: nothing is
-    decided of it.
+    A scan that the node would reject (no lungs) is reported to ``say`` and left out.
     """
     for scan in scans:
         try:
@@ -139,7 +137,7 @@ def known_scans(
         found = models.lesions.reader(scan.volume).probabilities(chosen)
         channel = np.stack(
             [
-                opaque(plane, scan.volume, index, models.lesions.minimum_lesion_hu)
+                suppress_aerated(plane, scan.volume, index, models.lesions.minimum_lesion_hu)
                 for index, plane in zip(
                     chosen, found[:, models.lesions.classes.index("lesion")], strict=True
                 )
@@ -177,29 +175,29 @@ def _volumes(
     }
 
 
-def outcomes(scans: Sequence[KnownScan]) -> list[RuleOutcome]:
+def outcomes(scans: Sequence[KnownScan]) -> list[RuleScore]:
     """Return the best rule of each certainty, the best first.
 
-    Of those that are wrong on at most one scan more than the best, the widest separation
-    decides: of few scans one more is chance, while kinds that lie close together are wrong on
-    the next scan. The others follow by what they get right.
+    Among the rules with at most one wrong scan more than the best, the widest separation decides:
+    with few scans one more error is chance, while kinds that lie close together fail on the next
+    scan. The other rules follow by their number of errors.
     """
     found = [_best_volume(scans, certainty) for certainty in CERTAINTIES]
     fewest = min(one.wrong for one in found)
 
-    def order(one: RuleOutcome) -> tuple[int, float]:
+    def order(one: RuleScore) -> tuple[int, float]:
         return (max(fewest + 1, one.wrong), -one.separation)
 
     return sorted(found, key=order)
 
 
-def _best_volume(scans: Sequence[KnownScan], certainty: float) -> RuleOutcome:
+def _best_volume(scans: Sequence[KnownScan], certainty: float) -> RuleScore:
     """Return the rule with its volume.
 
-    In the gap between two volumes in which most scans are called rightly, it lies where both
-    kinds are equally many standard deviations off, taken as normal in the logarithm. The middle
-    of the gap would lie too high: lesion-free scans are alike, near nothing, while scans with
-    lesions have anything, so that the next small lesion is smaller than the ones seen.
+    The volume lies in the gap between two scans with the most right decisions, equally many
+    standard deviations from both kinds (normal in the logarithm). The middle of the gap would be
+    too high: lesion-free scans are alike, near zero, while scans with lesions vary widely, so the
+    next small lesion may be smaller than all of these.
     """
     found = np.array([STRIDE * sum(scan.volumes[certainty]) for scan in scans])
     truth = np.array([scan.has_lesions for scan in scans])
@@ -212,7 +210,7 @@ def _best_volume(scans: Sequence[KnownScan], certainty: float) -> RuleOutcome:
         at = float(np.clip(crossing, low + edge, high - edge))
         rule = PresenceRule(certainty=certainty, volume_ml=round(np.exp(at), 3), stride=STRIDE)
         positive = np.array([decide(scan.volumes[certainty], rule).positive for scan in scans])
-        outcome = RuleOutcome(
+        outcome = RuleScore(
             rule=rule,
             wrong=int((positive != truth).sum()),
             sensitivity=float(positive[truth].mean()),

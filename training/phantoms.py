@@ -1,4 +1,4 @@
-"""Phantoms as training data: true HU through the live path, exact truth, lesion-free lungs."""
+"""Makes training slices from phantoms: true HU, exact truth, lesion-free lungs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PREFIX = "phantom-"
 
 
 def jitter(contract: InputContract, random: np.random.Generator) -> InputContract:
-    """Return the contract with another window near to its own, and any CLAHE clip limit.
+    """Return the contract with a random window near its own and a random CLAHE clip limit.
 
-    1 equalises next to nothing: then a wide even opacity still stands out, which strong
-    equalisation hides; beyond 4.5 the images look as the 8-bit training slices do.
+    A limit of 1 hardly equalises, so a wide even opacity still stands out, which strong
+    equalisation hides. Beyond 4.5 the images look like the 8-bit training slices.
     """
     low, high = contract.window
     window = (low + random.uniform(-60, 60), high + random.uniform(-200, 250))

@@ -1,7 +1,7 @@
 """Plain chests: ellipsoids with hardly any anatomy, as test objects and simple phantoms are.
 
 Their lungs may be perfectly even, or pure noise. Contrast-limited equalisation blows such
-lungs up into textures that no patient has; the networks have to see that it means nothing.
+lungs up into textures that no patient has; the networks must learn to ignore them.
 """
 
 from __future__ import annotations

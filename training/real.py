@@ -24,7 +24,7 @@ from inference.reading.lungs import delineate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownSeries:
-    """What the committed list says of a true-HU series.
+    """An entry of the committed list of true-HU series.
 
     ``part`` is ``train`` or ``test``; ``parts`` are its lesion-free runs of slices, each the
     first and one past the last, counted from the feet.
@@ -120,7 +120,7 @@ def lesion_free_parts(volume: Volume, model: SegmentationModel) -> list[Chest]:
 
 
 def cut(volume: Volume, first: int, last: int) -> Volume:
-    """Return the slices ``first`` to ``last - 1`` as a volume of their own."""
+    """Return the slices ``first`` to ``last - 1`` as a volume."""
     rows, columns = volume.geometry.shape[1:]
     geometry = replace(
         volume.geometry,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Everything that decides what a run gives.
+    """All settings that decide the result of a run.
 
     ``task`` is ``lungs`` (softmax: background, right, left) or ``lesions`` (sigmoid).
     ``size`` is the number of rows and columns that the network serves, ``crop`` those that

@@ -1,4 +1,4 @@
-"""Which slices a network sees, in batches."""
+"""Draws batches of slices for training."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def sample(
 ) -> Iterator[Batch]:
     """Yield batches; a volume is drawn in proportion to the square root of its slices.
 
-    Of its draws the recipe's ``ill_share`` are of slices with a lesion, where it has any: a small
-    one is in few slices, and would hardly ever be seen.
+    The recipe's ``ill_share`` of the draws from a volume are slices with a lesion, if it has any: a
+    small lesion is in few slices and would hardly ever be drawn.
 
-    Neighbours lie one to four slices away, or are the slice itself: series differ in
-    spacing, and a single slice must do as well. Half of them run the other way, since not
-    every source says which end is the head.
+    Neighbours lie one to four slices away, or are the slice itself: series differ in spacing, and
+    the network must handle a single slice as well. Half of the neighbours run the other way, since
+    not every source says which end is the head.
     """
     volumes, sizes = np.unique(data.volumes, return_counts=True)
     weights = _weights(data, volumes, sizes, recipe)
@@ -93,7 +93,7 @@ def take(
 
 
 def _made_from_hu(data: SliceSet) -> NDArray[np.bool_]:
-    """Tell of each volume whether it went through the live path from HU."""
+    """Return for each volume whether it came from HU through the live path."""
     return np.array([name.startswith((PHANTOM, PLAIN, SYNTHETIC)) for name in data.names])
 
 

@@ -30,7 +30,7 @@ class SyntheticCase:
     Attributes:
         volume: HU, opacities in.
         lesion: bool (slice, row, column), the exact truth.
-        lungs: bool, likewise; what the lung network found before the opacities were painted.
+        lungs: bool, likewise; the lung network's mask before the opacities were painted.
         kinds: The texture of each opacity; empty in a lesion-free case.
     """
 
@@ -98,7 +98,7 @@ def _case(chest: Chest, depth: NDArray[np.float32], seed: int) -> SyntheticCase:
 def _with_opacities(
     chest: Chest, hu: NDArray[np.float32], depth: NDArray[np.float32], seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[str, ...]]:
-    """Paint into ``hu`` what ``seed`` decides; return it with the truth and the textures."""
+    """Paint the opacities of ``seed`` into ``hu``; return it with the truth and the textures."""
     random = np.random.default_rng((seed, 200))
     truth = np.zeros(hu.shape, dtype=bool)
     if seed % 3 == 0:

@@ -1,4 +1,4 @@
-"""Smaller arithmetic: 16-bit floats for GPUs, 8-bit integers for CPUs, and what they cost."""
+"""Makes and measures 16-bit float variants for GPUs and 8-bit integer variants for CPUs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from training.metrics import dice
 from training.phantoms import phantom_slices
 
 MOST_LOSS = 0.005
-"""A variant that loses more Dice than this is of no use."""
+"""A variant that loses more Dice than this is not accepted."""
 MOST_TIME = 0.95
-"""An 8-bit network has to take less than this part of the time."""
+"""An 8-bit network must take less than this part of the time."""
 CALIBRATION = 96
-"""Slices on which the range of each tensor is found."""
+"""Slices that calibrate the range of each tensor."""
 _PHANTOMS = range(1, 4)
 _ROUNDS = 7
 _BATCH = 8
@@ -57,9 +57,9 @@ class VariantScore:
 
     @property
     def accepted(self) -> bool:
-        """Whether it loses little; and 8 bits have to be faster, since CPUs are to take them.
+        """Whether the variant loses little Dice and, with 8 bits, is faster on the CPU.
 
-        What 16 bits gain on a GPU cannot be told here.
+        The gain of 16 bits on a GPU is not measured here.
         """
         return self.loss <= MOST_LOSS and (self.variant != "int8" or self.ratio < MOST_TIME)
 
@@ -70,21 +70,23 @@ def calibration_images(
     """Return inputs of single slices, with their neighbours.
 
     Raises:
-        ModelError: It is a 3D network: such slices are no volume.
+        ModelError: It is a 3D network, which needs a volume with known slice spacing.
     """
     contract = model.manifest.input
     if isinstance(contract, PatchContract):
-        raise ModelError(f"{model.manifest.name} reads volumes, not slices without a distance")
+        raise ModelError(
+            f"{model.manifest.name} is a 3D network: it cannot read slices of unknown spacing"
+        )
     count = min(CALIBRATION, len(data.volumes))
     chosen = np.sort(random.choice(len(data.volumes), count, replace=False))
     reach = contract.context // 2
     planes = [data.images[data.neighbour(chosen, step)] for step in range(-reach, reach + 1)]
     stacked = np.stack(planes, axis=1).astype(np.float32) / np.float32(255)
-    return [one[None] for one in stacked]
+    return [image[None] for image in stacked]
 
 
 def add_to_manifest(manifest: Path, files: dict[str, Path]) -> None:
-    """State the files of variants, which lie beside the manifest, in it; others are dropped.
+    """Write the variants, whose files lie beside the manifest, into it; drop other variants.
 
     Raises:
         ModelError: The manifest is missing or breaks its contract.
@@ -123,7 +125,7 @@ def _dice(model: OnnxModel, data: SliceSet, task: str) -> float:
     truth = data.lungs > 0 if task == "lungs" else data.lesions
     volumes = np.unique(data.volumes)
     chosen = [data.volumes == volume for volume in volumes]
-    return float(np.mean([dice(found[one], truth[one]) for one in chosen]))
+    return float(np.mean([dice(found[members], truth[members]) for members in chosen]))
 
 
 def _seconds(models: dict[str, OnnxModel], data: SliceSet) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""From the files of a series to a volume in Hounsfield units."""
+"""Loads the files of a series as a volume in Hounsfield units."""

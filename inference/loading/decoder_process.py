@@ -30,7 +30,7 @@ class FrameUndecodable(ValueError):
 
 
 class FrameDecoder(Protocol):
-    """Decodes compressed frames; :class:`DecoderProcess` is the real one."""
+    """Decodes compressed frames, as :class:`DecoderProcess` does."""
 
     def decode(self, frame: bytes, description: FrameDescription) -> NDArray[np.integer[Any]]:
         """Return the stored values of one frame (row by row, flat)."""

@@ -31,7 +31,7 @@ _LARGEST_INTERCEPT = 1e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceHeader:
-    """One slice: a single-frame image, or a frame of a multi-frame one.
+    """A slice: a single-frame image, or a frame of a multi-frame image.
 
     Attributes:
         row_cosines, column_cosines: Image Orientation (Patient).

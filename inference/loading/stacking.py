@@ -1,4 +1,4 @@
-"""Orders the slices of a series on one regular grid, or refuses them and says why."""
+"""Orders the slices of a series on one regular grid, or rejects them."""
 
 from __future__ import annotations
 

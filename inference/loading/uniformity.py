@@ -54,16 +54,16 @@ def _direction_difference(usual: SliceHeader, other: SliceHeader) -> str:
         (usual.row_cosines, other.row_cosines),
         (usual.column_cosines, other.column_cosines),
     )
-    turned = max(abs(a - b) for one, two in pairs for a, b in zip(one, two, strict=True))
+    turned = max(abs(a - b) for first, second in pairs for a, b in zip(first, second, strict=True))
     if turned <= _SAME_DIRECTION:
         return ""
-    degrees = max(_angle(one, two) for one, two in pairs)
+    degrees = max(_angle(first, second) for first, second in pairs)
     return f"the slices have different directions, this slice is turned by {degrees:.1f} degrees"
 
 
-def _angle(one: Vector, two: Vector) -> float:
-    length = norm(one) * norm(two)
-    cosine = dot(one, two) / length if length else 1.0
+def _angle(first: Vector, second: Vector) -> float:
+    length = norm(first) * norm(second)
+    cosine = dot(first, second) / length if length else 1.0
     return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 

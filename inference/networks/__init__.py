@@ -1,1 +1,1 @@
-"""The networks: manifest, sessions, the form of their input and output."""
+"""Runs the networks: manifests, sessions, inputs and outputs."""

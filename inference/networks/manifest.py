@@ -1,4 +1,4 @@
-"""A model's contract, as its TOML manifest states it beside the ONNX file.
+"""The manifest of a model: the TOML file beside the ONNX file that states its contract.
 
 docs/models.md explains every key and has complete examples. In short::
 
@@ -9,7 +9,7 @@ docs/models.md explains every key and has complete examples. In short::
     sha256 = "..."
     licence = "CC BY-NC-SA 4.0"
     classes = ["lesion"]                # the network's output channels, in order
-    activation = "sigmoid"              # what turns its outputs into probabilities
+    activation = "sigmoid"              # turns its outputs into probabilities
     threshold = 0.5
 
     [input]                             # of a network of slices; see PatchContract for 3D
@@ -18,9 +18,9 @@ docs/models.md explains every key and has complete examples. In short::
     context = 3                         # the slice and its neighbours
     context_mm = 4.0                    # how far apart they are
     window = [-1024.0, 600.0]           # HU
-    mirror = true                       # read a second time, mirrored, and averaged
-    outline_spacing = [1.35, 1.35]      # lesions are outlined on pixels of this size, mm, too
-    coarsest_mm = 1.8                   # scans of larger pixels are not analysed; without: all are
+    mirror = true                       # read a second time, mirrored, and average
+    outline_spacing = [1.35, 1.35]      # pixel size of a further reading for outlines, mm
+    coarsest_mm = 1.8                   # scans with larger pixels are rejected; default: none
     clahe_clip = 7.0                    # 0: none
     clahe_tiles = 8
 
@@ -31,7 +31,7 @@ docs/models.md explains every key and has complete examples. In short::
 
     [output]
     minimum_lesion_ml = 0.1
-    minimum_lesion_hu = -750.0          # aerated lung is no lesion; without: density is not asked
+    minimum_lesion_hu = -750.0          # less dense lung is not lesion; default: no limit
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ class _Table(BaseModel):
 
 
 class _Input(_Table):
-    """What every network is given.
+    """The input that slice and patch networks have in common.
 
-    HU are clipped to ``window``; its ends become the two ``values``. ``mean`` and ``std``
-    (HU) stand for a z-score instead: (HU - mean) / std. With ``mirror`` the network reads the
-    patient a second time, mirrored, and what it says is averaged: twice the time. A scan whose
-    pixels are wider or higher than ``coarsest_mm`` is not read (none: every scan is).
+    HU are clipped to ``window``; its ends become the two ``values``. Alternatively ``mean`` and
+    ``std`` (HU) give a z-score: (HU - mean) / std. With ``mirror`` the network reads the patient
+    a second time, mirrored, and the probabilities are averaged; this doubles the time. Scans
+    with larger pixels than ``coarsest_mm`` are rejected (default: none).
     """
 
     window: tuple[float, float]
@@ -85,20 +85,20 @@ class _Input(_Table):
     @classmethod
     def _lower_end_first(cls, window: tuple[float, float]) -> tuple[float, float]:
         if window[0] >= window[1]:
-            raise ValueError("the window is empty: its first value is the lower one, in HU")
+            raise ValueError("the window is empty: write the lower HU first, then the higher")
         return window
 
     @model_validator(mode="after")
     def _one_scale(self) -> Self:
         if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std (HU) belong together")
+            raise ValueError("mean and std (HU) belong together: set both or neither")
         if self.mean is not None and "values" in self.model_fields_set:
-            raise ValueError("values and mean/std exclude each other")
+            raise ValueError("values and mean/std exclude each other: remove one of them")
         return self
 
     @property
     def ends(self) -> tuple[float, float]:
-        """What the ends of the window become."""
+        """The network's values at the ends of the window."""
         if self.mean is None or self.std is None:
             return self.values
         low, high = self.window
@@ -106,7 +106,7 @@ class _Input(_Table):
 
 
 class InputContract(_Input):
-    """A network of (n, context, rows, columns); see :mod:`inference.networks.preprocess`."""
+    """The input (n, context, rows, columns) of a 2D network (see the module ``preprocess``)."""
 
     kind: Literal["slices"] = "slices"
     rows: PositiveInt
@@ -114,19 +114,20 @@ class InputContract(_Input):
     context: Literal[1, 3, 5, 7]
     context_mm: PositiveFloat
     spacing: tuple[PositiveFloat, PositiveFloat] | None = None
-    """Size of a pixel, mm along (row, column); none: the whole image becomes the input."""
+    """Pixel size, mm along (row, column); None: the whole image is resized to the input."""
     outline_spacing: tuple[FinePixel, FinePixel] | None = None
-    """Size of a pixel, mm along (row, column), in one more reading, mirrored, of the whole image:
-    lesions are outlined on the mean of this one and what decided on their presence; none: there
-    is no such reading. The network must take any number of rows and columns."""
+    """Pixel size, mm along (row, column), of a further, mirrored reading of the whole image.
+
+    Lesions are outlined on the mean of this reading and the reading that decided on their
+    presence; None: no such reading. The network must take any number of rows and columns."""
     clahe_clip: Annotated[float, Field(ge=0)] = 0.0
     clahe_tiles: PositiveInt = 8
 
 
 class PatchContract(_Input):
-    """A 3D network, (n, 1, slices, rows, columns), that slides over the volume.
+    """The input (n, 1, slices, rows, columns) of a 3D network that slides over the volume.
 
-    ``spacing`` is the voxel size in mm along (slice, row, column); none: the volume's own.
+    ``spacing`` is the voxel size in mm along (slice, row, column); None: the volume's own.
     See :mod:`inference.networks.patches`.
     """
 
@@ -146,14 +147,14 @@ class PresenceContract(_Table):
 
 
 class OutputContract(_Table):
-    """What is left out of the mask: small connected lesions, and lung that is full of air."""
+    """The parts that are dropped from the mask: small connected lesions and aerated lung."""
 
     minimum_lesion_ml: Annotated[float, Field(ge=0)] = 0.1
     minimum_lesion_hu: float | None = None
 
 
 class Variant(_Table):
-    """The same network in other arithmetic, in a file of its own."""
+    """The same network in other arithmetic, in its own file."""
 
     file: Text
     sha256: Digest
@@ -169,9 +170,8 @@ class Manifest(_Table):
 
     Attributes:
         classes: Names of the network's output channels, in order.
-        labels: Which channels make up each class of the task, where their names differ:
-            ``right`` and ``left`` of lungs, ``lesion`` of lesions. Without it, ``classes``
-            hold those names themselves.
+        labels: The channels that make up each class of the task: ``right`` and ``left`` of
+            lungs, ``lesion`` of lesions. Needed only where ``classes`` have other names.
         card: Name of the model card beside the manifest.
         variants: The same network in 16-bit floats (``fp16``), which GPUs take, and in 8-bit
             integers (``int8``), which CPUs take.
@@ -204,14 +204,16 @@ class Manifest(_Table):
             raise ValueError("a lesion model needs [presence]")
         outlined = isinstance(self.input, InputContract) and self.input.outline_spacing
         if self.task == "lungs" and outlined:
-            raise ValueError("input.outline_spacing is of lesion models: lungs are read once")
+            raise ValueError("input.outline_spacing applies to lesion models only: remove it")
         if self.activation == "softmax" and len(self.classes) == 1:
-            raise ValueError("softmax over one class is always 1; activation = 'sigmoid'?")
+            raise ValueError("softmax over one class is always 1: set activation = 'sigmoid'")
         return self
 
     def files(self) -> dict[str, str]:
         """Return the SHA-256 of every file that the manifest names."""
-        return {self.file: self.sha256} | {one.file: one.sha256 for one in self.variants.values()}
+        return {self.file: self.sha256} | {
+            variant.file: variant.sha256 for variant in self.variants.values()
+        }
 
     @property
     def channels(self) -> dict[str, tuple[int, ...]]:
@@ -229,24 +231,28 @@ _WANTED = {"lungs": ("right", "left"), "lesions": ("lesion",)}
 def _require_classes(manifest: Manifest) -> None:
     wanted = set(_WANTED[manifest.task])
     if len(set(manifest.classes)) < len(manifest.classes):
-        raise ValueError("classes name one twice")
+        raise ValueError("classes contain a name twice")
     given = set(manifest.labels) if manifest.labels else set(manifest.classes) & wanted
     missing = sorted(wanted - given)
     if missing:
-        side = " Rales tells the lungs apart, so a network with one class for both will not do;"
+        side = " A lung network needs a class for each lung." if manifest.task == "lungs" else ""
         raise ValueError(
-            f"classes lack {', '.join(missing)}.{side if manifest.task == 'lungs' else ''} "
-            f"[labels] can say which channels make up {' and '.join(missing)}"
+            f"classes lack {', '.join(missing)}.{side} "
+            f"List the channels that make up {' and '.join(missing)} in [labels]"
         )
     for name, members in manifest.labels.items():
         if name not in wanted:
-            raise ValueError(f"labels.{name}: a model of {manifest.task} has {sorted(wanted)}")
+            raise ValueError(
+                f"labels.{name} is unknown: a model of {manifest.task} has {sorted(wanted)}"
+            )
         unknown = sorted(set(members) - set(manifest.classes))
         if unknown or not members:
-            raise ValueError(f"labels.{name}: {unknown or 'nothing'} is not among classes")
+            raise ValueError(
+                f"labels.{name} must list names of classes, not {unknown or 'nothing'}"
+            )
     every = [member for members in manifest.labels.values() for member in members]
     if len(set(every)) < len(every):
-        raise ValueError("labels use one of classes twice")
+        raise ValueError("labels use a name of classes twice")
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -262,13 +268,13 @@ def read_manifest(path: Path) -> Manifest:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:
-        problems = "; ".join(_problem(one) for one in error.errors(include_url=False))
+        problems = "; ".join(_problem(problem) for problem in error.errors(include_url=False))
         raise ModelError(f"{path}: {problems}") from error
 
 
 def _problem(problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     if place[:1] == ["input"]:
-        del place[1:2]  # the kind of the input: pydantic's tag, not a key of the file
+        del place[1:2]  # pydantic's tag for the kind of input is not a key of the file
     message = problem["msg"].removeprefix("Value error, ")
     return f"{'.'.join(place)}: {message}" if place else message

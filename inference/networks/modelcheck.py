@@ -1,4 +1,4 @@
-"""Does a network keep its manifest's promises? Every step is tried, and says how to mend it."""
+"""Checks a network against its manifest, step by step; each failure says how to fix it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from inference.networks.manifest import Manifest, PatchContract, read_manifest
 from inference.networks.session import OnnxModel
 from inference.ports import SegmentationModel
 from inference.reading.lungs import delineate
-from inference.reading.postprocess import box_of, opaque
+from inference.reading.postprocess import box_of, suppress_aerated
 from phantom import Thorax
 
-_REPEATS = 3
+_REPEATS = 2
+"""The first reading is cold; the second gives the time of a warm network."""
 _CHUNK = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class TrialScan:
     """A scan to try a network on.
 
     Attributes:
         volume: HU.
         lungs: uint8 labels of :class:`chestct.volume.Label`, without lesions.
         lesion: bool, the truth where it is known.
-        known: Whether ``lungs`` and ``lesion`` are the truth, as in a phantom.
+        known: Whether ``lungs`` and ``lesion`` are the truth, as of a phantom.
     """
 
     name: str
@@ -43,11 +44,11 @@ class Sample:
     known: bool
 
 
-def known_sample(thorax: Thorax) -> Sample:
-    """Return a phantom and its truth."""
+def phantom_scan(thorax: Thorax) -> TrialScan:
+    """Return a phantom with its truth."""
     sides = np.where(thorax.left_lung, np.uint8(Label.LEFT_LUNG), np.uint8(Label.BACKGROUND))
     sides[thorax.right_lung] = Label.RIGHT_LUNG
-    return Sample(
+    return TrialScan(
         name="the thorax phantom",
         volume=thorax.volume(),
         lungs=sides,
@@ -56,14 +57,14 @@ def known_sample(thorax: Thorax) -> Sample:
     )
 
 
-def found_sample(volume: Volume, model: SegmentationModel) -> Sample:
-    """Return a real scan; ``model`` finds its lungs.
+def real_scan(volume: Volume, model: SegmentationModel) -> TrialScan:
+    """Return a real scan; ``model`` delineates its lungs.
 
     Raises:
-        SeriesRejected: It has no lungs.
+        SeriesRejected: The scan has no lungs.
     """
     lungs = delineate(volume, model, lambda _part: None).labels
-    return Sample(
+    return TrialScan(
         name=f"series {volume.series_uid}",
         volume=volume,
         lungs=lungs,
@@ -74,7 +75,7 @@ def found_sample(volume: Volume, model: SegmentationModel) -> Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One thing that was checked; ``message`` names the remedy where it failed."""
+    """The outcome of one check; ``message`` says how to fix a failure."""
 
     name: str
     passed: bool
@@ -83,7 +84,7 @@ class Step:
 
 @dataclass(slots=True)
 class ModelReport:
-    """What was found; it passed when every step did."""
+    """The outcome of all checks."""
 
     steps: list[Step] = field(default_factory=list)
 
@@ -93,12 +94,12 @@ class ModelReport:
         return all(step.passed for step in self.steps)
 
     def add(self, name: str, message: str) -> None:
-        """Note a step that passed."""
+        """Add a step that passed."""
         self.steps.append(Step(name=name, passed=True, message=message))
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Note a step that fails with a :class:`chestct.errors.ModelError`; the rest is off."""
+        """Run a step; if it raises a ModelError, add a failed step and skip the rest of it."""
         try:
             yield
         except (ModelError, SeriesRejected) as error:
@@ -106,12 +107,12 @@ class ModelReport:
 
 
 def check_model(
-    file: Path, manifest_path: Path, provider: str, sample: Callable[[], Sample]
+    file: Path, manifest_path: Path, provider: str, sample: Callable[[], TrialScan]
 ) -> ModelReport:
     """Check ``file`` against its manifest and read a sample with it.
 
-    ``sample`` is called only when the network loads. Never raises for what is wrong with the
-    model: that is what the report is for.
+    ``sample`` is called only when the network loads. Errors of the model end up in the report;
+    none is raised.
     """
     report = ModelReport()
     with report.step("manifest"):
@@ -121,7 +122,7 @@ def check_model(
         model = None
         with report.step("network"):
             model = OnnxModel(manifest, _content(file), provider=provider, threads=0)
-            report.add("network", f"loads on {provider}; input and output are as stated")
+            report.add("network", f"loads on {provider}; input and output match the manifest")
         if model is not None:
             _try(report, model, sample())
     return report
@@ -152,45 +153,45 @@ def _check_file(report: ModelReport, file: Path, manifest: Manifest) -> None:
     with report.step("file"):
         if file.name not in manifest.files():
             raise ModelError(
-                f'the manifest names {", ".join(manifest.files())}; put: file = "{file.name}"'
+                f'the manifest names {", ".join(manifest.files())}; write: file = "{file.name}"'
             )
         report.add("file", f"{file.name}, {file.stat().st_size / 1e6:.1f} MB")
     with report.step("digest"):
         digest = hashlib.sha256(_content(file)).hexdigest()
         if digest != manifest.files().get(file.name, manifest.sha256):
             raise ModelError(
-                "the manifest describes other bytes. If this is the file that you mean, put: "
+                "the SHA-256 in the manifest is of another file. If this file is right, write: "
                 f'sha256 = "{digest}"'
             )
         report.add("digest", f"SHA-256 {digest[:12]}…")
 
 
-def _try(report: ModelReport, model: OnnxModel, sample: Sample) -> None:
+def _try(report: ModelReport, model: OnnxModel, sample: TrialScan) -> None:
     with report.step("output"):
         low, high = _extremes(model, sample)
         if not np.isfinite([low, high]).all():
             raise ModelError(
-                "the network gives NaN or infinite values. Are the window and the values of "
-                "[input] those of the training? 16-bit networks overflow on large ones"
+                "the network gives NaN or infinite values: set window and values of [input] as in "
+                "training; 16-bit networks overflow on large values"
             )
         if low < -1e-3 or high > 1 + 1e-3:  # noqa: PLR2004 - rounding of 16-bit networks
             raise ModelError(
                 f"probabilities run from {low:.3g} to {high:.3g}; the network seems to give "
-                'logits: activation = "sigmoid" or "softmax"'
+                'logits: set activation = "sigmoid" or "softmax"'
             )
         report.add("output", f"probabilities {low:.3f} to {high:.3f} on {sample.name}")
         _read(report, model, sample)
 
 
-def _extremes(model: OnnxModel, sample: Sample) -> tuple[float, float]:
+def _extremes(model: OnnxModel, sample: TrialScan) -> tuple[float, float]:
     """Return the lowest and highest probability in the middle of the lungs."""
     inside = np.flatnonzero((sample.lungs > 0).any(axis=(1, 2)))
     middle = inside[inside.size // 4 :: max(1, inside.size // 4)][:3].tolist()
-    found = model.reader(sample.volume).probabilities(middle)
-    return float(found.min()), float(found.max())
+    probabilities = model.reader(sample.volume).probabilities(middle)
+    return float(probabilities.min()), float(probabilities.max())
 
 
-def _read(report: ModelReport, model: OnnxModel, sample: Sample) -> None:
+def _read(report: ModelReport, model: OnnxModel, sample: TrialScan) -> None:
     seconds, found = [], np.zeros(0, dtype=bool)
     for _ in range(_REPEATS):
         start = time.perf_counter()
@@ -198,25 +199,24 @@ def _read(report: ModelReport, model: OnnxModel, sample: Sample) -> None:
         seconds.append(time.perf_counter() - start)
     truth = sample.lungs > 0 if model.manifest.task == "lungs" else sample.lesion
     voxel_ml = sample.volume.geometry.voxel_ml
-    said = f"{found.sum() * voxel_ml:.0f} ml of {model.manifest.task} marked on {sample.name}"
+    result = f"{found.sum() * voxel_ml:.0f} ml of {model.manifest.task} marked on {sample.name}"
     if sample.known:
         both = int(found.sum()) + int(truth.sum())
         dice = 2 * int((found & truth).sum()) / both if both else 1.0
-        said += f" (truth {truth.sum() * voxel_ml:.0f} ml, Dice {dice:.2f})"
-    report.add("result", said)
+        result += f" (truth {truth.sum() * voxel_ml:.0f} ml, Dice {dice:.2f})"
+    report.add("result", result)
     shape = " x ".join(map(str, sample.volume.geometry.shape))
     report.add(
         "time",
-        f"{np.median(seconds[1:]):.2f} s for {sample.name} ({shape}), warm; first "
-        f"{seconds[0]:.2f} s",
+        f"{seconds[-1]:.2f} s for {sample.name} ({shape}), warm; first {seconds[0]:.2f} s",
     )
 
 
-def _lungs(model: SegmentationModel, sample: Sample) -> NDArray[np.bool_]:
+def _lungs(model: SegmentationModel, sample: TrialScan) -> NDArray[np.bool_]:
     return delineate(sample.volume, model, lambda _part: None).labels > Label.BACKGROUND
 
 
-def _lesion(model: SegmentationModel, sample: Sample) -> NDArray[np.bool_]:
+def _lesion(model: SegmentationModel, sample: TrialScan) -> NDArray[np.bool_]:
     """Return the lesions in the lungs, without the presence decision."""
     lungs = sample.lungs > 0
     inside = np.flatnonzero(lungs.any(axis=(1, 2))).tolist()
@@ -226,6 +226,6 @@ def _lesion(model: SegmentationModel, sample: Sample) -> NDArray[np.bool_]:
         chunk: Sequence[int] = inside[start : start + _CHUNK]
         found = reader.probabilities(chunk)[:, model.classes.index("lesion")]
         for index, raw in zip(chunk, found, strict=True):
-            probability = opaque(raw, sample.volume, index, model.minimum_lesion_hu)
+            probability = suppress_aerated(raw, sample.volume, index, model.minimum_lesion_hu)
             mask[index] = (probability >= model.threshold) & lungs[index]
     return mask

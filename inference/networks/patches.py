@@ -1,7 +1,7 @@
-"""3D networks: a patch slides over the volume, and what overlaps is blended.
+"""Reads a volume with a 3D network: a patch slides over it, and overlaps are blended.
 
-As nnU-Net does (Isensee et al. 2021): resampled to the network's voxel size, neighbouring
-patches overlap, and a Gaussian gives the middle of each patch, where it saw most, more say.
+As in nnU-Net (Isensee et al. 2021), the volume is resampled to the network's voxel size,
+neighbouring patches overlap, and a Gaussian gives the middle of each patch more weight.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """The network: (1, 1, slices, rows, columns) to probabilities (1, classes, ...)."""
 
 _MARGIN_MM = 15.0
-"""What a patch sees around the box, so that its border is no border of the image."""
+"""Margin around the box, so that its border is not the border of the image."""
 
 
 class PatchReader:
-    """Reads one volume with a 3D network, all at once when it is first asked."""
+    """Reads a volume with a 3D network, completely at the first request."""
 
     def __init__(self, volume: Volume, contract: PatchContract, run: Run, box: Box | None) -> None:
-        """Prepare to read what lies in ``box`` (none: all) of ``volume``."""
+        """Prepare to read ``volume`` within ``box`` (default: everywhere)."""
         self._volume, self._contract, self._run = volume, contract, run
         self._box = _widened(box, volume.geometry)
         self._found: NDArray[np.float32] | None = None
@@ -61,7 +61,9 @@ class PatchReader:
         rest = np.float32(min(max(at - low, 0.0), 1.0))
         mixed = (1 - rest) * found[:, low] + rest * found[:, high]
         rows, columns = size
-        planes = [cv2.resize(one, (columns, rows), interpolation=cv2.INTER_LINEAR) for one in mixed]
+        planes = [
+            cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_LINEAR) for plane in mixed
+        ]
         return orientation.turn(np.stack(planes).astype(np.float32))
 
     def _read(self) -> NDArray[np.float32]:
@@ -138,9 +140,9 @@ def _resampled(values: NDArray[np.float32], shape: tuple[int, int, int]) -> NDAr
 def windows(
     shape: Sequence[int], patch: Sequence[int], overlap: float
 ) -> Iterator[tuple[slice, ...]]:
-    """Yield the places of the patch: evenly spread, overlapping at least so much, all covered.
+    """Yield evenly spread positions of the patch that cover ``shape`` with at least ``overlap``.
 
-    No axis of ``shape`` is shorter than that of ``patch``.
+    No axis of ``shape`` may be shorter than that of ``patch``.
     """
     starts = []
     for length, size in zip(shape, patch, strict=True):
@@ -151,7 +153,7 @@ def windows(
 
 
 def blending(patch: Sequence[int], kind: str) -> NDArray[np.float32]:
-    """Return the say of each voxel of a patch, float32 above 0."""
+    """Return the weight of each voxel of a patch, float32 above 0."""
     if kind == "constant":
         return np.ones(patch, dtype=np.float32)
     sides = []

@@ -1,4 +1,4 @@
-"""From HU to what a network of slices sees, and back: the same in training and on live CT."""
+"""Converts HU to the input of a 2D network, and back, alike in training and on live CT."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from inference.networks.manifest import InputContract
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 STEP = 32
-"""Rows and columns of an input are multiples of this: networks halve their images a few times."""
+"""Rows and columns of an input are multiples of this: networks halve their images repeatedly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """How the axes of a volume run against the canonical ones of the networks.
+    """The axes of a volume relative to the canonical orientation of the networks.
 
     Canonical: slices run to the head, rows to the back, columns to the patient's left.
-    Each field says whether that axis of the volume runs the other way.
+    Each field is True if that axis of the volume runs the other way.
     """
 
     slices: bool
@@ -42,7 +42,7 @@ class Orientation:
         )
 
     def turn(self, planes: NDArray[Scalar]) -> NDArray[Scalar]:
-        """Flip the last two axes between the volume's and the canonical way (its own inverse)."""
+        """Flip the last two axes between the volume's and the canonical orientation, either way."""
         if self.rows:
             planes = planes[..., ::-1, :]
         if self.columns:
@@ -52,12 +52,12 @@ class Orientation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneGrid:
-    """Where a canonical plane of a volume lies in the network's input.
+    """The position of a canonical plane of a volume in the network's input.
 
     Attributes:
         plane: Rows and columns of the volume.
         scaled: Rows and columns of the plane at the network's pixel size.
-        corner: Where its first pixel comes to lie; negative where the input cuts it off.
+        corner: Position of the first pixel; negative where the input cuts the plane.
         inputs: Rows and columns of the network's input.
     """
 
@@ -68,7 +68,7 @@ class PlaneGrid:
 
     @classmethod
     def of(cls, geometry: Geometry, contract: InputContract) -> PlaneGrid:
-        """Fill the input with the plane, or centre it there at the contract's pixel size."""
+        """Resize the plane to the input, or centre it there at the contract's pixel size."""
         rows, columns = geometry.shape[1:]
         inputs = (contract.rows, contract.columns)
         if contract.spacing is None:
@@ -83,7 +83,7 @@ class PlaneGrid:
         return cls(plane=(rows, columns), scaled=(height, width), corner=corner, inputs=inputs)
 
     def enter(self, plane: NDArray[np.float32], outside: float) -> NDArray[np.float32]:
-        """Return a plane (row, column) on the input's grid; ``outside`` is what surrounds it."""
+        """Return a plane (row, column) on the input's grid, surrounded by ``outside``."""
         size = self.scaled[::-1]
         small = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
         if self.scaled == self.inputs:
@@ -94,7 +94,7 @@ class PlaneGrid:
         return canvas
 
     def leave(self, canvas: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return what the network says (row, column) on the plane; 0 where it saw nothing."""
+        """Return the network's output (row, column) on the plane; 0 where the input cut it."""
         small = canvas
         if self.scaled != self.inputs:
             small = np.zeros(self.scaled, dtype=np.float32)
@@ -104,7 +104,7 @@ class PlaneGrid:
         return np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
     def _common(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Return what input and scaled plane share, in the coordinates of each."""
+        """Return the overlap of input and scaled plane, in the coordinates of each."""
         spans = []
         for at, length, room in zip(self.corner, self.scaled, self.inputs, strict=True):
             first, last = max(0, at), min(room, at + length)
@@ -133,8 +133,8 @@ def to_grey(hu: NDArray[np.int16], contract: InputContract) -> NDArray[np.uint8]
     """Return one canonical plane (row, column) as the network's 8-bit image.
 
     Window to 0..255, resize with area averaging, then contrast-limited adaptive histogram
-    equalisation: the steps through which the training data went (Ma et al. 2020 as
-    redistributed: 256 by 256 pixels, CLAHE with clip limit 7 on 8 by 8 tiles).
+    equalisation: the processing of the training data (Ma et al. 2020 as redistributed: 256 by
+    256 pixels, CLAHE with clip limit 7 on 8 by 8 tiles).
     """
     size = (contract.columns, contract.rows)
     small = cv2.resize(_windowed(hu, contract), size, interpolation=cv2.INTER_AREA)
@@ -188,13 +188,13 @@ def to_input(
     turn = Orientation.of(volume.geometry).turn
     grid = PlaneGrid.of(volume.geometry, contract)
     wanted = [neighbours(volume.geometry, index, contract) for index in slices]
-    for index in {one for group in wanted for one in group} - cache.keys():
+    for index in {member for group in wanted for member in group} - cache.keys():
         cache[index] = _values(grid.enter(_windowed(turn(volume.hu[index]), contract), 0), contract)
-    return np.stack([np.stack([cache[one] for one in group]) for group in wanted])
+    return np.stack([np.stack([cache[index] for index in group]) for group in wanted])
 
 
 def _values(grey: NDArray[np.float32], contract: InputContract) -> NDArray[np.float32]:
-    """Return the network's values of a plane 0..255; only CLAHE needs it in 8 bits."""
+    """Return the network's values of a plane 0..255, rounded to 8 bits for CLAHE only."""
     if contract.clahe_clip > 0:
         grey = _equalised(grey, contract).astype(np.float32)
     low, high = contract.ends

@@ -1,4 +1,4 @@
-"""Networks of slices: each slice with its neighbours, in batches, cut to the box that matters."""
+"""Reads a volume with a 2D network: each slice with its neighbours, in batches, cut to a box."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 _BATCH = 8
 _MARGIN = 16
-"""Pixels around the box that the network sees and nobody asks for."""
+"""Margin around the box in pixels of the input."""
 
 
 class SliceReader:
-    """Reads one volume slice by slice."""
+    """Reads a volume slice by slice."""
 
     def __init__(self, volume: Volume, contract: InputContract, run: Run, box: Box | None) -> None:
-        """Prepare to read what lies in ``box`` (none: all) of ``volume``."""
+        """Prepare to read ``volume`` within ``box`` (default: everywhere)."""
         self._volume, self._contract, self._run = volume, contract, run
         self._cut = _cut(volume, contract, box)
 
@@ -43,7 +43,7 @@ class SliceReader:
 
 
 def _cut(volume: Volume, contract: InputContract, box: Box | None) -> tuple[slice, slice]:
-    """Return the rows and columns of the network's input in which the box lies."""
+    """Return the rows and columns of the network's input that contain the box."""
     if box is None:
         return slice(0, contract.rows), slice(0, contract.columns)
     grid = PlaneGrid.of(volume.geometry, contract)
@@ -64,7 +64,7 @@ def _cut(volume: Volume, contract: InputContract, box: Box | None) -> tuple[slic
 
 
 def _span(first: float, last: float, room: int) -> slice:
-    """Return multiples of the step that hold first to last and a margin, inside the room."""
+    """Return a slice of multiples of STEP around first to last and the margin, within ``room``."""
     low = max(0, int(first - _MARGIN) // STEP * STEP)
     high = min(room, -int(-(last + _MARGIN) // STEP) * STEP)
     return slice(min(low, max(0, room - STEP)), max(high, min(room, low + STEP)))

@@ -1,1 +1,1 @@
-"""From a volume to lungs, lesions and measurements."""
+"""Delineates lungs and lesions in a volume, and measures them."""

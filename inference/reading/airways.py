@@ -1,4 +1,4 @@
-"""Trachea and main bronchi, grown in dark air: they are no part of the lungs."""
+"""Finds trachea and main bronchi, which are not lung, by region growing in air."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from scipy import ndimage
 from chestct.volume import Volume
 
 _THRESHOLDS_HU = (-880.0, -910.0, -935.0, -955.0)
-"""From generous to strict: the first that does not leak into the lungs is used."""
+"""From generous to strict: the first threshold that does not leak into the lungs is used."""
 _MOST_ML = 110.0
-"""Trachea and bronchi hold less; what grows beyond has leaked through a thin wall."""
+"""Trachea and bronchi hold less; a larger region has leaked through a thin wall."""
 _AREA_MM2 = (50.0, 750.0)
 _SEED_RUN = 4
 _WALL_MM = 1.5
@@ -20,7 +20,7 @@ _WALL_MM = 1.5
 def central_airways(volume: Volume) -> NDArray[np.bool_]:
     """Return trachea and bronchi with their walls, bool (slice, row, column).
 
-    Empty where no trachea is found, or where it cannot be told from the lungs around it.
+    Empty if no trachea is found, or if it cannot be separated from the lungs around it.
     """
     nothing = np.zeros(volume.geometry.shape, dtype=bool)
     smooth = ndimage.uniform_filter(volume.hu.astype(np.float32), size=(1, 3, 3))
@@ -72,7 +72,7 @@ def _reach(volume: Volume) -> float:
 def _trachea_in(
     air: NDArray[np.bool_], hu: NDArray[np.int16], volume: Volume
 ) -> tuple[float, float] | None:
-    """Return the centre (row, column) of the air that may be the trachea in one slice."""
+    """Return the centre (row, column) of air that may be the trachea in a slice."""
     body = np.flatnonzero((hu > -300).any(axis=0))  # noqa: PLR2004 - soft tissue
     if body.size == 0:
         return None

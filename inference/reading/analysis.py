@@ -1,7 +1,7 @@
-"""The reading of one volume: lungs, presence, lesions only when present, measurements.
+"""Analyses a volume: lungs, presence, lesions only when present, measurements.
 
-After Pezzano et al. 2021 (CoLe-CNN+): lung delineation, then the decision of whether there
-is a lesion, then its segmentation.
+After Pezzano et al. 2021 (CoLe-CNN+): lung delineation, then the decision on the presence of a
+lesion, then its segmentation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from chestct.volume import Label, LesionMap, Volume
 from inference.ports import ModelSet, PresenceRule, Reader, SegmentationModel
 from inference.reading.attach import attach
 from inference.reading.lungs import delineate
-from inference.reading.postprocess import box_of, drop_small, opaque
+from inference.reading.postprocess import box_of, drop_small, suppress_aerated
 from inference.reading.presence import certain_ml, decide
 from inference.reading.quantify import measure
 
@@ -31,7 +31,7 @@ _CHUNK = 16
 
 
 class Stage(StrEnum):
-    """The stages, in order."""
+    """The stages of an analysis, in order."""
 
     LUNGS = "lungs"
     PRESENCE = "presence"
@@ -40,12 +40,12 @@ class Stage(StrEnum):
 
 
 Progress = Callable[[Stage, float], None]
-"""Called with the stage and the part of it that is done, 0 to 1."""
+"""Receives the stage and its finished part, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """The outcome; ``seconds`` are wall-clock seconds per stage."""
+    """The result of an analysis; ``seconds`` are wall-clock seconds per stage."""
 
     lesion_map: LesionMap
     findings: Findings
@@ -57,7 +57,7 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     """Analyse an axial chest volume.
 
     Raises:
-        SeriesRejected: It has no lungs, or larger pixels than a model can read.
+        SeriesRejected: The volume has no lungs, or larger pixels than a model can read.
         ModelError: The lesion model has no presence rule.
     """
     for model in (models.lungs, models.lesions):
@@ -67,7 +67,7 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
         lungs = delineate(volume, models.lungs, lambda part: progress(Stage.LUNGS, part))
     with _stage(Stage.PRESENCE, seconds, progress):
         reader = _LesionReader(volume, models.lesions, lungs.labels > 0, method)
-        presence = reader.look(lambda part: progress(Stage.PRESENCE, part))
+        presence = reader.decide_presence(lambda part: progress(Stage.PRESENCE, part))
     lesion, sides = np.zeros(volume.geometry.shape, dtype=bool), lungs.labels
     with _stage(Stage.LESIONS, seconds, progress):
         if presence.positive:
@@ -89,7 +89,7 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
 
 
 def _require_fine_enough(geometry: Geometry, model: SegmentationModel) -> None:
-    """Refuse pixels in which vessels look like nodules to the model: no result is better."""
+    """Reject pixels so large that vessels look like nodules to the model."""
     widest, most = max(geometry.pixel_spacing), model.coarsest_mm
     if most is not None and widest > most + 1e-3:
         raise SeriesRejected(
@@ -116,7 +116,7 @@ def _stage(stage: Stage, seconds: dict[Stage, float], progress: Progress) -> Ite
 
 
 class _LesionReader:
-    """Reads lesion probabilities slice by slice and keeps what it has read."""
+    """Reads lesion probabilities slice by slice and keeps them."""
 
     def __init__(
         self,
@@ -126,7 +126,9 @@ class _LesionReader:
         method: Method,
     ) -> None:
         if model.presence is None:
-            raise ModelError(f"{model.identity.name} has no presence rule")
+            raise ModelError(
+                f"the lesion model {model.identity.name} has no [presence] rule in its manifest"
+            )
         self._volume, self._lungs, self._threshold = volume, lungs, model.threshold
         box = box_of(lungs)
         self._reader = model.reader(volume, box)
@@ -137,8 +139,8 @@ class _LesionReader:
         self._known: dict[int, NDArray[np.float16]] = {}
         self._inside = np.flatnonzero(lungs.any(axis=(1, 2))).tolist()
 
-    def look(self, progress: Callable[[float], None]) -> Presence:
-        """Decide on every so many-th slice of the lungs."""
+    def decide_presence(self, progress: Callable[[float], None]) -> Presence:
+        """Decide on the presence of a lesion from every ``stride``-th slice of the lungs."""
         voxel_ml, certainty = self._volume.geometry.voxel_ml, self._rule.certainty
         certain = []
         for index, probability in self._read(
@@ -149,9 +151,9 @@ class _LesionReader:
         return decide(certain, self._rule)
 
     def segment(self, progress: Callable[[float], None]) -> NDArray[np.bool_]:
-        """Return what is marked in all slices of the lungs, inside them or beside them.
+        """Return the marked voxels in all slices of the lungs, inside or outside the lungs.
 
-        Slices that were looked at are not read again, but by the outline reader.
+        Slices that decided on the presence are read again by the outline reader only.
         """
         mask = np.zeros(self._volume.geometry.shape, dtype=bool)
         rest = [index for index in self._inside if index not in self._known]
@@ -173,10 +175,10 @@ class _LesionReader:
     def _read(
         self, reader: Reader, slices: list[int], progress: Callable[[float], None]
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield each slice and what ``reader`` says of it, a chunk of slices at a time."""
+        """Yield each slice and its probabilities, reading a chunk of slices at a time."""
         for start in range(0, len(slices), _CHUNK):
             chunk = slices[start : start + _CHUNK]
-            found = reader.probabilities(chunk)[:, self._channel]
-            for index, raw in zip(chunk, found, strict=True):
-                yield index, opaque(raw, self._volume, index, self._least_hu)
+            probabilities = reader.probabilities(chunk)[:, self._channel]
+            for index, raw in zip(chunk, probabilities, strict=True):
+                yield index, suppress_aerated(raw, self._volume, index, self._least_hu)
             progress((start + len(chunk)) / len(slices))

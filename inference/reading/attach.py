@@ -1,4 +1,4 @@
-"""Dense lesions at the chest wall: the lung network loses them, the lesion network sees them."""
+"""Adds dense lesions at the chest wall to the lungs: the lung network misses them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inference.reading.postprocess import components
 
 _BONE_HU = 200
 _REACH_MM = 30.0
-"""How far into what the lung network left out."""
+"""Farthest distance of such a lesion from the lungs of its slice."""
 
 
 def attach(
@@ -19,12 +19,12 @@ def attach(
 ) -> NDArray[np.uint8]:
     """Return the lungs with the lesions that reach out of them.
 
-    Consolidated lung at the chest wall looks like chest wall to a network that looks for
-    lungs. What is marked as lesion outside the lungs is lung too where it hangs together with
-    a lesion inside and lies within 30 mm of the lungs of its slice, short of bone.
+    Consolidated lung at the chest wall looks like chest wall to the lung network. A lesion
+    outside the lungs is lung if it touches a lesion inside, lies within 30 mm of the lungs of its
+    slice, and is not bone.
 
     Args:
-        marked: bool (slice, row, column): lesion, in the lungs or not.
+        marked: bool (slice, row, column): lesion, inside or outside the lungs.
         lungs: uint8 labels: ``Label.LEFT_LUNG``, ``Label.RIGHT_LUNG`` or 0.
         volume: The scan.
     """
@@ -32,10 +32,10 @@ def attach(
     if not outside.any():
         return lungs
     labels, count = components(outside | (marked & (lungs > Label.BACKGROUND)))
-    hanging = np.zeros(count + 1, dtype=bool)
-    hanging[np.unique(labels[lungs > Label.BACKGROUND])] = True
-    hanging[0] = False
-    outside &= hanging[labels]
+    touching = np.zeros(count + 1, dtype=bool)
+    touching[np.unique(labels[lungs > Label.BACKGROUND])] = True
+    touching[0] = False
+    outside &= touching[labels]
     grown = lungs.copy()
     for index in np.flatnonzero(outside.any(axis=(1, 2))):
         left, right = (
@@ -49,10 +49,10 @@ def attach(
 
 
 def _away(mask: NDArray[np.bool_], pixel_spacing: tuple[float, float]) -> NDArray[np.float32]:
-    """Return the distance of each pixel (row, column) from a mask, mm; infinite without one."""
+    """Return the distance of each pixel (row, column) from a mask, mm; infinite if it is empty."""
     if not mask.any():
         return np.full(mask.shape, np.inf, dtype=np.float32)
     pixels = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
-    # The larger spacing: what is said to be near is near.
+    # The larger spacing, so that no distance is too small.
     distance: NDArray[np.float32] = np.asarray(pixels) * np.float32(max(pixel_spacing))
     return distance

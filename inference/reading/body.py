@@ -1,4 +1,4 @@
-"""Where the patient is: lung lies inside the body, room air, table and separate arms do not."""
+"""Finds the body of the patient: lungs are inside; room air, table and separate arms are not."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from chestct.volume import Volume
 from inference.loading.pixels import AIR_HU
 
 _GRID_MM = 3.0
-"""Pixel size at which it is computed; finer pixels are averaged."""
+"""Pixel size of the computation; finer pixels are averaged."""
 _TISSUE_HU = -300.0
 _THIN_PIXELS = 2
-"""Radius of what is taken off before the largest part is chosen: covers, gowns and table tops."""
+"""Radius of thin parts that are removed first: covers, gowns and table tops."""
 _SHARE_IN_HULL = 0.7
 _ROOM_HU = -960.0
-"""Air at the edge of the image with a lower median is the room: lung has vessels in it."""
-
+"""Air at the edge of the image with a lower median is room air: lung contains vessels."""
 _WALL_HU = -500.0
-"""A wall of 4 mm is mixed with the air beside it in pixels of 3 mm."""
+"""In pixels of 3 mm a wall of 4 mm is averaged with the air beside it."""
 _THICKEST_THIN_PIXELS = 5
 _LUNG_PIXELS = 5
-"""A disc of this radius fits into a lung somewhere, also a child's; between body and table none."""
+"""A disc of this radius fits into a lung, even a child's, but not between body and table."""
 
 
 def body_of(volume: Volume) -> NDArray[np.bool_]:
     """Return the patient, lungs included, bool (slice, row, column).
 
-    It is the largest part of soft tissue, and the air that this encloses in each slice. Air that
-    reaches the edge of the image, or of the round field of view, is room air, unless most of it
-    lies within the convex hull of the tissue: then the field of view cuts the lung. Walls as thin
-    as a table top are no part of that tissue: what else is enclosed and looks like lung is in, too.
+    The body is the largest part of soft tissue, and the air that it encloses in each slice. Air
+    that reaches the edge of the image, or of the round field of view, is room air, unless most of
+    it lies within the convex hull of the tissue: then the field of view cuts the lung. Walls as
+    thin as a table top do not count as that tissue; enclosed air that looks like lung is added
+    afterwards.
     """
-    steps = [max(1.0, _GRID_MM / one) for one in volume.geometry.pixel_spacing]
+    steps = [max(1.0, _GRID_MM / step) for step in volume.geometry.pixel_spacing]
     rows, columns = volume.geometry.shape[1:]
     size = (max(1, round(columns / steps[1])), max(1, round(rows / steps[0])))
     small = np.stack([_reduced(plane, size) for plane in volume.hu])
@@ -73,7 +73,7 @@ def _tissue(small: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _with_lungs(tissue: NDArray[np.bool_], hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return one plane of the body: its tissue and the air that belongs to it."""
+    """Return a plane of the body: its tissue and the air that belongs to it."""
     if not tissue.any():
         return tissue
     closed = cv2.morphologyEx(np.pad(tissue.astype(np.uint8), 2), cv2.MORPH_CLOSE, _disc(1))
@@ -101,9 +101,9 @@ def _with_thin_walls(
 ) -> NDArray[np.bool_]:
     """Return the body with the lungs behind thin walls, and these walls.
 
-    A child's and a cachectic patient's chest wall is thinner than what is taken off. Between body,
-    table, arms and covers air is enclosed as well: it is the room's, lies outside of the
-    ``outline`` of all tissue, or is flat.
+    The chest wall of a child or a cachectic patient is thinner than the parts that are removed
+    first. Body, table, arms and covers enclose air as well, but that is room air, lies outside
+    the ``outline`` of all tissue, or is flat.
     """
     walls = np.pad((small > _WALL_HU).astype(np.uint8), ((0, 0), (2, 2), (2, 2)))
     walls = np.stack([cv2.morphologyEx(plane, cv2.MORPH_CLOSE, _disc(1)) for plane in walls])
@@ -130,7 +130,7 @@ def _enclosed(
     outline: NDArray[np.bool_],
     hu: NDArray[np.float32],
 ) -> NDArray[np.bool_]:
-    """Return what walls enclose in one plane, looks like lung and is not in the body yet."""
+    """Return the air in a plane that walls enclose, that looks like lung and is not in the body."""
     count, parts = cv2.connectedComponents((wall == 0).astype(np.uint8), connectivity=4)
     area = np.bincount(parts.ravel(), minlength=count)
     held = np.bincount(parts[outline], minlength=count)
@@ -146,7 +146,7 @@ def _enclosed(
 
 
 def _beyond_the_view(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return what lies outside the field of view: padding, which hangs together with the edge."""
+    """Return the padding outside the field of view, which touches the edge."""
     padding = (hu <= AIR_HU).astype(np.uint8)
     count, parts = cv2.connectedComponents(padding, connectivity=4)
     rim = np.zeros(count, dtype=bool)

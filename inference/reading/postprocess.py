@@ -1,4 +1,4 @@
-"""From raw masks to lesions: what is too small to be one is dropped."""
+"""Turns the lesion network's probabilities into lesions: drops aerated lung and small parts."""
 
 from __future__ import annotations
 
@@ -11,42 +11,41 @@ from chestct.volume import Volume
 from inference.ports import Box
 
 _SMOOTHING_MM = 1.2
-"""Standard deviation: noise is evened out, vessels and small lesions are not."""
-
+"""Standard deviation of the filter: it smooths noise, but neither vessels nor small lesions."""
 _NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
 
 def box_of(mask: NDArray[np.bool_]) -> Box:
-    """Return the smallest box that holds a mask (slice, row, column) which is not empty."""
+    """Return the smallest box around a mask (slice, row, column) that is not empty."""
     first, second, third = ndimage.find_objects(mask.view(np.uint8))[0]
     return first, second, third
 
 
-def dense(
+def without_air(
     hu: NDArray[np.int16], pixel_spacing: tuple[float, float], least_hu: float
 ) -> NDArray[np.bool_]:
-    """Return where a plane (row, column), smoothed, is at least so dense.
+    """Return where a smoothed plane (row, column) has at least ``least_hu``.
 
     Opacity is lung that has lost air; well-aerated lung lies between -950 and -700 HU
     (Colombi et al., Radiology 2020;296:E86).
     """
     rows, columns = (_SMOOTHING_MM / step for step in pixel_spacing)
     smooth = cv2.GaussianBlur(hu.astype(np.float32), (0, 0), sigmaX=columns, sigmaY=rows)
-    found: NDArray[np.bool_] = np.asarray(smooth) >= least_hu
-    return found
+    mask: NDArray[np.bool_] = np.asarray(smooth) >= least_hu
+    return mask
 
 
-def opaque(
+def suppress_aerated(
     probability: NDArray[np.float32], volume: Volume, index: int, least_hu: float | None
 ) -> NDArray[np.float32]:
-    """Return the probabilities (row, column) of slice ``index``, 0 where it is full of air.
+    """Return the probabilities (row, column) of slice ``index``, 0 where the lung is aerated.
 
-    The networks see contrast, not Hounsfield units: what is a shade greyer than the rest of a
-    lung may look like ground-glass to them. ``least_hu`` none: nothing changes.
+    The networks see contrast, not Hounsfield units: lung that is slightly denser than its
+    surroundings may look like ground-glass to them. None for ``least_hu`` changes nothing.
     """
     if least_hu is None:
         return probability
-    return probability * dense(volume.hu[index], volume.geometry.pixel_spacing, least_hu)
+    return probability * without_air(volume.hu[index], volume.geometry.pixel_spacing, least_hu)
 
 
 def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:

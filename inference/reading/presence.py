@@ -1,4 +1,4 @@
-"""Is there a lesion at all? How much of the lungs is surely marked decides."""
+"""Decides whether a scan has a lesion, by the volume of lung that is marked with certainty."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chestct.findings import Presence
 from inference.ports import PresenceRule
 
 OPERATING_POINT = 0.5
-"""The score of a scan in which just the volume of the rule is marked."""
+"""The score of a scan with exactly the volume of the rule."""
 
 
 def certain_ml(
@@ -20,7 +20,7 @@ def certain_ml(
     voxel_ml: float,
     certainty: float,
 ) -> float:
-    """Return the volume of what is surely marked in the lungs of a slice, ml.
+    """Return the volume of lung in a slice that is marked with certainty, ml.
 
     Args:
         probability: float32 (row, column), 0..1.
@@ -32,10 +32,10 @@ def certain_ml(
 
 
 def decide(volumes: Iterable[float], rule: PresenceRule) -> Presence:
-    """Decide on the volumes (ml) of the slices that were looked at.
+    """Decide on the volumes (ml) that are marked with certainty in the slices that were read.
 
-    Each stands for ``stride`` slices. The score grows with the volume from 0 towards 1, and is
-    0.5, the operating point, at the volume of the rule.
+    Each slice stands for ``stride`` slices. The score grows with the volume from 0 towards 1, and
+    is 0.5, the operating point, at the volume of the rule.
     """
-    found = rule.stride * sum(volumes)
-    return Presence(score=found / (found + rule.volume_ml), operating_point=OPERATING_POINT)
+    certain = rule.stride * sum(volumes)
+    return Presence(score=certain / (certain + rule.volume_ml), operating_point=OPERATING_POINT)

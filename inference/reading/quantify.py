@@ -25,7 +25,7 @@ from inference.reading.postprocess import components
 from inference.reading.sides import Missing
 
 Points = NDArray[np.float64]
-_UNSEEN = "the presence score is positive, but nothing large enough was outlined"
+_UNSEEN = "the presence score is positive, but no outlined lesion is large enough to report"
 
 
 def measure(
@@ -39,23 +39,20 @@ def measure(
 ) -> Findings:
     """Measure ``lesion_map`` on ``volume``; both are on the same grid.
 
-    A positive decision without a lesion is flagged: it must not read like a negative one. Of the
-    ``missing`` lung nothing is measured, and nothing of both together.
+    A positive decision without a lesion gets a flag, so that it does not read like a negative
+    decision. Neither the ``missing`` lung nor both lungs together are measured.
     """
-    voxel_ml = volume.geometry.voxel_ml
     lesion = lesion_map.lesion()
     masks = {Side.LEFT: lesion_map.left_lung(), Side.RIGHT: lesion_map.right_lung()}
     lungs: dict[Side, Lung] = {
-        side: missing.lung
-        if missing is not None and missing.side is side
-        else _lung(volume, mask, lesion, voxel_ml, method)
-        for side, mask in masks.items()
+        side: _lung(volume, mask, lesion, method) for side, mask in masks.items()
     }
-    total = None
-    if missing is None:
-        total = _lung(volume, masks[Side.LEFT] | masks[Side.RIGHT], lesion, voxel_ml, method)
-    hu = volume.hu[lesion]
-    dense = hu >= method.high_opacity_hu
+    if missing is not None:
+        lungs[missing.side] = missing.lung
+    both = masks[Side.LEFT] | masks[Side.RIGHT]
+    total = _lung(volume, both, lesion, method) if missing is None else None
+    hu, voxel_ml = volume.hu[lesion], volume.geometry.voxel_ml
+    consolidated = hu >= method.high_opacity_hu
     lesions = _lesions(volume, lesion_map, method)
     if presence.positive and not lesions:
         quality_flags = (*quality_flags, _UNSEEN)
@@ -67,14 +64,14 @@ def measure(
         presence=presence,
         severity=None if total is None else severity_of(total.involved_percent, method),
         method=method,
-        ground_glass=_opacity(hu[~dense], voxel_ml),
-        consolidation=_opacity(hu[dense], voxel_ml),
+        ground_glass=_opacity(hu[~consolidated], voxel_ml),
+        consolidation=_opacity(hu[consolidated], voxel_ml),
         quality_flags=quality_flags,
     )
 
 
 def severity_of(involved_percent: float, method: Method) -> Severity:
-    """Return the extent category; without any lesion it is none."""
+    """Return the extent category; NONE without any lesion."""
     if involved_percent <= 0:
         return Severity.NONE
     if involved_percent < method.mild_percent:
@@ -88,9 +85,9 @@ def _lung(
     volume: Volume,
     lung: NDArray[np.bool_],
     lesion: NDArray[np.bool_],
-    voxel_ml: float,
     method: Method,
 ) -> LungMeasurement:
+    voxel_ml = volume.geometry.voxel_ml
     voxels, inside = int(lung.sum()), volume.hu[lung & lesion]
     return LungMeasurement(
         volume_ml=voxels * voxel_ml,
@@ -134,7 +131,7 @@ def _lesion(
     method: Method,
 ) -> Lesion:
     geometry = volume.geometry
-    start = np.array([one.start for one in box])
+    start = np.array([part.start for part in box])
     hu = volume.hu[box][member]
     left = int((lesion_map.labels[box][member] == Label.LEFT_LESION).sum())
     center = geometry.to_patient((np.argwhere(member).mean(axis=0) + start)[None])[0]
@@ -152,8 +149,8 @@ def _lesion(
 def _diameter(member: NDArray[np.bool_], start: NDArray[np.int64], geometry: Geometry) -> Diameter:
     """Find the longest axial diameter over all slices of a lesion.
 
-    Of one connected part of a slice, never from part to part through what lies between.
-    Between pixel centres of the outline; a single pixel measures its own width.
+    The diameter is that of a connected part of a slice; it never crosses from part to part. It
+    runs between pixel centres of the outline; a single pixel measures its own width.
     """
     best: tuple[float, int, Points, Points] | None = None
     for index, plane in enumerate(member):

@@ -1,10 +1,10 @@
-"""Which side of the patient a part of the lungs lies on, and whether a side can be assessed.
+"""Assigns parts of the lungs to the patient's sides, and decides whether a side is assessable.
 
-Where the limit of a quarter comes from: of 19 segments, 10 are right and 9 left. The most that a
-lobectomy leaves beside a whole lung is 3 of them (an upper right lobe beside 9), a third of the
-partner, and what is left expands. Of eight real chests the most unequal pair is 0.49 (an upper
-lobe collapsed), the next 0.64. Below a quarter the volume is mostly that of what was not found,
-and a percent of it would be of a lung that nobody has.
+The limit of a quarter: of 19 segments, 10 are right and 9 left. A lobectomy leaves at least 3
+segments beside a whole lung (an upper right lobe beside 9), a third of the partner, and the rest
+expands. Of eight real chests the most unequal pair has a ratio of 0.49 (a collapsed upper lobe),
+the next 0.64. Below a quarter most of the lung is missing from the volume, so a percent of it
+would be meaningless.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from chestct.volume import Label, Volume
 from inference.reading.postprocess import components
 
 AERATED_HU = -400.0
-"""Lung with air in it; fat, muscle and consolidation are above."""
+"""Aerated lung is below; fat, muscle and consolidation are above."""
 _LEAST_LUNG_ML = 100.0
-"""Aerated. A newborn's lungs hold as much together; both lungs hold 400 ml at least."""
+"""Least aerated volume of a lung; both lungs of a newborn hold as much."""
 _LEAST_OF_OTHER = 0.25
 _LEAST_PART_ML = 1.0
-"""A part of a lung smaller than this is an island; in eight real chests none is above 0.5 ml."""
+"""A smaller part of a lung is an island; in eight real chests no island is above 0.5 ml."""
 _MEDIASTINUM_MM = 15.0
-"""So close to the midline nothing is on the wrong side."""
+"""Voxels closer to the midline are never on the wrong side."""
 _BEND_MM = 40.0
-"""The midline of a slice is the median over so many above and below: spines are crooked, and an
-arm may lie against one side."""
+"""The midline of a slice is the median over this distance above and below: spines are crooked, and
+an arm may lie against one side."""
 _SIDES = {Label.LEFT_LUNG: Side.LEFT, Label.RIGHT_LUNG: Side.RIGHT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """The lung that is not assessable, and what the other one holds."""
+    """The lung that is not assessable, and the aerated volume of the other lung."""
 
     side: Side
     lung: NotAssessable
@@ -45,23 +45,23 @@ class Missing:
 
     @property
     def label(self) -> Label:
-        """What its voxels were labelled with."""
+        """The label of its voxels before they are cleared."""
         return Label.LEFT_LUNG if self.side is Side.LEFT else Label.RIGHT_LUNG
 
     @property
     def flag(self) -> str:
-        """What a reader should know."""
+        """The note for the reader of the result."""
         return (
             f"the {self.side} lung is not assessable (white, collapsed or gone): "
             f"{self.lung.reason} beside {self.other_ml:.0f} ml on the other side; "
-            "no percent and no severity of both lungs is stated"
+            "the result states no percent and no severity of both lungs"
         )
 
 
 def halves_of(body: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.uint8]:
     """Return the side of each column: uint8 (slice, 1, column), 0 within 15 mm of the midline.
 
-    The middle of the body, not of the image: a patient lies where the table was.
+    The midline is the middle of the body, not of the image: patients do not lie in its centre.
     """
     count, _, columns = body.shape
     middle = np.full(count, np.nan)
@@ -86,7 +86,7 @@ def halves_of(body: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.uint8]:
 
 
 def drop_strays(sides: NDArray[np.uint8], halves: NDArray[np.uint8], voxel_ml: float) -> None:
-    """Take islands away, and call what lies on the other side of the patient by that side."""
+    """Remove islands, and relabel parts that lie on the other side of the patient."""
     found = sides.copy()
     for label, other in zip(_SIDES, reversed(_SIDES), strict=True):
         parts, count = components(found == label)
@@ -101,10 +101,10 @@ def drop_strays(sides: NDArray[np.uint8], halves: NDArray[np.uint8], voxel_ml: f
 
 
 def find_missing(sides: NDArray[np.uint8], volume: Volume) -> Missing | None:
-    """Return the lung with too little air in it to say anything of it; None: both are assessable.
+    """Return the lung with too little air to be assessed; None: both lungs are assessable.
 
     Raises:
-        SeriesRejected: Neither is.
+        SeriesRejected: Neither lung is assessable.
     """
     air = volume.hu < AERATED_HU
     aerated = {
@@ -118,7 +118,7 @@ def find_missing(sides: NDArray[np.uint8], volume: Volume) -> Missing | None:
             f"{aerated[Label.RIGHT_LUNG]:.0f} ml of the right hold air, at least "
             f"{_LEAST_LUNG_ML:.0f} ml are needed",
         )
-    label = min(aerated, key=lambda one: aerated[one])
+    label = min(aerated, key=lambda side: aerated[side])
     needed = max(_LEAST_LUNG_ML, _LEAST_OF_OTHER * most)
     if aerated[label] >= needed:
         return None

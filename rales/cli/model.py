@@ -13,7 +13,7 @@ from rales.cli.options import json_option
 from rales.cli.output import say
 
 if TYPE_CHECKING:
-    from inference.networks.modelcheck import ModelReport, Sample
+    from inference.networks.modelcheck import ModelReport, TrialScan
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -101,17 +101,17 @@ def _print(report: ModelReport, *, as_json: bool) -> None:
         say(f"{mark}  {step.name + ':':<10} {step.message}")
 
 
-def _sample(series: Path | None) -> Sample:
+def _sample(series: Path | None) -> TrialScan:
     """Return the series to run the network on."""
     if series is not None:
         return _series_sample(series)
-    from inference.networks.modelcheck import known_sample
+    from inference.networks.modelcheck import phantom_scan
     from phantom import make_thorax, sample_spec
 
-    return known_sample(make_thorax(sample_spec()))
+    return phantom_scan(make_thorax(sample_spec()))
 
 
-def _series_sample(directory: Path) -> Sample:
+def _series_sample(directory: Path) -> TrialScan:
     """Load the series in a directory; the shipped network segments its lungs.
 
     Raises:
@@ -119,7 +119,7 @@ def _series_sample(directory: Path) -> Sample:
     """
     from chestct.errors import RalesError
     from inference.loading.loader import LoadingPolicy, load
-    from inference.networks.modelcheck import found_sample
+    from inference.networks.modelcheck import real_scan
     from inference.networks.session import load_models
     from rales.cli.inputs import gathered, scanned
 
@@ -128,4 +128,4 @@ def _series_sample(directory: Path) -> Sample:
         if len(series) != 1:
             raise RalesError(f"{directory} holds {len(series)} CT series, but must hold exactly 1")
         volume = load(series[0], LoadingPolicy())
-    return found_sample(volume, load_models(providers=("CPU",)).lungs)
+    return real_scan(volume, load_models(providers=("CPU",)).lungs)

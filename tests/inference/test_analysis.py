@@ -18,7 +18,7 @@ from chestct.uids import derive_uid
 from chestct.volume import Label, SliceSource, Volume
 from inference.reading.analysis import Stage, analyse
 from inference.reading.lungs import Lungs, delineate
-from inference.reading.postprocess import dense
+from inference.reading.postprocess import without_air
 from phantom import Thorax
 
 METHOD = Method()
@@ -201,10 +201,10 @@ def test_density_is_asked_after_a_little_smoothing() -> None:
     """Single noisy voxels neither make nor unmake a lesion."""
     random = np.random.default_rng(0)
     plane = np.where(np.arange(60)[:, None] < 30, -650, -850) + random.normal(0, 60, (60, 60))
-    found = dense(plane.astype(np.int16), (0.7, 0.7), -750.0)
+    found = without_air(plane.astype(np.int16), (0.7, 0.7), -750.0)
     assert found[:26].mean() > 0.99
     assert found[34:].mean() < 0.01
-    wide = dense(plane.astype(np.int16), (0.7, 0.1), -750.0)
+    wide = without_air(plane.astype(np.int16), (0.7, 0.1), -750.0)
     assert wide[:26].mean() > found[:26].mean() - 0.001
 
 

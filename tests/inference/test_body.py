@@ -97,7 +97,7 @@ def test_lungs_larger_than_anybody_has_are_refused(small_thorax: Thorax) -> None
     large = canonical_volume(small_thorax.hu.copy(), spacing, small_thorax.origin)
     model = LungsKnown(left=small_thorax.left_lung, right=small_thorax.right_lung)
     with pytest.raises(
-        SeriesRejected, match=r"would hold \d+ ml, nobody's hold more than"
+        SeriesRejected, match=r"would hold \d+ ml, more than the largest plausible"
     ) as caught:
         delineate(large, model, lambda _: None)
     assert caught.value.reason is RejectReason.IMPLAUSIBLE_LUNGS

@@ -63,8 +63,16 @@ def test_reads_every_field(manifest: Path) -> None:
         ("rows = 16", "spacing = [1.0, -1.0]\nrows = 16", r"input\.spacing"),
         ('activation = "none"', 'activation = "softmax"', "softmax over one class"),
         ("[presence]", "[labels]\nlesions = ['lesion']\n[presence]", r"classes lack lesion"),
-        ("[presence]", "[labels]\nlesion = ['tumour']\n[presence]", "tumour.* not among classes"),
-        ("[presence]", "[labels]\nlesion = []\n[presence]", "nothing is not among classes"),
+        (
+            "[presence]",
+            "[labels]\nlesion = ['tumour']\n[presence]",
+            "must list names of classes, not .*tumour",
+        ),
+        (
+            "[presence]",
+            "[labels]\nlesion = []\n[presence]",
+            "must list names of classes, not nothing",
+        ),
         ("[presence]", "[output]\nminimum_lesion_ml = -1\n[presence]", "minimum_lesion_ml"),
     ],
 )
@@ -95,7 +103,9 @@ def test_a_network_with_one_class_for_both_lungs_is_told_what_is_missing(
     folder: ModelFolder,
 ) -> None:
     path = folder.write("lungs", [[1.0], [0.0]], classes=["background", "lung"])
-    with pytest.raises(ModelError, match=r"lack left, right\. Rales tells the lungs apart"):
+    with pytest.raises(
+        ModelError, match=r"lack left, right\. A lung network needs a class for each lung"
+    ):
         read_manifest(path)
 
 
@@ -106,7 +116,7 @@ def test_a_channel_belongs_to_one_class(folder: ModelFolder) -> None:
         classes=["a", "b"],
         extra='[labels]\nright = ["a"]\nleft = ["a"]\n',
     )
-    with pytest.raises(ModelError, match="labels use one of classes twice"):
+    with pytest.raises(ModelError, match="labels use a name of classes twice"):
         read_manifest(path)
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from linear_models import ModelFolder, linear_network
 
 from inference.networks.manifest import Manifest, PatchContract
-from inference.networks.modelcheck import ModelReport, Sample, check_model, known_sample
+from inference.networks.modelcheck import ModelReport, TrialScan, check_model, phantom_scan
 from phantom import make_thorax, small_spec
 from rales.cli import cli
 
@@ -25,11 +25,11 @@ DOCS = Path(__file__).parents[2] / "docs/models.md"
 
 
 @pytest.fixture(scope="module")
-def sample() -> Sample:
-    return known_sample(make_thorax(small_spec()))
+def sample() -> TrialScan:
+    return phantom_scan(make_thorax(small_spec()))
 
 
-def check(folder: ModelFolder, task: str, sample: Sample) -> ModelReport:
+def check(folder: ModelFolder, task: str, sample: TrialScan) -> ModelReport:
     return check_model(
         folder.path / f"{task}.onnx", folder.path / f"{task}.toml", "CPU", lambda: sample
     )
@@ -44,7 +44,7 @@ def said(report: ModelReport, name: str) -> str:
     return message
 
 
-def test_a_good_network_passes_and_is_measured(folder: ModelFolder, sample: Sample) -> None:
+def test_a_good_network_passes_and_is_measured(folder: ModelFolder, sample: TrialScan) -> None:
     """Dense voxels are lesions: about right in a phantom, and known exactly."""
     folder.write("lesions", [[1.0]], rows=224, columns=224)
     report = check(folder, "lesions", sample)
@@ -60,7 +60,7 @@ def test_a_good_network_passes_and_is_measured(folder: ModelFolder, sample: Samp
     assert re.search(r"\d+\.\d\d s for .* \(60 x 224 x 224\), warm", said(report, "time"))
 
 
-def test_a_patch_network_is_read_too(folder: ModelFolder, sample: Sample) -> None:
+def test_a_patch_network_is_read_too(folder: ModelFolder, sample: TrialScan) -> None:
     inputs = '[input]\nkind = "patch"\npatch = [16, 64, 64]\nwindow = [-1000.0, 1000.0]\n'
     folder.write("lesions", [[1.0]], inputs=inputs, size=(16, 64, 64))
     report = check(folder, "lesions", sample)
@@ -68,7 +68,7 @@ def test_a_patch_network_is_read_too(folder: ModelFolder, sample: Sample) -> Non
     assert "3D patches of 16 x 64 x 64" in said(report, "manifest")
 
 
-def test_another_file_is_told_its_name_and_digest(folder: ModelFolder, sample: Sample) -> None:
+def test_another_file_is_told_its_name_and_digest(folder: ModelFolder, sample: TrialScan) -> None:
     folder.write("lesions", [[1.0]], rows=224, columns=224)
     content = linear_network([[0.5]], 224, 224)
     (folder.path / "newer.onnx").write_bytes(content)
@@ -93,7 +93,7 @@ def test_another_file_is_told_its_name_and_digest(folder: ModelFolder, sample: S
     ],
 )
 def test_what_is_wrong_is_said_with_its_remedy(
-    folder: ModelFolder, sample: Sample, content: bytes, name: str, words: str
+    folder: ModelFolder, sample: TrialScan, content: bytes, name: str, words: str
 ) -> None:
     folder.write("lesions", [[1.0]], rows=224, columns=224, content=content)
     found = failures(check(folder, "lesions", sample))
@@ -101,13 +101,13 @@ def test_what_is_wrong_is_said_with_its_remedy(
     assert re.search(words, found[name])
 
 
-def test_a_manifest_that_breaks_its_contract(folder: ModelFolder, sample: Sample) -> None:
+def test_a_manifest_that_breaks_its_contract(folder: ModelFolder, sample: TrialScan) -> None:
     manifest = folder.write("lesions", [[1.0]])
     manifest.write_text(manifest.read_text().replace("rows = 16", "rows = -16"))
     assert "input.rows" in failures(check(folder, "lesions", sample))["manifest"]
 
 
-def test_a_lung_network_that_finds_no_lungs_fails(folder: ModelFolder, sample: Sample) -> None:
+def test_a_lung_network_that_finds_no_lungs_fails(folder: ModelFolder, sample: TrialScan) -> None:
     folder.write("lungs", [[1.0], [0.0], [0.0]], rows=224, columns=224)
     found = failures(check(folder, "lungs", replace(sample, known=False)))
     assert "of lung were found" in found["output"]
@@ -122,7 +122,7 @@ def test_the_command_for_people_and_for_programs() -> None:
     assert "ok    manifest: " in shown.output
     (line,) = [line for line in shown.output.splitlines() if line.startswith("FAIL  file:")]
     assert "the manifest names lungs.onnx" in line
-    assert line.endswith('put: file = "lesions.onnx"')
+    assert line.endswith('write: file = "lesions.onnx"')
     parsed = CliRunner().invoke(cli, [*words, "--json"])
     assert parsed.exit_code == 1
     found = json.loads(parsed.stdout)

@@ -279,5 +279,5 @@ def test_lungs_have_no_reading_for_outlines(folder: ModelFolder) -> None:
     manifest = folder.write("lungs", [[0.0], [1.0], [1.0]], size=("rows", "columns"))
     own = "[input]\noutline_spacing = [1.1, 1.3]\n"
     manifest.write_text(manifest.read_text().replace("[input]\n", own))
-    with pytest.raises(ModelError, match="outline_spacing is of lesion models"):
+    with pytest.raises(ModelError, match="outline_spacing applies to lesion models only"):
         load_model(manifest, provider="CPU", threads=1)

@@ -24,13 +24,13 @@ from training.report import report
 from training.report.changes import AS_SHIPPED, changes
 from training.report.document import document
 from training.report.gallery import LARGEST_BYTES
-from training.report.measure import Plan, measure
+from training.report.measure import ReportScope, measure
 from training.report.records import (
     CaseRecord,
     Evaluation,
     FrontEndRecord,
     ModelRecord,
-    Provenance,
+    RunRecord,
     Source,
 )
 from training.report.summary import summarise
@@ -38,7 +38,7 @@ from training.report.write import write_report
 
 pytestmark = pytest.mark.train
 
-PROVENANCE = Provenance(
+PROVENANCE = RunRecord(
     date="2026-01-02 03:04 UTC",
     command="python -m training report",
     versions={"Python": "3"},
@@ -112,7 +112,7 @@ def test_the_networks_are_measured_end_to_end(
 ) -> None:
     single = min(small_series.glob("*.dcm"))
     coarse = {"shape": (24, 96, 96), "slice_spacing_mm": 12.5, "pixel_spacing_mm": 3.9}
-    plan = Plan(
+    plan = ReportScope(
         slices=easy_slices(),
         phantoms=(small_spec(**coarse), small_spec(lesions=(), seed=2, **coarse)),
         plain=(),

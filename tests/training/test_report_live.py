@@ -14,7 +14,7 @@ from linear_models import ModelFolder, contract, volume_of
 from inference.networks.session import OnnxModel
 from phantom import Thorax, small_spec
 from training.metrics import Mask
-from training.report.cases import Reading, phantom_cases, plain_cases, read_case
+from training.report.cases import CaseReading, phantom_cases, plain_cases, read_case
 from training.report.changes import AS_SHIPPED, Change, changes
 from training.report.frontend import measure_change
 from training.report.real import read_series, single_volume
@@ -32,7 +32,7 @@ def networks(folder_of_models: ModelFolder) -> tuple[OnnxModel, OnnxModel]:
     return write_dark_lungs(folder_of_models)
 
 
-def reading_of(thorax: Thorax, found: Mask) -> Reading:
+def reading_of(thorax: Thorax, found: Mask) -> CaseReading:
     known = LungsKnown(left=thorax.left_lung, right=thorax.right_lung)
     return read_case(case_of(thorax), models(known, LesionsKnown(found)))
 

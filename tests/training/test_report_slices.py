@@ -13,8 +13,8 @@ from training.data import RIGHT, SliceSet
 from training.metrics import LesionCount
 from training.report.gallery import FOUND, LARGEST_BYTES, TRUTH, Tile, box_of, worst, write_sheet
 from training.report.slices import (
+    CaseReading,
     Prediction,
-    Reading,
     false_tiles,
     measure_mirror,
     measure_patients,
@@ -77,10 +77,10 @@ def test_a_slice_with_only_one_mask_is_counted_as_such() -> None:
 
 def test_both_ways_of_reading_are_compared_by_patient() -> None:
     data, found = slices_of_two_patients()
-    lungs = {way: Reading(mask=found.lung, seconds=1.0 + way) for way in (False, True)}
+    lungs = {way: CaseReading(mask=found.lung, seconds=1.0 + way) for way in (False, True)}
     lesions = {
-        False: Reading(mask=found.lesion, seconds=2.0),
-        True: Reading(mask=data.lesions | ~found.lung, seconds=4.0),
+        False: CaseReading(mask=found.lesion, seconds=2.0),
+        True: CaseReading(mask=data.lesions | ~found.lung, seconds=4.0),
     }
     records = measure_mirror(lungs, lesions, data)
     assert [(one.mirrored, one.patient) for one in records] == [

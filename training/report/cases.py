@@ -16,7 +16,7 @@ from chestct.volume import Volume
 from inference.networks.preprocess import Orientation
 from inference.ports import ModelSet, SegmentationModel
 from inference.reading.analysis import Analysis, analyse
-from inference.reading.postprocess import opaque
+from inference.reading.postprocess import suppress_aerated
 from inference.reading.presence import OPERATING_POINT
 from phantom import PhantomSpec, make_thorax
 from training.metrics import (
@@ -55,8 +55,8 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What was measured on a case, and pictures of its worst slices."""
+class CaseReading:
+    """The record of a case, and pictures of its worst slices."""
 
     record: CaseRecord
     worst: tuple[Tile, ...]
@@ -64,7 +64,7 @@ class Reading:
 
 
 def phantom_cases(specs: Sequence[PhantomSpec]) -> Iterator[Case]:
-    """Yield phantoms one by one: each is made when it is asked for."""
+    """Yield phantoms lazily."""
     for spec in specs:
         thorax = make_thorax(spec)
         yield Case(
@@ -77,7 +77,7 @@ def phantom_cases(specs: Sequence[PhantomSpec]) -> Iterator[Case]:
 
 
 def plain_cases(seeds: Sequence[int]) -> Iterator[Case]:
-    """Yield plain chests one by one; every third has no lesion."""
+    """Yield plain chests lazily; every third chest has no lesion."""
     for seed in seeds:
         chest = make_plain(seed, lesions=seed % 3 != 0)
         yield Case(
@@ -103,16 +103,16 @@ def synthetic_cases(
         )
 
 
-def read_case(case: Case, models: ModelSet) -> Reading:
+def read_case(case: Case, models: ModelSet) -> CaseReading:
     """Analyse a case as the node would, and compare the result with the truth."""
     start = time.perf_counter()
     try:
         analysis = analyse(case.volume, models, method_of(models), lambda _stage, _part: None)
     except SeriesRejected as refusal:
-        return Reading(record=_refused(case, models, str(refusal)), worst=(), false=())
+        return CaseReading(record=_refused(case, models, str(refusal)), worst=(), false=())
     seconds = time.perf_counter() - start
     found = analysis.lesion_map.lesion()
-    return Reading(
+    return CaseReading(
         record=_measure(case, analysis, seconds),
         worst=_worst(case, found),
         false=_false(case, found, analysis.findings.method),
@@ -120,14 +120,14 @@ def read_case(case: Case, models: ModelSet) -> Reading:
 
 
 def method_of(models: ModelSet) -> Method:
-    """Return the method of the node as it comes, with what the manifest says of lesions."""
+    """Return the node's default method with the thresholds of the lesion model's manifest."""
     return models.method(Method())
 
 
 def probability_alone(
     model: SegmentationModel, volume: Volume, slices: Sequence[int]
 ) -> NDArray[np.float32]:
-    """Return what a network says by itself, without presence and cleaning of the lungs.
+    """Return the probabilities of a network alone, without presence and cleaning of the lungs.
 
     Float32 (len(slices), row, column): of either lung, or of a lesion where the scan is dense
     enough for one.
@@ -137,7 +137,9 @@ def probability_alone(
     if outliner is not None:
         found = (found + outliner.probabilities(slices).sum(axis=1)) / 2
     planes = zip(slices, found, strict=True)
-    return np.stack([opaque(one, volume, index, model.minimum_lesion_hu) for index, one in planes])
+    return np.stack(
+        [suppress_aerated(one, volume, index, model.minimum_lesion_hu) for index, one in planes]
+    )
 
 
 def smallest_voxels(volume: Volume, method: Method) -> int:
@@ -171,7 +173,7 @@ def _measure(case: Case, analysis: Analysis, seconds: float) -> CaseRecord:
 
 
 def _refused(case: Case, models: ModelSet, reason: str) -> CaseRecord:
-    """Return the record of a scan for which there is no result: nothing of it was found."""
+    """Return the record of a rejected scan, as if nothing was found."""
     nothing = np.zeros_like(case.lesion)
     true = count_lesions(nothing, case.lesion, smallest_voxels(case.volume, method_of(models))).true
     return CaseRecord(
@@ -206,7 +208,7 @@ def _worst(case: Case, found: Mask) -> tuple[Tile, ...]:
 
 
 def _false(case: Case, found: Mask, method: Method) -> tuple[Tile, ...]:
-    """Return the slice with most of what was marked beside every true lesion."""
+    """Return the slice with the largest area marked outside every true lesion."""
     false = false_lesions(found, case.lesion, smallest_voxels(case.volume, method))
     if not false.any():
         return ()

@@ -1,4 +1,4 @@
-"""Things that can be different before or behind the networks, one at a time."""
+"""The changes before or after the networks that the report tries, one at a time."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ HuChange = Callable[[HuPlanes], HuPlanes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing that is different before the networks.
+    """A single change before or after the networks.
 
     Attributes:
         contract: Fields of the manifest's input that are replaced.
         output: Fields of the manifest's output, likewise.
-        planes: What is done to the HU (slice, row, column) of the scan.
+        planes: Applied to the HU (slice, row, column) of the scan.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Change:
 
 
 def changes(contract: InputContract | PatchContract) -> tuple[Change, ...]:
-    """Return what is tried, around the shipped ``contract`` of the lesion model."""
+    """Return the changes to try, around the shipped ``contract`` of the lesion model."""
     window = contract.window
     low, high = window
     windows = [
@@ -74,7 +74,7 @@ def changes(contract: InputContract | PatchContract) -> tuple[Change, ...]:
 
 
 def _gamma(window: tuple[float, float], gamma: float) -> HuChange:
-    """Bend the window's greys; what lies outside of it is cut off, as the window would."""
+    """Apply gamma within the window; clip values outside, as the window does."""
     low, high = window
 
     def bend(hu: HuPlanes) -> HuPlanes:

@@ -22,7 +22,7 @@ from training.defaults import SHIPPED_MODELS, SPLIT, TEST_PHANTOMS, load_pair
 if TYPE_CHECKING:
     from phantom import PhantomSpec
     from training.data import SliceSet
-    from training.report.records import ModelRecord, Provenance
+    from training.report.records import ModelRecord, RunRecord
 
 _PACKAGES = ("rales", "onnxruntime", "numpy", "scipy", "opencv-python-headless")
 
@@ -41,9 +41,9 @@ _FEW = click.IntRange(min=0)
 )
 @click.option("--series", multiple=True, type=_FOLDER, help="A real series; may be repeated.")
 @click.option("--covid-hu", type=_FOLDER, help="Folder of single DICOM slices.")
-@click.option("--phantoms", type=_FEW, help="Only the first so many, and as many plain chests.")
-@click.option("--seeds", type=_FEW, help="Only so many synthetic scans of each real chest.")
-@click.option("--models", type=_FOLDER, help="Not the shipped ones.")
+@click.option("--phantoms", type=_FEW, help="Only this many phantoms, and as many plain chests.")
+@click.option("--seeds", type=_FEW, help="Only this many synthetic scans of each real chest.")
+@click.option("--models", type=_FOLDER, help="Folder of models; default: shipped.")
 @click.option("--threads", default=0, help="Threads of ONNX Runtime; 0 takes all cores.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def report(
@@ -57,16 +57,16 @@ def report(
     threads: int,
     out: Path,
 ) -> None:
-    """Measure the ONNX models on all that there is; write report.md, report.json and figures.
+    """Measure the ONNX models on all given data; write report.md, report.json and figures.
 
-    It takes some minutes on two cores; --phantoms and --seeds make it shorter.
+    This takes some minutes on two cores; --phantoms and --seeds make it shorter.
     """
     from training.report import measure as measuring  # noqa: PLC0415 - all of it is slow
     from training.report.records import Source  # noqa: PLC0415
     from training.report.write import write_report  # noqa: PLC0415
 
     lungs, lesions = load_pair(models, threads)
-    plan = measuring.Plan(
+    scope = measuring.ReportScope(
         slices=_slices(slices, split),
         phantoms=_phantoms(phantoms),
         plain=_seeds(phantoms),
@@ -78,9 +78,11 @@ def report(
         singles=tuple(sorted(covid_hu.rglob("*.dcm"))) if covid_hu else (),
     )
     with _telling() as tell:
-        measured = measuring.measure(plan, lungs, lesions, tell)
-    made = _provenance(slices, split, (lungs, lesions), models or SHIPPED_MODELS, measured.seconds)
-    click.echo(write_report(out, measured, made))
+        measured = measuring.measure(scope, lungs, lesions, tell)
+    provenance = _provenance(
+        slices, split, (lungs, lesions), models or SHIPPED_MODELS, measured.seconds
+    )
+    click.echo(write_report(out, measured, provenance))
 
 
 def _slices(path: Path, split: str) -> SliceSet:
@@ -106,7 +108,7 @@ def _seeds(most: int | None) -> tuple[int, ...]:
 
 @contextmanager
 def _telling() -> Iterator[Callable[[str], None]]:
-    """Show what is being done on stderr: one changing line on a terminal, else line by line."""
+    """Show the progress on stderr: a changing line on a terminal, else line by line."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda line: console.print(line, highlight=False)
@@ -121,11 +123,11 @@ def _provenance(
     models: tuple[OnnxModel, OnnxModel],
     folder: Path,
     seconds: dict[str, float],
-) -> Provenance:
-    from training.report.records import Provenance  # noqa: PLC0415
+) -> RunRecord:
+    from training.report.records import RunRecord  # noqa: PLC0415
 
     versions = {"Python": platform.python_version()}
-    return Provenance(
+    return RunRecord(
         date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         command=_command(sys.argv[1:]),
         versions=versions | {name: version(name) for name in _PACKAGES},
@@ -138,7 +140,7 @@ def _provenance(
 
 
 def _command(words: list[str]) -> str:
-    """Return the command line without where things lie outside of the working folder."""
+    """Return the command line with paths outside the working folder cut to their names."""
     away = (os.sep, os.pardir)
     shown = [Path(word).name if word.startswith(away) else word for word in words]
     return " ".join(["python -m training", *shown])

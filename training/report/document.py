@@ -1,4 +1,4 @@
-"""Writes what was measured as Markdown: every number comes from a record."""
+"""Writes the report as Markdown; every number comes from a record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.report.summary import Summary
 
 
 def document(evaluation: Evaluation, summary: Summary, figures: Sequence[str]) -> str:
-    """Return the report; ``figures`` are the names of those PNGs that there are."""
+    """Return the report; ``figures`` are the names of the existing PNGs."""
     parts = [
         _head(evaluation),
         _goals(summary),
@@ -28,14 +28,14 @@ def document(evaluation: Evaluation, summary: Summary, figures: Sequence[str]) -
 
 
 def _head(evaluation: Evaluation) -> str:
-    made = evaluation.provenance
+    run = evaluation.provenance
     models = table(
         ["network", "version", "MB", "SHA-256"],
-        [[one.name, one.version, f"{one.megabytes:.1f}", f"`{one.sha256}`"] for one in made.models],
+        [[one.name, one.version, f"{one.megabytes:.1f}", f"`{one.sha256}`"] for one in run.models],
     )
     return blocks(
         "# Evaluation report",
-        f"Made {made.date} by `{made.command}` from the ONNX files and their manifests. No number "
+        f"Made {run.date} by `{run.command}` from the ONNX files and their manifests. No number "
         "here was typed: [report.json](report.json) holds every record and figure. **Research use "
         "only; no radiologist has checked any of it.**",
         models,
@@ -83,15 +83,15 @@ def _goals(summary: Summary) -> str:
 
 
 def _made(evaluation: Evaluation) -> str:
-    made = evaluation.provenance
-    versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
-    seconds = ", ".join(f"{name} {value:.0f} s" for name, value in made.seconds.items())
+    run = evaluation.provenance
+    versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+    seconds = ", ".join(f"{name} {value:.0f} s" for name, value in run.seconds.items())
     return blocks(
         "## How this was made",
-        f"`{made.command}`",
-        f"- {versions}; {made.cores} CPU cores; ONNX Runtime on the CPU.\n"
-        f"- Wall time {sum(made.seconds.values()):.0f} s: {seconds}.\n"
-        f"- Slices file: SHA-256 `{made.slices_sha256}`.",
+        f"`{run.command}`",
+        f"- {versions}; {run.cores} CPU cores; ONNX Runtime on the CPU.\n"
+        f"- Wall time {sum(run.seconds.values()):.0f} s: {seconds}.\n"
+        f"- Slices file: SHA-256 `{run.slices_sha256}`.",
     )
 
 

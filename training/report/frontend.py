@@ -1,7 +1,7 @@
-"""What the steps before the networks are worth: each is changed, one at a time.
+"""Measures the steps before the networks: each is changed, one at a time.
 
-The slices that were trained on went through a CLAHE and a window that live CT knows only
-from a fixed setting. How much depends on that setting is measured here on cases with truth.
+The training slices went through a CLAHE and a window that live CT meets only by a fixed setting.
+Cases with truth show how much depends on that setting.
 """
 
 from __future__ import annotations

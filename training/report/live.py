@@ -23,7 +23,7 @@ from training.report.summary import CasesSummary, Summary
 
 
 def cases_section(evaluation: Evaluation, summary: Summary, figures: Sequence[str]) -> str:
-    """Return the figures of the live path."""
+    """Return the section on the live path."""
     if not evaluation.cases:
         return ""
     groups = list(summary.cases)
@@ -125,7 +125,7 @@ def _case_row(one: CaseRecord) -> list[str]:
 
 
 def front_end_section(evaluation: Evaluation, summary: Summary) -> str:
-    """Return what changes before the networks do."""
+    """Return the section on changes before the networks."""
     if not summary.front_end:
         return ""
     cases = list(dict.fromkeys(one.case for one in evaluation.front_end))
@@ -153,7 +153,7 @@ def front_end_section(evaluation: Evaluation, summary: Summary) -> str:
 
 
 def real_section(evaluation: Evaluation, figures: Sequence[str]) -> str:
-    """Return what the product says of real CT."""
+    """Return the section on real CT without truth."""
     if not evaluation.series and not evaluation.singles:
         return ""
     return blocks(

@@ -17,7 +17,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Return a number, or a dash where there is none."""
+    """Return a number, or a dash for None."""
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
@@ -42,12 +42,12 @@ def limits(found: Agreement | None) -> str:
 
 
 def picture(name: str, text: str, figures: Sequence[str]) -> str:
-    """Return a figure with its caption; nothing where there is no such figure."""
+    """Return a figure with its caption; empty if the figure does not exist."""
     return f"![{text}](figures/{name}.png)\n\n*{text}*" if name in figures else ""
 
 
 def blocks(*parts: str) -> str:
-    """Join what there is by blank lines."""
+    """Join the blocks that are not empty by blank lines."""
     return "\n\n".join(part for part in parts if part)
 
 

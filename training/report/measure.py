@@ -1,4 +1,4 @@
-"""Runs everything that the report is about, in order."""
+"""Runs all measurements of the report, in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.data import SliceSet
 from training.real import known_series, read_volume
 from training.report.cases import (
     Case,
-    Reading,
+    CaseReading,
     phantom_cases,
     plain_cases,
     read_case,
@@ -49,8 +49,8 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is measured.
+class ReportScope:
+    """The data to measure on.
 
     Attributes:
         slices: 8-bit slices with masks.
@@ -81,42 +81,42 @@ class Measured:
     mirror: tuple[MirrorRecord, ...]
     worst_slices: tuple[Tile, ...]
     false_slices: tuple[Tile, ...]
-    cases: tuple[Reading, ...]
+    cases: tuple[CaseReading, ...]
     front_end: tuple[FrontEndRecord, ...]
     series: tuple[SeriesReading, ...]
     singles: tuple[SingleReading, ...]
     seconds: dict[str, float]
 
 
-def measure(plan: Plan, lungs: OnnxModel, lesions: OnnxModel, tell: Tell) -> Measured:
-    """Measure everything in ``plan``; ``tell`` hears what is being done.
+def measure(scope: ReportScope, lungs: OnnxModel, lesions: OnnxModel, tell: Tell) -> Measured:
+    """Measure on everything in ``scope``; ``tell`` receives the progress.
 
     Raises:
-        SeriesRejected: A real series is none that the node would analyse.
+        SeriesRejected: A real series would be rejected by the node.
     """
     models = ModelSet(lungs=lungs, lesions=lesions, provider="CPU")
     seconds: dict[str, float] = {}
     with _clock("slices", seconds):
-        tell(f"{len(plan.slices.volumes)} slices")
-        lung, lesion = (read_both_ways(model, plan.slices) for model in (lungs, lesions))
+        tell(f"{len(scope.slices.volumes)} slices")
+        lung, lesion = (read_both_ways(model, scope.slices) for model in (lungs, lesions))
         found = combine(
             lung[lungs.manifest.input.mirror].mask, lesion[lesions.manifest.input.mirror].mask
         )
-        slices = measure_slices(found, plan.slices)
-        patients = measure_patients(found, plan.slices, slices)
+        slices = measure_slices(found, scope.slices)
+        patients = measure_patients(found, scope.slices, slices)
     with _clock("cases with truth", seconds):
-        readings, kept = _read_cases(plan, models, tell)
+        readings, kept = _read_cases(scope, models, tell)
     with _clock("front end", seconds):
         front_end = tuple(_front_end(kept, lungs, lesions, tell))
     with _clock("real series and slices", seconds):
-        series = tuple(_read_series(plan, models, tell))
-        singles = tuple(read_single(path, models) for path in plan.singles)
+        series = tuple(_read_series(scope, models, tell))
+        singles = tuple(read_single(path, models) for path in scope.singles)
     return Measured(
         patients=patients,
         slices=slices,
-        mirror=measure_mirror(lung, lesion, plan.slices),
-        worst_slices=worst_tiles(found, plan.slices, slices),
-        false_slices=false_tiles(found, plan.slices, slices),
+        mirror=measure_mirror(lung, lesion, scope.slices),
+        worst_slices=worst_tiles(found, scope.slices, slices),
+        false_slices=false_tiles(found, scope.slices, slices),
         cases=readings,
         front_end=front_end,
         series=series,
@@ -133,13 +133,13 @@ def _clock(name: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def _read_cases(
-    plan: Plan, models: ModelSet, tell: Tell
-) -> tuple[tuple[Reading, ...], tuple[Case, ...]]:
-    """Return what was measured, and the few cases on which the front end is changed."""
-    readings: list[Reading] = []
+    scope: ReportScope, models: ModelSet, tell: Tell
+) -> tuple[tuple[CaseReading, ...], tuple[Case, ...]]:
+    """Return the readings, and the few cases for the changes of the front end."""
+    readings: list[CaseReading] = []
     kept: list[Case] = []
-    synthetic = (_synthetic(folder, plan.seeds, models) for folder in plan.series)
-    made = (phantom_cases(plan.phantoms), plain_cases(plan.plain))
+    synthetic = (_synthetic(folder, scope.seeds, models) for folder in scope.series)
+    made = (phantom_cases(scope.phantoms), plain_cases(scope.plain))
     for case in chain(*made, *synthetic):
         tell(case.name)
         readings.append(read_case(case, models))
@@ -150,7 +150,7 @@ def _read_cases(
 
 
 def _synthetic(folder: Path, seeds: dict[Source, range], models: ModelSet) -> Iterator[Case]:
-    """Yield the cases of a series of the committed list; none of another one."""
+    """Yield the cases of a series of the committed list; nothing for other series."""
     known = known_series().get(read_volume(folder).series_uid)
     if known is not None:
         source = Source.HELD_OUT if known.part == "test" else Source.SEEN
@@ -166,8 +166,8 @@ def _front_end(
             yield measure_change(case, change, lungs, lesions)
 
 
-def _read_series(plan: Plan, models: ModelSet, tell: Tell) -> Iterator[SeriesReading]:
-    for folder in plan.series:
+def _read_series(scope: ReportScope, models: ModelSet, tell: Tell) -> Iterator[SeriesReading]:
+    for folder in scope.series:
         volume = read_volume(folder)
         known = known_series().get(volume.series_uid)
         name = known.name if known else folder.name

@@ -22,7 +22,7 @@ from training.report.summary import MirrorSummary, PatientsSummary, Summary
 
 
 def patients_section(evaluation: Evaluation, whole: Summary, figures: Sequence[str]) -> str:
-    """Return the figures of the 8-bit slices."""
+    """Return the section on the 8-bit slices."""
     summary = whole.patients
     if summary is None:
         return ""

@@ -1,4 +1,4 @@
-"""Real CT without truth: what the product says of it, with pictures to judge it by."""
+"""Reads real CT without truth, with pictures to judge the result."""
 
 from __future__ import annotations
 

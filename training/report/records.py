@@ -1,4 +1,4 @@
-"""What the evaluation measures, one record per thing that was measured.
+"""The records of the evaluation.
 
 Everything that the report says is computed from these; ``report.json`` holds them all.
 """
@@ -65,7 +65,7 @@ class PatientRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorRecord:
-    """What reading a patient's slices once, or mirrored too, is worth.
+    """The scores of a patient's slices, read once or mirrored too.
 
     ``seconds`` are wall-clock seconds of both networks for all slices of all patients.
     """
@@ -107,7 +107,7 @@ class CaseRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontEndRecord:
-    """How the networks do on one case when one thing before them is changed.
+    """The scores of a case when a single step before the networks is changed.
 
     Networks alone, on some slices with lesions; lesions count inside the true lungs.
     """
@@ -121,7 +121,7 @@ class FrontEndRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesRecord:
-    """A real series without truth: what the live path says of it.
+    """The result of the live path on a real series without truth.
 
     ``outside_body_ml`` is lung that was marked outside the body: any is a leak.
     """
@@ -164,7 +164,7 @@ class ModelRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
+class RunRecord:
     """How the report came about; ``slices_sha256`` is of the slices file.
 
     ``seconds`` are wall-clock seconds by part of the report.
@@ -184,7 +184,7 @@ class Provenance:
 class Evaluation:
     """Everything that was measured."""
 
-    provenance: Provenance
+    provenance: RunRecord
     patients: tuple[PatientRecord, ...]
     slices: tuple[SliceRecord, ...]
     mirror: tuple[MirrorRecord, ...]

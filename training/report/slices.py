@@ -42,21 +42,21 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class CaseReading:
     """Masks (slice, row, column) of one network, lesions anywhere, and the seconds it took."""
 
     mask: Mask
     seconds: float
 
 
-def read_both_ways(model: OnnxModel, data: SliceSet) -> dict[bool, Reading]:
+def read_both_ways(model: OnnxModel, data: SliceSet) -> dict[bool, CaseReading]:
     """Read all slices once (False), and once more mirrored (True)."""
     found = {}
     for mirrored in (False, True):
         start = time.perf_counter()
         way = changed_model(model, Change(name="", contract={"mirror": mirrored}))
         mask = predict_slices(way, data)
-        found[mirrored] = Reading(mask=mask, seconds=time.perf_counter() - start)
+        found[mirrored] = CaseReading(mask=mask, seconds=time.perf_counter() - start)
     return found
 
 
@@ -66,7 +66,7 @@ def combine(lung: Mask, lesion: Mask) -> Prediction:
 
 
 def measure_mirror(
-    lungs: dict[bool, Reading], lesions: dict[bool, Reading], data: SliceSet
+    lungs: dict[bool, CaseReading], lesions: dict[bool, CaseReading], data: SliceSet
 ) -> tuple[MirrorRecord, ...]:
     """Compare both ways of reading by patient."""
     patients = np.array([patient_of(int(volume)) for volume in data.volumes])

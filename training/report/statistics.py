@@ -29,7 +29,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Bland and Altman 1986, of found less true values.
+    """Bland and Altman 1986, of measured minus true values.
 
     ``low`` and ``high`` are the limits of agreement: bias and 1.96 standard deviations.
     """
@@ -42,7 +42,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """One bin of a reliability curve: what was predicted and how often it was so."""
+    """A bin of a reliability curve: the predicted and the observed frequency."""
 
     low: float
     high: float

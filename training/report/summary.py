@@ -95,7 +95,7 @@ class CasesSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSummary:
-    """One change before the networks; differences from what is shipped, by case."""
+    """A change before the networks; differences from the shipped setting, by case."""
 
     change: str
     lesion_dice: Estimate
@@ -106,7 +106,7 @@ class ChangeSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorSummary:
-    """What reading a second time, mirrored, adds by patient, and how long each takes.
+    """The gain of a second, mirrored reading by patient, and the time of each reading.
 
     ``once`` and ``mirrored`` are seconds of both networks for ``slices`` slices.
     """

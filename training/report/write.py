@@ -10,13 +10,13 @@ from training.report.document import document
 from training.report.figures import bland_altman_cases, bland_altman_patients, reliability_curve
 from training.report.gallery import worst, write_sheet
 from training.report.measure import Measured
-from training.report.records import Evaluation, Provenance, Source
+from training.report.records import Evaluation, RunRecord, Source
 from training.report.summary import Summary, summarise
 
 _TILES = 8
 
 
-def evaluation_of(measured: Measured, provenance: Provenance) -> Evaluation:
+def evaluation_of(measured: Measured, provenance: RunRecord) -> Evaluation:
     """Return the records without the pictures."""
     return Evaluation(
         provenance=provenance,
@@ -30,7 +30,7 @@ def evaluation_of(measured: Measured, provenance: Provenance) -> Evaluation:
     )
 
 
-def write_report(folder: Path, measured: Measured, provenance: Provenance) -> Path:
+def write_report(folder: Path, measured: Measured, provenance: RunRecord) -> Path:
     """Write everything into ``folder``; return the path of the document."""
     evaluation = evaluation_of(measured, provenance)
     summary = summarise(evaluation)

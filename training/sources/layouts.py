@@ -32,7 +32,7 @@ class Scan:
 
 
 class LayoutError(Exception):
-    """The folder does not look as its data set is published; the message says what is missing."""
+    """The folder differs from the published data set; the message names the missing file."""
 
 
 def covid_ct_seg(folder: Path) -> Iterator[Scan]:
@@ -64,7 +64,7 @@ def mosmed(folder: Path) -> Iterator[Scan]:
 
 
 def medseg(folder: Path) -> Iterator[Scan]:
-    """MedSeg: 100 single slices (tr_*) and nine volumes (rp_*); effusion is no lesion here.
+    """MedSeg: 100 single slices (tr_*) and nine volumes (rp_*); effusion is not a lesion here.
 
     The slices are of more than 40 patients, and nobody knows which: they stay together.
     """

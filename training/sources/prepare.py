@@ -1,4 +1,4 @@
-"""Scans of a public data set to one file in the form that training reads."""
+"""Converts the scans of a public data set to a file in the form that training reads."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _chosen(scan: LabelledScan, sides: NDArray[np.uint8]) -> list[int]:
 
 
 def _write(out: Path, parts: list[_Part]) -> None:
-    """Write the file beside its place first: a stop in between leaves the one before."""
+    """Replace the file atomically: a stop in between leaves the previous file."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f"{out.name}.partial")
     sides = np.concatenate([one.sides for one in parts])

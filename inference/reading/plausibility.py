@@ -1,0 +1,86 @@
+"""Rejects implausible lungs, and flags doubts about plausible lungs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.errors import RejectReason, SeriesRejected
+from chestct.volume import Label, Volume
+
+_LEAST_LUNGS_ML = 400.0
+_MOST_LUNGS_ML = 10_000.0
+_MOST_LUNG_ML = 6_000.0
+"""Of both lungs and of one lung. Total lung capacity is 7.99 h - 7.08 +- 1.15 l (95 %) in men
+(Quanjer et al., Eur Respir J 1993;6 Suppl 16:5-40): 8.5 l at most at 1.8 m, and 10 l above 1.98 m
+only; a lung is little more than half of it. A larger outline includes air outside the lungs."""
+_SMALL_LUNG_ML = 300.0
+_CUT_MM2 = 800.0
+"""Area of lung in the first or last slice from which the scan may have cut the lungs."""
+_SIDES = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
+
+
+def require_plausible(sides: NDArray[np.uint8], volume: Volume) -> None:
+    """Reject lungs that are too small or too large.
+
+    Raises:
+        SeriesRejected: Too little lung is labelled for a chest, or more than anybody has.
+    """
+    found = float((sides > 0).sum()) * volume.geometry.voxel_ml
+    if found < _LEAST_LUNGS_ML:
+        raise SeriesRejected(
+            RejectReason.NO_LUNGS,
+            f"only {found:.0f} ml of lung were found, at least {_LEAST_LUNGS_ML:.0f} ml are "
+            "needed: the series does not look like a chest",
+        )
+    parts: list[tuple[str, float, float]] = [("the lungs", found, _MOST_LUNGS_ML)]
+    for label, name in zip(_SIDES, ("the left lung", "the right lung"), strict=True):
+        parts.append(
+            (name, float((sides == label).sum()) * volume.geometry.voxel_ml, _MOST_LUNG_ML)
+        )
+    for name, ml, most in parts:
+        if ml > most:
+            raise SeriesRejected(
+                RejectReason.IMPLAUSIBLE_LUNGS,
+                f"{name} would hold {ml:.0f} ml, more than the largest plausible {most:.0f} ml: "
+                "the outline includes more than lung",
+            )
+
+
+def flags_of(
+    sides: NDArray[np.uint8], volume: Volume, assessed: Sequence[Label]
+) -> tuple[str, ...]:
+    """Flag lungs that the scan may have cut, and assessed lungs that are small."""
+    flags = []
+    pixel = volume.geometry.pixel_spacing[0] * volume.geometry.pixel_spacing[1]
+    cut = [
+        name
+        for name, plane in (("first", sides[0]), ("last", sides[-1]))
+        if float((plane > 0).sum()) * pixel > _CUT_MM2
+    ]
+    if cut:
+        flags.append(f"the lungs reach the {' and the '.join(cut)} slice: part may be missing")
+    for label in assessed:
+        name = "left" if label is Label.LEFT_LUNG else "right"
+        if float((sides == label).sum()) * volume.geometry.voxel_ml < _SMALL_LUNG_ML:
+            flags.append(f"the {name} lung is small or missing")
+    return tuple(flags)
+
+
+def doubts_about_sides(sides: NDArray[np.uint8], volume: Volume) -> tuple[str, ...]:
+    """Flag labels of left and right that do not fit their positions; call it before correction."""
+    left, right = (_middle(sides, label, volume) for label in _SIDES)
+    if left is not None and right is not None and left <= right:
+        return ("left and right lung could not be told apart reliably",)
+    return ()
+
+
+def _middle(sides: NDArray[np.uint8], label: Label, volume: Volume) -> float | None:
+    """Return the LPS x of a lung's centroid, mm; the left lung has the larger one."""
+    mask = sides == label
+    if not mask.any():
+        return None
+    center = np.array([axis.mean() for axis in np.nonzero(mask)])
+    return float(volume.geometry.to_patient(center[None])[0, 0])
