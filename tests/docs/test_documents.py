@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from chestct.errors import RejectReason
+from chestct.states import DeliveryState, JobState
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = (
     "bench|chestct|conformance|deploy|dicom_out|docs|inference|phantom|pynetdicom_guard|rales|scp"
@@ -79,3 +82,14 @@ def test_the_index_lists_every_decision() -> None:
     index = text_of(Path("docs/decisions/README.md"))
     records = {path.name for path in (ROOT / "docs/decisions").glob("0*.md")}
     assert set(re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", index)) == records
+
+
+def test_the_glossary_defines_every_state() -> None:
+    defined = re.findall(r"(?m)^\| ([\w ]+) \|", text_of(Path("docs/glossary.md")))
+    assert {*JobState, *DeliveryState} <= set(defined)
+
+
+def test_the_operations_page_explains_every_state_and_reason() -> None:
+    text = text_of(Path("docs/operations.md"))
+    assert [state for state in JobState if f"\n| {state} |" not in text] == []
+    assert [reason for reason in RejectReason if f"`{reason}`" not in text] == []
