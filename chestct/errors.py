@@ -1,33 +1,30 @@
-"""The one error tree of Rales.
+"""The error tree of Rales.
 
 ::
 
     RalesError
-    ├── PermanentError                trying again changes nothing
+    ├── PermanentError                a retry cannot succeed
     │   ├── ConfigError               the configuration file cannot be used
-    │   ├── InstanceRefused           one object cannot be taken in
-    │   │   ├── NotDicom              the bytes are no DICOM data set
-    │   │   ├── SopClassMismatch      the data set is not what the request announced
-    │   │   └── SopClassNotSupported  an object of a kind that this node does not take
-    │   ├── SeriesRejected            the series is not one that can be analysed
-    │   ├── GeometryError             a grid that cannot exist
+    │   ├── InstanceRefused           a received instance is refused
+    │   │   ├── NotDicom              the bytes are not a DICOM data set
+    │   │   ├── SopClassMismatch      the data set differs from its C-STORE request
+    │   │   └── SopClassNotSupported  this node does not store the SOP Class
+    │   ├── SeriesRejected            the series cannot or must not be analysed
+    │   ├── GeometryError             the voxel grid is impossible
     │   ├── ModelError                a model or its manifest breaks its contract
-    │   ├── ResultInvalid             a result object did not survive its own re-reading
-    │   ├── ResultDamaged             the file of a result is gone, or not what was written
-    │   ├── DeliveryRefused           the destination will never take this object
-    │   ├── ReportInvalid             a storage commitment report that cannot be understood
-    │   └── NotificationImpossible    a message that cannot be composed
-    └── RetryableError                the same call may succeed later
-        ├── OutOfResources            no space, no file handle: the object is not stored
-        ├── InputUnavailable          a received image is missing, damaged or cannot be read
+    │   ├── ResultInvalid             a result object does not read back as computed
+    │   ├── ResultDamaged             a result file is missing or was changed
+    │   ├── ReportInvalid             a storage commitment report is malformed
+    │   └── NotificationImpossible    a notification cannot be composed
+    └── RetryableError                a retry may succeed
+        ├── OutOfResources            no disk space or no file handle
+        ├── InputUnavailable          a received image is missing, damaged or unreadable
         ├── AnalysisCrashed           the analysis process died
-        ├── AnalysisHung              the analysis process did not answer in time
-        ├── AnalysisStopped           the node stops before the analysis has ended
-        └── DeliveryFailed            the destination could not be reached or was busy
+        ├── AnalysisHung              the analysis process missed its time limit
+        └── AnalysisStopped           the node stopped during the analysis
 
-A permanent error ends what raised it and is shown to a person with its message; a
-retryable one is tried again after a back-off. :mod:`scp.status` maps the tree to DIMSE
-statuses; it is the only place that does.
+A permanent error ends the work that raised it; people see its message. The node retries after a
+retryable error. Only :mod:`scp.status` maps the tree to DIMSE statuses.
 """
 
 from __future__ import annotations
@@ -38,46 +35,46 @@ from enum import StrEnum
 from chestct.text import printable
 
 _LONGEST = 500
-"""Characters of a refusal: it quotes what came from outside."""
+"""Most characters of a message that may quote a received header."""
 
 
 class RalesError(Exception):
-    """Root of every error that Rales raises on purpose."""
+    """Base of every error that Rales raises on purpose."""
 
 
 class PermanentError(RalesError):
-    """Trying the same thing again cannot succeed."""
+    """A retry of the same call cannot succeed."""
 
 
 class RetryableError(RalesError):
-    """The same call may succeed later."""
+    """A retry of the same call may succeed."""
 
 
 class ConfigError(PermanentError):
-    """The configuration cannot be used; the message names the key and the remedy."""
+    """The configuration cannot be used; the message names the key and the correction."""
 
 
 class InstanceRefused(PermanentError):
-    """One composite instance cannot be taken in; the message is printable whatever it quotes."""
+    """A received instance is refused; the message is printable whatever it quotes."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, _LONGEST))
 
 
 class NotDicom(InstanceRefused):
-    """The bytes cannot be understood as a DICOM data set (PS3.5)."""
+    """The bytes are not a DICOM data set (PS3.5)."""
 
 
 class SopClassMismatch(InstanceRefused):
-    """The data set does not match the SOP Class or Instance of its request (PS3.4 B.2.3)."""
+    """The SOP Class or SOP Instance UID differs from the C-STORE request (PS3.4 B.2.3)."""
 
 
 class SopClassNotSupported(InstanceRefused):
-    """The SOP Class is none that this node stores."""
+    """This node does not store the SOP Class."""
 
 
 class GeometryError(PermanentError):
-    """A voxel grid that cannot exist: not orthogonal, not positive, not finite."""
+    """The voxel grid is impossible: not orthogonal, not positive or not finite."""
 
 
 class ModelError(PermanentError):
@@ -85,38 +82,30 @@ class ModelError(PermanentError):
 
 
 class ResultInvalid(PermanentError):
-    """A written result object does not read back as what was computed."""
+    """A written result object does not read back as computed."""
 
 
 class ResultDamaged(PermanentError):
-    """The file of a result object is gone, or is not what was written."""
-
-
-class DeliveryRefused(PermanentError):
-    """A destination refused an object for good; ``status`` is its DIMSE status."""
-
-    def __init__(self, message: str, *, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
+    """A result file is missing, or its content changed after it was written."""
 
 
 class ReportInvalid(PermanentError):
-    """A storage commitment report that cannot be understood (PS3.4 section J.3.3)."""
+    """A storage commitment report is malformed (PS3.4 section J.3.3)."""
 
 
 class NotificationImpossible(PermanentError):
-    """A message to another system cannot be composed of what is known."""
+    """A notification cannot be composed: the job lacks a value that it needs."""
 
 
 class OutOfResources(RetryableError):
-    """The object could not be made durable."""
+    """The object cannot be stored durably now: no disk space or no file handle."""
 
 
 class InputUnavailable(RetryableError):
-    """Images that were acknowledged are not there as they were received.
+    """Acknowledged images are missing, damaged or unreadable.
 
-    Their sender is not to blame, so it is no reason to reject their series: sent again, they
-    are whole again. ``images`` are the SOP Instance UIDs.
+    The fault lies with this node, so the series is not rejected: a resend restores the images.
+    ``images`` are their SOP Instance UIDs.
     """
 
     def __init__(self, message: str, *, images: Collection[str]) -> None:
@@ -129,9 +118,9 @@ class InputUnavailable(RetryableError):
 
     @classmethod
     def because_of(cls, error: OSError, image: str) -> InputUnavailable:
-        """Return what an error of the operating system means for the file of one image."""
-        why = error.strerror or type(error).__name__
-        return cls(f"the file of image {image} cannot be read: {why}", images=(image,))
+        """Return the error for an image whose file the operating system cannot read."""
+        reason = error.strerror or type(error).__name__
+        return cls(f"the file of image {image} cannot be read: {reason}", images=(image,))
 
 
 def _input_unavailable(message: str, images: tuple[str, ...]) -> InputUnavailable:
@@ -139,27 +128,19 @@ def _input_unavailable(message: str, images: tuple[str, ...]) -> InputUnavailabl
 
 
 class AnalysisCrashed(RetryableError):
-    """The process that analysed a series ended without an answer."""
+    """The analysis process ended without an answer."""
 
 
 class AnalysisHung(RetryableError):
-    """The process that analysed a series did not answer within the time limit."""
+    """The analysis process did not answer within the time limit."""
 
 
 class AnalysisStopped(RetryableError):
-    """The analysis was ended because the node stops; no attempt is counted."""
-
-
-class DeliveryFailed(RetryableError):
-    """A destination could not be reached or could not take the object now."""
-
-    def __init__(self, message: str, *, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
+    """The analysis ended because the node stops; it costs the job no attempt."""
 
 
 class RejectReason(StrEnum):
-    """Why a series is not analysed. The value is what people and logs see."""
+    """Why a series is not analysed. People and logs see the value."""
 
     NOT_CT = "not-ct"
     NOT_CHEST = "not-chest"
@@ -194,8 +175,8 @@ class RejectReason(StrEnum):
 class SeriesRejected(PermanentError):
     """The series cannot or must not be analysed.
 
-    ``reason`` is machine-readable; the message is one sentence for a person, without
-    anything that identifies the patient, and printable whatever it quotes.
+    ``reason`` is machine-readable. The message is one sentence for a person; it does not identify
+    the patient and is printable whatever it quotes.
     """
 
     def __init__(self, reason: RejectReason, message: str) -> None:

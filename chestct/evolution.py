@@ -1,4 +1,4 @@
-"""What changed since the prior study of the same patient, where the two may be compared."""
+"""The change since the prior study of the same patient, if the two studies are comparable."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from chestct.uids import Uid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcquisitionContext:
-    """What has to be known of a study beside its numbers to compare it with another.
+    """Whose images a study holds, and when and how they were acquired and measured.
 
     Attributes:
-        study_uid: Of the study; two series of one study are no evolution.
-        acquired: When the images were taken, in the scanner's local time.
-        has_time: Whether the header gives a time; without, ``acquired`` is midnight.
-        patient: A digest of who the patient is; empty when the header does not say it.
-        birth_date, sex: Digests; each empty when the header lacks it.
-        models, settings: Digests of what the numbers were made with.
+        study_uid: Two series of one study are never compared.
+        acquired: Acquisition time, local to the scanner; midnight if ``has_time`` is false.
+        has_time: Whether the header gives a time.
+        patient: Digest of the patient's identity; empty without a Patient ID.
+        birth_date, sex: Digests; each empty when the header lacks the value.
+        models, settings: Digests of the models and thresholds behind the numbers.
         kernel: Convolution Kernel, or empty.
-        slice_spacing_mm: Between the centres of neighbouring slices; None when it is not known.
+        slice_spacing_mm: Distance between neighbouring slice centres; None when unknown.
     """
 
     study_uid: Uid
@@ -42,11 +42,11 @@ class AcquisitionContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorResult:
-    """The numbers of an earlier result, and the report that states them.
+    """The numbers of an earlier result, and the SR that states them.
 
     Attributes:
-        lesion_ml, involved_percent: Of the lungs that ``covers`` names.
-        severity: Of both lungs; None where one was not assessable.
+        lesion_ml, involved_percent: Of the lungs in ``covers``.
+        severity: Of both lungs; None when one was not assessable.
     """
 
     context: AcquisitionContext
@@ -68,14 +68,14 @@ class Comparison(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evolution:
-    """The present result beside the one before it.
+    """The present result compared with the prior result.
 
     Attributes:
-        comparison: Only what is comparable is subtracted.
-        interval_days: Whole days from the prior acquisition to this one.
-        covers: The lungs that the numbers speak of.
-        trend: (acquired, percent of these lungs involved) of every comparable study and of this
-            one, in the order of time; this one alone when nothing is comparable.
+        comparison: Only comparable results are subtracted.
+        interval_days: Whole days from the prior acquisition to the present acquisition.
+        lesion_ml, involved_percent: Of the lungs in ``covers``, in the present result.
+        trend: (acquired, involved percent) of every comparable study and of the present study,
+            in order of time; the present study alone when no study is comparable.
     """
 
     prior: PriorResult
@@ -89,7 +89,7 @@ class Evolution:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether the changes below mean anything."""
+        """Whether the changes below are meaningful."""
         return self.comparison is Comparison.COMPARABLE
 
     @property
@@ -99,98 +99,101 @@ class Evolution:
 
     @property
     def involved_change(self) -> float:
-        """Change of the percent involved, in points."""
+        """Change of the involvement, in percentage points."""
         return self.involved_percent - self.prior.involved_percent
 
 
 def compare(
     findings: Findings, present: AcquisitionContext, results: Iterable[PriorResult]
 ) -> Evolution | None:
-    """Return the evolution since the nearest earlier study; None: there is none to speak of.
+    """Return the evolution since the nearest earlier study; None without an earlier study.
 
-    A patient without an identifier has no priors, and one whose birth date or sex differs is
-    another. Of several results of the prior study, the one that was made most alike counts.
+    A patient without an identifier has no priors. A different birth date or sex means a different
+    patient. Of several results of the prior study, the one with the closest acquisition settings
+    is used.
     """
-    earlier = [one for one in results if _is_prior(one.context, present)]
+    covers = findings.covers
+    earlier = [result for result in results if _is_prior(result.context, present)]
     if not earlier:
         return None
-    # Of two studies at the same time, which no scanner makes, always the same one.
-    study = max(earlier, key=lambda one: (one.context.acquired, one.context.study_uid))
-    study_uid = study.context.study_uid
-    same_study = [one for one in earlier if one.context.study_uid == study_uid]
-    prior = min(same_study, key=lambda one: _unlikeness(one, present, findings.covers))
-    alike = _most_alike_of_each_study(earlier, present, findings.covers)
+    # The UID decides between studies of one time, so that every run chooses the same study.
+    nearest = max(earlier, key=lambda result: (result.context.acquired, result.context.study_uid))
+    same_study = [
+        result for result in earlier if result.context.study_uid == nearest.context.study_uid
+    ]
+    prior = min(same_study, key=lambda result: _difference(result, present, covers))
+    comparable = _closest_of_each_study(earlier, present, covers)
     return Evolution(
         prior=prior,
-        comparison=_comparison(prior, present, findings.covers),
+        comparison=_comparison(prior, present, covers),
         interval_days=(present.acquired.date() - prior.context.acquired.date()).days,
         lesion_ml=findings.covered.lesion_ml,
         involved_percent=findings.covered.involved_percent,
         severity=findings.severity,
-        covers=findings.covers,
+        covers=covers,
         trend=(
-            *sorted((one.context.acquired, one.involved_percent) for one in alike),
+            *sorted((result.context.acquired, result.involved_percent) for result in comparable),
             (present.acquired, findings.covered.involved_percent),
         ),
     )
 
 
-def _is_prior(one: AcquisitionContext, present: AcquisitionContext) -> bool:
+def _is_prior(earlier: AcquisitionContext, present: AcquisitionContext) -> bool:
     return (
         bool(present.patient)
-        and one.patient == present.patient
-        and not _contradict(one.birth_date, present.birth_date)
-        and not _contradict(one.sex, present.sex)
-        and one.study_uid != present.study_uid
-        and _is_earlier(one, present)
+        and earlier.patient == present.patient
+        and not _contradict(earlier.birth_date, present.birth_date)
+        and not _contradict(earlier.sex, present.sex)
+        and earlier.study_uid != present.study_uid
+        and _is_earlier(earlier, present)
     )
 
 
-def _contradict(one: str, other: str) -> bool:
-    return bool(one and other) and one != other
+def _contradict(a: str, b: str) -> bool:
+    return bool(a and b) and a != b
 
 
-def _is_earlier(one: AcquisitionContext, present: AcquisitionContext) -> bool:
-    """Tell whether one was surely taken before: on an earlier day where a time is missing."""
-    if one.has_time and present.has_time:
-        return one.acquired < present.acquired
-    return one.acquired.date() < present.acquired.date()
+def _is_earlier(earlier: AcquisitionContext, present: AcquisitionContext) -> bool:
+    """Return whether a study is surely earlier: if a time is missing, by a day at least."""
+    if earlier.has_time and present.has_time:
+        return earlier.acquired < present.acquired
+    return earlier.acquired.date() < present.acquired.date()
 
 
-def _comparison(one: PriorResult, present: AcquisitionContext, covers: Coverage) -> Comparison:
-    made = one.context
-    if made.models != present.models:
+def _comparison(prior: PriorResult, present: AcquisitionContext, covers: Coverage) -> Comparison:
+    if prior.context.models != present.models:
         return Comparison.OTHER_MODEL
-    if made.settings != present.settings:
+    if prior.context.settings != present.settings:
         return Comparison.OTHER_SETTINGS
-    return Comparison.COMPARABLE if one.covers is covers else Comparison.OTHER_LUNGS
+    return Comparison.COMPARABLE if prior.covers is covers else Comparison.OTHER_LUNGS
 
 
-def _unlikeness(
-    one: PriorResult, present: AcquisitionContext, covers: Coverage
+def _difference(
+    prior: PriorResult, present: AcquisitionContext, covers: Coverage
 ) -> tuple[bool, bool, float, timedelta]:
-    made = one.context
+    """Return a sort key: the smaller, the closer are the acquisition settings."""
+    context = prior.context
+    if context.slice_spacing_mm is None or present.slice_spacing_mm is None:
+        spacing_difference = inf
+    else:
+        spacing_difference = abs(context.slice_spacing_mm - present.slice_spacing_mm)
     return (
-        _comparison(one, present, covers) is not Comparison.COMPARABLE,
-        made.kernel != present.kernel,
-        _apart(made.slice_spacing_mm, present.slice_spacing_mm),
-        present.acquired - made.acquired,
+        _comparison(prior, present, covers) is not Comparison.COMPARABLE,
+        context.kernel != present.kernel,
+        spacing_difference,
+        present.acquired - context.acquired,
     )
 
 
-def _apart(one: float | None, other: float | None) -> float:
-    return inf if one is None or other is None else abs(one - other)
-
-
-def _most_alike_of_each_study(
+def _closest_of_each_study(
     results: Iterable[PriorResult], present: AcquisitionContext, covers: Coverage
 ) -> list[PriorResult]:
-    best: dict[Uid, PriorResult] = {}
-    for one in results:
-        if _comparison(one, present, covers) is not Comparison.COMPARABLE:
+    """Return of each study the comparable result with the closest acquisition settings."""
+    closest: dict[Uid, PriorResult] = {}
+    for result in results:
+        if _comparison(result, present, covers) is not Comparison.COMPARABLE:
             continue
-        study_uid = one.context.study_uid
-        other = best.get(study_uid)
-        if other is None or _unlikeness(one, present, covers) < _unlikeness(other, present, covers):
-            best[study_uid] = one
-    return list(best.values())
+        other = closest.setdefault(result.context.study_uid, result)
+        if _difference(result, present, covers) < _difference(other, present, covers):
+            closest[result.context.study_uid] = result
+    return list(closest.values())

@@ -1,4 +1,4 @@
-"""What was measured on a label map: numbers with their unit, method and threshold."""
+"""The measurements of a series: numbers with their unit, method and threshold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Side(StrEnum):
 
 
 class Severity(StrEnum):
-    """Extent category by percent of lung involved; the cuts are in :class:`Method`."""
+    """Category of the involvement; :class:`Method` has the limits."""
 
     NONE = "none"
     MILD = "mild"
@@ -29,16 +29,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """The thresholds behind the numbers; they travel into the report.
+    """The thresholds behind the numbers; the SR states them.
 
     Attributes:
         high_opacity_hu: Lesion voxels at or above this HU count as high opacity
             (consolidation), those below as ground-glass.
-        minimum_lesion_ml: A connected lesion smaller than this was dropped.
-        minimum_lesion_hu: A voxel that is, smoothed over a millimetre or two, less dense
-            than this is aerated lung and was no lesion; None: density was not asked.
-        mild_percent: From this percent involvement on (exclusive of none) it is moderate.
-        moderate_percent: From this percent involvement on it is severe.
+        minimum_lesion_ml: A smaller connected lesion was dropped.
+        minimum_lesion_hu: A voxel that is less dense than this, smoothed over a millimetre or two,
+            is aerated lung and no lesion; None: the density was not used.
+        mild_percent: Less involvement than this is mild (none at all: no category).
+        moderate_percent: Less involvement than this is moderate, otherwise severe.
     """
 
     high_opacity_hu: float = -300.0
@@ -50,15 +50,15 @@ class Method:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LungMeasurement:
-    """One lung or both.
+    """The measurements of one lung, or of both lungs together.
 
     Attributes:
-        volume_ml: Lesions included.
-        lesion_ml: Volume of lesion inside.
+        volume_ml: Volume, lesions included.
+        lesion_ml: Volume of the lesions.
         involved_percent: ``100 * lesion_ml / volume_ml``.
         high_opacity_percent: Share of the *lesion* volume at or above
-            :attr:`Method.high_opacity_hu`; 0 without lesion.
-        lesion_mean_hu: Mean HU of lesion voxels; None without lesion.
+            :attr:`Method.high_opacity_hu`; 0 without lesions.
+        lesion_mean_hu: Mean HU of the lesion voxels; None without lesions.
     """
 
     volume_ml: float
@@ -70,11 +70,11 @@ class LungMeasurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotAssessable:
-    """A lung of which nothing is stated: white, collapsed or gone, it has no percent.
+    """A lung without measurements: opaque, collapsed or removed, it has no involvement.
 
     Attributes:
-        aerated_ml: What of it holds air.
-        needed_ml: The least for a lung to be assessed beside its partner.
+        aerated_ml: Volume of the lung that holds air.
+        needed_ml: Least aerated volume for a lung to be assessed beside the other lung.
     """
 
     aerated_ml: float
@@ -82,7 +82,7 @@ class NotAssessable:
 
     @property
     def reason(self) -> str:
-        """Why, for a person."""
+        """Why the lung is not assessable, for a person."""
         return (
             f"{self.aerated_ml:.0f} ml of it hold air, at least {self.needed_ml:.0f} ml are needed"
         )
@@ -92,7 +92,7 @@ Lung = LungMeasurement | NotAssessable
 
 
 class Coverage(StrEnum):
-    """Which lungs the numbers of a result speak of."""
+    """The lungs that the numbers of a result cover."""
 
     BOTH = "both"
     LEFT = "left"
@@ -100,13 +100,13 @@ class Coverage(StrEnum):
 
     @property
     def words(self) -> str:
-        """The same in a sentence."""
+        """The covered lungs, as part of a sentence."""
         return "the lungs" if self is Coverage.BOTH else f"the {self} lung"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpacityMeasurement:
-    """One kind of opacity in the assessed lungs; ``mean_hu`` is None where there is none of it."""
+    """One kind of opacity in the assessed lungs; ``mean_hu`` is None without such opacity."""
 
     volume_ml: float
     mean_hu: float | None
@@ -114,10 +114,10 @@ class OpacityMeasurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diameter:
-    """The longest axial diameter of a lesion and the longest one perpendicular to it.
+    """The longest axial diameter of a lesion and the longest diameter perpendicular to it.
 
     Attributes:
-        slice_index: Of the volume, in its slice order.
+        slice_index: Slice of the volume that holds both axes.
         long_axis_mm, short_axis_mm: Lengths.
         long_axis: End points as (row, column) in pixel indices (0 = centre of first pixel).
     """
@@ -130,7 +130,7 @@ class Diameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesion:
-    """One connected lesion (26-neighbourhood); ``number`` 1 is the largest by volume."""
+    """One connected lesion (26-neighbourhood); number 1 has the largest volume."""
 
     number: int
     side: Side
@@ -143,7 +143,7 @@ class Lesion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """The decision of whether there is a lesion at all (score in 0..1)."""
+    """The decision whether the lungs have any lesion; the score is 0 to 1."""
 
     score: float
     operating_point: float
@@ -156,19 +156,18 @@ class Presence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Everything that the report says about one series.
+    """All measurements of one series.
 
     Attributes:
-        left, right: At least one is measured.
-        total: Both lungs together; None unless both are measured, since one does not speak for
-            both.
-        lesions: Of the assessed lungs, as everything that follows.
-        severity: Of both lungs together; None where there is no total.
+        left, right: The lungs; at least one is assessable.
+        total: Both lungs together; None unless both are assessable.
+        lesions: The lesions of the assessable lungs, largest first.
+        severity: Of both lungs together; None without a total.
         ground_glass, consolidation: Lesion voxels below :attr:`Method.high_opacity_hu`, and
             those at or above it.
 
     Raises:
-        ValueError: Numbers of lungs that are not assessable, or none of one that is.
+        ValueError: The numbers do not match the assessable lungs.
     """
 
     left: Lung
@@ -183,29 +182,31 @@ class Findings:
     quality_flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        whole = self.covers is Coverage.BOTH
-        if whole != (self.total is not None) or whole != (self.severity is not None):
-            raise ValueError("a total and a severity are stated of both lungs, and only of both")
-        if any(Coverage(one.side) is not self.covers for one in self.lesions) and not whole:
-            raise ValueError("a lesion in a lung that is not assessable")
+        both = self.covers is Coverage.BOTH
+        if both != (self.total is not None) or both != (self.severity is not None):
+            raise ValueError(
+                "findings have a total and a severity exactly if both lungs have numbers"
+            )
+        if not both and any(Coverage(lesion.side) is not self.covers for lesion in self.lesions):
+            raise ValueError("findings have a lesion in the lung that is not assessable")
 
     @property
     def covers(self) -> Coverage:
-        """Which lungs the numbers speak of."""
+        """The assessable lungs."""
         return coverage_of(self.left, self.right)
 
     @property
     def covered(self) -> LungMeasurement:
-        """What was measured of the lungs that :attr:`covers` names, and of no others."""
+        """The measurements of the lungs in :attr:`covers` together."""
         if self.total is not None:
             return self.total
-        return next(one for one in (self.left, self.right) if isinstance(one, LungMeasurement))
+        return next(lung for lung in (self.left, self.right) if isinstance(lung, LungMeasurement))
 
     @property
     def missing(self) -> NotAssessable | None:
-        """The lung that is not assessable; None: there is none."""
+        """The lung that is not assessable; None when both are assessable."""
         return next(
-            (one for one in (self.left, self.right) if isinstance(one, NotAssessable)), None
+            (lung for lung in (self.left, self.right) if isinstance(lung, NotAssessable)), None
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,21 +220,21 @@ class Findings:
 
 
 def coverage_of(left: Lung, right: Lung) -> Coverage:
-    """Return which of two lungs are measured.
+    """Return which of two lungs are assessable.
 
     Raises:
-        ValueError: Neither is.
+        ValueError: Neither lung is assessable.
     """
-    measured = [isinstance(one, LungMeasurement) for one in (left, right)]
+    measured = [isinstance(lung, LungMeasurement) for lung in (left, right)]
     if not any(measured):
-        raise ValueError("findings of no lung at all")
+        raise ValueError("findings need at least one assessable lung")
     if all(measured):
         return Coverage.BOTH
     return Coverage.LEFT if measured[0] else Coverage.RIGHT
 
 
 def lung_to_dict(lung: Lung) -> dict[str, Any]:
-    """Return plain JSON types; ``not_assessable`` says why where there are no numbers."""
+    """Return plain JSON types; ``not_assessable`` gives the reason for a lung without numbers."""
     plain = asdict(lung)
     if isinstance(lung, NotAssessable):
         plain["not_assessable"] = lung.reason
@@ -241,10 +242,10 @@ def lung_to_dict(lung: Lung) -> dict[str, Any]:
 
 
 def lung_from_dict(plain: Mapping[str, Any]) -> Lung:
-    """Return what :func:`lung_to_dict` was given.
+    """Return the lung that :func:`lung_to_dict` wrote.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: The keys are not those of a lung.
     """
     if "not_assessable" in plain:
         return NotAssessable(aerated_ml=plain["aerated_ml"], needed_ml=plain["needed_ml"])

@@ -14,17 +14,17 @@ from chestct.errors import GeometryError
 Vector = tuple[float, float, float]
 
 AXIAL_DEGREES = 5.0
-"""So far may slices lean and be axial still."""
+"""Largest angle between an axial slice and the transverse plane."""
 _DECIMALS = (1.0, 0.1, 0.01, 0.001)
 _SAME_DECIMAL = 1e-3
 _UNEVEN = 0.1
-"""Part of the usual step by which a step may differ: scanners round positions."""
+"""Part of the usual step by which a step may differ, since scanners round positions."""
 _UNEVEN_DECIMALS = 1 / _UNEVEN
 _MOST_ROUNDING = 0.4
-"""Part of the usual step that rounding may explain; a missing slice makes it a whole one longer."""
+"""Part of the usual step that rounding may explain; a missing slice adds a whole step."""
 _SAME_PLACE_MM = 0.01
 UNIT_TOLERANCE = 1e-3
-"""Direction cosines are written with few decimals (PS3.5 DS: 16 characters)."""
+"""Tolerance for direction cosines: headers hold few decimals (PS3.5 DS: 16 characters)."""
 
 
 def dot(a: Vector, b: Vector) -> float:
@@ -43,9 +43,9 @@ def norm(a: Vector) -> float:
 
 
 def resolution(values: Sequence[float]) -> float:
-    """Return the decimal in which all ``values`` are written, as 0.1; 0.0 where it is a fine one.
+    """Return the step to which all ``values`` are rounded, such as 0.1; 0.0 for a finer step.
 
-    An archive or a scanner that rounds positions to a tenth of a millimetre leaves tenths.
+    Some scanners and archives round positions to tenths of a millimetre.
     """
     return next(
         (step for step in _DECIMALS if all(_is_multiple(value / step) for value in values)),
@@ -57,26 +57,26 @@ def _is_multiple(quotient: float) -> bool:
     return math.isfinite(quotient) and abs(quotient - round(quotient)) < _SAME_DECIMAL
 
 
-def usual_step(steps: Sequence[float], written_in: float) -> tuple[float, float]:
-    """Return the usual distance of slices, and how far a single one may be from it.
+def usual_step(steps: Sequence[float], rounding: float) -> tuple[float, float]:
+    """Return the usual distance between slices, and the tolerance for a single distance.
 
-    A step lies between two rounded positions, so that it may be off by what they are
-    ``written_in``; but never by so much that a missing slice could pass.
+    Each distance is the difference of two rounded positions, so that it may deviate by their
+    rounding. The tolerance stays small enough to detect a missing slice.
 
     Args:
-        steps: Distances between neighbours, mm; one at least.
-        written_in: The :func:`resolution` of the positions.
+        steps: Distances between neighbouring slices in mm; at least one.
+        rounding: The :func:`resolution` of the positions in mm.
     """
     median = sorted(steps)[len(steps) // 2]
-    allowed = _allowed(median, written_in)
+    allowed = _allowed(median, rounding)
     near = [step for step in steps if abs(step - median) <= allowed]
-    usual = sum(near) / len(near) if written_in * _UNEVEN_DECIMALS > median else median
-    return usual, _allowed(usual, written_in)
+    usual = sum(near) / len(near) if rounding * _UNEVEN_DECIMALS > median else median
+    return usual, _allowed(usual, rounding)
 
 
-def _allowed(usual: float, written_in: float) -> float:
-    rounding = min(written_in, _MOST_ROUNDING * usual) * (1 + _SAME_DECIMAL)
-    return max(_UNEVEN * usual, rounding, _SAME_PLACE_MM)
+def _allowed(usual: float, rounding: float) -> float:
+    explained = min(rounding, _MOST_ROUNDING * usual) * (1 + _SAME_DECIMAL)
+    return max(_UNEVEN * usual, explained, _SAME_PLACE_MM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,15 +113,15 @@ class Geometry:
             self.slice_spacing,
         )
         if not all(math.isfinite(number) for number in numbers):
-            raise GeometryError("a position, direction or spacing is not a finite number")
+            raise GeometryError("a position, direction cosine or spacing is not a finite number")
         if min(self.shape) < 1:
-            raise GeometryError(f"a grid of {self.shape} voxels is empty")
+            raise GeometryError(f"the grid of {self.shape} voxels is empty")
         if min(*self.pixel_spacing, self.slice_spacing) <= 0:
-            raise GeometryError("a voxel spacing is not positive")
+            raise GeometryError(f"the voxel spacing {self.spacing} mm is not positive")
         for name, cosines in (("row", self.row_cosines), ("column", self.column_cosines)):
             if abs(norm(cosines) - 1) > UNIT_TOLERANCE:
                 raise GeometryError(
-                    f"the {name} direction cosines are no unit vector: their length is "
+                    f"the {name} direction cosines are not a unit vector: their length is "
                     f"{norm(cosines):.4g}, not 1 within {UNIT_TOLERANCE:g}"
                 )
         if abs(dot(self.row_cosines, self.column_cosines)) > UNIT_TOLERANCE:
@@ -177,5 +177,5 @@ class Geometry:
         )
 
     def is_axial(self, tolerance_degrees: float = AXIAL_DEGREES) -> bool:
-        """Tell whether the slices are perpendicular to the head-foot axis."""
+        """Return whether the slices are perpendicular to the head-foot axis."""
         return abs(self.slice_cosines[2]) >= math.cos(math.radians(tolerance_degrees))

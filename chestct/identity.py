@@ -1,4 +1,4 @@
-"""Whether two headers name one patient, as DICOM defines equality: by value, not by bytes."""
+"""Decides whether two headers name the same patient: by value, as in DICOM, not by bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CODECS = {
     "GB18030": "gb18030",
     "GBK": "gbk",
 }
-"""Of the defined terms without code extensions (PS3.3 C.12.1.1.2)."""
+"""Codecs of the defined terms without code extensions (PS3.3 C.12.1.1.2)."""
 _EXTENDED = "ISO 2022 IR "
 _ESCAPES = {
     b"(B": "ascii",
@@ -50,34 +50,34 @@ _ESCAPES = {
     b"$)C": "euc_kr",
     b"$)A": "gb2312",
 }
-"""What follows an escape, by the end of its sequence (PS3.3 tables C.12-3 and C.12-4)."""
+"""Codec after an escape sequence, by the end of the sequence (PS3.3 tables C.12-3, C.12-4)."""
 _ESCAPED = re.compile(rb"\x1b(\$\([A-Z]|\$\)[A-Z]|\$[A-Z]|[()\-.][A-Za-z])")
 
 
 def patient_key(patient_id: bytes, issuer: bytes, name: bytes, character_set: bytes = b"") -> str:
-    """Return a digest that is the same for two headers exactly when they name one patient.
+    """Return a digest that two headers share exactly if they name the same patient.
 
-    Left out of it is what has no meaning: padding of every value, the delimiters of components
-    and component groups at the end of a name (PS3.5 section 6.2.1), and the character set in
-    which it is all written. Case has a meaning.
+    The digest ignores differences without meaning: padding, trailing delimiters of a name
+    (PS3.5 section 6.2.1), and the character set of the header. It is case-sensitive.
 
     Args:
-        patient_id: The encoded value of Patient ID.
-        issuer: Of Issuer of Patient ID.
-        name: Of Patient's Name.
-        character_set: Of Specific Character Set.
+        patient_id: Encoded value of Patient ID.
+        issuer: Encoded value of Issuer of Patient ID.
+        name: Encoded value of Patient's Name.
+        character_set: Encoded value of Specific Character Set.
     """
-    values = (_text(value, character_set) for value in (patient_id, issuer, name))
-    found_id, found_issuer, found_name = values
-    parts = (found_id.strip(_PADDING), found_issuer.strip(_PADDING), _name(found_name))
+    id_text, issuer_text, name_text = (
+        _text(value, character_set) for value in (patient_id, issuer, name)
+    )
+    parts = (id_text.strip(_PADDING), issuer_text.strip(_PADDING), _name(name_text))
     return digest(part.encode("utf-8", "surrogateescape").hex() for part in parts)
 
 
 def _text(value: bytes, character_set: bytes) -> str:
-    """Decode a value; what does not decode keeps its bytes, and equals nothing but itself."""
+    """Decode a value; undecodable bytes are kept, so that the value equals only itself."""
     if value.isascii() and _ESCAPE not in value:
         return value.decode("ascii")
-    terms = [one.strip(_PADDING) for one in character_set.decode("ascii", "replace").split("\\")]
+    terms = [term.strip(_PADDING) for term in character_set.decode("ascii", "replace").split("\\")]
     extended = len(terms) > 1 or terms[0].startswith(_EXTENDED)
     codec = _CODECS.get(terms[0].replace(_EXTENDED, "ISO_IR "), "ascii" if extended else None)
     try:
@@ -92,8 +92,8 @@ def _decoded(value: bytes, first: str) -> str:
     """Decode a value with code extensions (PS3.5 section 6.1.2.5).
 
     Raises:
-        LookupError: It escapes to what no term stands for.
-        UnicodeDecodeError: Its bytes are not of the character set that is in force.
+        LookupError: No defined term has the escape sequence.
+        UnicodeDecodeError: The bytes are not in the character set that is active.
     """
     begin, *rest = _ESCAPED.split(value)
     text = [begin.decode(first)]
@@ -105,7 +105,7 @@ def _decoded(value: bytes, first: str) -> str:
 
 
 def _name(value: str) -> str:
-    """Return a Person Name without what may be left out of it."""
+    """Return a Person Name without its empty trailing components and groups."""
     groups = ["^".join(_without_last_empty(group.split("^"))) for group in value.split("=")]
     return "=".join(_without_last_empty(groups))
 

@@ -1,4 +1,4 @@
-"""What an analysis leaves behind: whose model made it, and the objects to deliver."""
+"""The results of an analysis: the models and software behind them, and the objects to deliver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chestct.uids import Uid, derive_uid, digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelIdentity:
-    """One model that took part, as its manifest names it."""
+    """One model, as its manifest describes it."""
 
     name: str
     version: str
@@ -36,15 +36,15 @@ class SoftwareIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisKey:
-    """What makes an analysis the same analysis: a repeat gives the same UIDs.
+    """Identifies an analysis: a repeat of the same analysis derives the same UIDs.
 
     Attributes:
-        series_uid: Of the source series.
+        series_uid: Series Instance UID of the source.
         instances_digest: :attr:`chestct.series.Series.digest`.
-        models_digest: Over the digests of all models.
-        config_digest: Over every setting that changes a result.
-        edition: Grows where an earlier result of the same went out that a new one follows: of
-            images that were replaced, and then replaced by the first ones again.
+        models_digest: Digest over all models.
+        config_digest: Digest over every setting that changes a result.
+        edition: 2 or more when an earlier revision sent results with the same key: its images
+            were replaced, and then replaced by the first images again.
     """
 
     series_uid: Uid
@@ -55,15 +55,15 @@ class AnalysisKey:
 
     @property
     def value(self) -> str:
-        """64 hexadecimal digits that stand for the key."""
+        """The key as 64 hexadecimal digits."""
         return digest(self._parts)
 
     def uid(self, role: str) -> Uid:
-        """Return the derived UID of one ``role`` (``seg``, ``sr-series``, ...)."""
+        """Return the derived UID of a ``role`` (``seg``, ``sr-series``, ...)."""
         return derive_uid(*self._parts, role)
 
     def beside(self, in_use: Collection[str]) -> AnalysisKey:
-        """Return this key in the first edition whose value is none of ``in_use``."""
+        """Return this key in the first edition whose value is not in ``in_use``."""
         key = self
         while key.value in in_use:
             key = replace(key, edition=key.edition + 1)
@@ -76,12 +76,12 @@ class AnalysisKey:
 
 
 class SegKind(StrEnum):
-    """How a SEG holds its segments; each kind is an object of its own."""
+    """How a SEG encodes its segments; each kind is a separate object."""
 
     BINARY = "binary"
-    """A frame per segment and slice: what viewers and archives take today."""
+    """A frame per segment and slice; viewers and archives support it today."""
     LABELMAP = "labelmap"
-    """One frame per slice that holds segment numbers (Supplement 243)."""
+    """A frame of segment numbers per slice (Supplement 243)."""
 
     def role(self, role: str) -> str:
         """Return the role of an object that is, or references, a SEG of this kind."""
@@ -89,27 +89,27 @@ class SegKind(StrEnum):
 
 
 class Extra(StrEnum):
-    """What else can be made for viewers that show no SEG; the value is its role."""
+    """An additional object for viewers that do not show SEGs; the value is its role."""
 
     SECONDARY_CAPTURE = "secondary-capture"
-    """One page in colour: pictures, the table, the change."""
+    """A page in colour with pictures, table and change."""
     COLOUR_OVERLAY = "colour-overlay"
-    """Every slice of the lungs with the outlines drawn in (multi-frame, true colour)."""
+    """Every slice of the lungs with outlines (multi-frame, true colour)."""
     PRESENTATION_STATE = "presentation-state"
     """The outlines of the lesions as graphics on the source images (GSPS)."""
     ENCAPSULATED_PDF = "encapsulated-pdf"
     """The page as a PDF."""
     KEY_OBJECTS = "key-objects"
-    """The source images that show most lesion."""
+    """References to the source images that show most lesion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportOptions:
-    """What the results tell beyond the lungs and all lesions together.
+    """What the results state beyond the totals of lungs and lesions.
 
     Attributes:
-        measured_lesions: So many of the largest lesions are measured one by one in the SR.
-        lesion_segments: Whether those are segments too, in a SEG of their own.
+        measured_lesions: How many of the largest lesions the SR measures individually.
+        lesion_segments: Whether a second SEG holds those lesions as segments.
     """
 
     measured_lesions: int = 5
@@ -118,7 +118,7 @@ class ReportOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultReference:
-    """An SR that this result supersedes (Predecessor Documents Sequence, PS3.3 C.17.2)."""
+    """A reference to an SR of an earlier result."""
 
     study_uid: Uid
     series_uid: Uid
@@ -128,10 +128,10 @@ class ResultReference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultObject:
-    """One encoded object at ``path``, ready to be delivered.
+    """One result file at ``path``, ready for delivery.
 
-    ``digest`` (SHA-256, hexadecimal) and ``size`` are those of the file as it was verified;
-    an object of a version that kept none has an empty digest.
+    ``digest`` (SHA-256, hexadecimal) and ``size`` are those of the file when it was verified. The
+    digest is empty in the state of versions that did not record it.
     """
 
     role: str
@@ -148,9 +148,8 @@ class ResultObject:
 class ResultSet:
     """The objects of one analysis, each SEG before the SR that references it.
 
-    Roles: ``seg``, ``seg-lesions`` and ``sr``; ``seg-labelmap`` and ``sr-labelmap`` say the same
-    with a SEG of another kind, for the destinations that take that one. Behind them whatever
-    :class:`Extra` was asked for.
+    Roles: ``seg``, ``seg-lesions`` and ``sr``; ``seg-labelmap``, ``seg-lesions-labelmap`` and
+    ``sr-labelmap`` with the same content for destinations that take label maps; then the extras.
     """
 
     key: AnalysisKey
@@ -159,7 +158,7 @@ class ResultSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitmentReport:
-    """What a destination says of one transaction.
+    """The answer of a destination to one storage commitment request.
 
     ``failed`` maps SOP Instance UIDs to Failure Reasons (0008,1197).
     """

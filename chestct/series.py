@@ -1,4 +1,4 @@
-"""Received instances and the series that they make up."""
+"""Received instances and the series that they form."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from chestct.uids import Uid, digest
 
 
 def accession_key(number: bytes) -> str:
-    """Return a digest that finds the images of an order, from its encoded Accession Number.
+    """Return the digest of an encoded Accession Number; empty when the number is empty.
 
-    Empty where there is none: that is no order.
+    It finds the images of an order without storing the number.
     """
     return digest((number.hex(),)) if number else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedInstance:
-    """One composite instance whose bytes are durable at ``path``.
+    """One instance that is stored durably at ``path``.
 
-    ``patient_key`` is that of :mod:`chestct.identity`: enough to see that two instances
-    disagree, without naming anybody in the state file. ``slice_position`` is
-    the signed distance of the slice along its own normal in mm, where the header gives
-    one; ``expected_instances`` is Number of Series Related Instances (0020,1209), where
-    the sender states it. ``written`` tells that its file was written now, though there may
-    be a record that it was before: what a disk lost or damaged came back. ``accession_key`` is
-    that of :func:`accession_key`, where it is known. ``content_digest`` is over the bytes,
-    ``value_digest`` over what they say in whatever transfer syntax; empty when an older version
-    recorded the image.
+    Attributes:
+        patient_key: :func:`chestct.identity.patient_key`; shows that two instances disagree,
+            without naming the patient in the state file.
+        content_digest: Digest over the bytes of the data set.
+        slice_position: Signed distance of the slice along its normal in mm, if the header gives it.
+        expected_instances: Number of Series Related Instances (0020,1209), if the sender sets it.
+        written: Whether this reception wrote the file. A recorded instance is written again when
+            its file was lost or damaged.
+        accession_key: :func:`accession_key`, if known.
+        value_digest: Digest over the values, independent of the transfer syntax; empty if an older
+            version recorded the instance.
     """
 
     path: Path
@@ -52,9 +54,10 @@ class ReceivedInstance:
 
     @property
     def identity(self) -> str:
-        """What this image is in a digest of its series: its values, where they are known.
+        """The digest that represents this instance in the digest of its series.
 
-        An older version recorded the bytes alone, and its results keep their UIDs by them.
+        Without a value digest it is the content digest, so that results of older versions keep
+        their UIDs.
         """
         return self.value_digest or self.content_digest
 
@@ -64,8 +67,8 @@ class Series:
     """An immutable snapshot of a complete series.
 
     Raises:
-        ValueError: There is no instance, one belongs to another series, or two share a
-            SOP Instance UID.
+        ValueError: The series is empty, an instance belongs to another series, or two instances
+            share a SOP Instance UID.
     """
 
     series_uid: Uid
@@ -73,23 +76,23 @@ class Series:
 
     def __post_init__(self) -> None:
         if not self.instances:
-            raise ValueError("a series has at least one instance")
+            raise ValueError("the series has no instance")
         if any(instance.series_uid != self.series_uid for instance in self.instances):
-            raise ValueError("an instance belongs to another series")
+            raise ValueError(f"an instance does not belong to series {self.series_uid}")
         if len({instance.sop_instance_uid for instance in self.instances}) < len(self.instances):
-            raise ValueError("two instances share a SOP Instance UID")
+            raise ValueError(f"two instances of series {self.series_uid} share a UID")
 
     @classmethod
     def of(cls, instances: Iterable[ReceivedInstance]) -> Series:
-        """Make the snapshot; the order of ``instances`` does not matter."""
+        """Return the snapshot of ``instances`` in any order."""
         ordered = tuple(sorted(instances, key=lambda instance: instance.sop_instance_uid))
         if not ordered:
-            raise ValueError("a series has at least one instance")
+            raise ValueError("the series has no instance")
         return cls(series_uid=ordered[0].series_uid, instances=ordered)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the SOP Instance UIDs and contents, independent of arrival order."""
+        """SHA-256 over the SOP Instance UIDs and values, independent of the order of arrival."""
         return digest(
             part
             for instance in sorted(self.instances, key=lambda instance: instance.sop_instance_uid)
@@ -98,12 +101,15 @@ class Series:
 
 
 def contested_uids(counts: Mapping[Uid, int]) -> str:
-    """Say how many images with different content came under one SOP Instance UID.
+    """Return a message on SOP Instance UIDs under which several different images arrived.
 
-    ``counts`` holds them by that UID; only one of each counts. Nothing is said of none.
+    ``counts`` maps each such UID to its number of images. The message is empty without any.
     """
     if not counts:
         return ""
-    worst, count = max(counts.items(), key=lambda one: one[1])
-    more = f", and likewise {len(counts) - 1} other UIDs" if len(counts) > 1 else ""
-    return f"{count} images came under one SOP Instance UID ({worst}){more}; only the last counts"
+    worst, count = max(counts.items(), key=lambda item: item[1])
+    others = f" (and so under {len(counts) - 1} other UIDs)" if len(counts) > 1 else ""
+    return (
+        f"{count} images came under one SOP Instance UID ({worst}){others}; only the last "
+        "image of each UID is used"
+    )

@@ -1,4 +1,4 @@
-"""The life of a job and of a delivery: names and legal transitions."""
+"""The states of a job and of a delivery, and the legal transitions of a job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a series stands."""
+    """The state of a job."""
 
     RECEIVING = "receiving"
     READY = "ready"
@@ -39,26 +39,27 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
     JobState.FAILED: frozenset({JobState.READY, JobState.COMPOSED}),
     JobState.SUPERSEDED: frozenset(),
 }
-"""From each state, the states that may follow. READY after REJECTED or FAILED, and
-COMPOSED after DONE or FAILED, happen only by hand (``rales retry``). RECEIVING after ANALYSING:
-the images are others by now, or more of them may come. SUPERSEDED needs a later revision."""
+"""The states that may follow each state.
+
+Only ``rales retry`` moves a job from REJECTED or FAILED to READY, or from DONE or FAILED to
+COMPOSED. A job returns from ANALYSING to RECEIVING when its images changed or more may arrive.
+SUPERSEDED needs a later revision."""
 
 
 class DeliveryState(StrEnum):
-    """Where one object stands at one destination."""
+    """The state of a delivery."""
 
     PENDING = "pending"
     STORED = "stored"
-    """Taken by a destination that has yet to commit to keep it (PS3.4 annex J)."""
+    """The destination has the object and has not yet committed to keep it (PS3.4 annex J)."""
     DELIVERED = "delivered"
     REFUSED = "refused"
     REPLACED = "replaced"
-    """Refused, and what the configuration names in its place was planned."""
+    """Refused; the fallback of the configuration was planned instead."""
     WITHDRAWN = "withdrawn"
-    """Not sent (any more): a newer revision took over first, or its destination is not
-    configured any more."""
+    """No longer sent: a newer revision replaced it, or the destination left the configuration."""
 
 
 def may_follow(before: JobState, after: JobState) -> bool:
-    """Tell whether ``after`` is a legal successor of ``before``."""
+    """Return whether ``after`` may follow ``before``."""
     return after in LEGAL[before]

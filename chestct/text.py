@@ -1,4 +1,4 @@
-"""Text from outside, made fit to stand in a message, a log line, a table or a terminal."""
+"""Makes received text safe for a message, a log line, a table or a terminal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ _CUT = "…"
 
 
 def printable(outside: str | bytes, limit: int = 160) -> str:
-    r"""Return text from outside as one line of printable characters, at most ``limit`` of them.
+    r"""Return received text as one line of at most ``limit`` printable characters.
 
-    What does not print (control characters, line ends, characters that turn the direction of
-    writing, lone surrogates) is shown as Python writes it in a literal: ``\x1b``. Text that is
-    cut ends with an ellipsis. Printable ASCII that fits comes back unchanged.
+    Unprintable characters (control characters, line ends, direction marks, lone surrogates) become
+    Python escapes such as ``\x1b``. Cut text ends with an ellipsis. Printable ASCII that fits is
+    returned unchanged.
 
-    It may still hold brackets: rich markup is never to be built from it.
+    The result may hold brackets: never build rich markup from it.
     """
     if isinstance(outside, bytes):
         outside = outside[: limit + 1].decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Unique identifiers: taken as they come, and strict in everything that Rales writes."""
+"""Unique identifiers: tolerant of received UIDs, strict for the UIDs that Rales derives."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ _NAMESPACE = uuid.UUID("2f0a4c1e-9a53-5d0e-8f6d-6a1b0e5d7c11")
 
 
 class Uid(str):
-    """A UID as it was received: digits and dots, 64 characters at most.
+    """A UID as received: digits and dots, 64 characters at most.
 
-    Scanners write components with leading zeros (dates and times, most often), which PS3.5
-    section 9.1 forbids. Such a UID names its object as well as any other and is referenced
-    verbatim: changed in one character it would name another.
+    Some scanners write components with leading zeros (mostly dates and times), which PS3.5
+    section 9.1 forbids. Such a UID still identifies its object, so Rales references it unchanged.
     """
 
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
-        """Take ``value`` as it is.
+        """Return ``value`` as a UID.
 
         Raises:
-            ValueError: ``value`` is not a UID. The message does not repeat it beyond 80
-                characters, since it comes from outside.
+            ValueError: ``value`` is not a UID. The message quotes at most 80 characters of it.
         """
         if len(value) > MAX_UID_LENGTH or not _RECEIVED.match(value):
             raise ValueError(f"not a DICOM UID: {value[:80]!r}")
@@ -38,12 +36,12 @@ class Uid(str):
 
 
 class OwnUid(Uid):
-    """A UID that Rales gives: it has the form that PS3.5 section 9.1 asks for."""
+    """A UID that Rales assigns: well-formed after PS3.5 section 9.1."""
 
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
-        """Take ``value`` as it is.
+        """Return ``value`` as a UID.
 
         Raises:
             ValueError: ``value`` is not a well-formed UID.
@@ -54,17 +52,17 @@ class OwnUid(Uid):
 
 
 def derive_uid(*parts: str) -> OwnUid:
-    """Return the UID that always stands for ``parts``, in order.
+    """Return the UID that is derived from ``parts``, in order.
 
-    A UUIDv5 of the parts under the ``2.25`` root (PS3.5 annex B.2): the same analysis of
-    the same images makes the same objects, so that a repeated delivery is no duplicate.
+    It is a UUIDv5 under the ``2.25`` root (PS3.5 annex B.2). The same analysis of the same images
+    derives the same UIDs, so that a repeated delivery creates no duplicate.
     """
     name = "\x1f".join(parts)
     return OwnUid(f"2.25.{uuid.uuid5(_NAMESPACE, name).int}")
 
 
 def digest(parts: Iterable[str]) -> str:
-    """Return the SHA-256 of ``parts`` as 64 hexadecimal digits; order counts."""
+    """Return the SHA-256 of ``parts``, in order, as 64 hexadecimal digits."""
     sha = hashlib.sha256()
     for part in parts:
         sha.update(part.encode())

@@ -1,4 +1,4 @@
-"""The outcome in words, the same wherever it is told: one lung never speaks for both."""
+"""The outcome in words, the same everywhere; it never extends one lung to both."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from chestct.findings import Coverage, Findings, LungMeasurement
 
 
 def verdict(findings: Findings) -> str:
-    """Return what was found, and in which lungs."""
+    """Return the outcome, and the lung that is not assessable."""
     if findings.lesions:
-        found = f"{findings.covered.involved_percent:.1f} % of {findings.covers.words} involved"
+        outcome = f"{findings.covered.involved_percent:.1f} % of {findings.covers.words} involved"
     elif findings.covers is Coverage.BOTH:
-        found = "no lesion found"
+        outcome = "no lesion found"
     else:
-        found = "none marked in the assessed lung"
-    return "; ".join(part for part in (found, unassessed(findings.covers)) if part)
+        outcome = "none marked in the assessed lung"
+    return "; ".join(part for part in (outcome, unassessed(findings.covers)) if part)
 
 
 def sentence(words: str) -> str:
-    """Return words as a sentence begins."""
+    """Return ``words`` with a capital first letter."""
     return words[:1].upper() + words[1:]
 
 
 def unassessed(covers: Coverage) -> str:
-    """Say which lung is not assessable; empty: none is."""
+    """Return the lung that is not assessable; empty when both are assessable."""
     if covers is Coverage.BOTH:
         return ""
     return f"{'right' if covers is Coverage.LEFT else 'left'} lung not assessable"
 
 
 def sides_involved(findings: Findings, unit: str = "") -> str:
-    """Return the percent of each lung, or which has none."""
+    """Return the involvement of each lung, or the lung that is not assessable."""
     if isinstance(left := findings.left, LungMeasurement) and isinstance(
         right := findings.right, LungMeasurement
     ):
@@ -38,7 +38,7 @@ def sides_involved(findings: Findings, unit: str = "") -> str:
 
 
 def volumes(findings: Findings) -> str:
-    """Return the volumes of the lungs, or of the assessed one."""
+    """Return the volumes of the lungs, or of the assessable lung."""
     whole = findings.covered.volume_ml
     if isinstance(left := findings.left, LungMeasurement) and isinstance(
         right := findings.right, LungMeasurement

@@ -1,4 +1,4 @@
-"""A CT volume in Hounsfield units and the label map that the analysis draws on it."""
+"""A CT volume in Hounsfield units and its label map of lungs and lesions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from chestct.uids import Uid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceSource:
-    """The image that a slice of the volume was read from.
+    """The image or frame that holds one slice of the volume.
 
-    ``frame_number`` counts from 1 in a multi-frame instance, which has ``frame_count`` frames;
-    both are None otherwise. ``rescale`` are the slope and intercept from stored values to HU.
+    ``frame_number`` counts from 1; ``frame_count`` is the number of frames of the instance. Both
+    are None for a single-frame image. ``rescale`` is (slope, intercept) from stored values to HU.
     """
 
     sop_class_uid: Uid
@@ -36,12 +36,12 @@ class Volume:
         hu: int16 Hounsfield units, axis order (slice, row, column); made read-only.
         geometry: The grid, LPS mm.
         sources: One per slice, in slice order.
-        frame_of_reference_uid: Of the source series.
-        thickness_mm: What the images say; None where they do not.
-        notes: What a reader should know of how the volume was made.
+        frame_of_reference_uid: That of the source series.
+        thickness_mm: Slice Thickness; None when the images lack it.
+        notes: Remarks on the loading of the volume for the reader of the report.
 
     Raises:
-        GeometryError: Array, grid and sources do not fit together.
+        GeometryError: The array, the grid and the sources differ in size or type.
     """
 
     hu: NDArray[np.int16]
@@ -54,16 +54,19 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.hu.dtype != np.int16:
-            raise GeometryError(f"a volume holds int16, not {self.hu.dtype}")
+            raise GeometryError(f"the voxels of a volume are {self.hu.dtype}, not int16")
         if self.hu.shape != self.geometry.shape:
-            raise GeometryError(f"{self.hu.shape} voxels on a grid of {self.geometry.shape}")
+            raise GeometryError(
+                f"{self.hu.shape} voxels do not fit a grid of {self.geometry.shape}"
+            )
         if len(self.sources) != self.geometry.shape[0]:
-            raise GeometryError(f"{len(self.sources)} sources for {self.geometry.shape[0]} slices")
+            slices = self.geometry.shape[0]
+            raise GeometryError(f"{len(self.sources)} source images do not match {slices} slices")
         self.hu.setflags(write=False)
 
 
 class Label(IntEnum):
-    """What a voxel is. Lesion voxels keep the lung they lie in, so that nothing overlaps."""
+    """The label of a voxel; a lesion voxel also names its lung, so that labels never overlap."""
 
     BACKGROUND = 0
     LEFT_LUNG = 1
@@ -74,14 +77,14 @@ class Label(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LesionMap:
-    """The delineation of lungs and lesions on a volume's grid.
+    """The label map of lungs and lesions on the grid of a volume.
 
     Attributes:
         labels: uint8 values of :class:`Label`, axis order (slice, row, column), read-only.
         geometry: The grid of the volume that was analysed.
 
     Raises:
-        GeometryError: The array is not on the grid or holds an unknown label.
+        GeometryError: The array does not fit the grid or holds an unknown label.
     """
 
     labels: NDArray[np.uint8]
@@ -90,11 +93,11 @@ class LesionMap:
     def __post_init__(self) -> None:
         if self.labels.dtype != np.uint8 or self.labels.shape != self.geometry.shape:
             raise GeometryError(
-                f"a label map is uint8 on {self.geometry.shape}, "
-                f"not {self.labels.dtype} on {self.labels.shape}"
+                f"a label map on this grid is uint8 {self.geometry.shape}, "
+                f"not {self.labels.dtype} {self.labels.shape}"
             )
         if self.labels.max() > max(Label):
-            raise GeometryError("a label map holds an unknown label")
+            raise GeometryError(f"the label map holds the unknown label {self.labels.max()}")
         self.labels.setflags(write=False)
 
     def left_lung(self) -> NDArray[np.bool_]:

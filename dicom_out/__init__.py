@@ -1,1 +1,1 @@
-"""The voice: SEG and SR objects, and their delivery."""
+"""The result objects (SEG, SR, extras) and their delivery."""

@@ -1,7 +1,7 @@
-"""The forms in which a verified object travels, made of its bytes.
+"""Converts a verified result file to another transfer syntax.
 
-No value passes through a decoder: a patient's name arrives as it was received, also where its
-bytes do not fit the character set that the source declares.
+No value is decoded: Patient's Name arrives as received, even if its bytes do not fit the declared
+character set.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _DEEPEST = 64
 
 
 class NotEncoded(ValueError):
-    """The bytes are no whole object in explicit VR little endian."""
+    """The bytes are not a complete object in explicit VR little endian."""
 
 
 class Part(NamedTuple):
-    """An element, the begin of a sequence or item, or the end of one, and where it starts.
+    """An element, or the begin or end of a sequence or item, and its offset ``start``.
 
-    ``tag`` is as encoded; ``value`` is empty but for an element.
+    ``tag`` is encoded. Only an element has a ``value``.
     """
 
     tag: bytes
@@ -56,10 +56,10 @@ def data_set_of(file: bytes) -> bytes:
     """Return the data set of a Part 10 file in explicit VR little endian.
 
     Raises:
-        NotEncoded: It is no such file, or one that is cut off.
+        NotEncoded: The file has another format, or it is truncated.
     """
     if file[_PREFIX - 4 : _PREFIX] != b"DICM":
-        raise NotEncoded("the file is no DICOM file")
+        raise NotEncoded("the file has no DICM prefix")
     syntax, begin = b"", len(file)
     for part in _Reader(file, start=_PREFIX).parts():
         if part.tag[:2] != _META_GROUP:
@@ -68,24 +68,24 @@ def data_set_of(file: bytes) -> bytes:
         if part.tag == _SYNTAX:
             syntax = part.value.rstrip(b"\0")
     if syntax != ExplicitVRLittleEndian.encode():
-        raise NotEncoded(f"the file is not in {ExplicitVRLittleEndian.name}")
+        raise NotEncoded(f"the transfer syntax is not {ExplicitVRLittleEndian.name}")
     return file[begin:]
 
 
 def check_whole(file: bytes) -> None:
-    """Let a Part 10 file in explicit VR little endian pass.
+    """Check that a Part 10 file in explicit VR little endian is complete.
 
     Raises:
-        NotEncoded: It is no such file, or one that is cut off.
+        NotEncoded: The file has another format, or it is truncated.
     """
     in_syntax(data_set_of(file), ExplicitVRLittleEndian)
 
 
 def in_syntax(data_set: bytes, syntax: UID) -> bytes:
-    """Return a data set (explicit VR little endian, uncompressed) as it travels in ``syntax``.
+    """Convert a data set in uncompressed explicit VR little endian to ``syntax``.
 
     Raises:
-        NotEncoded: It is not whole, or what was made of it does not say the same.
+        NotEncoded: The data set is incomplete, or the converted data set has other values.
     """
     parts = list(_Reader(data_set).parts())
     if syntax == ExplicitVRLittleEndian:
@@ -97,7 +97,7 @@ def in_syntax(data_set: bytes, syntax: UID) -> bytes:
         return _even(deflater.compress(data_set) + deflater.flush())
     if syntax == RLELossless:
         return _run_lengths(data_set, parts)
-    raise NotEncoded(f"results are not sent in {syntax.name}")
+    raise NotEncoded(f"results cannot be converted to {syntax.name}")
 
 
 def _implicit(parts: list[Part]) -> bytes:
@@ -109,23 +109,23 @@ def _implicit(parts: list[Part]) -> bytes:
         else:
             pieces += (tag, len(value).to_bytes(4, "little"), value)
     encoded = b"".join(pieces)
-    again = _Reader(encoded, implicit=True).parts()
-    if [(one.tag, one.value) for one in again] != [(one.tag, one.value) for one in parts]:
-        raise NotEncoded("the object in implicit VR does not say the same")
+    converted = _Reader(encoded, implicit=True).parts()
+    if [(part.tag, part.value) for part in converted] != [(part.tag, part.value) for part in parts]:
+        raise NotEncoded("the object has other values in implicit VR")
     return encoded
 
 
 def _run_lengths(data_set: bytes, parts: list[Part]) -> bytes:
-    """Put compressed pixels in the place of the native ones; nothing else changes."""
+    """Replace the native Pixel Data by compressed Pixel Data, and nothing else."""
     image = pydicom.dcmread(BytesIO(data_set), force=True)
     image.ensure_file_meta()
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.compress(RLELossless, generate_instance_uid=False)
-    places = [number for number, part in enumerate(parts) if part.tag == _PIXEL_DATA]
-    if not places:
-        raise NotEncoded("the object has no pixels to compress")
-    begin = parts[places[-1]].start
-    end = parts[places[-1] + 1].start if places[-1] + 1 < len(parts) else len(data_set)
+    positions = [number for number, part in enumerate(parts) if part.tag == _PIXEL_DATA]
+    if not positions:
+        raise NotEncoded("the object has no Pixel Data to compress")
+    begin, following = parts[positions[-1]].start, positions[-1] + 1
+    end = parts[following].start if following < len(parts) else len(data_set)
     header = _PIXEL_DATA + b"OB\0\0" + _NO_LENGTH
     pixels: bytes = image.PixelData
     return data_set[:begin] + header + pixels + _SEQUENCE_END + bytes(4) + data_set[end:]
@@ -136,24 +136,24 @@ def _even(content: bytes) -> bytes:
 
 
 class _Reader:
-    """Takes an encoded data set apart, and nothing for granted of it."""
+    """Splits an encoded data set into its parts; trusts no length in it."""
 
     def __init__(self, data: bytes, *, start: int = 0, implicit: bool = False) -> None:
         self._data = data
-        self._place = start
+        self._offset = start
         self._implicit = implicit
 
     def parts(self) -> Iterator[Part]:
         """Yield every part of the data set, in order.
 
         Raises:
-            NotEncoded: An element reaches beyond what it lies in, or is none.
+            NotEncoded: An element reaches beyond its container, or has no valid header.
         """
-        while self._place < len(self._data):
+        while self._offset < len(self._data):
             yield from self._element(len(self._data), 0)
 
     def _element(self, end: int, depth: int) -> Iterator[Part]:
-        start = self._place
+        start = self._offset
         tag, vr, length = self._header(end)
         if vr == _SEQUENCE:
             yield Part(tag, vr, b"", start)
@@ -165,36 +165,36 @@ class _Reader:
         if depth > _DEEPEST:
             raise NotEncoded(f"sequences are nested more than {_DEEPEST} deep")
         end = self._end(length, outer)
-        while self._goes_on(length, end, _SEQUENCE_END):
-            start = self._place
+        while self._continues(length, end, _SEQUENCE_END):
+            start = self._offset
             if self._take(4, end) != _ITEM:
-                raise NotEncoded("a sequence holds something else than items")
+                raise NotEncoded(f"a sequence has no item at offset {start}")
             inner = int.from_bytes(self._take(4, end), "little")
             yield Part(_ITEM, b"", b"", start)
             last = self._end(inner, end)
-            while self._goes_on(inner, last, _ITEM_END):
+            while self._continues(inner, last, _ITEM_END):
                 yield from self._element(last, depth)
-            yield Part(_ITEM_END, b"", b"", self._place)
-        yield Part(_SEQUENCE_END, b"", b"", self._place)
+            yield Part(_ITEM_END, b"", b"", self._offset)
+        yield Part(_SEQUENCE_END, b"", b"", self._offset)
 
     def _end(self, length: int, outer: int) -> int:
         if length == _UNDEFINED:
             return outer
-        if self._place + length > outer:
-            raise NotEncoded("a sequence is cut off")
-        return self._place + length
+        if self._offset + length > outer:
+            raise NotEncoded(f"the sequence at offset {self._offset} is truncated")
+        return self._offset + length
 
-    def _goes_on(self, length: int, end: int, delimiter: bytes) -> bool:
-        """Tell whether more follows; a delimiter that ends it is passed over."""
+    def _continues(self, length: int, end: int, delimiter: bytes) -> bool:
+        """Return whether the container goes on; skip the delimiter that ends it."""
         if length != _UNDEFINED:
-            return self._place < end
-        if self._data[self._place : self._place + 4] != delimiter:
+            return self._offset < end
+        if self._data[self._offset : self._offset + 4] != delimiter:
             return True
         self._take(8, end)
         return False
 
     def _header(self, end: int) -> tuple[bytes, bytes, int]:
-        """Return tag, VR and length of the element that begins here."""
+        """Read the tag, VR and length of the next element."""
         tag = self._take(4, end)
         if self._implicit:
             length = int.from_bytes(self._take(4, end), "little")
@@ -203,12 +203,12 @@ class _Reader:
         if vr in _SHORT:
             return tag, vr, int.from_bytes(self._take(2, end), "little")
         if vr not in _LONG:
-            raise NotEncoded("an element has no VR")
+            raise NotEncoded(f"the element before offset {self._offset} has the unknown VR {vr!r}")
         self._take(2, end)
         return tag, vr, int.from_bytes(self._take(4, end), "little")
 
     def _take(self, count: int, end: int) -> bytes:
-        if self._place + count > end:
-            raise NotEncoded("the object is cut off")
-        self._place += count
-        return self._data[self._place - count : self._place]
+        if self._offset + count > end:
+            raise NotEncoded(f"the object is truncated at offset {self._offset}")
+        self._offset += count
+        return self._data[self._offset - count : self._offset]

@@ -1,4 +1,4 @@
-"""The file of a written result, read only if it is still what was written."""
+"""Reads a result file and checks that it is unchanged since it was written."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dicom_out.encodings import NotEncoded, check_whole
 
 
 def read_whole(item: ResultObject) -> bytes:
-    """Return the file of a result object, if it is still what was written.
+    """Return the content of the file of a result object.
 
     Raises:
-        ResultDamaged: It is gone, or holds something else.
-        OSError: It cannot be read now.
+        ResultDamaged: The file is missing, or its content changed.
+        OSError: The file cannot be read now.
     """
-    name, remedy = item.path.name, "`rales retry` of its series makes it anew"
+    name, remedy = item.path.name, "run `rales retry` on its series to write it again"
     try:
         content = item.path.read_bytes()
     except FileNotFoundError as error:
@@ -27,7 +27,7 @@ def read_whole(item: ResultObject) -> bytes:
 
 
 def _fault(item: ResultObject, content: bytes) -> str:
-    """Say how a file differs from what was written; empty: it does not."""
+    """Return how a file differs from the written file; empty when it does not."""
     if item.digest:
         if len(content) != item.size:
             return f"{len(content)} of {item.size} bytes"

@@ -1,3 +1,3 @@
-"""The words that begin the Series Description of every report, and by which reports are found."""
+"""The first words of the Series Description of every report; queries find reports by them."""
 
 TITLE = "Rales report"

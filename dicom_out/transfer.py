@@ -1,4 +1,4 @@
-"""The compressed forms in which a result may travel, for destinations that take them."""
+"""The compressed transfer syntaxes in which results can be sent."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pydicom.uid import (
 )
 
 _LABELMAP = UID("1.2.840.10008.5.1.4.1.1.66.7")
-"""Label Map Segmentation Storage, which pydicom 3.0 does not know by name."""
+"""Label Map Segmentation Storage; pydicom 3.0 has no name for it."""
 
 _COMPRESSED: dict[str, tuple[UID, ...]] = {
     SegmentationStorage: (DeflatedExplicitVRLittleEndian,),
     _LABELMAP: (RLELossless, DeflatedExplicitVRLittleEndian),
 }
-"""By SOP class, the best first. RLE works on whole bytes (PS3.5 annex G): not for BINARY."""
+"""By SOP Class, the best first. RLE needs whole bytes (PS3.5 annex G), so BINARY SEGs lack it."""
 
 
 def compressed_syntaxes(sop_class_uid: str) -> tuple[UID, ...]:
-    """Return the transfer syntaxes in which an object gets small, the best first."""
+    """Return the compressed transfer syntaxes for a SOP Class, the best first."""
     return _COMPRESSED.get(sop_class_uid, ())

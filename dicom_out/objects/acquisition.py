@@ -1,4 +1,4 @@
-"""When a series was taken, of whom, and how: what a later study is compared by."""
+"""Reads when and how a series was acquired, for the comparison with a later study."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pydicom.dataset import Dataset
 
 from dicom_out.objects.raw import latin_value
 
-_PLACES = (
+_TIMES = (
     ("AcquisitionDateTime", ""),
     ("AcquisitionDate", "AcquisitionTime"),
     ("SeriesDate", "SeriesTime"),
     ("StudyDate", "StudyTime"),
 )
-"""Date and time of the images, the nearest to them first (PS3.3 C.7.6.16.2.2, C.7.3.1, C.7.2.1)."""
+"""Dates and times, the closest to the acquisition first (PS3.3 C.7.6.16.2.2, C.7.3.1, C.7.2.1)."""
 _DATE = re.compile(r"\d{8}(\d{2}(\d{2}(\d{2})?)?)?")
 _DAY = 8
 _TAGS = [
@@ -29,18 +29,18 @@ _TAGS = [
     "ConvolutionKernel",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
-    *(keyword for place in _PLACES for keyword in place if keyword),
+    *(keyword for pair in _TIMES for keyword in pair if keyword),
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acquisition:
-    """What the header of an image says.
+    """The header values that a comparison needs.
 
     Attributes:
-        acquired: Local time of the scanner; midnight without ``has_time``.
-        is_identified: Whether it has a Patient ID.
-        birth_date, sex: As they stand there, or empty.
+        acquired: Local time of the scanner; midnight if ``has_time`` is false.
+        is_identified: Whether the header has a Patient ID.
+        birth_date, sex, kernel: The values of the header, or empty.
     """
 
     acquired: datetime
@@ -52,16 +52,16 @@ class Acquisition:
 
 
 def read_acquisition(path: Path) -> Acquisition | None:
-    """Read the header at ``path``; None when it has no date that can be read.
+    """Read the header at ``path``; None when it has no valid date.
 
     Raises:
-        OSError: The file is gone.
+        OSError: The file cannot be read.
     """
     header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
-    found = _acquired(header)
-    if found is None:
+    time = _acquired(header)
+    if time is None:
         return None
-    acquired, has_time = found
+    acquired, has_time = time
     return Acquisition(
         acquired=acquired,
         has_time=has_time,
@@ -72,12 +72,10 @@ def read_acquisition(path: Path) -> Acquisition | None:
     )
 
 
-def read_study_time(header: Dataset) -> tuple[datetime, bool] | None:
-    """Return Study Date and Time, and whether there is a time; None without a readable date.
-
-    It is all that a report keeps of when its images were taken.
-    """
-    return _read(header, "StudyDate", "StudyTime")
+def read_study_time(header: Dataset) -> datetime | None:
+    """Return Study Date and Time, midnight without a valid time; None without a valid date."""
+    time = _read(header, "StudyDate", "StudyTime")
+    return time[0] if time else None
 
 
 def _kernel_of_frames(header: Dataset) -> str:
@@ -88,20 +86,20 @@ def _kernel_of_frames(header: Dataset) -> str:
         try:
             (first, *_) = header[keyword].value
             (reconstruction, *_) = first["CTReconstructionSequence"].value
-        except (KeyError, ValueError, TypeError):  # it need not say
+        except (KeyError, ValueError, TypeError):  # the sequence is optional
             continue
         return latin_value(reconstruction, "ConvolutionKernel")
     return ""
 
 
 def _acquired(header: Dataset) -> tuple[datetime, bool] | None:
-    """Return the first place with date and time, or else the first with a date."""
-    found = [place for date, time in _PLACES if (place := _read(header, date, time)) is not None]
-    return next((place for place in found if place[1]), found[0] if found else None)
+    """Return the first date that has a time, or else the first date."""
+    pairs = [pair for date, time in _TIMES if (pair := _read(header, date, time)) is not None]
+    return next((pair for pair in pairs if pair[1]), pairs[0] if pairs else None)
 
 
 def _read(header: Dataset, date: str, time: str) -> tuple[datetime, bool] | None:
-    """Return a date, and whether it has a time; None when it cannot be read."""
+    """Return a date, and whether it has a time; None when it is not valid."""
     text = latin_value(header, date).split(".")[0]
     if time:
         text = text[:_DAY] + latin_value(header, time).split(".")[0]

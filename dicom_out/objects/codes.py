@@ -1,10 +1,10 @@
-"""Every code that the result objects use, in one place.
+"""Every code of the result objects.
 
-The standard ones are named by the context group (CID) or template (TID) that offers them;
-the private ones are explained in docs/private-codes.md.
+A comment names the context group (CID) or template (TID) of a standard code;
+docs/private-codes.md explains the private codes.
 
-They are pydicom's immutable ``Code``: a highdicom ``CodedConcept`` is a data set, and what
-one object hangs on it (a modifier) would appear in every other that uses the same code.
+The codes are immutable ``Code`` objects of pydicom. A highdicom ``CodedConcept`` is a data set: a
+modifier that one object adds to it would appear in every other object with the same code.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ OF_INTEREST = _dcm("113000", "Of Interest")  # CID 7010
 PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")  # CID 7005
 ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")  # CID 7162
 
-# What and where
+# Findings and anatomy
 LUNG = _sct("39607008", "Lung")
 LEFT = _sct("7771000", "Left")  # CID 244
 RIGHT = _sct("24028007", "Right")  # CID 244

@@ -11,42 +11,41 @@ from numpy.typing import NDArray
 
 _FINER = 3
 _MOST_POINTS = 8191
-"""So many pairs of FL fit the 16-bit length that Graphic Data has (PS3.5 section 7.1.2)."""
+"""Pairs of FL that fit the 16-bit length of Graphic Data (PS3.5 section 7.1.2)."""
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the closed outline of the largest part of a mask (row, column).
 
-    (n, 2) as (column, row) in image coordinates: the corner of the first pixel is (0, 0),
-    its centre (0.5, 0.5). The first point is repeated at the end. One with more points than
-    an attribute holds is drawn more coarsely.
+    The result is (n, 2) as (column, row) in image coordinates: the corner of the first pixel is
+    (0, 0), its centre (0.5, 0.5). The last point repeats the first. An outline with more points
+    than an attribute holds is simplified.
 
     Raises:
         ValueError: The mask is empty.
     """
-    fine: NDArray[np.uint8] = np.repeat(np.repeat(mask, _FINER, axis=0), _FINER, axis=1).astype(
-        np.uint8
-    )
-    contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(_enlarged(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         raise ValueError("an empty mask has no outline")
     return _closed(max(contours, key=cv2.contourArea))
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    """Return every closed outline of a mask (row, column), those of holes included.
+    """Return every closed outline of a mask (row, column), including the outlines of holes.
 
-    Each as :func:`outline` gives it; none of an empty mask.
+    Each has the form that :func:`outline` returns. An empty mask has none.
     """
-    fine: NDArray[np.uint8] = np.repeat(np.repeat(mask, _FINER, axis=0), _FINER, axis=1).astype(
-        np.uint8
-    )
-    found, _ = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    return [_closed(line) for line in found]
+    contours, _ = cv2.findContours(_enlarged(mask), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    return [_closed(contour) for contour in contours]
+
+
+def _enlarged(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return a mask with each pixel repeated ``_FINER`` times in both directions."""
+    return mask.repeat(_FINER, axis=0).repeat(_FINER, axis=1).astype(np.uint8)
 
 
 def _closed(contour: MatLike) -> NDArray[np.float64]:
-    """Return a contour of the fine mask in image coordinates, closed, of few enough points."""
+    """Return a contour of an enlarged mask in image coordinates, closed, simplified if needed."""
     line, coarseness = contour, 1.0
     while len(line) >= _MOST_POINTS:
         line = cv2.approxPolyDP(contour, coarseness, closed=True)
@@ -56,7 +55,7 @@ def _closed(contour: MatLike) -> NDArray[np.float64]:
 
 
 def part_at(mask: NDArray[np.bool_], row: int, column: int) -> NDArray[np.bool_]:
-    """Return the connected part (8-neighbourhood) of a mask that holds a pixel of it."""
+    """Return the connected part (8-neighbourhood) of a mask that contains a pixel."""
     _, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     part: NDArray[np.bool_] = parts == parts[row, column]
     return part
@@ -69,7 +68,7 @@ def surrounded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         ValueError: The mask is empty.
     """
     if not mask.any():
-        raise ValueError("nothing is in an empty mask")
+        raise ValueError("an empty mask has no convex region")
     hull = cv2.convexHull(np.argwhere(mask)[:, ::-1].astype(np.int32))
     filled = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1)
     region: NDArray[np.bool_] = filled > 0
@@ -77,15 +76,16 @@ def surrounded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def beside(mask: NDArray[np.bool_], step: Literal[1, -1]) -> NDArray[np.bool_]:
-    """Return a box as large as that around a mask (row, column), before or behind it in its rows.
+    """Return a box beside a mask (row, column), as large as the bounding box of the mask.
 
-    What lies beyond the image is cut off; the column at its edge always remains.
+    ``step`` 1 places it at higher columns, -1 at lower columns. The box is clipped to the image;
+    at least the column at the edge remains.
 
     Raises:
         ValueError: The mask is empty.
     """
     if not mask.any():
-        raise ValueError("nothing is beside an empty mask")
+        raise ValueError("an empty mask has no neighbouring box")
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     width, last = int(columns[-1] - columns[0]), mask.shape[1] - 1
     near = int(columns[-1] + 1) if step > 0 else int(columns[0] - 1)

@@ -1,4 +1,4 @@
-"""The image library of the report (TID 1600): every image that was analysed."""
+"""The image library of the report (TID 1600): every analysed image."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pydicom.sr.coding import Code
 from dicom_out.objects import codes
 from dicom_out.objects.sources import Sources
 
-_ONE_BY_ONE = frozenset(f"Image Position (Patient) {axis}" for axis in "XYZ")
+_PER_IMAGE = frozenset(f"Image Position (Patient) {axis}" for axis in "XYZ")
 
 
 def image_library(sources: Sources) -> hd.sr.ContainerContentItem:
-    """Return the library: one group, what all images share said once (TID 1602), then each image.
+    """Return the library: one group with the shared descriptors (TID 1602) and every image.
 
-    highdicom's ``ImageLibrary`` says everything of every image, which takes seconds and a
-    megabyte for a series of some hundred images that differ in their position alone.
+    The ``ImageLibrary`` of highdicom repeats all descriptors for every image. For a few hundred
+    images that differ only in position, that takes seconds and a megabyte.
     """
     group = _container(codes.IMAGE_LIBRARY_GROUP)
     group.ContentSequence = hd.sr.ContentSequence([*_shared(sources.stack[0]), *_images(sources)])
@@ -26,17 +26,17 @@ def image_library(sources: Sources) -> hd.sr.ContainerContentItem:
 
 
 def _shared(image: Dataset) -> list[hd.sr.ContentItem]:
-    if "PixelSpacing" not in image:  # it is in the functional groups of a multi-frame image
+    if "PixelSpacing" not in image:  # a multi-frame image has it in its functional groups
         image = _flat(image)
     return [
         item
         for item in hd.sr.ImageLibraryEntryDescriptors(image)
-        if item.ConceptNameCodeSequence[0].CodeMeaning not in _ONE_BY_ONE
+        if item.ConceptNameCodeSequence[0].CodeMeaning not in _PER_IMAGE
     ]
 
 
 def _flat(image: Dataset) -> Dataset:
-    """Return a multi-frame image as one of its frames would be alone."""
+    """Return the first frame of a multi-frame image as a single-frame image."""
     flat = Dataset()
     for keyword in ("SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID", "Modality"):
         setattr(flat, keyword, image[keyword].value)

@@ -44,12 +44,7 @@ def presentation_state(analysed: AnalysedSeries, sources: Sources) -> Dataset | 
     several = sources.multi_frame and len(images) > 1
     if not slices or several or not _share_rescale(images, sources):
         return None
-    layer = hd.pr.GraphicLayer(
-        "RALES_LESIONS",
-        order=1,
-        description="Lung opacities",
-        display_color=hd.color.CIELabColor.from_rgb(*_RED),
-    )
+    layer = _lesion_layer()
     state = hd.pr.GrayscaleSoftcopyPresentationState(
         referenced_images=images,
         series_instance_uid=analysed.key.uid(f"{Extra.PRESENTATION_STATE}-series"),
@@ -71,6 +66,15 @@ def presentation_state(analysed: AnalysedSeries, sources: Sources) -> Dataset | 
     finish(state, analysed, sources, described="Rales outlines")
     _rename_content_time(state)
     return state
+
+
+def _lesion_layer() -> hd.pr.GraphicLayer:
+    return hd.pr.GraphicLayer(
+        "RALES_LESIONS",
+        order=1,
+        description="Lung opacities",
+        display_color=hd.color.CIELabColor.from_rgb(*_RED),
+    )
 
 
 def _lung_window() -> hd.pr.SoftcopyVOILUTTransformation:

@@ -1,7 +1,7 @@
-"""Which segments a SEG has, and which of them each voxel belongs to.
+"""The segments of a SEG, and the segment of each voxel.
 
-Two layers, since segments of one SEG must not overlap (viewers compute wrong volumes when they
-do): the lungs with the two kinds of opacity, and, when asked for, the largest lesions one by one.
+Segments of one SEG must not overlap: viewers compute wrong volumes if they do. So there are two
+layers: the lungs with the two kinds of opacity, and, if configured, the largest lesions.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dicom_out.objects import codes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentPlan:
-    """One segment: what it is called and what it is.
+    """The description of one segment.
 
     Attributes:
         number: Segment Number, counted from 1 without gaps.
-        role: Derives its tracking UID, which the SR repeats.
-        kind: Segmented Property Type and, in the SR, finding type.
-        laterality: The side or sides in which it has voxels.
+        role: Derives the tracking UID, which the SR repeats.
+        kind: Segmented Property Type in the SEG, finding type in the SR.
+        laterality: The side or sides that hold its voxels.
         colour: RGB, 0 to 255.
     """
 
@@ -41,7 +41,7 @@ class SegmentPlan:
 
     @property
     def is_lung(self) -> bool:
-        """Whether it is a lung rather than something found in one."""
+        """Whether the segment is a lung rather than a finding."""
         return bool(self.kind == codes.LUNG)
 
 
@@ -59,7 +59,7 @@ class Segments:
     per_slice: NDArray[np.int64]
 
     def fullest(self, plan: SegmentPlan, taken: set[int]) -> int:
-        """Return the slice that shows most of a segment, if possible none of those ``taken``."""
+        """Return the slice that shows most of a segment, if possible not one of ``taken``."""
         counts = self.per_slice[:, plan.number - 1]
         free = counts.copy()
         free[list(taken)] = 0
@@ -86,15 +86,15 @@ _RIGHT_LUNG = SegmentPlan(
 )
 LUNGS = (_LEFT_LUNG, _RIGHT_LUNG)
 _DENSER = 2
-"""Added to the label of a lesion voxel at or above the cut; see :func:`tissue_segments`."""
+"""Added to the label of a consolidation voxel; see :func:`tissue_segments`."""
 _TISSUES = 1 + max(Label) + _DENSER
 
 
 def tissue_segments(volume: Volume, lesion_map: LesionMap, method: Method) -> Segments:
-    """Return the lungs, ground-glass and consolidation, as far as they have voxels.
+    """Return the lungs, ground-glass and consolidation; segments without voxels are left out.
 
-    Lesion voxels at or above :attr:`Method.high_opacity_hu` are consolidation, the others
-    ground-glass: voxel by voxel, so that the segments add up to the numbers of the report.
+    Lesion voxels at or above :attr:`Method.high_opacity_hu` are consolidation, the others are
+    ground-glass. The decision is per voxel, so that the segments match the volumes of the SR.
     """
     labels, hu = lesion_map.labels, volume.hu
     tissues = np.zeros_like(labels)
@@ -112,10 +112,10 @@ def tissue_segments(volume: Volume, lesion_map: LesionMap, method: Method) -> Se
         (_ground_glass(method, _side(counts, *lesions)), lesions),
         (_consolidation(method, _side(counts, *dense_lesions)), dense_lesions),
     )
-    present = [(plan, own) for plan, own in members if counts[:, list(own)].any()]
+    present = [(plan, values) for plan, values in members if counts[:, list(values)].any()]
     table = np.zeros(_TISSUES, np.uint8)
-    for number, (_, own) in enumerate(present, start=1):
-        table[list(own)] = number
+    for number, (_, values) in enumerate(present, start=1):
+        table[list(values)] = number
     for plane in tissues:
         np.take(table, plane, out=plane)
     return Segments(
@@ -123,14 +123,15 @@ def tissue_segments(volume: Volume, lesion_map: LesionMap, method: Method) -> Se
             replace(plan, number=number) for number, (plan, _) in enumerate(present, start=1)
         ),
         numbers=tissues,
-        per_slice=np.stack([counts[:, list(own)].sum(axis=1) for _, own in present], axis=1),
+        per_slice=np.stack([counts[:, list(values)].sum(axis=1) for _, values in present], axis=1),
     )
 
 
 def lesion_segments(lesion_map: LesionMap, lesions: Sequence[Lesion]) -> Segments:
-    """Return each of ``lesions`` as a segment, in their order.
+    """Return ``lesions`` as segments, in order.
 
-    A lesion is the connected part (26-neighbourhood) of the map that holds an end of its axis.
+    A lesion is the connected part (26-neighbourhood) of the map that holds an end of its long
+    axis.
     """
     numbers = np.zeros_like(lesion_map.labels)
     mask = lesion_map.lesion()
@@ -150,7 +151,7 @@ def lesion_segments(lesion_map: LesionMap, lesions: Sequence[Lesion]) -> Segment
 
 
 def lesion_role(lesion: Lesion) -> str:
-    """Return the role under which a lesion is tracked, in the SEG and in the SR."""
+    """Return the role that derives the tracking UID of a lesion in SEG and SR."""
     return f"lesion-{lesion.number}"
 
 
@@ -160,11 +161,11 @@ def laterality_of(side: Side) -> Code:
 
 
 def _side(counts: NDArray[np.int64], left: int, right: int) -> Code:
-    """Return the side or sides in which there are voxels."""
-    both = bool(counts[:, left].any()), bool(counts[:, right].any())
-    if all(both):
+    """Return the side or sides that have voxels."""
+    has_left, has_right = bool(counts[:, left].any()), bool(counts[:, right].any())
+    if has_left and has_right:
         return codes.BOTH
-    return codes.LEFT if both[0] else codes.RIGHT
+    return codes.LEFT if has_left else codes.RIGHT
 
 
 def _ground_glass(method: Method, laterality: Code) -> SegmentPlan:

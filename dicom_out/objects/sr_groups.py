@@ -1,16 +1,18 @@
 """The measurement groups of the report: TID 1411 with TID 1410 beside it.
 
-Each segment has two groups under one tracking UID: a volumetric one (TID 1411) that
-references the segment, and a planar one (TID 1410) with its outline on one slice. OHIF
-(3.13) merges the two. What has no segment of its own (both lungs together, all lesions
-together, a lung that is all lesion, by default a lesion) is a volumetric group with an outline:
-OHIF loses the viewport of the whole report when anything tracked has no SCOORD, so that TID 1501
-groups are out of the question. As far as there are slices for it, outlines that would lie over
-one another stand on slices of their own, since a viewer prints the numbers beside them.
+Each segment has two groups with one tracking UID: a volumetric group (TID 1411) that references
+the segment, and a planar group (TID 1410) with its outline on one slice. OHIF (3.13) merges the
+two. A finding without a segment (both lungs, all lesions, a lung that is all lesion, by default
+each lesion) is a volumetric group with an outline. It cannot be a group without an outline
+(TID 1501): OHIF loses the viewport of the whole report when a tracked finding has no SCOORD.
+
+Viewers print the numbers beside the outlines. Overlapping outlines therefore go to different
+slices, as far as there are slices.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import highdicom as hd
@@ -55,15 +57,17 @@ _SEVERITIES = {
 
 def measurement_groups(report: ReportContent) -> list[Group]:
     """Return every group of the report: both lungs, each segment, all lesions, each lesion."""
+    # Slices that already show an outline.
     taken = {lesion.diameter.slice_index for lesion in report.analysed.measured}
     groups: list[Group] = []
-    for plan in report.tissues.segments.plans:
-        index = report.tissues.segments.fullest(plan, set() if plan.is_lung else taken)
+    segments = report.tissues.segments
+    for plan in segments.plans:
+        index = segments.fullest(plan, set() if plan.is_lung else taken)
         taken.add(index)
         groups += _segment_groups(report, plan, index)
-    drawn = {plan.role for plan in report.tissues.segments.plans}
+    segmented = {plan.role for plan in segments.plans}
     for plan in LUNGS:
-        if plan.role not in drawn:
+        if plan.role not in segmented:
             groups += _unsegmented(report, plan, taken)
     if report.analysed.findings.lesions:
         groups.append(_all_lesions(report, taken))
@@ -84,7 +88,7 @@ def _site(laterality: Code) -> hd.sr.FindingSite:
 
 
 def _presence(findings: Findings) -> hd.sr.QualitativeEvaluation:
-    """Return whether there are lesions: unknown where one lung has none and one is not assessed."""
+    """Return whether there are lesions; undetermined if one lung has none and one is unknown."""
     if findings.lesions:
         return hd.sr.QualitativeEvaluation(codes.LESION_PRESENCE, codes.PRESENT)
     value = codes.ABSENT if findings.missing is None else codes.UNDETERMINED
@@ -92,9 +96,9 @@ def _presence(findings: Findings) -> hd.sr.QualitativeEvaluation:
 
 
 def _summary(report: ReportContent, taken: set[int]) -> Volumetric:
-    """Return the group that speaks of both lungs together, also when nothing was found.
+    """Return the group of both lungs together; the report has it even without findings.
 
-    Where one is not assessable, it speaks of the other, and its site says so.
+    If one lung is not assessable, the group and its site cover the other lung only.
     """
     findings = report.analysed.findings
     evaluations = [_presence(findings)]
@@ -156,9 +160,9 @@ def _lung_of(plan: SegmentPlan, findings: Findings) -> Lung:
 
 
 def _unsegmented(report: ReportContent, plan: SegmentPlan, taken: set[int]) -> list[Group]:
-    """Return the numbers of a lung that is all lesion, whose own segment would be empty.
+    """Return the group of a lung without a segment.
 
-    Of a lung that is not assessable, that it is not.
+    The lung is all lesion, so that its own segment would be empty, or it is not assessable.
     """
     lung = _lung_of(plan, report.analysed.findings)
     if isinstance(lung, NotAssessable):
@@ -185,9 +189,9 @@ def _unsegmented(report: ReportContent, plan: SegmentPlan, taken: set[int]) -> l
 def _not_assessable(
     report: ReportContent, plan: SegmentPlan, lung: NotAssessable, taken: set[int]
 ) -> Volumetric:
-    """Return the group of a lung without numbers: that nothing is known of it, and why.
+    """Return the group that states that a lung is not assessable, and why.
 
-    A group needs an outline (see above): a box as wide as the other lung, beside it.
+    A group needs an outline (see above): here a box beside the other lung, as wide as that lung.
     """
     labels, geometry = report.analysed.lesion_map.labels, report.analysed.volume.geometry
     index = _free_slice((labels > Label.BACKGROUND).sum(axis=(1, 2)), taken)
@@ -214,12 +218,12 @@ def _not_assessable(
 
 
 def _all_lesions(report: ReportContent, taken: set[int]) -> Volumetric:
-    """Return the group of all lesions together, outlined where most of them shows."""
+    """Return the group of all lesions together, outlined on the slice that shows most lesion."""
     segments = report.tissues.segments
-    found = [plan for plan in segments.plans if not plan.is_lung]
-    columns = [plan.number - 1 for plan in found]
+    opacities = [plan for plan in segments.plans if not plan.is_lung]
+    columns = [plan.number - 1 for plan in opacities]
     index = _free_slice(segments.per_slice[:, columns].sum(axis=1), taken)
-    sides = {plan.laterality for plan in found}
+    sides = {plan.laterality for plan in opacities}
     total = report.analysed.findings.covered
     return Volumetric(
         tracking_identifier=report.tracking("lesions", "Lung lesions (opacities)"),
@@ -236,51 +240,47 @@ def _all_lesions(report: ReportContent, taken: set[int]) -> Volumetric:
 
 
 def _lesion_groups(report: ReportContent, lesion: Lesion) -> list[Group]:
-    """Return the groups of one lesion, outlined where its axes lie."""
+    """Return the groups of one lesion, outlined on the slice of its axes."""
     role = lesion_role(lesion)
     tracking = report.tracking(role, f"Lesion {lesion.number}")
-    index = lesion.diameter.slice_index
-    (row, column), _ = lesion.diameter.long_axis
-    opaque = report.analysed.lesion_map.labels[index] >= Label.LEFT_LESION
-    region = report.region(part_at(opaque, int(row), int(column)), index)
-    model = report.lesion_algorithm()
-    site = _site(laterality_of(lesion.side))
+    model, sites = report.lesion_algorithm(), [_site(laterality_of(lesion.side))]
+    volumetric = partial(
+        Volumetric,
+        tracking_identifier=tracking,
+        finding_type=codes.LESION,
+        algorithm_id=model,
+        finding_sites=sites,
+    )
+    region = _lesion_region(report, lesion)
     numbers = lesion_numbers(lesion.volume_ml, lesion.mean_hu, lesion.high_opacity_percent)
     axes = diameters(lesion.diameter)
     if report.lesions is None:
-        return [
-            Volumetric(
-                tracking_identifier=tracking,
-                referenced_regions=[region],
-                finding_type=codes.LESION,
-                algorithm_id=model,
-                finding_sites=[site],
-                measurements=[*numbers, *axes],
-            )
-        ]
-    (plan,) = (one for one in report.lesions.segments.plans if one.role == role)
+        return [volumetric(referenced_regions=[region], measurements=[*numbers, *axes])]
+    (plan,) = (plan for plan in report.lesions.segments.plans if plan.role == role)
+    segment = report.lesions.reference(plan, report.analysed.volume.series_uid)
     return [
-        Volumetric(
-            tracking_identifier=tracking,
-            referenced_segment=report.lesions.reference(plan, report.analysed.volume.series_uid),
-            finding_type=codes.LESION,
-            algorithm_id=model,
-            finding_sites=[site],
-            measurements=numbers,
-        ),
+        volumetric(referenced_segment=segment, measurements=numbers),
         Planar(
             tracking_identifier=tracking,
             referenced_region=region,
             finding_type=codes.LESION,
             algorithm_id=model,
-            finding_sites=[site],
+            finding_sites=sites,
             measurements=axes,
         ),
     ]
 
 
+def _lesion_region(report: ReportContent, lesion: Lesion) -> hd.sr.ImageRegion:
+    """Return the outline of a lesion on the slice of its axes."""
+    index = lesion.diameter.slice_index
+    (row, column), _ = lesion.diameter.long_axis
+    opaque = report.analysed.lesion_map.labels[index] >= Label.LEFT_LESION
+    return report.region(part_at(opaque, int(row), int(column)), index)
+
+
 def _free_slice(counts: NDArray[np.int64], taken: set[int]) -> int:
-    """Return the slice with most voxels, if possible none of those ``taken``; it is taken then."""
+    """Return the slice with most voxels, if possible not one of ``taken``; add it to ``taken``."""
     free = counts.copy()
     free[list(taken)] = 0
     index = int((free if free.any() else counts).argmax())

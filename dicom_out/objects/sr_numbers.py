@@ -10,10 +10,10 @@ from dicom_out.objects import codes
 
 
 def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
-    """Return what is measured of both lungs together, or of the assessed one.
+    """Return the measurements of both lungs together, or of the assessable lung.
 
-    Without a total there is no percent of the lungs, only that of the lung which has one.
-    OHIF 3.13 prints the first five: the sides stand last, since each lung has its own group.
+    Without a total, only the assessable lung has an involvement. OHIF 3.13 prints the first five
+    numbers, so the sides come last: each lung also has a group of its own.
     """
     volume, lesion_volume, involved = lung_numbers(findings.covered)
     sides = ((codes.INVOLVED_LEFT, findings.left), (codes.INVOLVED_RIGHT, findings.right))
@@ -32,7 +32,7 @@ def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
 
 
 def lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
-    """Return what is measured of a lung, or of both."""
+    """Return the measurements of a lung, or of both together."""
     return [
         _volume(codes.VOLUME, lung.volume_ml),
         _volume(codes.LESION_VOLUME, lung.lesion_ml),
@@ -41,14 +41,14 @@ def lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
 
 
 def opacity_numbers(opacity: OpacityMeasurement) -> list[hd.sr.Measurement]:
-    """Return what is measured of one kind of opacity."""
+    """Return the measurements of one kind of opacity."""
     return [_volume(codes.VOLUME, opacity.volume_ml), *_mean(opacity.mean_hu)]
 
 
 def lesion_numbers(
     volume_ml: float, mean_hu: float | None, high_opacity_percent: float
 ) -> list[hd.sr.Measurement]:
-    """Return what is measured of a lesion, or of all together."""
+    """Return the measurements of a lesion, or of all lesions together."""
     return [
         _volume(codes.VOLUME, volume_ml),
         *_mean(mean_hu),
@@ -65,7 +65,7 @@ def diameters(diameter: Diameter) -> list[hd.sr.Measurement]:
 
 
 def number(name: Code, value: float, unit: Code, *, digits: int = 2) -> hd.sr.Measurement:
-    """Return one number, rounded."""
+    """Return a number, rounded."""
     return hd.sr.Measurement(name=name, value=round(value, digits), unit=unit)
 
 
@@ -76,7 +76,7 @@ def _volume(name: Code, value: float) -> hd.sr.Measurement:
 
 
 def _mean(hu: float | None) -> list[hd.sr.Measurement]:
-    """Return a mean attenuation, or nothing where there is no voxel to take it of."""
+    """Return a mean attenuation; empty without voxels."""
     if hu is None:
         return []
     return [

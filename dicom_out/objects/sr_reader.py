@@ -1,7 +1,7 @@
-"""Reads back what a later study is compared by from a report that Rales has written.
+"""Reads the numbers of a report that Rales wrote, for the comparison with a later study.
 
-The report may come from an archive, so nothing of it is taken on trust: whatever is not the
-report that :mod:`dicom_out.objects.sr` writes is :class:`NotOurReport`.
+The report may come from an archive, so the reader trusts nothing: any report that differs from
+those of :mod:`dicom_out.objects.sr` raises :class:`NotOurReport`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _SEVERITIES = {
 }
 _SUMMARY = "Summary"
 _MODEL = "model_sha256"
-_OTHERS = {"Left lung": Coverage.RIGHT, "Right lung": Coverage.LEFT}
+_COVERED_WITHOUT = {"Left lung": Coverage.RIGHT, "Right lung": Coverage.LEFT}
+"""The lungs that a report covers if the lung of this group is not assessable."""
 _PERCENTS = {
     Coverage.BOTH: codes.INVOLVED,
     Coverage.LEFT: codes.INVOLVED_LEFT,
@@ -39,22 +40,21 @@ _PERCENTS = {
 
 
 class NotOurReport(ValueError):
-    """The object is no report of Rales, or one that cannot be read."""
+    """The object is not a readable report of Rales."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierReport:
-    """What a report says of itself and of the patient.
+    """The identity and the numbers of a report.
 
     Attributes:
         patient: Encoded Patient ID, Issuer of Patient ID, Patient's Name and Specific Character
             Set, without padding.
-        acquired: Study Date and Time, as the report took them over from the images; midnight
-            without ``has_time``.
-        models: Digests of the lung and of the lesion model.
-        lesion_ml, involved_percent: Of the lungs that ``covers`` names.
-        severity: Of both lungs; None where one was not assessable.
-        written: When, as the report says it; orders revisions.
+        acquired: Study Date and Time, copied from the images; midnight without a time.
+        models: Digests of the lung model and the lesion model.
+        lesion_ml, involved_percent: Of the lungs in ``covers``.
+        severity: Of both lungs; None when one was not assessable.
+        written: Content Date and Time; orders revisions.
     """
 
     study_uid: Uid
@@ -63,7 +63,6 @@ class EarlierReport:
     birth_date: str
     sex: str
     acquired: datetime
-    has_time: bool
     models: tuple[str, str]
     method: Method
     lesion_ml: float
@@ -77,31 +76,28 @@ def read_report(report: Dataset) -> EarlierReport:
     """Read a Comprehensive 3D SR of Rales.
 
     Raises:
-        NotOurReport: It is another kind of object, another maker's, or lacks what is needed.
+        NotOurReport: The object is of another kind or manufacturer, or lacks a value.
     """
     try:
         return _read(report)
     except NotOurReport:
         raise
     except Exception as error:
-        raise NotOurReport(f"no report of Rales: {error}") from error
+        raise NotOurReport(f"the report cannot be read: {error}") from error
 
 
 def _read(report: Dataset) -> EarlierReport:
     if report.SOPClassUID != Comprehensive3DSRStorage or report.Manufacturer != MANUFACTURER:
-        raise NotOurReport("another kind of object, or another maker's")
+        raise NotOurReport("the object is not a Comprehensive 3D SR of Rales")
     acquired = read_study_time(report)
     if acquired is None:
-        raise NotOurReport("it has no study date")
+        raise NotOurReport("the report has no valid Study Date")
     groups = list(_groups(report, 0))
     summary = next(group for group in groups if _tracked(group) == _SUMMARY)
     lesion_model = _parameters(summary)
-    lung_model = next(_parameters(group) for group in groups if _tracked(group) in _OTHERS)
-    numbers = _numbers(summary)
+    lung_model = next(_parameters(group) for group in groups if _tracked(group) in _COVERED_WITHOUT)
     covers = _covers(groups)
-    lesion_ml, involved = numbers[codes.LESION_VOLUME.value], numbers[_PERCENTS[covers].value]
-    if not (0 <= lesion_ml < _MOST_ML and 0 <= involved <= 100):  # noqa: PLR2004 - nor NaN
-        raise NotOurReport("figures that no lung has")
+    lesion_ml, involved = _lesion_numbers(summary, covers)
     study_uid = Uid(report.StudyInstanceUID)
     return EarlierReport(
         study_uid=study_uid,
@@ -119,8 +115,7 @@ def _read(report: Dataset) -> EarlierReport:
         ),
         birth_date=_raw(report, "PatientBirthDate").decode("latin-1"),
         sex=_raw(report, "PatientSex").decode("latin-1"),
-        acquired=acquired[0],
-        has_time=acquired[1],
+        acquired=acquired,
         models=(lung_model[_MODEL], lesion_model[_MODEL]),
         method=_method(lesion_model),
         lesion_ml=lesion_ml,
@@ -131,10 +126,21 @@ def _read(report: Dataset) -> EarlierReport:
     )
 
 
+def _lesion_numbers(summary: Dataset, covers: Coverage) -> tuple[float, float]:
+    """Return the lesion volume in ml and the involvement in percent."""
+    numbers = _numbers(summary)
+    lesion_ml, involved = numbers[codes.LESION_VOLUME.value], numbers[_PERCENTS[covers].value]
+    if not (0 <= lesion_ml < _MOST_ML and 0 <= involved <= 100):  # noqa: PLR2004 - nor NaN
+        raise NotOurReport(
+            f"the lesion volume ({lesion_ml:g} ml) or involvement ({involved:g} %) is impossible"
+        )
+    return lesion_ml, involved
+
+
 def _groups(item: Dataset, depth: int) -> Iterator[Dataset]:
-    """Walk to the measurement groups, no deeper than a report of ours goes."""
+    """Yield the measurement groups; a report of Rales is never nested deeper."""
     if depth > _DEEPEST:
-        raise NotOurReport("it is nested too deep")
+        raise NotOurReport(f"the content is nested more than {_DEEPEST} levels deep")
     for child in item.get("ContentSequence") or ():
         if _name(child) == codes.MEASUREMENT_GROUP.value:
             yield child
@@ -143,17 +149,17 @@ def _groups(item: Dataset, depth: int) -> Iterator[Dataset]:
 
 
 def _covers(groups: Sequence[Dataset]) -> Coverage:
-    """Return which lungs were assessed: of one that was not, whether it has lesions is unknown."""
-    without = {
+    """Return the assessable lungs: for a lung that is not, the lesion presence is undetermined."""
+    not_assessable = {
         _tracked(group)
         for group in groups
         for child in group.ContentSequence
         if _name(child) == codes.LESION_PRESENCE.value
         and child.ConceptCodeSequence[0].CodeValue == codes.UNDETERMINED.value
-    } & set(_OTHERS)
-    if len(without) > 1:
-        raise NotOurReport("neither lung was assessable")
-    return _OTHERS[without.pop()] if without else Coverage.BOTH
+    } & set(_COVERED_WITHOUT)
+    if len(not_assessable) > 1:
+        raise NotOurReport("neither lung is assessable")
+    return _COVERED_WITHOUT[not_assessable.pop()] if not_assessable else Coverage.BOTH
 
 
 def _name(item: Dataset) -> str:
@@ -163,12 +169,12 @@ def _name(item: Dataset) -> str:
 
 def _tracked(group: Dataset) -> str:
     """Return the tracking identifier of a group."""
-    found = [
+    identifiers = [
         str(child.TextValue)
         for child in group.ContentSequence
         if _name(child) == codes.TRACKING_IDENTIFIER.value
     ]
-    return found[0] if found else ""
+    return identifiers[0] if identifiers else ""
 
 
 def _parameters(group: Dataset) -> Mapping[str, str]:
@@ -190,12 +196,12 @@ def _numbers(group: Dataset) -> Mapping[str, float]:
 
 
 def _severity(summary: Dataset, lesion_ml: float) -> Severity:
-    """Return the category; a report without one found nothing."""
+    """Return the category; a report without lesions has none."""
     for child in summary.ContentSequence:
         if _name(child) == codes.SEVERITY.value:
             return _SEVERITIES[str(child.ConceptCodeSequence[0].CodeValue)]
     if lesion_ml > 0:
-        raise NotOurReport("lesions without a severity")
+        raise NotOurReport(f"{lesion_ml:g} ml of lesions have no severity")
     return Severity.NONE
 
 

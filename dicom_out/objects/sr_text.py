@@ -1,4 +1,4 @@
-"""The sentences of the report: what it is, how it was measured, what to beware of."""
+"""The comments of the report: outcome, notice, method and remarks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def statements(
     models: Sequence[ModelIdentity],
     software: SoftwareIdentity,
 ) -> list[str]:
-    """Return the comments of the report, in plain ASCII for any character set.
+    """Return the comments of the report, in ASCII for any character set.
 
-    ``measured`` of the lesions have groups of their own.
+    ``measured`` is the number of lesions with groups of their own.
     """
     sentences = [
         _finding(findings),
@@ -40,12 +40,12 @@ def statements(
 def _finding(findings: Findings) -> str:
     covered = findings.covered
     if not findings.lesions:
-        found = (
+        outcome = (
             "no lesion was found by the algorithm"
             if findings.missing is None
             else verdict(findings)
         )
-        return f"Analysed; {found}. {volumes(findings)}."
+        return f"Analysed; {outcome}. {volumes(findings)}."
     return (
         f"Opacities in {covered.involved_percent:.1f} percent of {findings.covers.words} "
         f"({sides_involved(findings)}), "
@@ -72,7 +72,7 @@ def _method(findings: Findings) -> str:
 
 
 def _selection(findings: Findings, measured: int) -> list[str]:
-    """Say which lesions are measured one by one, and that the others are not left out."""
+    """State which lesions have groups of their own, and that the totals include all lesions."""
     if not measured:
         return []
     every = measured == len(findings.lesions)

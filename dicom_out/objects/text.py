@@ -1,4 +1,4 @@
-"""An SR as text that a person can read."""
+"""Renders an SR as text for a person."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ from pydicom.dataset import Dataset
 
 from dicom_out.objects import codes
 
-_UNSAID = {"Image Library", "Algorithm Parameters", "Algorithm Family", "Algorithm Manufacturer"}
-_SPOKEN = {"1": "", "[hnsf'U]": "HU"}
+_OMITTED = {"Image Library", "Algorithm Parameters", "Algorithm Family", "Algorithm Manufacturer"}
+_UNIT_NAMES = {"1": "", "[hnsf'U]": "HU"}
 
 
 def render_text(sr: Dataset) -> str:
-    """Return the content tree of an SR as indented text, one content item a line.
+    """Return the content tree of an SR as indented text, one content item per line.
 
-    UIDs, outlines, references and the image library are left out, and with them the groups that
-    hold nothing else; so are the parameters of the algorithm, which the comments explain.
-    Measurements show value and unit.
+    The text omits UIDs, outlines, references and the image library, groups that hold nothing else,
+    and the algorithm parameters, which the comments explain. Measurements show value and unit.
     """
     title = str(sr.ConceptNameCodeSequence[0].CodeMeaning)
     flags = f"{sr.get('PreliminaryFlag', '')}, {sr.get('VerificationFlag', '')}"
-    described = f"{sr.get('SeriesDescription', '')}; {flags}"
-    return "\n".join([title, described, "", *_lines(sr, 0)]) + "\n"
+    description = f"{sr.get('SeriesDescription', '')}; {flags}"
+    return "\n".join([title, description, "", *_lines(sr, 0)]) + "\n"
 
 
 def _lines(item: Dataset, depth: int) -> Iterator[str]:
     for child in item.get("ContentSequence", ()):
         line = _line(child)
-        if line is None or _only_located(child) or _name(child) in _UNSAID:
+        if line is None or _has_only_an_outline(child) or _name(child) in _OMITTED:
             continue
         yield "  " * depth + line
         yield from _lines(child, depth + 1)
 
 
 def _name(item: Dataset) -> str:
-    named = item.get("ConceptNameCodeSequence")
-    return str(named[0].CodeMeaning) if named else ""
+    concept = item.get("ConceptNameCodeSequence")
+    return str(concept[0].CodeMeaning) if concept else ""
 
 
 def _line(item: Dataset) -> str | None:
@@ -53,16 +52,16 @@ def _line(item: Dataset) -> str | None:
     return None
 
 
-def _only_located(item: Dataset) -> bool:
-    """Tell whether a measurement group says where something is, and no more."""
+def _has_only_an_outline(item: Dataset) -> bool:
+    """Return whether a measurement group has an outline, and neither numbers nor a comment."""
     content = item.get("ContentSequence", ())
     kinds = {child.ValueType for child in content}
-    explained = any(_name(child) == codes.COMMENT.meaning for child in content)
-    return "SCOORD" in kinds and "NUM" not in kinds and not explained
+    has_comment = any(_name(child) == codes.COMMENT.meaning for child in content)
+    return "SCOORD" in kinds and "NUM" not in kinds and not has_comment
 
 
 def _measured(value: Dataset) -> str:
-    """Return a number with its unit as people write it, not as UCUM does."""
+    """Return a number with the usual name of its unit instead of the UCUM code."""
     number = f"{float(value.NumericValue):.4f}".rstrip("0").rstrip(".")
     unit = str(value.MeasurementUnitsCodeSequence[0].CodeValue).strip("{}")
-    return f"{number} {_SPOKEN.get(unit, unit)}".rstrip()
+    return f"{number} {_UNIT_NAMES.get(unit, unit)}".rstrip()

@@ -83,10 +83,10 @@ def find_prior_reports(
         header = pydicom.dcmread(
             series.instances[0].path, stop_before_pixels=True, specific_tags=list(_HEADER)
         )
-        present = read_study_time(header)
-        if present is None:
+        study_time = read_study_time(header)
+        if study_time is None:
             return PriorReports()
-        reports = fetch(ReportQuery(header=header, until=present[0].date(), days=days))
+        reports = fetch(ReportQuery(header=header, until=study_time.date(), days=days))
         return PriorReports(results=_of_patient(reports, series.instances[0].patient_key))
     except ArchiveUnavailable as error:
         if conversations.are_over:

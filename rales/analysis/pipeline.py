@@ -27,7 +27,7 @@ from dicom_out.objects.compose import warm_up as warm_up_writer
 from inference.loading.loader import LoadingPolicy, load
 from inference.networks.session import load_models
 from inference.ports import ModelSet
-from inference.reading.analysis import Analysis, Stage, analyse
+from inference.reading.analysis import Analysis, analyse
 from rales.analysis.intact import require_intact
 from rales.analysis.priors import context_to_dict, evolution_to_dict, read_context
 from rales.analysis.settings import AnalysisSettings
@@ -116,16 +116,12 @@ def run(
     with _timed(seconds, "load", progress):
         require_intact(request.series)
         volume = load(request.series, LoadingPolicy(rules=settings.rules))
-    analysis = analyse(
-        volume,
-        models,
-        settings.method_with(models),
-        lambda stage, part: progress(_name(stage), part),
-    )
-    seconds.update({_name(stage): value for stage, value in analysis.seconds.items()})
+    analysis = analyse(volume, models, settings.method_with(models), progress)
+    seconds |= {str(stage): value for stage, value in analysis.seconds.items()}
     analysed, context = _with_history(request, volume, analysis)
     with _timed(seconds, "write", progress):
         written = write_results(analysed, settings, request.folder)
+    evolution = evolution_to_dict(analysed.evolution) if analysed.evolution else None
     report = AnalysisReport(
         results=written.results,
         findings=analysed.findings,
@@ -133,7 +129,7 @@ def run(
         provider=models.provider,
         overlay=written.overlay,
         circumstances=context_to_dict(context) if context else None,
-        evolution=evolution_to_dict(analysed.evolution) if analysed.evolution else None,
+        evolution=evolution,
         left_out=written.left_out,
         may_be_part=_why_part(volume, analysis.lesion_map),
         created=request.created,
@@ -185,10 +181,6 @@ def _why_part(volume: Volume, lesion_map: LesionMap) -> str:
     if (lesion_map.labels[[0, -1]] > 0).any():
         return "lung reaches the first or last slice"
     return ""
-
-
-def _name(stage: Stage) -> str:
-    return str(stage.value)
 
 
 @contextmanager

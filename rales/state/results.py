@@ -1,9 +1,8 @@
-"""What an analysis leaves on disk and how the state file refers to it.
+"""The outcome of an analysis, and its record in the state file.
 
 A result folder holds ``seg.dcm``, ``sr.dcm``, ``findings.json`` and ``overlay.png``, and, as
-configured, ``seg-lesions.dcm``, the ``-labelmap.dcm`` of each object and a file of each
-:class:`chestct.results.Extra`. The
-state file keeps the same facts in short, with the UIDs of the objects.
+configured, ``seg-lesions.dcm``, a ``-labelmap.dcm`` of each SEG and SR, and a file of each
+:class:`chestct.results.Extra`. The state file records the main numbers and the objects.
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ SR_ROLE = "sr"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisReport:
-    """Everything that one successful analysis reports.
+    """The outcome of a successful analysis.
 
-    ``seconds`` are wall-clock seconds per stage, in the order in which they ran;
-    ``circumstances`` is what a later study is compared by, ``evolution`` the change since the
-    one before (:mod:`rales.analysis.priors`), ``left_out`` what a destination may have asked for
-    beside SEG and SR and could not be made. ``may_be_part`` says why the slices may not be all of
-    their series yet; empty: they look whole.
+    Attributes:
+        seconds: Wall-clock seconds of each stage, in order.
+        circumstances: The acquisition context as plain JSON; a later study is compared by it.
+        evolution: The change since the prior study as plain JSON.
+        left_out: Extras that failed.
+        may_be_part: Why the series may still miss slices; empty when it looks complete.
     """
 
     results: ResultSet
@@ -74,7 +74,7 @@ class AnalysisReport:
 
 
 def _present(findings: Findings) -> bool | None:
-    """Return whether there is a lesion; None where one lung has none and the other is unknown."""
+    """Return whether there is a lesion; None when it is unknown for one lung."""
     return True if findings.lesions else None if findings.missing else False
 
 
@@ -89,16 +89,16 @@ def _lung(lung: Lung) -> dict[str, Any]:
 
 
 def created_before(job: Job) -> datetime | None:
-    """Return when the results of a job that is analysed again were made the first time.
+    """Return the time of the first analysis of a job that is analysed again.
 
-    Made with the same time, they are the same objects, byte for byte.
+    The same time makes the repeated objects equal byte for byte.
     """
     created = (job.result or {}).get("created")
     return datetime.fromisoformat(created) if created else None
 
 
 def load_objects(job: Job) -> list[ResultObject]:
-    """Return the result objects of a composed job, in the order in which they are sent."""
+    """Return the result objects of a composed job, in the order of their delivery."""
     stored = job.result["objects"] if job.result else []
     return [
         ResultObject(
@@ -118,10 +118,10 @@ def load_objects(job: Job) -> list[ResultObject]:
 def objects_for(
     kind: SegKind, extras: Collection[Extra], objects: Sequence[ResultObject]
 ) -> list[ResultObject]:
-    """Return the objects for a destination that takes SEGs of ``kind``, in their order.
+    """Return the objects for a destination that takes SEGs of ``kind`` and these ``extras``.
 
-    What there is in one kind only (a result from before the other was configured) goes to all;
-    of the extras only those it asks for.
+    An object that exists in one kind only, because the other was configured later, goes to every
+    destination.
     """
     labelmap = SegKind.LABELMAP
     roles = {item.role for item in objects}
@@ -132,7 +132,7 @@ def objects_for(
 
 
 def is_seg(role: str) -> bool:
-    """Tell whether the object of a role is a segmentation, of whatever kind."""
+    """Return whether the object of a role is a SEG of any kind."""
     return role == "seg" or role.startswith("seg-")
 
 
@@ -143,7 +143,7 @@ def sr_references(job: Job) -> dict[SegKind, ResultReference]:
 
 
 def sr_reference(job: Job, kind: SegKind = SegKind.BINARY) -> ResultReference | None:
-    """Return the reference to the SR of an earlier job, which a new SR supersedes."""
+    """Return the reference to the SR of a job; None when it has no SR of this kind."""
     for item in load_objects(job):
         if item.role == kind.role(SR_ROLE):
             return ResultReference(
