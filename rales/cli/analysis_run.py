@@ -18,9 +18,9 @@ from chestct.uids import Uid
 from chestct.verdict import verdict
 from rales.analysis.pipeline import AnalysisRequest, run
 from rales.analysis.settings import AnalysisSettings
-from rales.cli.inputs import Gathered
+from rales.cli.inputs import InputFiles
 from rales.cli.output import LONGEST
-from rales.cli.scanning import Found
+from rales.cli.scanning import ScanResult
 from rales.runtime.clock import utc_now
 from rales.state.results import AnalysisReport
 
@@ -36,7 +36,7 @@ class AnalysisRun:
         found: The series in these files.
     """
 
-    def __init__(self, settings: AnalysisSettings, files: Gathered, found: Found) -> None:
+    def __init__(self, settings: AnalysisSettings, files: InputFiles, found: ScanResult) -> None:
         self._settings = settings
         self._files = files
         self._found = found

@@ -53,12 +53,12 @@ def analyze(
     """  # noqa: D301 - click wants the backspace character itself
     from rales.cli import logs
     from rales.cli.analysis_run import AnalysisRun
-    from rales.cli.inputs import gathered, scanned
+    from rales.cli.inputs import input_files, scan_inputs
 
     logs.configure("ERROR")
     settings = _settings(config_path, {Extra(extra) for extra in extras})
-    with gathered(inputs) as files:
-        run = AnalysisRun(settings, files, scanned(files))
+    with input_files(inputs) as files:
+        run = AnalysisRun(settings, files, scan_inputs(files))
         run.print_skipped()
         analysed = run.analyse_all(out)
     if not analysed:

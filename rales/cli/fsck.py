@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 @click.option("--repair", is_flag=True, help="Move unknown and damaged files to quarantine/.")
 @click.option("--any-number", is_flag=True, help="Let --repair move more than 10 files.")
 @json_option
-@click.pass_context
 def fsck(
-    context: click.Context,
     *,
     config_path: Path,
     deep: bool,
@@ -51,8 +49,7 @@ def fsck(
       rales fsck --deep --repair   move damaged and unknown files to quarantine/; a resend
                                    restores the damaged and missing images
     Example, after state.sqlite was lost or replaced by an older one:
-      rales fsck --rebuild         record every undamaged image again; the node analyses its
-                                   series. Results keep their UIDs: no PACS shows them twice
+      rales fsck --rebuild         record the images again; results keep their UIDs
 
     Exit status 0: nothing is wrong, or --repair removed every fault. 1: faults remain.
     """  # noqa: D301 - click wants the backspace character itself
@@ -61,11 +58,7 @@ def fsck(
     from rales.state.store import Database
 
     layout = layout_of(config_path)
-    if not layout.state.exists() and not rebuild:
-        raise ConfigError(
-            f"{layout.state} does not exist yet: has the node run? `rales fsck --rebuild` creates "
-            "it from the images in spool/"
-        )
+    _require_state(layout, rebuild=rebuild)
     with stopped(layout), closing(Database(layout.state)) as database:
         if rebuild:
             _rebuild(database, layout)
@@ -76,9 +69,17 @@ def fsck(
     if as_json:
         _print_json(findings, moved)
     else:
-        _print_table(findings, moved)
-        _report_quarantine(layout.quarantine)
-    context.exit(0 if all(moved) else 1)
+        _print_table(findings, moved, layout.quarantine)
+    if not all(moved):
+        raise click.exceptions.Exit(1)
+
+
+def _require_state(layout: Layout, *, rebuild: bool) -> None:
+    if not layout.state.exists() and not rebuild:
+        raise ConfigError(
+            f"{layout.state} does not exist yet: has the node run? `rales fsck --rebuild` creates "
+            "it from the images in spool/"
+        )
 
 
 def _rebuild(database: Database, layout: Layout) -> None:
@@ -128,16 +129,17 @@ def _print_json(findings: Sequence[Finding], moved: Sequence[bool]) -> None:
     click.echo(json.dumps(rows, indent=2))
 
 
-def _print_table(findings: Sequence[Finding], moved: Sequence[bool]) -> None:
+def _print_table(findings: Sequence[Finding], moved: Sequence[bool], quarantine: Path) -> None:
     from rich.console import Console
 
-    if not findings:
+    if findings:
+        shown = table("fault", "file", "series", "repaired")
+        for finding, done in zip(findings, moved, strict=True):
+            add_row(shown, finding.fault, finding.path, finding.series_uid, "yes" if done else "no")
+        Console().print(shown)
+    else:
         click.echo("nothing is wrong")
-        return
-    shown = table("fault", "file", "series", "repaired")
-    for finding, done in zip(findings, moved, strict=True):
-        add_row(shown, finding.fault, finding.path, finding.series_uid, "yes" if done else "no")
-    Console().print(shown)
+    _report_quarantine(quarantine)
 
 
 def _report_quarantine(directory: Path) -> None:

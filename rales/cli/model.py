@@ -16,6 +16,33 @@ if TYPE_CHECKING:
     from inference.networks.modelcheck import ModelReport, TrialScan
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_MANIFEST_HELP = """\b
+A manifest of a 2D network with three input slices (docs/models.md explains all keys,
+and 3D networks):
+  name = "my-lesions"
+  version = "1"
+  task = "lesions"                 # or "lungs"
+  file = "lesions.onnx"
+  sha256 = "..."                   # if it is wrong, this command prints the right one
+  licence = "..."
+  classes = ["background", "ground-glass", "consolidation"]
+  activation = "softmax"           # or "sigmoid"; "none": the output is probabilities
+  [labels]
+  lesion = ["ground-glass", "consolidation"]
+  [input]
+  rows = 512
+  columns = 512
+  context = 3
+  context_mm = 3.0
+  window = [-1000.0, 400.0]
+  [presence]
+  certainty = 0.98
+  volume_ml = 2.5
+  stride = 2
+
+To use the network, put lesions.onnx and lesions.toml into one directory with lungs.onnx and
+lungs.toml, and name the directory in the configuration file: [analysis] models_dir = "...".
+"""
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -24,7 +51,7 @@ def model_group() -> None:
     """Check a network of your own; docs/models.md explains the manifest."""
 
 
-@model_group.command("check")
+@model_group.command("check", epilog=_MANIFEST_HELP)
 @click.argument("file", type=_FILE)
 @click.option("--manifest", required=True, type=_FILE, help="The TOML file that describes FILE.")
 @click.option(
@@ -48,33 +75,6 @@ def model_check(
     \b
     Example:
       rales model check lesions.onnx --manifest lesions.toml --series /path/to/dicom
-
-    \b
-    A manifest of a 2D network with three input slices (docs/models.md explains all keys,
-    and 3D networks):
-      name = "my-lesions"
-      version = "1"
-      task = "lesions"                 # or "lungs"
-      file = "lesions.onnx"
-      sha256 = "..."                   # if it is wrong, this command prints the right one
-      licence = "..."
-      classes = ["background", "ground-glass", "consolidation"]
-      activation = "softmax"           # or "sigmoid"; "none": the output is probabilities
-      [labels]
-      lesion = ["ground-glass", "consolidation"]
-      [input]
-      rows = 512
-      columns = 512
-      context = 3
-      context_mm = 3.0
-      window = [-1000.0, 400.0]
-      [presence]
-      certainty = 0.98
-      volume_ml = 2.5
-      stride = 2
-
-    To use the network, put lesions.onnx and lesions.toml into one directory with lungs.onnx and
-    lungs.toml, and name the directory in the configuration file: [analysis] models_dir = "...".
 
     Exit status 0: the network is usable. 1: it is not, and the failed lines say why.
     """  # noqa: D301 - click wants the backspace character itself
@@ -121,10 +121,10 @@ def _series_sample(directory: Path) -> TrialScan:
     from inference.loading.loader import LoadingPolicy, load
     from inference.networks.modelcheck import real_scan
     from inference.networks.session import load_models
-    from rales.cli.inputs import gathered, scanned
+    from rales.cli.inputs import input_files, scan_inputs
 
-    with gathered([directory]) as files:
-        series = scanned(files).series
+    with input_files([directory]) as files:
+        series = scan_inputs(files).series
         if len(series) != 1:
             raise RalesError(f"{directory} holds {len(series)} CT series, but must hold exactly 1")
         volume = load(series[0], LoadingPolicy())

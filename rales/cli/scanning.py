@@ -1,4 +1,4 @@
-"""Files to series: each is described as if it had been received, or left out with a reason."""
+"""Sort DICOM files into series: describe each file as if it had been received."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from scp.spool import Spooled
 from scp.stored import instance_of
 
 LARGEST_FILE = 1 << 30
-"""Bytes of a file that is read; an Enhanced CT of 2000 slices has as many."""
+"""The most bytes of a file: an Enhanced CT of 2000 slices."""
 _PREAMBLE = 128
 _META_GROUP = b"\x02\x00"
 _LONG_VRS = frozenset((b"OB", b"UN", b"UT", b"OW", b"SQ"))
@@ -42,14 +42,14 @@ _PIXEL_DATA = 0x7FE00010
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a set of files holds.
+class ScanResult:
+    """The series in a set of files.
 
     Attributes:
-        skipped: Files that were left out, with the reason.
-        files: Where the image with a SOP Instance UID was found.
-        contested: How many images with different content came under one SOP Instance UID, by
-            that UID, where there were several; the last one counts.
+        skipped: The files that are not used, each with the reason.
+        files: The file of each instance, by SOP Instance UID.
+        contested: The number of different instances under one SOP Instance UID, for each UID
+            with more than one; the last instance is used.
     """
 
     series: tuple[Series, ...]
@@ -58,16 +58,16 @@ class Found:
     contested: Mapping[Uid, int]
 
 
-def scan(files: Sequence[Path], *, into: Path | None = None) -> Found:
-    """Read every file and sort the CT images into series.
+def scan(files: Sequence[Path], *, into: Path | None = None) -> ScanResult:
+    """Read every file and sort the CT instances into series.
 
-    The same image twice counts once. A file without File Meta Information is completed in the
-    folder ``into``.
+    Copies of an instance count once. For a data set without File Meta Information, a complete
+    file is written to the directory ``into``; without ``into``, it is skipped.
     """
     members: dict[Uid, dict[Uid, ReceivedInstance]] = {}
     contents: defaultdict[Uid, set[str]] = defaultdict(set)
     skipped: list[tuple[Path, str]] = []
-    places: dict[Uid, Path] = {}
+    paths: dict[Uid, Path] = {}
     for path in files:
         try:
             instance, content = _describe(path, into)
@@ -76,21 +76,21 @@ def scan(files: Sequence[Path], *, into: Path | None = None) -> Found:
             continue
         members.setdefault(instance.series_uid, {})[instance.sop_instance_uid] = instance
         contents[instance.sop_instance_uid].add(content)
-        places[instance.sop_instance_uid] = path
-    return Found(
+        paths[instance.sop_instance_uid] = path
+    return ScanResult(
         series=tuple(Series.of(instances.values()) for instances in members.values()),
         skipped=tuple(skipped),
-        files=places,
+        files=paths,
         contested={uid: len(digests) for uid, digests in contents.items() if len(digests) > 1},
     )
 
 
 def _describe(path: Path, into: Path | None) -> tuple[ReceivedInstance, str]:
-    """Describe one file as if it had been received; return the digest of its data set too.
+    """Describe a file as if it had been received; also return the digest of its data set.
 
     Raises:
-        NotDicom: It is none that is analysed.
-        Unreadable: It cannot be read.
+        NotDicom: The file is not a DICOM object that the node analyses.
+        Unreadable: The file cannot be read.
     """
     content = read_unchanged(path, LARGEST_FILE)
     meta, data_set = _split(content)
@@ -100,7 +100,7 @@ def _describe(path: Path, into: Path | None) -> tuple[ReceivedInstance, str]:
     stated = meta.get(_SYNTAX)
     syntax = UID(stated or _guess(data_set))
     if syntax.is_private or not syntax.is_transfer_syntax:
-        raise NotDicom(f"is in the transfer syntax {syntax}, which is not read")
+        raise NotDicom(f"has the unsupported transfer syntax {syntax}")
     try:
         header = _header(data_set, syntax)
     except NotDicom as error:
@@ -123,34 +123,36 @@ def _describe(path: Path, into: Path | None) -> tuple[ReceivedInstance, str]:
 
 
 def _split(content: bytes) -> tuple[dict[bytes, str], bytes]:
-    """Return the File Meta Information of a file by tag, as text, and its data set.
+    """Return the File Meta Information of a file as text by tag, and its data set.
 
-    Preamble and prefix may be missing, or all of it.
+    The preamble, the prefix and the whole File Meta Information may be missing.
     """
-    place = 0
+    position = 0
     for preamble in (0, _PREAMBLE):
         if content[preamble : preamble + 4] == b"DICM":
-            place = preamble + 4
+            position = preamble + 4
     meta: dict[bytes, str] = {}
-    while content[place : place + 2] == _META_GROUP:
-        tag, long = content[place : place + 4], content[place + 4 : place + 6] in _LONG_VRS
-        start = place + (12 if long else 8)
-        length = content[place + 8 : start] if long else content[place + 6 : start]
-        place = start + int.from_bytes(length, "little")
-        meta[tag] = printable(content[start : min(place, start + 64)].rstrip(b"\0 "))
-    if place > len(content):
-        raise NotDicom("is cut off inside its File Meta Information")
-    return meta, content[place:]
+    while content[position : position + 2] == _META_GROUP:
+        tag = content[position : position + 4]
+        long = content[position + 4 : position + 6] in _LONG_VRS
+        start = position + (12 if long else 8)
+        length = content[position + 8 : start] if long else content[position + 6 : start]
+        position = start + int.from_bytes(length, "little")
+        meta[tag] = printable(content[start : min(position, start + 64)].rstrip(b"\0 "))
+    if position > len(content):
+        raise NotDicom("is truncated in its File Meta Information")
+    return meta, content[position:]
 
 
 def _guess(data_set: bytes) -> str:
-    """Return the transfer syntax of a data set that does not come with it.
+    """Guess the transfer syntax of a data set without File Meta Information.
 
-    Every composite object begins with group 0008; where letters follow its first tag, they are
-    a VR. How pixels are compressed cannot be guessed: see :func:`scp.headers.parse`.
+    Every composite object starts with group 0008. If two capital letters follow the first tag,
+    they are a VR. The compression of the pixels cannot be guessed: see
+    :func:`scp.headers.parse`.
     """
     if data_set[:2] == b"\0\x08":
-        raise NotDicom("has no Transfer Syntax UID, and is in big endian or no DICOM")
+        raise NotDicom("has no Transfer Syntax UID, and is big endian or not DICOM")
     if data_set[:2] != b"\x08\0":
         raise NotDicom("is not DICOM")
     explicit = data_set[4:6].isalpha() and data_set[4:6].isupper()
@@ -160,24 +162,27 @@ def _guess(data_set: bytes) -> str:
 def _header(data_set: bytes, syntax: UID) -> Header:
     if syntax != ExplicitVRBigEndian:
         return parse(data_set, syntax)
-    try:  # retired, and not received; files of it are left
+    try:  # a retired transfer syntax that the receiver does not accept, but old files have
         return read_header(
             read_dataset(
-                BytesIO(data_set), is_implicit_VR=False, is_little_endian=False, stop_when=_pixels
+                BytesIO(data_set),
+                is_implicit_VR=False,
+                is_little_endian=False,
+                stop_when=_is_pixels,
             )
         )
     except NotDicom:
         raise
-    except Exception as error:  # a parser on hostile input raises anything
-        raise NotDicom(f"not understood as {syntax.name}: {type(error).__name__}") from error
+    except Exception as error:  # a parser may raise anything on hostile input
+        raise NotDicom(f"cannot be parsed as {syntax.name}: {type(error).__name__}") from error
 
 
-def _pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+def _is_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return int(tag) >= _PIXEL_DATA
 
 
 def _completed(data_set: bytes, header: Header, syntax: UID, into: Path | None) -> Path:
-    """Write a data set as the file that it should have been."""
+    """Write a data set with the File Meta Information that it lacks; return the path."""
     if into is None:
         raise NotDicom("has no File Meta Information")
     into.mkdir(exist_ok=True)

@@ -83,15 +83,13 @@ def status(
 ) -> None:
     """Show the latest series: state, reason, results and deliveries.
 
-    Also shows the images and associations that the node refused. --json adds every change of
-    state.
+    Also shows the refused images and associations. --json adds every change of state.
 
     \b
     Examples:
       rales status --state failed --since 7d     what failed this week, and why
       rales status --accession A123 --json       everything about the series of one order
     """  # noqa: D301 - click wants the backspace character itself
-    from chestct.series import accession_key
     from chestct.text import printable
     from rales.cli.opening import layout_of, open_state
     from rales.cli.status_json import print_json
@@ -103,13 +101,20 @@ def status(
     job_filter = JobFilter(
         states=tuple(map(JobState, states)),
         since=since,
-        series=None if series is None else printable(series),
-        accession_key=None if accession is None else accession_key(fsencode(accession.strip())),
+        series=printable(series) if series is not None else None,
+        accession_key=_accession_key(accession),
         limit=limit or None,
     )
     report = read_report(open_state(layout), layout, job_filter)
+    nothing = "No such series." if series or accession or states or since else "No series yet."
     if as_json:
         print_json(report)
     else:
-        filtered = bool(series or accession or states or since)
-        print_tables(report, nothing="No such series." if filtered else "No series yet.")
+        print_tables(report, nothing=nothing)
+
+
+def _accession_key(accession: str | None) -> str | None:
+    """Return the digest by which the state file knows an Accession Number."""
+    from chestct.series import accession_key
+
+    return None if accession is None else accession_key(fsencode(accession.strip()))

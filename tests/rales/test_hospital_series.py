@@ -17,7 +17,7 @@ from dicom_out.objects.raw import raw_value
 from phantom import write_series
 from rales.analysis.pipeline import AnalysisRequest, run
 from rales.analysis.settings import AnalysisSettings, settings_of
-from rales.cli.inputs import scan
+from rales.cli.scanning import scan
 from rales.config.file import parse
 from rales.state.results import AnalysisReport
 

@@ -26,7 +26,7 @@ from pydicom.uid import (
 from pynetdicom.dsutils import encode
 
 from rales.cli import cli
-from rales.cli.inputs import gathered, scanned
+from rales.cli.inputs import input_files, scan_inputs
 
 
 def make_ct(number: int = 1) -> Dataset:
@@ -56,8 +56,8 @@ def part10(number: int = 1, syntax: UID = ExplicitVRLittleEndian) -> bytes:
 
 def looked_at(*inputs: Path) -> tuple[int, dict[str, str]]:
     """Return how many images are found, and what is said of the others by their names."""
-    with gathered(list(inputs)) as files:
-        found = scanned(files)
+    with input_files(list(inputs)) as files:
+        found = scan_inputs(files)
         said = dict(files.skipped) | {files.name_of(path): why for path, why in found.skipped}
     images = sum(len(series.instances) for series in found.series)
     return images, {name.rpartition("/")[2]: why for name, why in said.items()}
@@ -84,11 +84,11 @@ META = part10()[: part10().index(b"\x08\x00")]
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "pipe": (os.mkfifo, "is a named pipe"),
     "socket": (a_socket, "is a socket"),
-    "terabyte": (sparse, "bytes, at most 1073741824 are read"),
+    "terabyte": (sparse, "bytes, more than the limit of 1073741824"),
     "loop": (lambda path: path.symlink_to(path), "cannot be read"),
     "dangling": (lambda path: path.symlink_to(path / "nowhere"), "cannot be read"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "is a device"),
-    "folder": (lambda path: path.symlink_to(path.parent), "is a link to a folder"),
+    "folder": (lambda path: path.symlink_to(path.parent), "is a symbolic link to a directory"),
     "empty": (lambda path: path.touch(), "is not DICOM"),
     "text": (lambda path: path.write_text("no image"), "is not DICOM"),
     "deflate": (
@@ -100,7 +100,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         "nested more than 64 deep",
     ),
     "cut": (lambda path: path.write_bytes(part10()[:-8]), "cut off"),
-    "meta": (lambda path: path.write_bytes(part10()[:150]), "cut off"),
+    "meta": (lambda path: path.write_bytes(part10()[:150]), "truncated"),
     "big": (
         lambda path: path.write_bytes(b"\0\x08\0\x16UI\0\x1a" + b"1.2.840.10008.5.1.4.1.1.2\0"),
         "big endian",
@@ -115,7 +115,7 @@ def test_one_bad_file_costs_itself(name: str, tmp_path: Path) -> None:
     (tmp_path / "good.dcm").write_bytes(part10())
     for inputs in ([tmp_path], [tmp_path / name, tmp_path / "good.dcm"]):
         if name == "folder" and len(inputs) == 2:
-            continue  # named on the command line, a link to a folder is a folder
+            continue  # named on the command line, a link to a directory is a directory
         images, skipped = looked_at(*inputs)
         assert images == 1
         assert said in skipped[name]
@@ -164,8 +164,8 @@ def test_files_without_preamble_or_meta_are_read(form: str, syntax: UID, tmp_pat
     else:
         content = bytes(128) + b"DICM" + to_bytes(make_ct(), syntax)
     (tmp_path / "odd").write_bytes(content)
-    with gathered([tmp_path]) as files:
-        (series,) = scanned(files).series
+    with input_files([tmp_path]) as files:
+        (series,) = scan_inputs(files).series
         (instance,) = series.instances
         again = pydicom.dcmread(instance.path, force=True)
         assert again.file_meta.TransferSyntaxUID == syntax == instance.transfer_syntax_uid
@@ -227,7 +227,7 @@ def test_an_archive_that_grows_beyond_measure_is_not_unpacked(tmp_path: Path) ->
     assert archive.stat().st_size < 1 << 20
     images, skipped = looked_at(archive, tmp_path / "good.dcm")
     assert images == 1
-    assert "more than 256 MiB when unpacked" in skipped["bomb.zip"]
+    assert "unpacks to more than the limit of 256 MiB" in skipped["bomb.zip"]
 
 
 def test_a_list_names_what_is_missing(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_list_names_what_is_missing(tmp_path: Path) -> None:
     assert images == 1
     assert "is listed in" in skipped["missing.dcm"]
     (tmp_path / "latin.lst").write_bytes(b"M\xfcller.dcm")
-    assert "no list of files in UTF-8" in looked_at(tmp_path / "latin.lst")[1]["latin.lst"]
+    assert "not a list of files in UTF-8" in looked_at(tmp_path / "latin.lst")[1]["latin.lst"]
 
 
 def test_images_under_one_uid_are_counted(tmp_path: Path) -> None:
@@ -284,8 +284,8 @@ def test_a_line_of_a_list_that_is_no_path_costs_itself(line: str, tmp_path: Path
 
 def test_an_image_without_preamble_can_be_read_by_the_loader_too(tmp_path: Path) -> None:
     (tmp_path / "cut.dcm").write_bytes(part10()[128:])
-    with gathered([tmp_path]) as files:
-        (series,) = scanned(files).series
+    with input_files([tmp_path]) as files:
+        (series,) = scan_inputs(files).series
         assert pydicom.dcmread(series.instances[0].path).PixelData == make_ct().PixelData
 
 
@@ -302,4 +302,4 @@ def test_a_transfer_syntax_that_is_none_is_named(uid: str, tmp_path: Path) -> No
     images, skipped = looked_at(tmp_path / "a.dcm")
     assert images == 0
     assert uid in skipped["a.dcm"]
-    assert "not read" in skipped["a.dcm"]
+    assert "unsupported" in skipped["a.dcm"]

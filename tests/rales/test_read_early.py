@@ -15,7 +15,7 @@ from chestct.errors import RejectReason, SeriesRejected
 from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from rales.analysis.pipeline import AnalysisRequest, run
-from rales.cli.inputs import scan
+from rales.cli.scanning import scan
 from rales.state.results import AnalysisReport
 from rales.state.store import Database, DeliveryStore, Job
 from rales.steps import analyse as worker_module

@@ -19,7 +19,7 @@ from inference.reading.analysis import Analysis
 from rales.analysis import pipeline
 from rales.analysis.pipeline import AnalysisRequest, run
 from rales.analysis.settings import settings_of
-from rales.cli.inputs import scan
+from rales.cli.scanning import scan
 from rales.config.file import parse
 from rales.state.results import AnalysisReport
 
