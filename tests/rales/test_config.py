@@ -14,8 +14,8 @@ from chestct.results import ReportOptions, SegKind
 from dicom_out.network.destination import WebDestination
 from rales.analysis.settings import settings_of
 from rales.config.file import load, parse
+from rales.config.peers import destinations_of
 from rales.config.sections import Config
-from rales.node.node import destinations_of
 
 _FULL = """
 [node]

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 import rales.demo.ohif
 import rales.demo.viewer
+from phantom import PhantomIdentity
 from rales.demo.ohif import VERSION, ohif_dist
 from rales.demo.pacs import DemoFailed, free_port
 from rales.demo.proxy import Site, serve_site
@@ -176,3 +177,18 @@ def test_an_unreachable_registry_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(DemoFailed, match="within reach") as failed:
         ohif_dist(tmp_path / "kept")
     assert "ENOTFOUND" in str(failed.value)
+
+
+def test_the_viewer_can_search_for_the_sample_patients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[PhantomIdentity] = []
+    monkeypatch.setattr(rales.demo.viewer, "make_thorax", lambda spec: spec)
+    monkeypatch.setattr(
+        rales.demo.viewer,
+        "write_series",
+        lambda _thorax, _folder, identity: written.append(identity),
+    )
+    list(rales.demo.viewer._make_samples(tmp_path, lambda _line: None))
+    assert len(written) == 2
+    assert all(identity.patient_id.replace("-", "").isalnum() for identity in written)
