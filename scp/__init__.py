@@ -1,1 +1,1 @@
-"""The ear: receives instances, makes them durable, decides that a series is complete."""
+"""Receives instances by C-STORE and makes them durable."""

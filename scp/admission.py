@@ -1,4 +1,4 @@
-"""Who may associate: calling AE titles, the addresses they may call from, and how many at once."""
+"""Decides which peers may associate: by calling AE title, by address and by number."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _LOCAL_LIMIT = (0x02, 0x03, 0x02)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """The rule for association requests.
+    """The rules for association requests.
 
     Attributes:
-        callers: Calling AE titles that may send, each with the networks it may call from (none:
-            from anywhere). Empty lets everybody in.
-        maximum_per_address: Associations that one address may have at the same time, so that
-            one peer that runs wild leaves room for the others.
+        callers: Calling AE titles that may send, each with the networks that it may call from
+            (none: any). Empty: every title may send.
+        maximum_per_address: Associations that one address may have at the same time, so that a
+            faulty peer leaves room for the others.
     """
 
     callers: Mapping[str, Sequence[Network]] = field(default_factory=dict)
     maximum_per_address: int = 96
 
     def permits(self, calling_ae: str, address: str) -> bool:
-        """Tell whether a calling AE title may send from an address."""
+        """Return whether a calling AE title may send from an address."""
         if not self.callers:
             return True
         if calling_ae not in self.callers:
@@ -47,14 +47,14 @@ class Admission:
 
 
 def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return an address; an IPv4 one that came over an IPv6 socket is an IPv4 one."""
-    # A scope ("fe80::1%eth0") is no part of what a network holds.
+    """Return an address; an IPv4 address that an IPv6 socket gives is an IPv4 address."""
+    # A network holds addresses without a scope ("fe80::1%eth0").
     parsed = ipaddress.ip_address(address.partition("%")[0])
     return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def on_requested(event: Event, admission: Admission) -> None:
-    """Reject who may not associate (EVT_REQUESTED); pynetdicom goes on with the others."""
+    """Reject a peer that may not associate (EVT_REQUESTED); pynetdicom negotiates with others."""
     association = event.assoc
     requested: Any = association.requestor.primitive
     calling, address = str(requested.calling_ae_title).strip(), str(association.requestor.address)
@@ -62,7 +62,8 @@ def on_requested(event: Event, admission: Admission) -> None:
         _reject(association, _UNKNOWN_CALLER)
     elif _associations_of(address, association) > admission.maximum_per_address:
         _LOG.warning(
-            "%s has %d associations already: network.maximum_associations_per_address",
+            "%s rejected: it has %d associations, the maximum of "
+            "network.maximum_associations_per_address",
             address,
             admission.maximum_per_address,
         )
@@ -70,10 +71,10 @@ def on_requested(event: Event, admission: Admission) -> None:
 
 
 def _associations_of(address: str, association: Association) -> int:
-    """Count the associations of an address, this one among them."""
+    """Count the associations of an address, including ``association``."""
     return sum(
-        one.is_acceptor and str(one.requestor.address) == address
-        for one in association.ae.active_associations
+        active.is_acceptor and str(active.requestor.address) == address
+        for active in association.ae.active_associations
     )
 
 

@@ -1,11 +1,10 @@
 """The presentation contexts that the node accepts.
 
-The acceptor chooses one transfer syntax a context: pynetdicom takes the first of our list
-below that the sender offers in it. So a sender that offers several syntaxes in one context
-is asked for uncompressed pixels, the quickest to read; one that offers a context for each
-syntax, or a compressed one alone, sends what it has. All is stored as it came. Explicit VR
-big endian (retired in 2006) is not accepted: no sender needs it and every reader stumbles
-over it.
+The acceptor chooses one transfer syntax for each context: pynetdicom takes the first in our list
+that the sender offers. A sender that offers several syntaxes in one context is asked for
+uncompressed pixels, the quickest to read. A sender that offers a context for each syntax, or only
+compressed ones, sends the pixels as it has them. Instances are stored as they arrive. Explicit VR
+Big Endian (retired in 2006) is not accepted: no sender needs it, and many readers fail on it.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ TRANSFER_SYNTAXES = (
     HTJ2KLosslessRPCL,
     HTJ2K,
 )
-_MOST_NAMED = 5
+_MAXIMUM_NAMED = 5
 _TRANSFER_SYNTAX_REFUSED = 0x04
 """Result of a presentation context (PS3.8 table 9-18)."""
 
@@ -73,8 +72,8 @@ def supported_contexts() -> list[PresentationContext]:
 def commitment_context() -> PresentationContext:
     """Return the context in which a PACS reports commitments (PS3.4 section J.3.3).
 
-    The PACS opens that association and is still the SCP of the class: it proposes the SCP
-    role for itself (PS3.7 section D.3.3.4). One that proposes no role is taken as well.
+    The PACS requests that association and is still the SCP of the class: it proposes the SCP role
+    for itself (PS3.7 section D.3.3.4). A PACS that proposes no role is accepted too.
     """
     context = build_context(STORAGE_COMMITMENT, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     context.scu_role = False
@@ -82,24 +81,24 @@ def commitment_context() -> PresentationContext:
     return context
 
 
-def not_taken(
+def refused_classes(
     accepted: Iterable[PresentationContext], rejected: Iterable[PresentationContext]
 ) -> str:
-    """Name the SOP classes that an association offers in vain; empty when there are none.
+    """Return the names of the SOP classes that are refused; empty where none is.
 
-    A class counts only where no context of it was accepted; one that failed by its transfer
-    syntax alone is named with the first that was offered.
+    A class is refused where none of its contexts was accepted. Where only the transfer syntax was
+    refused, the first one that was offered is named too.
     """
-    taken = {context.abstract_syntax for context in accepted}
+    accepted_classes = {context.abstract_syntax for context in accepted}
     names: dict[UID, str] = {}
     for context in rejected:
         uid = UID(str(context.abstract_syntax))
-        if uid in taken:
+        if uid in accepted_classes:
             continue
         name = printable(uid.name)
         if context.result == _TRANSFER_SYNTAX_REFUSED:
             name += f" as {printable(UID(context.transfer_syntax[0]).name)}"
         names.setdefault(uid, name)
-    shown = list(names.values())[:_MOST_NAMED]
+    shown = list(names.values())[:_MAXIMUM_NAMED]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -1,4 +1,4 @@
-"""The start of the files that hold received data sets."""
+"""Writes the beginning of the files that hold received data sets."""
 
 from __future__ import annotations
 

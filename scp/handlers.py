@@ -1,4 +1,4 @@
-"""What happens with each C-STORE, and what is told at the end of an association."""
+"""Handles the events of associations: stores each C-STORE, reports the end of each association."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from chestct.uids import Uid
 from pynetdicom_guard.arrivals import content_of, release
 from pynetdicom_guard.limits import PLACEHOLDER_UID
 from scp import headers
-from scp.contexts import STORAGE_SOP_CLASSES, not_taken
+from scp.contexts import STORAGE_SOP_CLASSES, refused_classes
 from scp.file_meta import file_start
 from scp.ports import (
     AssociationEnd,
-    Doorkeeper,
+    AuditSink,
     Intake,
     Peer,
     Recorded,
+    RefusalCounter,
     Refused,
     Transfer,
-    Witness,
 )
 from scp.spool import Spool
 from scp.status import StoreStatus, answer
@@ -51,12 +51,12 @@ from scp.traffic import Traffic
 _LOG = logging.getLogger(__name__)
 
 _READERS = 2
-"""Data sets that are read at a time: what that takes is bounded for each."""
+"""Data sets that are parsed at the same time; the memory for each is limited."""
 
 
 @dataclass(slots=True)
 class _Tally:
-    """What one association has brought so far; of each study, how many images."""
+    """The instances that one association has sent so far; ``studies`` counts them by study."""
 
     started: float = field(default_factory=time.monotonic)
     series: set[Uid] = field(default_factory=set)
@@ -76,45 +76,47 @@ class Handlers:
         spool: Spool,
         intake: Intake,
         clock: Callable[[], datetime],
-        witness: Witness | None = None,
-        doorkeeper: Doorkeeper | None = None,
+        audit: AuditSink | None = None,
+        refusals: RefusalCounter | None = None,
         traffic: Traffic | None = None,
     ) -> None:
-        self._doorkeeper = doorkeeper
+        self._refusals = refusals
         self._spool = spool
         self._intake = intake
         self._clock = clock
-        self._witness = witness
+        self._audit = audit
         self._traffic = traffic or Traffic()
         self._tallies: dict[Association, _Tally] = {}
         self._lock = Lock()
         self._reading = BoundedSemaphore(_READERS)
 
     def on_established(self, event: Event) -> None:
-        """Note the begin of an association, and what of it is not taken (EVT_ESTABLISHED)."""
+        """Begin to count an association; log the classes that are refused (EVT_ESTABLISHED)."""
         with self._lock:
             self._tallies[event.assoc] = _Tally()
-        refused = not_taken(event.assoc.accepted_contexts, event.assoc.rejected_contexts)
+        accepted = event.assoc.accepted_contexts
+        refused = refused_classes(accepted, event.assoc.rejected_contexts)
         if refused:
-            level = logging.INFO if event.assoc.accepted_contexts else logging.WARNING
-            _LOG.log(level, "%s offers what is not taken: %s", _peer(event.assoc), refused)
-            if not event.assoc.accepted_contexts:
-                self._count(event, Refused.ASSOCIATION, f"offers only what is not taken: {refused}")
+            level = logging.INFO if accepted else logging.WARNING
+            _LOG.log(level, "%s offers what is not accepted: %s", _peer(event.assoc), refused)
+            if not accepted:
+                reason = f"offers only what is not accepted: {refused}"
+                self._count(event, Refused.ASSOCIATION, reason)
 
     def on_echo(self, event: Event) -> int:
         """Answer a C-ECHO.
 
-        pynetdicom also brings a C-STORE of the Verification SOP Class here, which must not
-        be told that it was stored.
+        pynetdicom also calls this for a C-STORE of the Verification SOP Class, which must not be
+        answered with success.
         """
         if isinstance(event.request, C_ECHO):
             return int(StoreStatus.SUCCESS)
-        _LOG.warning("%s refused: only a C-ECHO is of the Verification class", _peer(event.assoc))
+        _LOG.warning("%s refused: the Verification class has only C-ECHO", _peer(event.assoc))
         return int(StoreStatus.SOP_CLASS_NOT_SUPPORTED)
 
     def on_store(self, event: Event) -> int | Dataset:
         """Answer a C-STORE: 0x0000 only when the bytes are durable and recorded."""
-        # An association that was cut off has none any more: what it left is still stored.
+        # An association that was cut off has no tally any more; its last requests are still stored.
         tally = self._tallies.get(event.assoc) or _Tally()
         try:
             instance = self._receive(event, tally)
@@ -143,13 +145,13 @@ class Handlers:
         return int(StoreStatus.SUCCESS)
 
     def _count(self, event: Event, kind: Refused, reason: str) -> None:
-        if self._doorkeeper is not None:
-            self._doorkeeper.refused(peer_of(event.assoc), kind, reason)
+        if self._refusals is not None:
+            self._refusals.refused(peer_of(event.assoc), kind, reason)
 
     def _receive(self, event: Event, tally: _Tally) -> ReceivedInstance:
         if not isinstance(event.request, C_STORE):
-            # pynetdicom brings any request of a storage class here, an N-CREATE too.
-            raise SopClassNotSupported("only a C-STORE is of a storage class")
+            # pynetdicom calls this for every request of a storage class, an N-CREATE too.
+            raise SopClassNotSupported("a storage class has only C-STORE")
         request: Any = event.request
         syntax = event.context.transfer_syntax
         if request.AffectedSOPClassUID not in STORAGE_SOP_CLASSES:
@@ -159,17 +161,8 @@ class Handlers:
         content = content_of(request.DataSet)
         with self._reading:
             header = headers.parse(content, syntax, scratch=self._spool)
-        if header.sop_class_uid != request.AffectedSOPClassUID:
-            raise SopClassMismatch(
-                f"SOP Class UID of data set and request differ: "
-                f"{header.sop_class_uid}, {request.AffectedSOPClassUID}"
-            )
-        if header.sop_instance_uid != request.AffectedSOPInstanceUID:
-            raise SopClassMismatch(
-                f"SOP Instance UID of data set and request differ: "
-                f"{header.sop_instance_uid}, {request.AffectedSOPInstanceUID}"
-            )
-        self._note_begin(event.assoc, tally, header)
+        _check_identity(header, request)
+        self._count_instance(event.assoc, tally, header)
         spooled = self._spool.write(header.series_uid, file_start(header, syntax), content)
         instance = instance_of(
             header,
@@ -179,26 +172,28 @@ class Handlers:
             calling_ae=_calling_ae(event.assoc),
         )
         recorded = self._intake.record(instance)
-        self._witness_stored(event.assoc, tally, instance, recorded)
+        self._audit_stored(event.assoc, tally, instance, recorded)
         if recorded is Recorded.REPLACED:
             _LOG.warning(
-                "%s sent other content under SOP Instance UID %s; both are kept, the new counts",
+                "%s sent other content for SOP Instance UID %s: both are kept, the new one counts",
                 _peer(event.assoc),
                 instance.sop_instance_uid,
             )
         return instance
 
-    def _note_begin(self, association: Association, tally: _Tally, header: headers.Header) -> None:
+    def _count_instance(
+        self, association: Association, tally: _Tally, header: headers.Header
+    ) -> None:
         with self._lock:
             tally.series.add(header.series_uid)
             if header.study_uid not in tally.studies and association in self._tallies:
                 self._traffic.began(header.study_uid)
             tally.studies[header.study_uid] += 1
 
-    def _witness_stored(
+    def _audit_stored(
         self, association: Association, tally: _Tally, instance: ReceivedInstance, kind: Recorded
     ) -> None:
-        if self._witness is None:
+        if self._audit is None:
             return
         key = (instance.study_uid, instance.patient_key, kind)
         transfer = tally.transfers.get(key)
@@ -207,20 +202,20 @@ class Handlers:
             tally.transfers[key] = transfer
         transfer.instances[instance.sop_class_uid] += 1
         if transfer.instances.total() == 1:
-            self._witness.transfer_began(peer_of(association), transfer)
+            self._audit.transfer_began(peer_of(association), transfer)
 
     def on_acse(self, event: Event) -> None:
-        """Note the end of an association by a release request (EVT_ACSE_RECV).
+        """Record the end of an association by a release request (EVT_ACSE_RECV).
 
-        This comes before the answer; EVT_RELEASED comes after it and may be overtaken by
-        the peer that closes the connection, which would look like an abort.
+        This event comes before the answer. EVT_RELEASED comes after it, and the peer may close the
+        connection sooner, which would look like an abort.
         """
         primitive: object = event.primitive  # type: ignore[attr-defined]  # made at run time
         if isinstance(primitive, A_RELEASE):
             self._end(event.assoc, AssociationEnd.RELEASED)
 
     def on_aborted(self, event: Event) -> None:
-        """Note any other end of an association (EVT_ABORTED, EVT_CONN_CLOSE)."""
+        """Record any other end of an association (EVT_ABORTED, EVT_CONN_CLOSE)."""
         self._end(event.assoc, AssociationEnd.ABORTED)
 
     def _end(self, association: Association, how: AssociationEnd) -> None:
@@ -242,30 +237,42 @@ class Handlers:
             time.monotonic() - tally.started,
         )
         if tally.series:
-            self._tell(association, frozenset(tally.series), how)
-        if self._witness is not None:
+            self._report_end(association, frozenset(tally.series), how)
+        if self._audit is not None:
             for transfer in tally.transfers.values():
-                self._witness.transfer_ended(peer_of(association), transfer, how)
+                self._audit.transfer_ended(peer_of(association), transfer, how)
 
-    def _tell(self, association: Association, series: frozenset[Uid], how: AssociationEnd) -> None:
+    def _report_end(
+        self, association: Association, series: frozenset[Uid], how: AssociationEnd
+    ) -> None:
         try:
             self._intake.association_ended(series, _calling_ae(association), how, self._clock())
-        except Exception:  # noqa: BLE001 - it would be lost in pynetdicom
-            # The series is complete by its quiet time then.
+        except Exception:  # noqa: BLE001 - pynetdicom would drop it
+            # The series is complete after its quiet time then.
             _LOG.exception("the end of an association could not be recorded")
 
 
+def _check_identity(header: headers.Header, request: Any) -> None:
+    """Refuse a data set whose UIDs are not those of its request."""
+    for name, actual, requested in (
+        ("SOP Class UID", header.sop_class_uid, request.AffectedSOPClassUID),
+        ("SOP Instance UID", header.sop_instance_uid, request.AffectedSOPInstanceUID),
+    ):
+        if actual != requested:
+            raise SopClassMismatch(f"{name} of data set and request differ: {actual}, {requested}")
+
+
 def _cause(association: Association) -> str:
-    """Say why an association ended without a release, as far as it can be known."""
+    """Return why an association ended without a release, as far as that is known."""
     if association.acse.is_aborted("a-abort"):
         return "aborted by the sender"
     if association.dul.idle_timer_expired():
-        return "aborted here: nothing came for too long"
+        return "aborted here: the sender was silent for too long"
     return "aborted: connection lost or message not understood"
 
 
 def _level(tally: _Tally, how: AssociationEnd) -> int:
-    """Return how loud the end of an association is; a C-ECHO every few seconds is not."""
+    """Return the log level of the end of an association: low for a C-ECHO every few seconds."""
     if how is AssociationEnd.ABORTED:
         return logging.WARNING
     return logging.INFO if tally.stored or tally.refused else logging.DEBUG
@@ -277,7 +284,7 @@ def _calling_ae(association: Association) -> str:
 
 
 def peer_of(association: Association) -> Peer:
-    """Return who asked for an association."""
+    """Return the peer that requested an association."""
     return Peer(ae_title=_calling_ae(association), address=str(association.requestor.address))
 
 
@@ -286,7 +293,7 @@ def _peer(association: Association) -> str:
 
 
 def _instance(event: Event) -> str:
-    """Name the object of a request."""
+    """Return the instance of a request, for a log line."""
     request: Any = event.request
     uid = getattr(request, "AffectedSOPInstanceUID", None)
     return f"SOP Instance UID {printable(str(uid), 64)}"

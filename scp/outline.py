@@ -1,7 +1,7 @@
-"""Where the elements of a data set lie, found by tags, lengths and delimiters alone.
+"""Finds where the elements of a data set lie, from tags, lengths and delimiters alone.
 
-No value is copied and nothing nested is kept: a data set costs its bytes, and time by its
-elements, whose number is limited. Parsers that keep it all take a hundred times its bytes.
+It copies no value and keeps nothing nested, and the number of elements is limited. A parser that
+keeps everything takes a hundred times the bytes of the data set.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from chestct.errors import NotDicom
 from pynetdicom_guard.budget import Content
 
 DEEPEST = 64
-"""Sequences within each other that are taken. Enhanced CT needs four; a parser that recurses
-(pydicom, and most others that will read the stored file) ends at a few hundred."""
-_ALWAYS = 1 << 16
-_BYTES_EACH = 256
-_MOST = 1 << 18
+"""Sequences within each other that are accepted. Enhanced CT needs four. A parser that recurses
+(pydicom, and most others that will read the stored file) fails at a few hundred."""
+_ALWAYS_ELEMENTS = 1 << 16
+_BYTES_PER_ELEMENT = 256
+_MAXIMUM_ELEMENTS = 1 << 18
 
 _UNDEFINED = 0xFFFFFFFF
 LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN"}) | {
@@ -41,18 +41,20 @@ def most_elements(size: int) -> int:
     """Return how many elements, items and fragments a data set of ``size`` bytes may have.
 
     A CT image has a few hundred. Enhanced CT has some 60 for each frame, and a frame takes
-    30,000 bytes or more: 2000 frames have 120,000 elements in 60 MB. What has more in fewer
-    bytes was made to cost whoever reads it.
+    30,000 bytes or more: 2000 frames have 120,000 elements in 60 MB. More elements in fewer bytes
+    are an attack on their reader.
     """
-    return min(max(_ALWAYS, size // _BYTES_EACH), _MOST)
+    return min(max(_ALWAYS_ELEMENTS, size // _BYTES_PER_ELEMENT), _MAXIMUM_ELEMENTS)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the value of one element lies.
+    """The bytes of the value of one element.
 
     Attributes:
-        vr: As it is written; empty in implicit VR.
+        vr: The VR as it is written; empty in implicit VR.
+        start: Index of the first byte of the value.
+        end: Index after its last byte.
         endless: Whether its length is undefined; a delimiter follows it.
     """
 
@@ -66,37 +68,36 @@ class Place:
 def outline(
     content: Content, *, implicit: bool, most: int, wanted: Collection[int]
 ) -> dict[int, Place]:
-    """Return where the ``wanted`` elements outside of sequences lie.
+    """Return the places of the ``wanted`` elements outside of sequences.
 
-    Sequences are followed (PS3.5 section 7.5), not judged: one with a length ends there.
+    Sequences are followed (PS3.5 section 7.5), not checked: one with a length ends by that length.
 
     Raises:
-        NotDicom: More than ``most`` elements, nested too deep, or no data set to its end.
+        NotDicom: It has more than ``most`` elements, is nested too deep, or does not end where its
+            bytes end.
         EOFError: It is cut off.
     """
     walk = _Walk(content, most)
-    found: dict[int, Place] = {}
+    places: dict[int, Place] = {}
     place = 0
     while place + 8 <= len(content):
         tag = walk.tag(place)
-        if tag >= _ITEM:
+        if not tag or tag >= _ITEM:
             break
-        if not tag:
-            break
-        place, at = walk.element(place, tag, implicit=implicit)
+        place, value = walk.element(place, tag, implicit=implicit)
         if place > len(content):
             raise EOFError
         if tag in wanted:
-            found[tag] = at
+            places[tag] = value
     if not is_padding(content, place):
         raise NotDicom(
             f"the data set ends at byte {place} of {len(content)}: cut off, or followed by more"
         )
-    return found
+    return places
 
 
 def is_padding(content: Content, place: int, end: int | None = None) -> bool:
-    """Tell whether nothing but zeros is left, which some writers pad files with."""
+    """Return whether only zeros are left, with which some writers pad files."""
     stop = len(content) if end is None else end
     step = 16
     while place < stop:
@@ -108,7 +109,7 @@ def is_padding(content: Content, place: int, end: int | None = None) -> bool:
 
 
 class _Walk:
-    """Follows elements, and counts them."""
+    """Follows the elements of one data set and counts them."""
 
     def __init__(self, content: Content, most: int) -> None:
         self._content = content
@@ -121,7 +122,7 @@ class _Walk:
 
     def element(self, place: int, tag: int, *, implicit: bool) -> tuple[int, Place]:
         """Return where an element ends, its delimiter included, and where its value lies."""
-        self._one_more()
+        self._count_element()
         vr, start, length = self._head(place, implicit=implicit)
         endless = length == _UNDEFINED
         if _is_sequence(tag, vr, endless=endless, implicit=implicit):
@@ -144,7 +145,7 @@ class _Walk:
         ends: list[tuple[float, bool]] = [(limit, implicit)]
         while True:
             while ends and place >= ends[-1][0]:
-                place = int(ends.pop()[0])  # not behind it, whatever its last element says
+                place = int(ends.pop()[0])  # not after it, whatever length its last element has
             if not ends:
                 return place
             if place + 8 > len(content):
@@ -152,17 +153,17 @@ class _Walk:
             end, inside_implicit = ends[-1]
             tag = self.tag(place)
             if tag in {_ITEM, _ITEM_END}:
-                self._one_more()
+                self._count_element()
                 place += 8
                 continue
             if tag == _SEQUENCE_END:
                 place += 8
                 ends.pop()
                 if not ends:
-                    # One with a length may not end by a delimiter: its length holds.
+                    # The length holds, even where a delimiter comes before its end.
                     return place if limit is math.inf else int(limit)
                 continue
-            self._one_more()
+            self._count_element()
             vr, start, length = self._head(place, implicit=inside_implicit)
             endless = length == _UNDEFINED
             if _is_sequence(tag, vr, endless=endless, implicit=inside_implicit):
@@ -177,7 +178,7 @@ class _Walk:
     def _fragments(self, place: int) -> int:
         """Return where encapsulated pixels end (PS3.5 annex A.4)."""
         while place + 8 <= len(self._content):
-            self._one_more()
+            self._count_element()
             tag = self.tag(place)
             (length,) = _LENGTH.unpack_from(self._content, place + 4)
             place += 8
@@ -189,11 +190,11 @@ class _Walk:
         raise EOFError
 
     def _delimited(self, place: int) -> int:
-        """Return where a value of undefined length ends that is no sequence."""
-        found = self._content.find(_DELIMITER, place)
-        if found < 0 or found + 8 > len(self._content):
+        """Return where a value of undefined length that is no sequence ends."""
+        delimiter = self._content.find(_DELIMITER, place)
+        if delimiter < 0 or delimiter + 8 > len(self._content):
             raise EOFError
-        return found + 8
+        return delimiter + 8
 
     def _head(self, place: int, *, implicit: bool) -> tuple[bytes, int, int]:
         """Return VR, where the value begins, and its length."""
@@ -210,7 +211,7 @@ class _Walk:
         (length,) = _LENGTH.unpack_from(content, place + 8)
         return vr, place + 12, length
 
-    def _one_more(self) -> None:
+    def _count_element(self) -> None:
         self._count += 1
         if self._count > self._most:
             raise NotDicom(

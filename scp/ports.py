@@ -1,4 +1,4 @@
-"""What the receiver asks of the rest of the node."""
+"""The interfaces through which the receiver reaches the rest of the node."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from chestct.uids import Uid
 
 
 class Recorded(StrEnum):
-    """What a durable instance was to the record: all three are answered 0x0000."""
+    """How a durable instance was recorded; all three are answered 0x0000."""
 
     NEW = "new"
     REPEATED = "repeated"
-    """The same SOP Instance with the same values, in whatever transfer syntax: nothing changed."""
+    """The same SOP Instance UID with the same values, in any transfer syntax: nothing changed."""
     REPLACED = "replaced"
-    """The same SOP Instance UID with other values: the new ones count, the old are kept."""
+    """The same SOP Instance UID with other values: the new values count, the old file is kept."""
 
 
 class AssociationEnd(StrEnum):
@@ -31,27 +31,27 @@ class AssociationEnd(StrEnum):
 
 
 class Intake(Protocol):
-    """Records what was received. Called from the threads of the associations."""
+    """Records received instances. Called from the threads of the associations."""
 
     def record(self, instance: ReceivedInstance) -> Recorded:
         """Record an instance whose bytes are durable; the answer 0x0000 follows.
 
         Raises:
-            OutOfResources: It could not be recorded; the sender is told 0xA700.
+            OutOfResources: It could not be recorded; the answer is 0xA700.
         """
 
     def association_ended(
         self, series_uids: frozenset[Uid], calling_ae: str, how: AssociationEnd, at: datetime
     ) -> None:
-        """Note that an association that sent instances of ``series_uids`` has ended.
+        """Record that an association that sent instances of ``series_uids`` has ended.
 
-        Another may be sending some of them yet.
+        Other associations may still be sending some of them.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """The Application Entity at the other end, as it calls itself, and its IP address."""
+    """The calling AE title and the IP address of a peer."""
 
     ae_title: str
     address: str
@@ -59,12 +59,12 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """What one association brought of one study of one patient.
+    """The instances of one study of one patient that one association sent.
 
     Attributes:
-        recorded: What the instances were to the record; another value, another transfer.
+        recorded: How they were recorded; instances recorded otherwise are another transfer.
         sample: One of the files, which names the patient.
-        instances: How many of each SOP Class; counts up while the association lasts.
+        instances: Their number by SOP Class; it grows while the association lasts.
     """
 
     study_uid: Uid
@@ -73,35 +73,35 @@ class Transfer:
     instances: Counter[Uid] = field(default_factory=Counter)
 
 
-class Witness(Protocol):
-    """Is told what an audit trail has to know (PS3.15 section A.5.3).
+class AuditSink(Protocol):
+    """Gets the events of an audit trail (PS3.15 section A.5.3).
 
-    Called from the threads of the associations: it must neither wait nor raise.
+    Called from the threads of the associations: it must neither block nor raise.
     """
 
     def rejected(self, peer: Peer, reason: str) -> None:
-        """Note that an association was rejected for good, so for who asked or was asked."""
+        """Record that an association was rejected permanently: for its AE titles or address."""
 
     def transfer_began(self, peer: Peer, transfer: Transfer) -> None:
-        """Note the first durable instance of a transfer."""
+        """Record the first durable instance of a transfer."""
 
     def transfer_ended(self, peer: Peer, transfer: Transfer, how: AssociationEnd) -> None:
-        """Note that the association of a transfer has ended."""
+        """Record that the association of a transfer has ended."""
 
 
 class Refused(StrEnum):
-    """What was refused."""
+    """The kind of a refusal."""
 
     IMAGE = "image"
     ASSOCIATION = "association"
-    """A-ASSOCIATE-RJ, or one in which nothing that was offered is taken."""
+    """An association that was rejected, or in which every presentation context was refused."""
 
 
-class Doorkeeper(Protocol):
-    """Counts what was refused, so that a person can see who sends in vain, and why.
+class RefusalCounter(Protocol):
+    """Counts refusals, so that a person can see which peers are refused, and why.
 
-    Called from the threads of the associations: it must neither wait nor raise.
+    Called from the threads of the associations: it must neither block nor raise.
     """
 
     def refused(self, peer: Peer, kind: Refused, reason: str) -> None:
-        """Count a refusal; ``reason`` may quote what came from outside, but no patient."""
+        """Count a refusal; ``reason`` may quote the peer, but names no patient."""

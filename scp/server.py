@@ -1,4 +1,4 @@
-"""The Application Entity that listens: verification and storage SCP."""
+"""Runs the Application Entity that listens: verification and storage SCP."""
 
 from __future__ import annotations
 
@@ -33,36 +33,36 @@ from pynetdicom_guard.listener import TlsContext, listen
 from scp.admission import Admission, on_requested
 from scp.contexts import commitment_context, supported_contexts
 from scp.handlers import Handlers
-from scp.ports import Doorkeeper, Intake, Peer, Refused, Witness
+from scp.ports import AuditSink, Intake, Peer, RefusalCounter, Refused
 from scp.spool import Spool
 from scp.traffic import Traffic
 
 _LOG = logging.getLogger(__name__)
 
 ACSE_SECONDS = 10.0
-"""A connection that has not asked for an association by then is closed."""
+"""How long a connection may take to request an association; then it is closed."""
 _DRAIN_SECONDS = 12.0
-"""How long a sender in the middle of its images may go on when the node stops."""
+"""How long a sender may go on sending when the node stops."""
 _IDLE_SECONDS = 1.0
-"""An association that brought nothing for so long is not waited for."""
-_LOOK_SECONDS = 0.05
-_GOODBYE_SECONDS = 1.0
-"""How long a peer that was sent an A-ABORT may take to close the connection."""
+"""An association that is silent for this long is aborted when the node stops."""
+_POLL_SECONDS = 0.05
+_CLOSE_SECONDS = 1.0
+"""How long a peer may take to close the connection after an A-ABORT."""
 _REJECTED_PERMANENT = 0x01
-"""Result of an A-ASSOCIATE-RJ (PS3.8 table 9-21): for who asks, not for how busy we are."""
+"""Result of an A-ASSOCIATE-RJ (PS3.8 table 9-21): because of the peer, not of the load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScpSettings:
-    """How the receiver listens.
+    """The settings of the receiver.
 
     Attributes:
-        admission: Who may send, and from where.
+        admission: The peers that may send.
         maximum_instance: Bytes that the data set of one C-STORE may have.
-        maximum_arriving: Bytes that the data sets on their way may have on disk, all together.
-        network_timeout: Seconds without traffic after which an association is aborted, and
-            the time that one PDU may take.
-        port: 0 takes a free one.
+        maximum_arriving: Bytes that all arriving data sets together may have on disk.
+        network_timeout: Seconds without traffic after which an association is aborted, and the
+            time that one PDU may take.
+        port: 0 chooses a free port.
     """
 
     ae_title: str
@@ -86,11 +86,11 @@ class RunningScp:
 
     @property
     def port(self) -> int:
-        """The port that it is bound to."""
+        """The port that the receiver is bound to."""
         return int(self._server.socket.getsockname()[1])
 
     def stop(self) -> None:
-        """Take no new association; let senders finish for a while, and abort who is idle."""
+        """Accept no new association, let senders finish for a while, and abort idle ones."""
         if self._stopped:
             return
         self._stopped = True
@@ -106,15 +106,15 @@ class RunningScp:
                 if has_no_association(association):
                     hang_up(association)
                 elif association in aborted:
-                    if now - aborted[association] > _GOODBYE_SECONDS:
+                    if now - aborted[association] > _CLOSE_SECONDS:
                         hang_up(association)
                 elif now > deadline or seconds_since_read(association) > _IDLE_SECONDS:
                     association.abort(block=False)
                     aborted[association] = now
-            if now > deadline + 2 * _GOODBYE_SECONDS:
-                _LOG.warning("%d associations did not end", len(still_open))
+            if now > deadline + 2 * _CLOSE_SECONDS:
+                _LOG.warning("%d associations did not end in time", len(still_open))
                 return
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         self._ae.shutdown()
 
     def __enter__(self) -> Self:
@@ -136,42 +136,61 @@ def start(
     intake: Intake,
     clock: Callable[[], datetime],
     on_commitment_report: Callable[[Event], tuple[int, None]] | None = None,
-    witness: Witness | None = None,
-    doorkeeper: Doorkeeper | None = None,
+    audit: AuditSink | None = None,
+    refusals: RefusalCounter | None = None,
     traffic: Traffic | None = None,
     tls: TlsContext | None = None,
 ) -> RunningScp:
     """Listen in threads of its own and return at once.
 
-    With ``on_commitment_report``, the handler of EVT_N_EVENT_REPORT, a PACS may open
+    With ``on_commitment_report``, the handler of EVT_N_EVENT_REPORT, a PACS may request
     associations to report storage commitments.
 
-    A wrong called AE title and an unknown calling one are rejected (A-ASSOCIATE-RJ, PS3.8
-    section 9.3.4). With ``tls``, only TLS is spoken.
+    A wrong called AE title and an unknown calling AE title are rejected (A-ASSOCIATE-RJ, PS3.8
+    section 9.3.4). With ``tls``, only TLS is accepted.
 
     Raises:
         OSError: The port cannot be bound.
     """
-    ae = CountingEntity(ae_title=settings.ae_title)
-    ae.supported_contexts = supported_contexts()
-    reports: list[Any] = []
+    ae = _entity(settings)
+    bound = _guard_handlers(settings, spool)
     if on_commitment_report is not None:
         ae.supported_contexts = [*ae.supported_contexts, commitment_context()]
-        reports = [(evt.EVT_N_EVENT_REPORT, on_commitment_report)]
+        bound.append((evt.EVT_N_EVENT_REPORT, on_commitment_report))
+    handlers = Handlers(
+        spool=spool,
+        intake=intake,
+        clock=clock,
+        audit=audit,
+        refusals=refusals,
+        traffic=traffic,
+    )
+    bound += [
+        (evt.EVT_C_ECHO, handlers.on_echo),
+        (evt.EVT_C_STORE, handlers.on_store),
+        (evt.EVT_ESTABLISHED, handlers.on_established),
+        (evt.EVT_ACSE_RECV, handlers.on_acse),
+        (evt.EVT_ABORTED, handlers.on_aborted),
+        (evt.EVT_CONN_CLOSE, handlers.on_aborted),
+        (evt.EVT_REJECTED, _on_rejected, [audit, refusals]),
+    ]
+    return RunningScp(ae, listen(ae, (settings.host, settings.port), tls=tls, handlers=bound))
+
+
+def _entity(settings: ScpSettings) -> CountingEntity:
+    ae = CountingEntity(ae_title=settings.ae_title)
+    ae.supported_contexts = supported_contexts()
     ae.require_called_aet = True
     ae.maximum_pdu_size = settings.maximum_pdu_size
     ae.maximum_associations = settings.maximum_associations
     ae.acse_timeout = ACSE_SECONDS
     ae.dimse_timeout = settings.network_timeout
     ae.network_timeout = settings.network_timeout
-    handlers = Handlers(
-        spool=spool,
-        intake=intake,
-        clock=clock,
-        witness=witness,
-        doorkeeper=doorkeeper,
-        traffic=traffic,
-    )
+    return ae
+
+
+def _guard_handlers(settings: ScpSettings, spool: Spool) -> list[Any]:
+    """Return the handlers that limit connections; pynetdicom calls them in this order."""
     arrivals = Arrivals(
         limit=settings.maximum_instance, budget=Budget(settings.maximum_arriving), scratch=spool
     )
@@ -180,38 +199,24 @@ def start(
         request_seconds=ACSE_SECONDS,
         pdu_seconds=settings.network_timeout,
     )
-    server = listen(
-        ae,
-        (settings.host, settings.port),
-        tls=tls,
-        handlers=[
-            (evt.EVT_CONN_OPEN, on_connection_open, [limits]),
-            (evt.EVT_CONN_CLOSE, on_connection_close),
-            (evt.EVT_REQUESTED, on_requested, [settings.admission]),
-            (evt.EVT_CONN_CLOSE, arrivals.on_connection_close),
-            (evt.EVT_PDU_RECV, arrivals.on_pdu),
-            (evt.EVT_DIMSE_RECV, on_message),
-            (evt.EVT_C_ECHO, handlers.on_echo),
-            (evt.EVT_C_STORE, handlers.on_store),
-            (evt.EVT_ESTABLISHED, handlers.on_established),
-            (evt.EVT_ACSE_RECV, handlers.on_acse),
-            (evt.EVT_ABORTED, handlers.on_aborted),
-            (evt.EVT_CONN_CLOSE, handlers.on_aborted),
-            (evt.EVT_REJECTED, _on_rejected, [witness, doorkeeper]),
-            *reports,
-        ],
-    )
-    return RunningScp(ae, server)
+    return [
+        (evt.EVT_CONN_OPEN, on_connection_open, [limits]),
+        (evt.EVT_CONN_CLOSE, on_connection_close),
+        (evt.EVT_REQUESTED, on_requested, [settings.admission]),
+        (evt.EVT_CONN_CLOSE, arrivals.on_connection_close),
+        (evt.EVT_PDU_RECV, arrivals.on_pdu),
+        (evt.EVT_DIMSE_RECV, on_message),
+    ]
 
 
-def _on_rejected(event: Event, witness: Witness | None, doorkeeper: Doorkeeper | None) -> None:
-    """Say who was rejected and why (EVT_REJECTED)."""
+def _on_rejected(event: Event, audit: AuditSink | None, refusals: RefusalCounter | None) -> None:
+    """Log, count and audit a rejected association (EVT_REJECTED)."""
     association = event.assoc
-    asked: Any = association.requestor.primitive
-    answered: Any = association.acceptor.primitive
-    reason = answered.reason_str if answered is not None else "rejected"
+    request: Any = association.requestor.primitive
+    answer: Any = association.acceptor.primitive
+    reason = answer.reason_str if answer is not None else "rejected"
     called, calling = (
-        shown_ae_title(title) for title in (asked.called_ae_title, asked.calling_ae_title)
+        shown_ae_title(title) for title in (request.called_ae_title, request.calling_ae_title)
     )
     _LOG.warning(
         "%s@%s asking for %s was rejected: %s",
@@ -221,7 +226,7 @@ def _on_rejected(event: Event, witness: Witness | None, doorkeeper: Doorkeeper |
         reason,
     )
     peer = Peer(ae_title=calling, address=str(association.requestor.address))
-    if doorkeeper is not None:
-        doorkeeper.refused(peer, Refused.ASSOCIATION, f"asking for {called}: {reason}")
-    if witness is not None and answered is not None and answered.result == _REJECTED_PERMANENT:
-        witness.rejected(peer, f"{calling} asking for {called} was rejected: {reason}")
+    if refusals is not None:
+        refusals.refused(peer, Refused.ASSOCIATION, f"asking for {called}: {reason}")
+    if audit is not None and answer is not None and answer.result == _REJECTED_PERMANENT:
+        audit.rejected(peer, f"{calling} asking for {called} was rejected: {reason}")

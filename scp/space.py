@@ -1,4 +1,4 @@
-"""Free space on the disk of the spool: refuse before it is full, and take again by itself."""
+"""Keeps space free on the disk of the spool: refuses instances before the disk is full."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _MEGABYTE = 1e6
 
 
 class FreeSpace(Protocol):
-    """Tells how many bytes may still be written below a folder."""
+    """Returns the free bytes of the file system of a folder."""
 
     def __call__(self, folder: Path, /) -> int:
-        """Return the bytes; an OSError when that cannot be told."""
+        """Return the free bytes; raise an OSError when they are unknown."""
 
 
 def free_space(folder: Path, /) -> int:
-    """Ask the file system."""
+    """Return the free bytes of the file system of ``folder``."""
     return shutil.disk_usage(folder).free
 
 
 class LowWaterMark:
-    """Keeps ``reserve`` bytes free, for the state file and the results of what is here."""
+    """Keeps ``reserve`` bytes free, for the state file and the results of the stored series."""
 
     def __init__(self, folder: Path, *, reserve: int, free: FreeSpace = free_space) -> None:
         self._folder = folder
@@ -37,11 +37,11 @@ class LowWaterMark:
         self._lock = Lock()
 
     def check(self, size: int) -> None:
-        """Let ``size`` more bytes in; says it once when space runs low and once when it is back.
+        """Check that ``size`` more bytes may be written; log once when space runs low or returns.
 
         Raises:
-            OutOfResources: Less than the reserve would be left.
-            OSError: The file system does not tell.
+            OutOfResources: Fewer bytes than the reserve would remain.
+            OSError: The file system does not tell its free space.
         """
         free = self._free(self._folder)
         low = free - size < self._reserve
@@ -49,13 +49,13 @@ class LowWaterMark:
             changed, self._low = low is not self._low, low
         if changed and low:
             _LOG.error(
-                "%.0f MB free on the disk of %s, node.minimum_free_gb asks for %.0f: images are "
-                "refused (0xA700) until there is more",
+                "%.0f MB free on the disk of %s, fewer than the %.0f MB of node.minimum_free_gb: "
+                "images are refused (0xA700) until more are free",
                 free / _MEGABYTE,
                 self._folder,
                 self._reserve / _MEGABYTE,
             )
         elif changed:
-            _LOG.warning("%.0f MB free again: images are taken", free / _MEGABYTE)
+            _LOG.warning("%.0f MB free again: images are accepted", free / _MEGABYTE)
         if low:
             raise OutOfResources("too little free space on the disk of this node")

@@ -1,7 +1,7 @@
-"""Durable files of received instances: written, fsynced, renamed, then acknowledged.
+"""Writes received instances to durable files: write, fsync, rename; then they are acknowledged.
 
-Names are made of digests alone, never of what a message says. A refused object is not
-kept: its sender was told so and still has it.
+File names are digests, never text from a message. A refused instance is not kept: its sender knows
+and still has it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHUNK = 1 << 20
 class Spooled:
     """A durable Part 10 file.
 
-    ``written`` tells that its content was written now: there was none, or a damaged one.
+    ``written``: whether its content was written now, because there was no whole file before.
     """
 
     path: Path
@@ -48,11 +48,14 @@ class Spool:
     def __init__(
         self, root: Path, *, reserve: int = 0, free: FreeSpace = free_space, tidy: bool = True
     ) -> None:
-        """Use ``root``, making it when missing, and remove what a crash left half-written.
+        """Use the folder ``root``; create it if it is missing.
 
-        Not when not ``tidy``: it takes a look at every folder, and whoever does that anyway
-        asks :meth:`is_left_over`. Nothing is written that would leave fewer than ``reserve``
-        bytes ``free``.
+        Args:
+            root: The folder.
+            reserve: Bytes that stay free on its disk.
+            free: Returns the free bytes.
+            tidy: Whether to remove files that a crash left half-written. That lists every folder;
+                a caller that lists them anyway uses :meth:`is_left_over`.
 
         Raises:
             OutOfResources: The folder cannot be used.
@@ -68,54 +71,51 @@ class Spool:
                 partial.unlink()
         except OSError as error:
             raise OutOfResources(f"the spool {root} cannot be used: {error.strerror}") from error
-
         if partials:
-            _LOG.warning("%d half-written files removed; none was acknowledged", len(partials))
+            _LOG.warning(
+                "%d half-written files removed; their instances were not acknowledged",
+                len(partials),
+            )
 
     def is_left_over(self, file: Path) -> bool:
-        """Tell whether a file is the half of a write of an earlier run: never acknowledged."""
+        """Return whether an earlier run left a file half-written; it was never acknowledged."""
         return file.suffix == PARTIAL and not file.name.startswith(self._run)
 
     def check_room(self, size: int) -> None:
-        """See that ``size`` more bytes may be written.
-
-        Raises:
-            OutOfResources: Less than the reserve would be left.
-            OSError: The file system does not tell.
-        """
+        """Check that ``size`` more bytes may be written; raises as :meth:`LowWaterMark.check`."""
         self._mark.check(size)
 
     def temporary_file(self) -> IO[bytes]:
-        """Return a file without a name, which goes when it is closed; an OSError if it cannot."""
+        """Return a file without a name; closing it deletes it. May raise an OSError."""
         return tempfile.TemporaryFile(prefix=self._run, suffix=PARTIAL, dir=self._root)
 
     def write(self, series_uid: Uid, file_meta: bytes, content: Content) -> Spooled:
-        """Make one instance durable and return where.
+        """Make one instance durable; return its file.
 
-        A file that is there is kept when it is whole, and otherwise replaced: what a disk
-        lost or damaged comes back with a resend.
+        An existing file is kept when it is whole and replaced otherwise, so that a resend restores
+        what a disk lost or damaged.
 
         Args:
-            series_uid: Decides the folder, by digest.
-            file_meta: Preamble, prefix and file meta information (PS3.10 section 7.1).
-            content: The data set as received; not changed by a byte.
+            series_uid: Its digest names the folder.
+            file_meta: Preamble, prefix and File Meta Information (PS3.10 section 7.1).
+            content: The data set as received, byte for byte.
 
         Raises:
-            OutOfResources: The file could not be written; nothing of it is left.
+            OutOfResources: The file could not be written; nothing of it remains.
         """
         name = hashlib.sha256(content).hexdigest()
         folder = self._root / folder_of(series_uid)
         path = folder / f"{name}.dcm"
         try:
-            whole = _is_there(path, file_meta, content)
-            # Where only the file meta information differs, another version wrote it, or a disk.
+            whole = _has_content(path, file_meta, content)
+            # If only the File Meta Information differs, another version or a faulty disk wrote it.
             written = not whole and not holds(path, name)
             if not whole:
                 self._mark.check(len(file_meta) + len(content))
             self._make_folder(folder)
             if not whole:
                 _write_durably(path, self._run, file_meta, content)
-            # Also for a file that was there: whoever wrote it may not have come so far.
+            # Also for an existing file: its writer may have crashed before this.
             _sync_folder(folder)
             size = path.stat().st_size
         except OSError as error:
@@ -123,7 +123,7 @@ class Spool:
         return Spooled(path=path, content_digest=name, size=size, written=written)
 
     def _make_folder(self, folder: Path) -> None:
-        """Make the folder durable, once; another thread or an earlier run may have made it."""
+        """Create the folder durably, once; another thread or an earlier run may have created it."""
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
         elif folder in self._durable_folders:
@@ -138,7 +138,7 @@ def folder_of(series_uid: Uid) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """Return the SHA-256 of what follows the file meta information.
+    """Return the SHA-256 of the data set in a file.
 
     Raises:
         OSError: The file cannot be read.
@@ -152,8 +152,8 @@ def content_digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _is_there(path: Path, *parts: Content) -> bool:
-    """Tell whether a file is there and holds ``parts``, a piece at a time."""
+def _has_content(path: Path, *parts: Content) -> bool:
+    """Return whether a file exists and holds ``parts``; reads a piece at a time."""
     try:
         with path.open("rb") as file:
             pieces = (
@@ -167,17 +167,17 @@ def _is_there(path: Path, *parts: Content) -> bool:
 
 
 def holds(path: Path, digest: str) -> bool:
-    """Tell whether a file is there and its content has the digest."""
+    """Return whether a file exists and its data set has the digest."""
     try:
         return content_digest(path) == digest
-    except OSError:  # not there, or not to be read: it is written anew
+    except OSError:  # missing or unreadable: it is written again
         return False
 
 
 def _write_durably(path: Path, prefix: str, *parts: Content) -> None:
-    """Write ``parts`` so that a file of that name is whole; its folder is still to be synced.
+    """Write ``parts`` under a temporary name that begins with ``prefix``, fsync, then rename.
 
-    Until then its name begins with ``prefix``.
+    The caller must sync the folder.
     """
     handle, name = tempfile.mkstemp(prefix=prefix, suffix=PARTIAL, dir=path.parent)
     try:

@@ -1,4 +1,4 @@
-"""The one table from errors to DIMSE statuses (PS3.4 table B.2-1, PS3.7 annex C)."""
+"""Maps errors to DIMSE statuses (PS3.4 table B.2-1, PS3.7 annex C)."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _TABLE: dict[type[errors.RalesError], StoreStatus] = {
 
 
 def kinds_by_status() -> dict[StoreStatus, tuple[type[errors.RalesError], ...]]:
-    """Return every status with the errors that the table has for it, in the table's order."""
+    """Return every status with the errors that lead to it, in the order of the table."""
     return {
-        status: tuple(kind for kind, its in _TABLE.items() if its is status)
+        status: tuple(kind for kind, mapped in _TABLE.items() if mapped is status)
         for status in StoreStatus
     }
 
 
 def status_of(error: BaseException) -> StoreStatus:
-    """Return the status for an error; one that nobody foresaw is a processing failure."""
+    """Return the status for an error; an unexpected error is a processing failure."""
     for kind in type(error).__mro__:
         if kind in _TABLE:
             return _TABLE[kind]
@@ -60,5 +60,5 @@ def answer(error: BaseException) -> Dataset:
 
 def _comment(reason: str) -> str:
     """Return ``reason`` as an LO: printable ASCII without a backslash (PS3.5 section 6.2)."""
-    plain = (one if one.isascii() and one.isprintable() and one != "\\" else "?" for one in reason)
-    return "".join(plain)[:_COMMENT_LENGTH].strip()
+    plain = "".join(c if c.isascii() and c.isprintable() and c != "\\" else "?" for c in reason)
+    return plain[:_COMMENT_LENGTH].strip()

@@ -1,4 +1,4 @@
-"""What is known of a stored instance: when it is received, and again from its file."""
+"""Describes a stored instance: when it is received, and again from its file."""
 
 from __future__ import annotations
 
@@ -45,28 +45,28 @@ def instance_of(
 
 
 def read_back(path: Path, *, calling_ae: str) -> ReceivedInstance:
-    """Return what was kept of the instance in a file of the spool, when the record is lost.
+    """Return the description of the instance in a spool file, when its record is lost.
 
-    The same parsing as when it was received: digests, keys and positions are the same. It
-    counts as received when the file was written; by a clock that was ahead then, now.
+    Digests, keys and positions are those of its reception, for the parsing is the same. The time
+    of reception is the time of the file, or now where the clock was ahead then.
 
     Raises:
-        NotDicom: It is no whole file of the spool: its name is not the digest of its content,
-            or its content cannot be understood.
-        OSError: It cannot be read.
+        NotDicom: The file is damaged: its name is not the digest of its content, or its content
+            is not a data set.
+        OSError: The file cannot be read.
     """
     whole = path.read_bytes()
     start = GROUP_LENGTH_AT + 4
     start += int.from_bytes(whole[GROUP_LENGTH_AT:start], "little")
     content = whole[start:]
-    found = hashlib.sha256(content).hexdigest()
-    if found != path.stem[: len(found)]:
-        raise NotDicom("its name is not the digest of its content")
+    content_digest = hashlib.sha256(content).hexdigest()
+    if content_digest != path.stem[: len(content_digest)]:
+        raise NotDicom("the file name is not the digest of the content")
     syntax = _transfer_syntax(path)
     header = parse(content, syntax)
     return instance_of(
         header,
-        Spooled(path=path, content_digest=found, size=len(whole)),
+        Spooled(path=path, content_digest=content_digest, size=len(whole)),
         transfer_syntax=syntax,
         received_at=min(datetime.fromtimestamp(path.stat().st_mtime, UTC), datetime.now(UTC)),
         calling_ae=calling_ae,
@@ -79,4 +79,4 @@ def _transfer_syntax(path: Path) -> str:
     except OSError:
         raise
     except Exception as error:  # a parser on damaged bytes raises anything
-        raise NotDicom("its file meta information cannot be read") from error
+        raise NotDicom("the File Meta Information cannot be read") from error

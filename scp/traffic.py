@@ -1,6 +1,6 @@
-"""Which studies associations are bringing right now, and which come image by image.
+"""Knows which studies open associations are sending, and which arrive image by image.
 
-Known in memory only: after a restart nothing is known, and series wait their quiet time.
+It is kept in memory only: after a restart it is empty, and series wait for their quiet time.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from threading import Lock
 
 from chestct.uids import Uid
 
-_FEW = 20
-"""Images of a study; an association that brings fewer brings no whole chest."""
-_RHYTHM = 2
-"""So many short associations one after another announce the next one."""
+_WHOLE_CHEST = 20
+"""An association with fewer images of a study does not bring a whole chest."""
+_SHORT_ASSOCIATIONS = 2
+"""After as many short associations, another one is expected."""
 
 
 class Traffic:
-    """Is told of every association, from its thread; is asked from others."""
+    """The traffic of all associations; their threads report it, and other threads ask for it."""
 
     def __init__(
         self, *, window_seconds: float = 30.0, monotonic: Callable[[], float] = time.monotonic
@@ -32,33 +32,32 @@ class Traffic:
         self._short: dict[Uid, deque[float]] = {}
 
     def began(self, study_uid: Uid) -> None:
-        """Note that one more association is bringing a study."""
+        """Record that one more association sends a study."""
         with self._lock:
             self._open[study_uid] += 1
 
     def ended(self, study_uid: Uid, *, images: int) -> None:
-        """Note that an association that brought ``images`` of a study has ended."""
+        """Record that an association that sent ``images`` of a study has ended."""
         with self._lock:
             self._open[study_uid] -= 1
             if self._open[study_uid] <= 0:
                 del self._open[study_uid]
             now = self._monotonic()
-            for uid in [one for one, ends in self._short.items() if not self._recent(ends, now)]:
+            for uid in [u for u, ends in self._short.items() if not self._recent(ends, now)]:
                 del self._short[uid]
-            if images < _FEW:
-                self._short.setdefault(study_uid, deque(maxlen=_RHYTHM)).append(now)
+            if images < _WHOLE_CHEST:
+                self._short.setdefault(study_uid, deque(maxlen=_SHORT_ASSOCIATIONS)).append(now)
 
     def is_busy(self, study_uid: Uid) -> bool:
-        """Tell whether more of a study is to be expected.
+        """Return whether more images of a study are expected.
 
-        An association that brought some of it is open, or several short ones followed each
-        other.
+        An association that has sent some of it is open, or several short ones followed each other.
         """
         with self._lock:
             if self._open[study_uid] > 0:
                 return True
             ends = self._short.get(study_uid, deque())
-            return self._recent(ends, self._monotonic()) >= _RHYTHM
+            return self._recent(ends, self._monotonic()) >= _SHORT_ASSOCIATIONS
 
     def _recent(self, ends: deque[float], now: float) -> int:
         return sum(now - end <= self._window for end in ends)

@@ -1,9 +1,8 @@
-"""One digest for one set of values, however a transfer syntax encodes them.
+"""Computes a digest of the values of a data set, however a transfer syntax encodes them.
 
-The same image comes by two routes as explicit and as implicit VR, deflated, with group
-lengths, with sequences of defined or undefined length, with other padding: what it says is
-the same (PS3.5 sections 7 and 10). Pixels are taken as they are encoded: a compressed image
-and its uncompressed twin differ here.
+The same image may arrive in explicit or implicit VR, deflated, with group lengths, with sequences
+of defined or undefined length, with other padding: its values are the same (PS3.5 sections 7 and
+10). Pixels count as they are encoded, so a compressed image and its uncompressed twin differ.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from scp.outline import DEEPEST, LONG_VRS, is_padding
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_DATA = 0x7FE00010
-_SAYS_NOTHING = frozenset({0x00080001, 0xFFFCFFFC})
-"""Length to End (retired) and Data Set Trailing Padding; group lengths come to it."""
+_WITHOUT_MEANING = frozenset({0x00080001, 0xFFFCFFFC})
+"""Length to End (retired) and Data Set Trailing Padding; group lengths are left out too."""
 _TEXT = frozenset(
     {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI"}
     | {"UR", "UT"}
 )
-"""Value representations whose trailing padding says nothing (PS3.5 table 6.2-1)."""
+"""Value representations whose trailing padding has no meaning (PS3.5 table 6.2-1)."""
 _WORDS = {
     **dict.fromkeys((b"AT", b"OW", b"SS", b"US"), 2),
     **dict.fromkeys((b"FL", b"OF", b"OL", b"SL", b"UL"), 4),
     **dict.fromkeys((b"FD", b"OD", b"OV", b"SV", b"UV"), 8),
 }
-"""The bytes of one number, which big endian turns round."""
+"""The bytes of one number, whose order big endian reverses."""
 _LARGE = 1 << 12
 _HEAD = struct.Struct("<LcQ")
 _EXPLICIT = {"<": struct.Struct("<HH2sH"), ">": struct.Struct(">HH2sH")}
@@ -48,20 +47,20 @@ _Part = bytes | memoryview
 
 
 class _Malformed(Exception):
-    """The bytes are not what they are read as."""
+    """The bytes are not a data set."""
 
 
 class _TooMany(Exception):
-    """Bytes that may hold elements, or not, hold more than a data set may have."""
+    """The bytes hold more elements than a data set may have."""
 
 
 def value_digest(content: Content, transfer_syntax: str, *, most: int = sys.maxsize) -> str:
-    """Return the SHA-256 of what a data set says.
+    """Return the SHA-256 of the values of a data set.
 
     Args:
-        content: An encoded data set, not deflated any more.
-        transfer_syntax: How it is encoded; of deflated, the syntax that was deflated.
-        most: So many elements are told apart; with more, the bytes count as they are.
+        content: An encoded data set, inflated.
+        transfer_syntax: How it is encoded; for a deflated one, the syntax after inflation.
+        most: The number of elements up to which values count; beyond, the bytes count.
     """
     syntax = UID(transfer_syntax)
     reader = _Reader(content, "<" if syntax.is_little_endian else ">", most)
@@ -71,16 +70,16 @@ def value_digest(content: Content, transfer_syntax: str, *, most: int = sys.maxs
     try:
         reader.data_set(0, len(content), parts, implicit=syntax.is_implicit_VR, depth=0)
     except (_Malformed, _TooMany, struct.error):
-        # No two encodings of it are known to be the same: it is what it is, byte for byte.
+        # No two encodings of it are known to be equal: its bytes count.
         parts = [b"as it came", str(syntax).encode(), memoryview(content)]
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in _joined(parts):
-        found.update(part)
-    return found.hexdigest()
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _joined(parts: list[_Part]) -> Iterator[_Part]:
-    """Yield many small parts as one, and large ones uncopied."""
+    """Yield small parts joined, and large parts without a copy."""
     small: list[_Part] = []
     for part in parts:
         if len(part) < _LARGE:
@@ -101,11 +100,11 @@ class _Reader:
     def data_set(
         self, place: int, end: int, parts: list[_Part], *, implicit: bool, depth: int
     ) -> int:
-        """Take what stands from ``place`` to ``end``, or to the end of an item; return where."""
+        """Add the elements up to ``end`` or to the end of the item; return where that is."""
         if depth > DEEPEST:
             raise _Malformed
         while place + 8 <= end:
-            self._one_more()
+            self._count_element()
             tag, vr, length, after = self._head(place, implicit=implicit)
             if tag == _ITEM_END:
                 return after
@@ -113,7 +112,7 @@ class _Reader:
                 return end
             if not tag or tag >= _ITEM or (length != _UNDEFINED and after + length > end):
                 raise _Malformed
-            if not tag & 0xFFFF or tag in _SAYS_NOTHING:
+            if not tag & 0xFFFF or tag in _WITHOUT_MEANING:
                 place = after + length
             else:
                 place = self._element(
@@ -123,7 +122,7 @@ class _Reader:
             raise _Malformed
         return end
 
-    def _one_more(self) -> None:
+    def _count_element(self) -> None:
         self.left -= 1
         if self.left < 0:
             raise _TooMany
@@ -151,17 +150,17 @@ class _Reader:
         implicit: bool,
         depth: int,
     ) -> int:
-        """Take one element, whose value begins at ``place``; return where the next begins."""
+        """Add one element, whose value begins at ``place``; return where the next begins."""
         kind = _kind(tag)
         if tag == _PIXEL_DATA and length == _UNDEFINED:
             return self._fragments(place, end, parts)
         if length == _UNDEFINED or vr == b"SQ" or (implicit and kind == "SQ"):
-            # Of unknown VR it is one in implicit VR (PS3.5 section 6.2.2).
+            # The items of an element with VR UN are in implicit VR (PS3.5 section 6.2.2).
             within = implicit or vr == b"UN"
             return self._sequence(place, length, end, parts, tag=tag, implicit=within, depth=depth)
-        # A writer that does not know a sequence calls it UN.
-        may_be_one = not kind or (kind == "SQ" and vr == b"UN")
-        if may_be_one and length and self._begins_item(place, length):
+        # A writer that does not know a sequence writes it as UN.
+        may_be_sequence = not kind or (kind == "SQ" and vr == b"UN")
+        if may_be_sequence and length and self._begins_item(place, length):
             try:
                 items: list[_Part] = []
                 after = self._sequence(
@@ -208,7 +207,7 @@ class _Reader:
         implicit: bool,
         depth: int,
     ) -> int:
-        """Take the items of a sequence (PS3.5 section 7.5); one without any is an empty value."""
+        """Add the items of a sequence (PS3.5 section 7.5); without items it is an empty value."""
         stop = end if length == _UNDEFINED else place + length
         items: list[_Part] = []
         count = 0
@@ -221,7 +220,7 @@ class _Reader:
             if item != _ITEM or (size != _UNDEFINED and place + size > stop):
                 raise _Malformed
             count += 1
-            self._one_more()
+            self._count_element()
             items.append(b"item")
             within = stop if size == _UNDEFINED else place + size
             place = self.data_set(place, within, items, implicit=implicit, depth=depth + 1)
@@ -230,7 +229,7 @@ class _Reader:
         return place if length == _UNDEFINED else stop
 
     def _fragments(self, place: int, end: int, parts: list[_Part]) -> int:
-        """Take the fragments of encapsulated pixels, without their table (PS3.5 annex A.4)."""
+        """Add the fragments of encapsulated pixels without the offset table (PS3.5 annex A.4)."""
         number = 0
         while place + 8 <= end:
             group, low, size = _IMPLICIT[self.order].unpack_from(self.content, place)
@@ -239,7 +238,7 @@ class _Reader:
                 break
             if group << 16 | low != _ITEM or place + size > end:
                 raise _Malformed
-            self._one_more()
+            self._count_element()
             if number:
                 parts.append(_HEAD.pack(_PIXEL_DATA, b"f", size))
                 parts.append(memoryview(self.content)[place : place + size])
@@ -250,9 +249,9 @@ class _Reader:
 
 @lru_cache(maxsize=1 << 13)
 def _kind(tag: int) -> str:
-    """Return the VR that the dictionary has for a tag; empty for private and unknown ones.
+    """Return the VR of a tag in the dictionary; empty for private and unknown tags.
 
-    Not the one that is written: there is none in implicit VR.
+    The VR that is written does not serve: implicit VR has none.
     """
     if tag >> 16 & 1 or not dictionary_has_tag(tag):
         return ""

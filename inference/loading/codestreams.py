@@ -16,15 +16,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from chestct.jpeg import jpeg_frame
+
 _CODESTREAM = b"\xff\x4f\xff\x51"
 """SOC and SIZ (ISO 15444-1 annex A.5.1)."""
 _BOXES = 4096
 """A codestream begins within these bytes, also where the writer wrapped it into a JP2 file."""
-_NO_FRAME = frozenset({0xC4, 0xC8, 0xCC})
-"""DHT, JPG and DAC: the markers among those of SOF0 to SOF15 that start no frame."""
-_SOF0, _SOF15, _SOF55 = 0xC0, 0xCF, 0xF7
-_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-"""Markers without a segment (ISO 10918-1 table B.1)."""
 
 
 class CodestreamInvalid(ValueError):
@@ -65,17 +62,8 @@ def _jpeg2000(stream: bytes) -> tuple[int, int, int]:
 
 
 def _jpeg(stream: bytes) -> tuple[int, int, int]:
-    """Return rows, columns and components of the start of frame (ISO 10918-1 annex B.2.2)."""
-    place = 2
-    while place + 10 <= len(stream) and stream[place] == 0xFF:  # noqa: PLR2004 - a marker
-        marker = stream[place + 1]
-        if (_SOF0 <= marker <= _SOF15 and marker not in _NO_FRAME) or marker == _SOF55:
-            rows, columns = struct.unpack_from(">HH", stream, place + 5)
-            return rows, columns, stream[place + 9]
-        if marker == 0xFF:  # noqa: PLR2004 - a fill byte
-            place += 1
-        elif marker in _ALONE:
-            place += 2
-        else:
-            place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
-    raise CodestreamInvalid("the codestream has no size")
+    """Return rows, columns and components of the start of frame."""
+    frame = jpeg_frame(stream)
+    if frame is None:
+        raise CodestreamInvalid("the codestream has no size")
+    return frame.rows, frame.columns, frame.components

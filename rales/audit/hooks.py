@@ -58,7 +58,7 @@ def patient_of(path: Path) -> m.AuditedPatient:
 
 
 class AuditHooks:
-    """Submits an event for each call; implements :class:`scp.ports.Witness` for the receiver."""
+    """Submits an event for each call; implements :class:`scp.ports.AuditSink` for the receiver."""
 
     def __init__(
         self, trail: AuditTrail, node: m.Participant, clock: Callable[[], datetime]

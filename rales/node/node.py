@@ -214,8 +214,8 @@ class Node:
                 intake=node.instances,
                 clock=node.clock.now,
                 on_commitment_report=on_report if commits else None,
-                witness=audit,
-                doorkeeper=refusals,
+                audit=audit,
+                refusals=refusals,
                 traffic=self._traffic,
                 tls=self._tls,
             )

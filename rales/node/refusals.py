@@ -18,7 +18,7 @@ _REASON = 200
 
 
 class RefusalCounter:
-    """The receiver's :class:`scp.ports.Doorkeeper`; :meth:`step` is the step of a loop.
+    """The receiver's :class:`scp.ports.RefusalCounter`; :meth:`step` is the step of a loop.
 
     A refusal only counts up a number in memory. What a crash takes of these is a second's.
     """

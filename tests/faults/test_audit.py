@@ -244,7 +244,7 @@ def start_receiver(tmp_path: Path) -> Iterator[Callable[[AuditHooks | None], Rec
             spool=Spool(tmp_path / "spool"),
             intake=InstanceStore(database, on_change=lambda: None),
             clock=lambda: datetime.now(UTC),
-            witness=hooks,
+            audit=hooks,
         )
         running.append(scp)
         return Receiver(scp, hooks)

@@ -303,7 +303,7 @@ def test_an_association_that_says_nothing_is_ended(
     scu = Scu(node.port)
     assert scu.read()[0] == 0x07, "no A-ABORT"
     scu.socket.close()
-    wait_until(lambda: "nothing came for too long" in caplog.text)
+    wait_until(lambda: "silent for too long" in caplog.text)
 
 
 @pytest.mark.parametrize(

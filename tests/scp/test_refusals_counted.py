@@ -16,7 +16,7 @@ from scp.spool import Spool
 from .conftest import MemoryIntake, Rejected, Scu, make_ct, store, to_bytes, wait_until
 
 
-class Doorkeeper:
+class RefusalCounter:
     def __init__(self) -> None:
         self.seen: list[tuple[Peer, Refused, str]] = []
 
@@ -25,12 +25,12 @@ class Doorkeeper:
 
 
 @pytest.fixture
-def doorkeeper() -> Doorkeeper:
-    return Doorkeeper()
+def refusals() -> RefusalCounter:
+    return RefusalCounter()
 
 
 @pytest.fixture
-def guarded(doorkeeper: Doorkeeper, spool: Spool, intake: MemoryIntake) -> Iterator[RunningScp]:
+def guarded(refusals: RefusalCounter, spool: Spool, intake: MemoryIntake) -> Iterator[RunningScp]:
     settings = ScpSettings(
         ae_title="RALES",
         host="127.0.0.1",
@@ -42,21 +42,21 @@ def guarded(doorkeeper: Doorkeeper, spool: Spool, intake: MemoryIntake) -> Itera
         spool=spool,
         intake=intake,
         clock=lambda: datetime.now(UTC),
-        doorkeeper=doorkeeper,
+        refusals=refusals,
     ) as running:
         yield running
 
 
 def test_a_refused_image_is_counted_and_a_stored_one_is_not(
-    guarded: RunningScp, doorkeeper: Doorkeeper
+    guarded: RunningScp, refusals: RefusalCounter
 ) -> None:
     image = make_ct(rows=4, columns=4)
     assert store(guarded, image).Status == 0x0000
-    assert doorkeeper.seen == []
+    assert refusals.seen == []
     with Scu(guarded.port) as scu:
         answer = scu.store(to_bytes(image)[:-8], sop_instance=image.SOPInstanceUID)
     assert answer.Status == 0xC000
-    ((peer, kind, reason),) = doorkeeper.seen
+    ((peer, kind, reason),) = refusals.seen
     assert (peer.ae_title, peer.address, kind) == ("SCANNER", "127.0.0.1", Refused.IMAGE)
     assert reason.startswith("0xC000 ")
     assert "cut off" in reason
@@ -70,26 +70,26 @@ def test_a_refused_image_is_counted_and_a_stored_one_is_not(
     ],
 )
 def test_a_rejected_association_is_counted(
-    titles: dict[str, str], said: str, guarded: RunningScp, doorkeeper: Doorkeeper
+    titles: dict[str, str], said: str, guarded: RunningScp, refusals: RefusalCounter
 ) -> None:
     with pytest.raises(Rejected):
         Scu(guarded.port, **titles)
-    wait_until(lambda: doorkeeper.seen != [])  # it is counted once the answer is sent
-    ((peer, kind, reason),) = doorkeeper.seen
+    wait_until(lambda: refusals.seen != [])  # it is counted once the answer is sent
+    ((peer, kind, reason),) = refusals.seen
     assert kind is Refused.ASSOCIATION
     assert peer.ae_title == titles.get("calling", "SCANNER")
     assert said in reason
 
 
 def test_an_association_in_which_nothing_is_taken_is_counted(
-    guarded: RunningScp, doorkeeper: Doorkeeper
+    guarded: RunningScp, refusals: RefusalCounter
 ) -> None:
     with Scu(guarded.port, sop_class="1.2.840.10008.5.1.4.1.1.4") as scu:
         assert not scu.accepted
         scu.release()
-    ((_, kind, reason),) = doorkeeper.seen
+    ((_, kind, reason),) = refusals.seen
     assert kind is Refused.ASSOCIATION
     assert "MR Image Storage" in reason
     with Scu(guarded.port, sop_class=CTImageStorage, syntax=ExplicitVRLittleEndian) as scu:
         assert scu.accepted
-    assert len(doorkeeper.seen) == 1
+    assert len(refusals.seen) == 1
