@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from chestct.errors import AnalysisCrashed
 from inference.loading.decoding import (
-    STANDSTILL,
     FrameDescription,
     read_message,
     request_of,
@@ -23,6 +22,9 @@ from inference.loading.decoding import (
 _SECONDS = 10.0
 _PIXELS_PER_SECOND = 1e6
 """A frame may take its pixels divided by this, and ten seconds; 512 by 512 take 0.05 s."""
+_STANDSTILL = 10
+"""Wall-clock limit of a frame, in multiples of its limit of processor time: on a busy machine a
+good frame may wait."""
 
 
 class FrameUndecodable(ValueError):
@@ -41,10 +43,11 @@ class DecoderProcess:
 
     Args:
         seconds: Processor time that a frame may take in addition to the time for its size.
+        standstill: Wall-clock limit of a frame, in multiples of its limit of processor time.
     """
 
-    def __init__(self, seconds: float = _SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float = _SECONDS, standstill: float = _STANDSTILL) -> None:
+        self._seconds, self._standstill = seconds, standstill
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -67,11 +70,12 @@ class DecoderProcess:
             OSError: No process can be started.
         """
         seconds = self._seconds + description.rows * description.columns / _PIXELS_PER_SECOND
+        wall_seconds = seconds * self._standstill
         process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            write_message(process.stdin, request_of(description, seconds), frame)
+            write_message(process.stdin, request_of(description, seconds, wall_seconds), frame)
             facts, values = read_message(process.stdout)
         except (EOFError, BrokenPipeError) as error:
             raise self._why_it_ended(seconds) from error
@@ -98,8 +102,8 @@ class DecoderProcess:
                 f"the decoder did not finish within {seconds:.0f} s of processor time"
             )
         if code == -signal.SIGALRM:
-            wall = seconds * STANDSTILL
-            return AnalysisCrashed(f"the frame decoder stood still for {wall:.0f} s")
+            wall_seconds = seconds * self._standstill
+            return AnalysisCrashed(f"the frame decoder stood still for {wall_seconds:.0f} s")
         if code == -signal.SIGKILL:
             return AnalysisCrashed("the frame decoder was killed, perhaps because memory ran out")
         return FrameUndecodable(f"the decoder crashed on it (exit status {code})")

@@ -57,8 +57,6 @@ _LENGTHS = struct.Struct(">LQ")
 """Lengths of the JSON and of the bytes that follow."""
 _MEMORY = 2 << 30
 """Limit of private memory in bytes; a frame of 4096 by 4096 takes a tenth of it."""
-STANDSTILL = 10
-"""Wall-clock limit of a frame, in multiples of its limit of processor time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +91,11 @@ def read_message(pipe: IO[bytes]) -> tuple[dict[str, object], bytes]:
     return facts, _take(pipe, length)
 
 
-def request_of(description: FrameDescription, seconds: float) -> dict[str, object]:
-    """Return the facts of a request to decode a frame within ``seconds``."""
-    return {"seconds": seconds, "frame": asdict(description)}
+def request_of(
+    description: FrameDescription, seconds: float, wall_seconds: float
+) -> dict[str, object]:
+    """Return the request to decode a frame within ``seconds`` of processor time."""
+    return {"seconds": seconds, "wall_seconds": wall_seconds, "frame": asdict(description)}
 
 
 def _take(pipe: IO[bytes], count: int) -> bytes:
@@ -126,13 +126,10 @@ def _decode(frame: bytes, described: FrameDescription) -> tuple[str, bytes]:
     return decoded.dtype.str, decoded.tobytes()
 
 
-def _limit(seconds: float) -> None:
-    """Let the kernel end the process after this processor time; 0 lifts the limit.
-
-    The wall-clock limit is much longer: on a busy machine a good frame may wait.
-    """
+def _limit(seconds: float, wall_seconds: float) -> None:
+    """Let the kernel end the process after this processor or wall-clock time; 0 lifts a limit."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
-    signal.setitimer(signal.ITIMER_REAL, seconds * STANDSTILL)
+    signal.setitimer(signal.ITIMER_REAL, wall_seconds)
 
 
 def main() -> None:
@@ -149,7 +146,7 @@ def main() -> None:
             facts, frame = read_message(requests)
         except EOFError:
             return
-        _limit(float(str(facts["seconds"])))
+        _limit(float(str(facts["seconds"])), float(str(facts["wall_seconds"])))
         try:
             described = FrameDescription(**facts["frame"])  # type: ignore[arg-type]
             kind, values = _decode(frame, described)
@@ -159,7 +156,7 @@ def main() -> None:
         else:
             write_message(answers, {"kind": kind}, values)
         finally:
-            _limit(0.0)
+            _limit(0.0, 0.0)
 
 
 if __name__ == "__main__":

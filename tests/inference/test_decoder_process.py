@@ -67,7 +67,7 @@ def test_a_decoder_that_is_killed_is_no_verdict_on_the_frame(decoder: DecoderPro
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda one: one.keyword)
 def test_a_damaged_frame_is_refused_or_read_and_the_next_one_is_read(syntax: UID) -> None:
     """Some of these never end: CharLS looks for a marker that is not there."""
-    with DecoderProcess(seconds=0.5) as decoder:
+    with DecoderProcess(seconds=0.5, standstill=1000) as decoder:
         _damage(decoder, syntax)
 
 
@@ -123,7 +123,7 @@ def test_the_timer_runs_while_a_frame_is_decoded() -> None:
     described = replace(small, rows=1024, columns=1024, bits_allocated=16, bits_stored=16)
     described = replace(described, signed=False)
     with (
-        DecoderProcess(seconds=1e-3 - 1024 * 1024 / 1e6) as decoder,
+        DecoderProcess(seconds=1e-3 - 1024 * 1024 / 1e6, standstill=1e5) as decoder,
         pytest.raises(FrameUndecodable, match="did not finish within 0 s"),
     ):
         decoder.decode(encode_array(noise), described)

@@ -11,7 +11,7 @@ from chestct.uids import derive_uid
 from inference.loading.loader import LoadingPolicy, load
 
 
-def stranger(name: str, at: float, **elements: object) -> Dataset:
+def foreign(name: str, at: float, **elements: object) -> Dataset:
     dataset = ct_slice(0, stored_values()[0])
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = derive_uid(name)
     dataset.ImagePositionPatient = [*ORIGIN[:2], ORIGIN[2] + STEP * at]
@@ -24,7 +24,7 @@ SHOT = {"ImageType": ["DERIVED", "SECONDARY"]}
 
 
 def test_a_screenshot_where_a_slice_is_is_set_aside_and_named(make_ct: SeriesMaker) -> None:
-    volume = load(make_ct(extra=[stranger("shot", 3, **SHOT)]), LoadingPolicy())
+    volume = load(make_ct(extra=[foreign("shot", 3, **SHOT)]), LoadingPolicy())
     assert volume.geometry.shape[0] == SLICES
     (note,) = volume.notes
     assert derive_uid("shot") in note
@@ -39,7 +39,7 @@ def test_a_textbook_series_has_no_note(make_ct: SeriesMaker) -> None:
 def test_what_lacks_a_number_of_every_slice_is_set_aside(
     make_ct: SeriesMaker, keyword: str
 ) -> None:
-    page = stranger("page", 3)
+    page = foreign("page", 3)
     delattr(page, keyword)
     volume = load(make_ct(extra=[page]), LoadingPolicy())
     assert volume.geometry.shape[0] == SLICES
@@ -50,7 +50,7 @@ def test_what_lacks_a_number_of_every_slice_is_set_aside(
 @pytest.mark.parametrize("at", [-1, SLICES])
 def test_what_continues_the_stack_is_not_set_aside(make_ct: SeriesMaker, at: int) -> None:
     with pytest.raises(SeriesRejected) as refused:
-        load(make_ct(extra=[stranger("end", at, **SHOT)]), LoadingPolicy())
+        load(make_ct(extra=[foreign("end", at, **SHOT)]), LoadingPolicy())
     assert refused.value.reason is RejectReason.DERIVED
 
 
@@ -65,7 +65,7 @@ def test_what_would_leave_a_gap_is_not_set_aside(make_ct: SeriesMaker) -> None:
 
 
 def test_many_are_no_clear_case(make_ct: SeriesMaker) -> None:
-    shots = [stranger(f"shot {number}", number, **SHOT) for number in range(4)]
+    shots = [foreign(f"shot {number}", number, **SHOT) for number in range(4)]
     with pytest.raises(SeriesRejected) as refused:
         load(make_ct(extra=shots), LoadingPolicy())
     assert refused.value.reason is RejectReason.DERIVED
