@@ -14,7 +14,7 @@ from string import Template
 
 from conformance import network, objects, reports, settings
 from conformance.markdown import anchor
-from conformance.samples import Sample, by_class
+from conformance.samples import SampleResults, by_class
 
 TEMPLATE = Path(__file__).with_name("statement.md")
 _HEADING = re.compile(r"^(#{2,3}) (.+)$", re.MULTILINE)
@@ -41,7 +41,7 @@ def statement(filled: Mapping[str, str]) -> str:
     return document.replace("$contents", contents)
 
 
-def values(samples: Sequence[Sample]) -> dict[str, str]:
+def values(samples: Sequence[SampleResults]) -> dict[str, str]:
     """Return what may stand in the template, by name."""
     return {
         "version": version("rales"),

@@ -28,20 +28,20 @@ _LARGE_DATA_SET = 1 << 30
 _ACTIONS = {
     OutcomeKind.DELIVERED: "delivered",
     OutcomeKind.FAILED: "tried again",
-    OutcomeKind.NOT_ACCEPTED: "not accepted at present: tried again after long pauses",
-    OutcomeKind.REFUSED: "refused: not tried again, until `rales retry` asks for it",
+    OutcomeKind.NOT_ACCEPTED: "not accepted: tried again after long pauses",
+    OutcomeKind.REFUSED: "refused: not tried again until `rales retry`",
 }
 _STORE_REASONS = {
-    StoreStatus.SUCCESS: "The object, or one that is the same, is on stable storage and recorded.",
+    StoreStatus.SUCCESS: "The instance, or an identical instance, is on stable storage and recorded.",
     StoreStatus.PROCESSING_FAILURE: "An unexpected error; the log has it.",
 }
 _REPORT_REASONS = {
     ReportStatus.SUCCESS: "recorded",
     ReportStatus.PROCESSING_FAILURE: "an unexpected error; the log has it",
     ReportStatus.INVALID_ARGUMENT_VALUE: (
-        "a transaction that was not asked for, or a report that cannot be understood"
+        "the transaction was not requested, or the report cannot be understood"
     ),
-    ReportStatus.RESOURCE_LIMITATION: "it cannot be recorded now",
+    ReportStatus.RESOURCE_LIMITATION: "the report cannot be recorded now",
 }
 
 
@@ -164,7 +164,7 @@ def _commitment_reasons() -> str:
     rows = [
         (
             words,
-            "refused" if commitment.is_final(reason) else "sent again, and asked for again",
+            "refused" if commitment.is_final(reason) else "sent again, and requested again",
         )
         for reason, words in named.items()
     ]

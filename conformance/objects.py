@@ -14,7 +14,7 @@ from pydicom.tag import BaseTag
 
 from conformance.markdown import table, uid_name
 from conformance.observed import Observed, observe, sources_of
-from conformance.samples import Sample, by_class
+from conformance.samples import SampleResults, by_class
 
 Rows = tuple[tuple[str, ...], ...]
 
@@ -36,7 +36,7 @@ _NOTES = {
 """Where values come from that the analysis makes."""
 
 
-def information_objects(samples: Sequence[Sample]) -> str:
+def information_objects(samples: Sequence[SampleResults]) -> str:
     """Return the annex: modules and attributes by SOP class, attributes that are alike once."""
     parts, first = [], dict[tuple[str, Rows], str]()
     for number, uid in enumerate(by_class(samples), start=1):
@@ -53,7 +53,9 @@ def information_objects(samples: Sequence[Sample]) -> str:
     return "\n\n".join(parts)
 
 
-def _modules(uid: str, samples: Sequence[Sample]) -> Iterator[tuple[str, str, str, Rows, str]]:
+def _modules(
+    uid: str, samples: Sequence[SampleResults]
+) -> Iterator[tuple[str, str, str, Rows, str]]:
     """Yield entity, title, usage and attributes of the modules that results have.
 
     An attribute is listed with the first module that has it; a mandatory module without
@@ -81,7 +83,7 @@ def _title(key: str) -> str:
     return words.replace("Multi Frame", "Multi-frame").replace(" Of ", " of ")
 
 
-def _row(seen: Observed, samples: Sequence[Sample]) -> tuple[str, ...]:
+def _row(seen: Observed, samples: Sequence[SampleResults]) -> tuple[str, ...]:
     tag, depth = seen.path[-1], "&gt;" * (len(seen.path) - 1)
     name = "private" if tag.is_private else dictionary_description(tag)
     sources = sources_of(seen, samples)
@@ -103,7 +105,7 @@ def _value(seen: Observed, sources: str) -> str:
     return _NOTES.get(seen.keyword, "") if "AUTO" in sources else ""
 
 
-def private_attributes(samples: Sequence[Sample]) -> str:
+def private_attributes(samples: Sequence[SampleResults]) -> str:
     """Return the data dictionary of the private attributes that results have."""
     rows = {
         (_tag(seen.path[-1]), seen.vr)

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
 from conformance.elements import is_code, items_of, values_of
-from conformance.samples import Sample
+from conformance.samples import SampleResults
 
 Path = tuple[BaseTag, ...]
 """Tags from the root of an object down to an attribute."""
@@ -91,7 +91,7 @@ def _walk(dataset: Dataset, path: Path = ()) -> Iterator[tuple[Path, DataElement
             yield from _walk(item, below)
 
 
-def sources_of(seen: Observed, samples: Sequence[Sample]) -> str:
+def sources_of(seen: Observed, samples: Sequence[SampleResults]) -> str:
     """Return the sources of the values of an attribute, in the terms of the statement."""
     values = {number: values for number, values in seen.values.items() if values}
     if (
@@ -110,7 +110,7 @@ def sources_of(seen: Observed, samples: Sequence[Sample]) -> str:
     return ", ".join(sorted(kinds))
 
 
-def _source(value: str, keyword: str, sample: Sample) -> str:
+def _source(value: str, keyword: str, sample: SampleResults) -> str:
     if value in sample.configured:
         return "CONFIG"
     if value in sample.from_manifests:

@@ -10,7 +10,7 @@ from pydicom.sr.coding import Code
 
 from conformance.elements import code_text
 from conformance.markdown import table, uid_name
-from conformance.samples import Sample, by_class
+from conformance.samples import SampleResults, by_class
 from dicom_out.objects import codes
 
 _MOST_VALUES = 6
@@ -21,7 +21,7 @@ Place = tuple[tuple[str, ...], ...]
 """Where content items of one kind stand: the keys from the root of the tree down to them."""
 
 
-def content_trees(samples: Sequence[Sample]) -> str:
+def content_trees(samples: Sequence[SampleResults]) -> str:
     """Return the content tree of each kind of document, all samples in one table."""
     parts: list[str] = []
     for uid, objects in by_class(samples).items():
@@ -106,7 +106,7 @@ def _value(item: Dataset) -> str:
             return ""
 
 
-def standard_codes(samples: Sequence[Sample]) -> str:
+def standard_codes(samples: Sequence[SampleResults]) -> str:
     """Return the codes of standard schemes that results have, with the modality of the results."""
     used: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for sample in samples:

@@ -42,7 +42,7 @@ from rales.pictures.page import drawings_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class SampleResults:
     """What one analysis sends, and where its values may come from.
 
     Attributes:
@@ -59,7 +59,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class SampleSeries:
     """One made-up series; ``number`` is part of every made-up value.
 
     Attributes:
@@ -135,20 +135,20 @@ class Source:
 
 _COPIED = [name for name in COPIED if name not in ("SpecificCharacterSet", "StudyInstanceUID")]
 _SOURCES = (
-    Source(number=1),
-    Source(number=2, has_lesions=False),
-    Source(number=3, is_sparse=True),
-    Source(number=6, has_lesions=False, missing=Side.LEFT),
+    SampleSeries(number=1),
+    SampleSeries(number=2, has_lesions=False),
+    SampleSeries(number=3, is_sparse=True),
+    SampleSeries(number=6, has_lesions=False, missing=Side.LEFT),
 )
 
 
-def make_samples() -> tuple[Sample, ...]:
+def make_samples() -> tuple[SampleResults, ...]:
     """Return a sample of each source."""
     with TemporaryDirectory(prefix="rales-") as folder:
         return tuple(_sample(source, Path(folder) / str(source.number)) for source in _SOURCES)
 
 
-def by_class(samples: Sequence[Sample]) -> dict[str, list[list[Dataset]]]:
+def by_class(samples: Sequence[SampleResults]) -> dict[str, list[list[Dataset]]]:
     """Return the results of each SOP class, a list per sample."""
     classes = dict.fromkeys(str(one.SOPClassUID) for sample in samples for one in sample.results)
     return {
@@ -157,7 +157,7 @@ def by_class(samples: Sequence[Sample]) -> dict[str, list[list[Dataset]]]:
     }
 
 
-def _sample(source: Source, folder: Path) -> Sample:
+def _sample(source: SampleSeries, folder: Path) -> SampleResults:
     number, case = source.number, source.make(folder / "in")
     models = tuple(_renamed(model, number) for model in MODELS)
     station_name = f"NODE{number}"
@@ -181,7 +181,7 @@ def _sample(source: Source, folder: Path) -> Sample:
     written += compose_extras(
         tuple(Extra), drawings_of(analysed), analysed, case.sources(), folder
     ).objects
-    return Sample(
+    return SampleResults(
         results=tuple(pydicom.dcmread(result.path) for result in written),
         copied=values_by_keyword([pydicom.dcmread(image.path) for image in case.series.instances]),
         configured=frozenset({station_name}),
@@ -204,7 +204,7 @@ def values_by_keyword(images: Sequence[Dataset]) -> Mapping[str, set[str]]:
     return values
 
 
-def _findings(source: Source, kind: SegKind, case: Case) -> Findings:
+def _findings(source: SampleSeries, kind: SegKind, case: Case) -> Findings:
     """Return the measurements, with cuts by which every severity occurs."""
     cuts = {SegKind.LABELMAP: (0.01, 0.02)}.get(kind, (90, 95) if source.is_sparse else (5, 25))
     method = Method(

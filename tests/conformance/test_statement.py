@@ -19,7 +19,7 @@ from chestct.results import SegKind
 from conformance.document import TEMPLATE, Text, statement, values
 from conformance.markdown import anchor, table
 from conformance.observed import observe, sources_of
-from conformance.samples import Sample, make_samples, values_by_keyword
+from conformance.samples import SampleResults, make_samples, values_by_keyword
 from conformance.settings import defaults
 from dicom_out.objects import codes
 from scp.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, VERIFICATION
@@ -146,12 +146,12 @@ def test_the_series_of_the_statement_bring_out_every_code(written: str) -> None:
     assert not [one.value for one in every if f"| {one.meaning} |" not in written]
 
 
-def sample(number: int, **source: str) -> Sample:
+def sample(number: int, **source: str) -> SampleResults:
     """Return a sample of one source image."""
     header = Dataset()
     for keyword, value in source.items():
         setattr(header, keyword, value)
-    return Sample(
+    return SampleResults(
         results=(),
         copied=values_by_keyword([header]),
         configured=frozenset({f"NODE{number}"}),
