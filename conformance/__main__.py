@@ -10,4 +10,4 @@ from conformance.samples import make_samples
 
 parser = argparse.ArgumentParser(prog="python -m conformance", description=__doc__)
 parser.add_argument("--out", type=Path, required=True)
-parser.parse_args().out.write_text(statement(values(make_samples())), encoding="utf-8")
+parser.parse_args().out.write_text(statement(values(tuple(make_samples()))), encoding="utf-8")

@@ -14,7 +14,7 @@ from string import Template
 
 from conformance import network, objects, reports, settings
 from conformance.markdown import anchor
-from conformance.samples import SampleResults, by_class
+from conformance.observed import SampleResults, by_class
 
 TEMPLATE = Path(__file__).with_name("statement.md")
 _HEADING = re.compile(r"^(#{2,3}) (.+)$", re.MULTILINE)
@@ -50,7 +50,6 @@ def values(samples: Sequence[SampleResults]) -> dict[str, str]:
         **network.tables(by_class(samples)),
         "configuration": settings.configuration(),
         "information_objects": objects.information_objects(samples),
-        "private_attributes": objects.private_attributes(samples),
         "content_trees": reports.content_trees(samples),
         "standard_codes": reports.standard_codes(samples),
         "private_codes": reports.private_codes(),

@@ -32,7 +32,7 @@ _ACTIONS = {
     OutcomeKind.REFUSED: "refused: not tried again until `rales retry`",
 }
 _STORE_REASONS = {
-    StoreStatus.SUCCESS: "The instance, or an identical instance, is on stable storage and recorded.",
+    StoreStatus.SUCCESS: "The instance, or an identical one, is on stable storage and recorded.",
     StoreStatus.PROCESSING_FAILURE: "An unexpected error; the log has it.",
 }
 _REPORT_REASONS = {

@@ -10,11 +10,9 @@ from highdicom._standard_utils import (
     get_sop_class_iod_map,
 )
 from pydicom.datadict import dictionary_description
-from pydicom.tag import BaseTag
 
 from conformance.markdown import table, uid_name
-from conformance.observed import Observed, observe, sources_of
-from conformance.samples import SampleResults, by_class
+from conformance.observed import Observed, SampleResults, by_class, observe, sources_of
 
 Rows = tuple[tuple[str, ...], ...]
 
@@ -85,14 +83,10 @@ def _title(key: str) -> str:
 
 def _row(seen: Observed, samples: Sequence[SampleResults]) -> tuple[str, ...]:
     tag, depth = seen.path[-1], "&gt;" * (len(seen.path) - 1)
-    name = "private" if tag.is_private else dictionary_description(tag)
     sources = sources_of(seen, samples)
     row = (seen.vr, seen.presence, sources or "-", _value(seen, sources))
-    return f"{depth}{_tag(tag)}", f"{depth}{name}", *row
-
-
-def _tag(tag: BaseTag) -> str:
-    return f"({tag.group:04X},{tag.element:04X})"
+    number = f"({tag.group:04X},{tag.element:04X})"
+    return f"{depth}{number}", f"{depth}{dictionary_description(tag)}", *row
 
 
 def _value(seen: Observed, sources: str) -> str:
@@ -103,16 +97,3 @@ def _value(seen: Observed, sources: str) -> str:
         if len(values) <= _MOST_VALUES:
             return "; ".join(uid_name(value) if seen.vr == "UI" else value for value in values)
     return _NOTES.get(seen.keyword, "") if "AUTO" in sources else ""
-
-
-def private_attributes(samples: Sequence[SampleResults]) -> str:
-    """Return the data dictionary of the private attributes that results have."""
-    rows = {
-        (_tag(seen.path[-1]), seen.vr)
-        for objects in by_class(samples).values()
-        for seen in observe(objects)
-        if seen.path[-1].is_private
-    }
-    return (
-        table(("Tag", "VR"), sorted(rows)) if rows else "None: no object has a private attribute."
-    )

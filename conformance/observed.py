@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from conformance.elements import is_code, items_of, values_of
-from conformance.samples import SampleResults
-
 Path = tuple[BaseTag, ...]
 """Tags from the root of an object down to an attribute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleResults:
+    """The results of one analysis, and the possible sources of their values.
+
+    Attributes:
+        results: Every object of every kind, as it reads back.
+        copied: The values of the source images by keyword; all UIDs of them under ``UI``.
+        configured: Values that the configuration file decides.
+        from_manifests: Values that the manifests of the models decide.
+    """
+
+    results: tuple[Dataset, ...]
+    copied: Mapping[str, set[str]]
+    configured: frozenset[str]
+    from_manifests: frozenset[str]
+
+
+def by_class(samples: Sequence[SampleResults]) -> dict[str, list[list[Dataset]]]:
+    """Return the results of each SOP class, a list per sample."""
+    classes = dict.fromkeys(str(one.SOPClassUID) for sample in samples for one in sample.results)
+    return {
+        uid: [[one for one in sample.results if uid == one.SOPClassUID] for sample in samples]
+        for uid in classes
+    }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,6 +113,42 @@ def _walk(dataset: Dataset, path: Path = ()) -> Iterator[tuple[Path, DataElement
         yield below, element
         for item in items_of(element):
             yield from _walk(item, below)
+
+
+def values_by_keyword(images: Sequence[Dataset]) -> Mapping[str, set[str]]:
+    """Return every value of the images by keyword; their UIDs under ``UI`` as well."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        for element in image.iterall():
+            for key in (element.keyword, *(("UI",) if element.VR == "UI" else ())):
+                values[key] |= values_of(element)
+    return values
+
+
+def items_of(element: DataElement) -> Sequence[Dataset]:
+    """Return the items of a sequence; nothing for another element."""
+    return element.value or () if element.VR == "SQ" else ()
+
+
+def is_code(item: Dataset) -> bool:
+    """Return whether an item is a coded value."""
+    return "CodeMeaning" in item and "CodingSchemeDesignator" in item
+
+
+def values_of(element: DataElement) -> set[str]:
+    """Return the values of an element as text; those of a code sequence are its codes."""
+    if element.VR == "SQ":
+        return {code_text(item) for item in items_of(element) if is_code(item)}
+    if isinstance(element.value, bytes):
+        return {sha256(element.value).hexdigest()} if element.value else set()
+    several = element.value if element.VM > 1 else [element.value]
+    texts = [str(value) for value in several if value is not None and str(value)]
+    return {str(float(text)) if element.VR == "DS" else text for text in texts}
+
+
+def code_text(item: Dataset) -> str:
+    """Return a code as PS3.16 prints it."""
+    return f'({item.CodeValue}, {item.CodingSchemeDesignator}, "{item.CodeMeaning}")'
 
 
 def sources_of(seen: Observed, samples: Sequence[SampleResults]) -> str:

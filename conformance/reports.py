@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from conformance.elements import code_text
 from conformance.markdown import table, uid_name
-from conformance.samples import SampleResults, by_class
+from conformance.observed import SampleResults, by_class, code_text
 from dicom_out.objects import codes
 
 _MOST_VALUES = 6

@@ -18,8 +18,8 @@ from pydicom.sr.coding import Code
 from chestct.results import SegKind
 from conformance.document import TEMPLATE, Text, statement, values
 from conformance.markdown import anchor, table
-from conformance.observed import observe, sources_of
-from conformance.samples import SampleResults, make_samples, values_by_keyword
+from conformance.observed import SampleResults, observe, sources_of, values_by_keyword
+from conformance.samples import make_samples
 from conformance.settings import defaults
 from dicom_out.objects import codes
 from scp.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, VERIFICATION
@@ -47,9 +47,14 @@ def rows_after(text: str, heading: str) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def filled() -> dict[str, str]:
+def samples() -> tuple[SampleResults, ...]:
+    return tuple(make_samples())
+
+
+@pytest.fixture(scope="module")
+def filled(samples: tuple[SampleResults, ...]) -> dict[str, str]:
     """What the code fills in."""
-    return values(make_samples())
+    return values(samples)
 
 
 def test_the_statement_is_made_from_this_code(written: str, filled: dict[str, str]) -> None:
@@ -75,6 +80,15 @@ def test_a_text_that_names_no_key_is_refused(key: str) -> None:
 def test_defaults_come_from_the_configuration() -> None:
     text = Text("$completion.quiet_seconds seconds, $node.port.")
     assert text.substitute(defaults()) == "30 seconds, 11112."
+
+
+def test_no_result_has_a_private_attribute(
+    written: str, samples: tuple[SampleResults, ...]
+) -> None:
+    assert "None: no object has a private attribute." in written
+    for sample in samples:
+        for result in sample.results:
+            assert not [element.tag for element in result.iterall() if element.tag.is_private]
 
 
 def test_links_lead_somewhere(written: str) -> None:

@@ -4,56 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
 from chest_cases import Case, both_lungs, healthy_lungs, make_case
+from prior_results import PRIOR_REPORT, PRIOR_STUDY, evolution_after
 from pydicom.dataset import Dataset
 
-from chestct.evolution import AcquisitionContext, PriorResult, compare
-from chestct.findings import Severity
-from chestct.results import ResultReference
-from chestct.uids import Uid, derive_uid
-
-NOW = datetime.fromisoformat("2026-03-15T10:30")
-REPORT = derive_uid("prior report")
-PRIOR_STUDY = derive_uid("prior study")
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
 
 
 def _sr(case: Case, folder: Path, **changes: Any) -> tuple[Dataset, Path]:
-    present = AcquisitionContext(
-        study_uid=derive_uid("study"),
-        acquired=NOW,
-        patient="p",
-        has_time=True,
-        birth_date="",
-        sex="",
-        models="m",
-        settings="s",
-        kernel="B70f",
-        slice_spacing_mm=3.0,
-    )
-    prior = PriorResult(
-        context=replace(
-            present,
-            **({"study_uid": PRIOR_STUDY, "acquired": NOW - timedelta(days=14)} | changes),
-        ),
-        report=ResultReference(
-            study_uid=PRIOR_STUDY,
-            series_uid=derive_uid("prior series"),
-            sop_class_uid=Uid("1.2.840.10008.5.1.4.1.1.88.34"),
-            sop_instance_uid=REPORT,
-        ),
-        lesion_ml=100.0,
-        involved_percent=10.0,
-        severity=Severity.MODERATE,
-    )
-    evolution = compare(case.findings, present, [prior])
+    evolution = evolution_after(case.findings, **changes)
     path = case.compose(folder, evolution=evolution).objects[-1].path
     return pydicom.dcmread(path), path
 
@@ -83,11 +47,11 @@ def test_changes_and_prior_are_stated(tmp_path: Path, labels: Any) -> None:
     assert numbers["INTERVAL"] == 14
     (evidence,) = sr.PertinentOtherEvidenceSequence
     reference = evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
-    assert reference.ReferencedSOPInstanceUID == REPORT
+    assert reference.ReferencedSOPInstanceUID == PRIOR_REPORT
     assert evidence.StudyInstanceUID == PRIOR_STUDY
     (said,) = [one for one in _sentences(sr) if "Compared with" in one]
     assert "2026-03-01, 14 days before" in said
-    assert REPORT in said
+    assert PRIOR_REPORT in said
     assert f"severity moderate to {case.findings.severity}" in said
     if DCIODVFY.exists():
         checked = subprocess.run([DCIODVFY, path], capture_output=True, text=True, check=False)
@@ -99,7 +63,7 @@ def test_a_prior_of_other_models_is_named_and_not_subtracted(tmp_path: Path) -> 
     assert not _numbers(sr).keys() & {"LESION_ML_CHANGE", "PCT_CHANGE", "INTERVAL"}
     (said,) = [one for one in _sentences(sr) if "Not compared with" in one]
     assert "made by other models" in said
-    assert REPORT in said
+    assert PRIOR_REPORT in said
     assert len(sr.PertinentOtherEvidenceSequence) == 1
 
 
