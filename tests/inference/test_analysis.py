@@ -1,4 +1,4 @@
-"""The whole reading of phantoms whose truth is known, with models that look at HU."""
+"""The whole analysis of phantoms with known truth, with models that threshold HU."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_lesion_is_found_measured_and_reported_by_stage(small_thorax: Thorax) 
         assert parts == sorted(parts)
 
 
-def test_a_healthy_chest_comes_out_clean_and_is_not_read_twice(healthy_thorax: Thorax) -> None:
+def test_a_healthy_chest_has_no_lesion_and_is_read_once(healthy_thorax: Thorax) -> None:
     lesions = ill(healthy_thorax)
     volume = volume_of(healthy_thorax)
     analysis = analyse(volume, models(known(healthy_thorax), lesions), METHOD, lambda *_: None)
@@ -97,7 +97,7 @@ def test_a_healthy_chest_comes_out_clean_and_is_not_read_twice(healthy_thorax: T
     assert lesions.read == inside[:: RULE.stride].tolist()
 
 
-def test_when_positive_every_slice_of_the_lungs_is_read_once(small_thorax: Thorax) -> None:
+def test_a_positive_scan_reads_every_slice_of_the_lungs_once(small_thorax: Thorax) -> None:
     lesions = ill(small_thorax)
     volume = volume_of(small_thorax)
     analysis = analyse(volume, models(known(small_thorax), lesions), METHOD, lambda *_: None)
@@ -105,7 +105,7 @@ def test_when_positive_every_slice_of_the_lungs_is_read_once(small_thorax: Thora
     assert sorted(lesions.read) == inside.tolist()
 
 
-def test_outlines_are_the_mean_of_both_readings_and_presence_is_the_first_ones(
+def test_outlines_use_both_readings_and_presence_the_first(
     small_thorax: Thorax,
 ) -> None:
     volume, truth = volume_of(small_thorax), small_thorax.lesion > 0
@@ -130,7 +130,7 @@ def test_outlines_are_the_mean_of_both_readings_and_presence_is_the_first_ones(
     assert not missed.lesion_map.lesion().any()
 
 
-def test_lesions_lie_in_lungs_and_none_is_smaller_than_the_method_says(
+def test_lesions_lie_in_lungs_and_reach_the_minimum_size(
     small_thorax: Thorax,
 ) -> None:
     method = replace(METHOD, minimum_lesion_ml=5.0)
@@ -146,7 +146,7 @@ def test_lesions_lie_in_lungs_and_none_is_smaller_than_the_method_says(
     assert not (analysis.lesion_map.lesion() & ~both).any()
 
 
-def test_a_positive_decision_without_a_lesion_does_not_read_like_a_negative_one(
+def test_a_positive_decision_without_a_lesion_is_flagged(
     small_thorax: Thorax,
 ) -> None:
     method = replace(METHOD, minimum_lesion_ml=1e6)
@@ -158,8 +158,8 @@ def test_a_positive_decision_without_a_lesion_does_not_read_like_a_negative_one(
     assert any("presence score is positive" in flag for flag in findings.quality_flags)
 
 
-def test_a_consolidation_that_the_lung_network_lost_comes_back(small_thorax: Thorax) -> None:
-    """Lungs without the outer half of every lesion; the lesion network knows them whole."""
+def test_a_consolidation_missed_by_the_lung_network_is_added(small_thorax: Thorax) -> None:
+    """The lungs lack the outer half of every lesion; the lesion network marks it all."""
     lesion = small_thorax.lesion > 0
     away = ndimage.distance_transform_edt(lesion)
     lost = lesion & (away < 4) & (small_thorax.hu > -300)
@@ -176,8 +176,8 @@ def test_a_consolidation_that_the_lung_network_lost_comes_back(small_thorax: Tho
     assert not found.right_lung()[small_thorax.left_lung].any()
 
 
-def test_aerated_lung_is_no_lesion_and_makes_no_scan_positive(healthy_thorax: Thorax) -> None:
-    """A model that takes every healthy lung for a lesion is held to Hounsfield units."""
+def test_aerated_lung_is_not_lesion_and_no_positive_scan(healthy_thorax: Thorax) -> None:
+    """The model marks all healthy lung as lesion; the density limit removes it."""
     everything = LesionsKnown(lesion=healthy_thorax.left_lung | healthy_thorax.right_lung)
     volume = volume_of(healthy_thorax)
     found = {
@@ -197,8 +197,8 @@ def test_aerated_lung_is_no_lesion_and_makes_no_scan_positive(healthy_thorax: Th
     assert (healthy_thorax.hu[marked] > -750).mean() > 0.8
 
 
-def test_density_is_asked_after_a_little_smoothing() -> None:
-    """Single noisy voxels neither make nor unmake a lesion."""
+def test_the_density_limit_applies_after_smoothing() -> None:
+    """Single noisy voxels neither add to a lesion nor remove from it."""
     random = np.random.default_rng(0)
     plane = np.where(np.arange(60)[:, None] < 30, -650, -850) + random.normal(0, 60, (60, 60))
     found = without_air(plane.astype(np.int16), (0.7, 0.7), -750.0)
@@ -208,7 +208,7 @@ def test_density_is_asked_after_a_little_smoothing() -> None:
     assert wide[:26].mean() > found[:26].mean() - 0.001
 
 
-def test_a_lesion_model_without_a_rule_is_refused(small_thorax: Thorax) -> None:
+def test_a_lesion_model_without_a_presence_rule_is_rejected(small_thorax: Thorax) -> None:
     lesions = replace(ill(small_thorax), presence=None)
     with pytest.raises(ModelError, match="presence"):
         analyse(
@@ -216,8 +216,8 @@ def test_a_lesion_model_without_a_rule_is_refused(small_thorax: Thorax) -> None:
         )
 
 
-def test_air_in_the_trachea_is_no_lung(small_thorax: Thorax, dark_lungs: Lungs) -> None:
-    """The model calls all air inside the body lung."""
+def test_air_in_the_trachea_is_not_lung(small_thorax: Thorax, dark_lungs: Lungs) -> None:
+    """The model marks all air inside the body as lung."""
     outside = ~(small_thorax.left_lung | small_thorax.right_lung)
     above = slice(40, None)
     trachea = outside[above] & (small_thorax.hu[above] < -850)
@@ -241,7 +241,7 @@ def test_gas_beside_a_lung_is_dropped(small_thorax: Thorax) -> None:
     assert (lungs.labels[gas] > 0).mean() < 0.2
 
 
-def test_lungs_are_whole_but_for_what_the_model_left_out(
+def test_lungs_are_complete_except_where_the_model_misses_them(
     small_thorax: Thorax, dark_lungs: Lungs
 ) -> None:
     truth = small_thorax.left_lung | small_thorax.right_lung
@@ -261,7 +261,7 @@ def _with_a_lobe_full_of_water(thorax: Thorax) -> tuple[Volume, NDArray[np.bool_
     return volume_of(thorax, np.where(lobe, 30, thorax.hu).astype(np.int16)), lobe
 
 
-def test_a_lobe_without_air_is_lung_where_it_is_marked_and_the_model_is_sure(
+def test_an_airless_lobe_is_lung_where_both_networks_mark_it(
     small_thorax: Thorax,
 ) -> None:
     volume, lobe = _with_a_lobe_full_of_water(small_thorax)
@@ -275,7 +275,7 @@ def test_a_lobe_without_air_is_lung_where_it_is_marked_and_the_model_is_sure(
         assert low <= found.right_lung()[lobe].mean() <= high
 
 
-def test_a_lobe_without_air_is_no_lung_where_the_model_doubts(small_thorax: Thorax) -> None:
+def test_an_airless_lobe_is_not_lung_where_the_model_is_unsure(small_thorax: Thorax) -> None:
     volume, lobe = _with_a_lobe_full_of_water(small_thorax)
     lungs = lungs_of(volume, replace(known(small_thorax), sure=0.7))
     assert not lungs.airless.any()
@@ -283,8 +283,8 @@ def test_a_lobe_without_air_is_no_lung_where_the_model_doubts(small_thorax: Thor
     assert (lungs.labels[air] == Label.RIGHT_LUNG).mean() > 0.95
 
 
-def test_a_thin_rim_is_no_lung_however_sure_the_model_is(small_thorax: Thorax) -> None:
-    """Of the diaphragm, or the wall: four millimetres of it, in front of the hull of the lung."""
+def test_a_thin_rim_is_not_lung_even_if_the_model_is_sure(small_thorax: Thorax) -> None:
+    """Four millimetres of the diaphragm or the wall, in front of the hull of the lung."""
     lung = small_thorax.right_lung
     away = ndimage.distance_transform_edt(~lung, sampling=small_thorax.spacing)
     soft = (small_thorax.hu > -100) & ~small_thorax.left_lung
@@ -302,10 +302,10 @@ def test_a_thin_rim_is_no_lung_however_sure_the_model_is(small_thorax: Thorax) -
 
 
 @pytest.mark.parametrize(("hu", "top"), [(-95, 3), (40, -2)])
-def test_what_lies_below_the_lungs_is_none_however_sure_the_model_is(
+def test_tissue_below_the_lungs_is_not_lung_even_if_the_model_is_sure(
     hu: int, top: int, small_thorax: Thorax
 ) -> None:
-    """Fat around a kidney that touches the lung, and what is solid and lies apart."""
+    """Fat around a kidney that touches the lung, and solid tissue apart from it."""
     scan, right = small_thorax.hu.copy(), small_thorax.right_lung.copy()
     lowest = int(np.flatnonzero(right.any(axis=(1, 2)))[0])
     assert lowest >= 3
@@ -329,7 +329,7 @@ def test_gas_outside_the_lungs_is_dropped(small_thorax: Thorax) -> None:
     assert not lungs.labels[:5].any()
 
 
-def test_no_lungs_no_chest(small_thorax: Thorax) -> None:
+def test_a_scan_without_lungs_is_rejected(small_thorax: Thorax) -> None:
     water = np.where(small_thorax.hu > -300, small_thorax.hu, 40).astype(np.int16)
     with pytest.raises(SeriesRejected) as caught:
         lungs_of(volume_of(small_thorax, water), LungsByHu())
@@ -357,7 +357,7 @@ def test_swapped_sides_are_flagged(small_thorax: Thorax) -> None:
     assert any("could not be told apart" in flag for flag in flags)
 
 
-def test_the_domes_of_the_diaphragm_stay_outside_though_lung_rings_them(
+def test_the_domes_of_the_diaphragm_are_not_lung(
     healthy_thorax: Thorax,
 ) -> None:
     lungs = healthy_thorax.left_lung | healthy_thorax.right_lung
@@ -371,7 +371,9 @@ def test_the_domes_of_the_diaphragm_stay_outside_though_lung_rings_them(
 
 
 @pytest.mark.parametrize("radius_mm", [7.0, 22.0], ids=["nodule", "mass"])
-def test_what_lung_surrounds_on_all_sides_is_lung(radius_mm: float, healthy_thorax: Thorax) -> None:
+def test_tissue_that_lung_surrounds_on_all_sides_is_lung(
+    radius_mm: float, healthy_thorax: Thorax
+) -> None:
     right = healthy_thorax.right_lung
     depth = ndimage.distance_transform_edt(right, sampling=healthy_thorax.spacing)
     centre = np.unravel_index(int(depth.argmax()), right.shape)
@@ -392,7 +394,7 @@ def test_what_lung_surrounds_on_all_sides_is_lung(radius_mm: float, healthy_thor
 
 
 @pytest.mark.parametrize("network", ["lungs", "lesions"])
-def test_pixels_larger_than_a_model_can_read_are_refused_by_its_name(
+def test_pixels_too_large_for_a_model_are_rejected_with_its_name(
     small_thorax: Thorax, network: str
 ) -> None:
     volume = volume_of(small_thorax)

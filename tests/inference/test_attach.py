@@ -1,4 +1,4 @@
-"""Lesions that reach out of the lungs as they were found: lung, or none of it."""
+"""Lesions that reach out of the delineated lungs: which of them are added to the lungs."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def box(rows: slice, columns: slice) -> NDArray[np.bool_]:
 @pytest.mark.parametrize(
     ("columns", "side"), [(slice(10, 24), Label.RIGHT_LUNG), (slice(76, 90), Label.LEFT_LUNG)]
 )
-def test_what_hangs_together_with_a_lesion_in_a_lung_is_that_lung(
-    columns: slice, side: Label
-) -> None:
+def test_a_lesion_that_touches_a_lesion_in_a_lung_is_that_lung(columns: slice, side: Label) -> None:
     lungs, volume = chest()
     marked = box(slice(30, 45), columns)
     grown = attach(marked, lungs, volume)
@@ -40,13 +38,13 @@ def test_what_hangs_together_with_a_lesion_in_a_lung_is_that_lung(
     assert (grown[~marked] == lungs[~marked]).all()
 
 
-def test_what_lies_apart_stays_outside() -> None:
+def test_a_separate_lesion_stays_outside() -> None:
     lungs, volume = chest()
     marked = box(slice(30, 45), slice(5, 12)) | box(slice(12, 20), slice(22, 30))
     np.testing.assert_array_equal(attach(marked, lungs, volume), lungs)
 
 
-def test_bone_is_never_lung_and_holds_what_lies_behind_it() -> None:
+def test_bone_is_not_lung_and_stops_the_lesion_behind_it() -> None:
     lungs, volume = chest()
     volume.hu.setflags(write=True)
     volume.hu[:, :, 15:18] = 500
@@ -55,7 +53,7 @@ def test_bone_is_never_lung_and_holds_what_lies_behind_it() -> None:
     assert (grown[1:4, 30:45, 18:20] == Label.RIGHT_LUNG).all()
 
 
-def test_it_reaches_thirty_millimetres_and_no_further() -> None:
+def test_a_lesion_is_added_up_to_thirty_millimetres_away() -> None:
     lungs, volume = chest()
     lungs[lungs == Label.RIGHT_LUNG] = Label.BACKGROUND
     grown = attach(box(slice(30, 45), slice(0, 70)), lungs, volume)
@@ -63,7 +61,7 @@ def test_it_reaches_thirty_millimetres_and_no_further() -> None:
     assert 60 - reached[0] == pytest.approx(30 / 0.9, abs=1.5)
 
 
-def test_a_slice_without_lung_gets_none() -> None:
+def test_a_slice_without_lung_stays_without_lung() -> None:
     lungs, volume = chest()
     lungs[3] = Label.BACKGROUND
     grown = attach(box(slice(30, 45), slice(10, 24)), lungs, volume)
@@ -71,6 +69,6 @@ def test_a_slice_without_lung_gets_none() -> None:
     assert (grown[2, 30:45, 10:24] == Label.RIGHT_LUNG).all()
 
 
-def test_without_anything_outside_nothing_is_copied() -> None:
+def test_lungs_are_not_copied_without_a_lesion_outside() -> None:
     lungs, volume = chest()
     assert attach(box(slice(12, 20), slice(22, 30)), lungs, volume) is lungs

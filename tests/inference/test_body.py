@@ -18,7 +18,7 @@ from phantom.volume import canonical_volume
 
 
 class Everything(LungsByHu):
-    """A network that takes whatever is dark for lung, the room too."""
+    """A network that marks everything dark as lung, also room air."""
 
     def probabilities(self, volume: Volume, slices: list[int]) -> NDArray[np.float32]:  # type: ignore[override]
         """Return lung wherever there is air; the column decides the side."""
@@ -38,7 +38,7 @@ def outside_circle(shape: tuple[int, ...], scale: float = 1.0) -> NDArray[np.boo
 
 
 @pytest.mark.parametrize("fill", [0, -1000, -1024, 40, 3071, 32767])
-def test_fill_of_any_value_is_air_and_no_lung_lies_outside_the_body(
+def test_fill_of_any_value_is_air_and_lung_stays_in_the_body(
     small_thorax: Thorax, fill: int
 ) -> None:
     hu = small_thorax.hu.copy()
@@ -77,7 +77,7 @@ def test_lung_that_the_field_of_view_cuts_stays_in_the_body(
 
 @pytest.mark.parametrize("wall_mm", [4, 6, 8, 10, 15])
 @pytest.mark.parametrize("scale", [1.0, 0.6, 0.42], ids=["adult", "1 l", "350 ml"])
-def test_lungs_behind_thin_walls_stay_in_the_body_and_the_table_out_of_it(
+def test_lungs_behind_thin_walls_are_in_the_body_and_the_table_is_not(
     small_thorax: Thorax, wall_mm: float, scale: float
 ) -> None:
     volume = thin_walled(small_thorax, wall_mm, scale)
@@ -92,7 +92,7 @@ def test_lungs_behind_thin_walls_stay_in_the_body_and_the_table_out_of_it(
     assert not chest[:, :, :2].any()
 
 
-def test_lungs_larger_than_anybody_has_are_refused(small_thorax: Thorax) -> None:
+def test_implausibly_large_lungs_are_rejected(small_thorax: Thorax) -> None:
     spacing = tuple(1.6 * step for step in small_thorax.spacing)
     large = canonical_volume(small_thorax.hu.copy(), spacing, small_thorax.origin)
     model = LungsKnown(left=small_thorax.left_lung, right=small_thorax.right_lung)

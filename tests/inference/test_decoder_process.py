@@ -1,4 +1,4 @@
-"""Frames that end, hold or confuse their decoder cost a reason, and nobody else anything."""
+"""Frames that crash, block or confuse their decoder are rejected, and affect no other frame."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def _process(decoder: DecoderProcess) -> subprocess.Popen[bytes]:
     return decoder._process
 
 
-def test_a_decoder_that_is_killed_is_no_verdict_on_the_frame(decoder: DecoderProcess) -> None:
-    """The kernel kills one when memory is short, or a person does: it is tried again."""
+def test_a_killed_decoder_does_not_condemn_the_frame(decoder: DecoderProcess) -> None:
+    """The kernel or a person may kill a decoder: the frame is tried again."""
     stream, described = _honest(RLELossless)
     decoder.decode(stream, described)
     _process(decoder).kill()
@@ -66,7 +66,7 @@ def test_a_decoder_that_is_killed_is_no_verdict_on_the_frame(decoder: DecoderPro
 
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda one: one.keyword)
 def test_a_damaged_frame_is_refused_or_read_and_the_next_one_is_read(syntax: UID) -> None:
-    """Some of these never end: CharLS looks for a marker that is not there."""
+    """Some of these never end: CharLS searches for a missing marker."""
     with DecoderProcess(seconds=0.5, standstill=1000) as decoder:
         _damage(decoder, syntax)
 
@@ -89,7 +89,7 @@ def _damage(decoder: DecoderProcess, syntax: UID) -> None:
 
 
 def test_a_frame_that_takes_too_long_is_named_and_the_process_replaced() -> None:
-    """The kernel ends the process: no code of Python runs in it while the decoder does."""
+    """The kernel ends the process: no Python code runs in it while the decoder does."""
     stream, described = _honest(JPEG2000Lossless)
     with DecoderProcess() as decoder:
         whole = decoder.decode(stream, described)
@@ -101,8 +101,8 @@ def test_a_frame_that_takes_too_long_is_named_and_the_process_replaced() -> None
         assert np.array_equal(decoder.decode(stream, described), whole)
 
 
-def test_a_decoder_that_stands_still_is_no_verdict_on_the_frame() -> None:
-    """The machine is so busy that it gets no processor time."""
+def test_a_stalled_decoder_does_not_condemn_the_frame() -> None:
+    """The machine is so busy that the decoder gets no processor time."""
     stream, described = _honest(JPEG2000Lossless)
     with DecoderProcess(seconds=0.5) as decoder:
         whole = decoder.decode(stream, described)
@@ -117,7 +117,7 @@ def test_a_decoder_that_stands_still_is_no_verdict_on_the_frame() -> None:
 
 
 def test_the_timer_runs_while_a_frame_is_decoded() -> None:
-    """Noise of 1024 by 1024 takes many of the ticks in which processor time is counted."""
+    """Noise of 1024 by 1024 pixels takes many ticks of processor time."""
     noise = np.random.default_rng(1).integers(0, 1 << 16, (1024, 1024), dtype=np.uint16)
     _, small = _honest(JPEG2000Lossless)
     described = replace(small, rows=1024, columns=1024, bits_allocated=16, bits_stored=16)
@@ -130,7 +130,7 @@ def test_the_timer_runs_while_a_frame_is_decoded() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
-def test_a_decoder_that_dies_costs_its_frame(
+def test_a_crashed_decoder_makes_its_frame_undecodable(
     decoder: DecoderProcess, number: signal.Signals
 ) -> None:
     stream, described = _honest(JPEGLSLossless)
@@ -149,7 +149,7 @@ def test_no_process_stays_behind() -> None:
     assert process.returncode is not None
 
 
-def test_none_is_started_for_what_is_not_compressed() -> None:
+def test_no_process_starts_for_uncompressed_pixels() -> None:
     with DecoderProcess() as decoder:
         assert decoder._process is None
 

@@ -1,4 +1,4 @@
-"""Every rule says what it looked at, whether it passes or fails."""
+"""Every rule explains its outcome, whether it passes or fails."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_image_types_of_stacks_pass(values: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("value", ["VMI", "MAT_REMOVED", "ELECTRON_DENSITY", "SUBTRACTION"])
-def test_maps_that_are_no_attenuation_of_the_scan_are_refused(value: str) -> None:
+def test_maps_that_are_not_attenuation_are_rejected(value: str) -> None:
     facts = replace(GOOD, image_types=(("DERIVED", "PRIMARY", "AXIAL", value),))
     assert failing(facts, EligibilityRules()) == [("derived", RejectReason.DERIVED)]
 

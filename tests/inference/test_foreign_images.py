@@ -1,4 +1,4 @@
-"""Images that are no slices are set aside and named; what may be a slice never is."""
+"""Images that are not slices are set aside and named; possible slices never are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def foreign(name: str, at: float, **elements: object) -> Dataset:
 SHOT = {"ImageType": ["DERIVED", "SECONDARY"]}
 
 
-def test_a_screenshot_where_a_slice_is_is_set_aside_and_named(make_ct: SeriesMaker) -> None:
+def test_a_screenshot_at_the_place_of_a_slice_is_set_aside_and_named(make_ct: SeriesMaker) -> None:
     volume = load(make_ct(extra=[foreign("shot", 3, **SHOT)]), LoadingPolicy())
     assert volume.geometry.shape[0] == SLICES
     (note,) = volume.notes
@@ -36,7 +36,7 @@ def test_a_textbook_series_has_no_note(make_ct: SeriesMaker) -> None:
 
 
 @pytest.mark.parametrize("keyword", ["PixelSpacing", "RescaleSlope", "RescaleIntercept"])
-def test_what_lacks_a_number_of_every_slice_is_set_aside(
+def test_an_image_without_a_number_that_every_slice_has_is_set_aside(
     make_ct: SeriesMaker, keyword: str
 ) -> None:
     page = foreign("page", 3)
@@ -48,13 +48,13 @@ def test_what_lacks_a_number_of_every_slice_is_set_aside(
 
 
 @pytest.mark.parametrize("at", [-1, SLICES])
-def test_what_continues_the_stack_is_not_set_aside(make_ct: SeriesMaker, at: int) -> None:
+def test_an_image_that_continues_the_stack_is_not_set_aside(make_ct: SeriesMaker, at: int) -> None:
     with pytest.raises(SeriesRejected) as refused:
         load(make_ct(extra=[foreign("end", at, **SHOT)]), LoadingPolicy())
     assert refused.value.reason is RejectReason.DERIVED
 
 
-def test_what_would_leave_a_gap_is_not_set_aside(make_ct: SeriesMaker) -> None:
+def test_an_image_that_would_leave_a_gap_is_not_set_aside(make_ct: SeriesMaker) -> None:
     def unplaced(index: int, dataset: Dataset) -> None:
         if index == 7:
             del dataset.ImagePositionPatient
@@ -64,7 +64,7 @@ def test_what_would_leave_a_gap_is_not_set_aside(make_ct: SeriesMaker) -> None:
     assert refused.value.reason is RejectReason.NO_POSITIONS
 
 
-def test_many_are_no_clear_case(make_ct: SeriesMaker) -> None:
+def test_many_foreign_images_are_not_set_aside(make_ct: SeriesMaker) -> None:
     shots = [foreign(f"shot {number}", number, **SHOT) for number in range(4)]
     with pytest.raises(SeriesRejected) as refused:
         load(make_ct(extra=shots), LoadingPolicy())

@@ -1,4 +1,4 @@
-"""Series made to break the loader: each is refused with a reason or read, and nothing else."""
+"""Series made to break the loader: each is rejected with a reason, or read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS = sorted({harm.kind for harm in HARMS})
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[DecoderProcess]:
-    """One for all series: each of its own would take half a second to start."""
+    """A decoder for all series: starting one for each would take half a second."""
     with DecoderProcess() as process:
         yield process
 
@@ -52,7 +52,7 @@ def test_the_honest_series_is_read(tmp_path: Path, decoder: DecoderProcess) -> N
 def test_each_harm_is_refused_or_harmless(
     kind: str, tmp_path: Path, decoder: DecoderProcess
 ) -> None:
-    """A RuntimeWarning, as of an overflow, is an error here: the numbers would be none."""
+    """A RuntimeWarning, as of an overflow, is an error here: the numbers would be wrong."""
     for harm in HARMS:
         if harm.kind != kind:
             continue
@@ -68,7 +68,7 @@ def test_there_are_hundreds_and_no_name_twice() -> None:
     assert len({harm.name for harm in HARMS}) == len(HARMS)
 
 
-def test_no_decoder_is_asked_for_what_the_header_does_not_say(
+def test_no_decoder_gets_a_codestream_larger_than_the_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoder: DecoderProcess
 ) -> None:
     def decoded(*_: object) -> None:
@@ -82,13 +82,15 @@ def test_no_decoder_is_asked_for_what_the_header_does_not_say(
 
 
 @pytest.mark.parametrize("side", [LARGEST_SIDE + 1, 65535])
-def test_an_image_too_large_is_said_to_be(make_ct: SeriesMaker, side: int) -> None:
+def test_an_image_that_is_too_large_is_rejected_with_the_limit(
+    make_ct: SeriesMaker, side: int
+) -> None:
     with pytest.raises(SeriesRejected, match="at most 4096x4096") as rejection:
         load(make_ct(lambda _, dataset: setattr(dataset, "Rows", side)), LoadingPolicy())
     assert rejection.value.reason is RejectReason.TOO_LARGE
 
 
-def test_a_series_too_large_is_refused_before_there_is_room_made_for_it(
+def test_a_series_that_is_too_large_is_rejected_before_allocation(
     make_ct: SeriesMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series = make_ct()

@@ -1,4 +1,4 @@
-"""HTJ2K is accepted from senders: what another implementation encodes decodes to what it was."""
+"""HTJ2K from senders: frames of another implementation decode to the original pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole series through the loader: what comes out voxel by voxel."""
+"""Whole series through the loader, compared voxel by voxel."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_negative_padding_written_as_unsigned_is_understood(make_ct: SeriesMaker
     assert (load(make_ct(pad, signed=True), POLICY).hu[:, :3] == -1024).all()
 
 
-def test_bits_above_bits_stored_are_no_part_of_the_value(make_ct: SeriesMaker) -> None:
+def test_bits_above_bits_stored_are_ignored(make_ct: SeriesMaker) -> None:
     def overlay(_: int, dataset: Dataset) -> None:
         stored = np.frombuffer(dataset.PixelData, "<u2") | 0x5000
         dataset.PixelData = stored.astype("<u2").tobytes()
@@ -195,7 +195,7 @@ def test_a_localizer_beside_the_stack_is_set_aside(make_ct: SeriesMaker) -> None
     assert load(series, POLICY).geometry.shape[0] == SLICES
 
 
-def test_a_localizer_that_does_not_say_so_is_known_by_its_direction(make_ct: SeriesMaker) -> None:
+def test_a_localizer_without_its_image_type_is_known_by_its_direction(make_ct: SeriesMaker) -> None:
     series = make_ct(extra=[localizer(["ORIGINAL", "PRIMARY", "AXIAL"])])
     np.testing.assert_array_equal(load(series, POLICY).hu, expected_hu())
 

@@ -1,4 +1,4 @@
-"""Multi-frame series through the loader: which frames make the volume, and what is refused."""
+"""Multi-frame series through the loader: which frames form the volume, and which are rejected."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ SET_ASIDE = {
 
 
 @pytest.mark.parametrize("name", SET_ASIDE)
-def test_what_says_that_it_is_no_part_of_the_stack_is_set_aside(
+def test_frames_that_declare_themselves_not_of_the_stack_are_set_aside(
     make_ct: SeriesMaker, name: str
 ) -> None:
     layout = Layout(frames=SET_ASIDE[name], own_groups=True)
@@ -269,7 +269,9 @@ REFUSED: dict[str, tuple[RejectReason, str, Any]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_no_single_whole_stack_is_refused(make_ct: SeriesMaker, name: str) -> None:
+def test_a_series_without_a_single_complete_stack_is_rejected(
+    make_ct: SeriesMaker, name: str
+) -> None:
     reason, message, frames = REFUSED[name]
     found = refusal(written(make_ct, Layout(frames=frames, own_groups=True)))
     assert found[0] is reason

@@ -1,4 +1,4 @@
-"""One broken series for every reason to refuse; each message names the trouble in numbers."""
+"""A broken series for every reason to reject; each message states the problem in numbers."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_two_studies_under_one_series_uid(make_ct: SeriesMaker) -> None:
     assert refusal(mixed)[0] is RejectReason.MIXED_STUDIES
 
 
-def test_a_file_that_is_none_any_more(make_ct: SeriesMaker) -> None:
+def test_a_file_that_is_not_dicom_any_more(make_ct: SeriesMaker) -> None:
     series = make_ct()
     series.instances[5].path.write_bytes(b"not DICOM")
     assert refusal(series)[0] is RejectReason.BAD_PIXELS

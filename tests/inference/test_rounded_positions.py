@@ -1,4 +1,4 @@
-"""Positions that somebody rounded: the grid is still that of the scan, and a gap is still a gap."""
+"""Rounded positions: the grid is still that of the scan, and a gap is still a gap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lung that is white, collapsed or gone is "not assessable", and the other gets its result."""
+"""A white, collapsed or missing lung is "not assessable"; the other lung gets its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``rales model check``: what it finds, what it says to do, and the examples in the docs."""
+"""``rales model check``: its findings, its advice, and the examples in the docs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_patch_network_is_read_too(folder: ModelFolder, sample: TrialScan) -> 
     assert "3D patches of 16 x 64 x 64" in said(report, "manifest")
 
 
-def test_another_file_is_told_its_name_and_digest(folder: ModelFolder, sample: TrialScan) -> None:
+def test_another_file_gets_its_name_and_digest(folder: ModelFolder, sample: TrialScan) -> None:
     folder.write("lesions", [[1.0]], rows=224, columns=224)
     content = linear_network([[0.5]], 224, 224)
     (folder.path / "newer.onnx").write_bytes(content)
@@ -92,7 +92,7 @@ def test_another_file_is_told_its_name_and_digest(folder: ModelFolder, sample: T
         (linear_network([[np.nan]], 224, 224), "output", "NaN or infinite"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_remedy(
+def test_a_failure_says_how_to_fix_it(
     folder: ModelFolder, sample: TrialScan, content: bytes, name: str, words: str
 ) -> None:
     folder.write("lesions", [[1.0]], rows=224, columns=224, content=content)

@@ -36,7 +36,7 @@ def scan(*, has_lesions: bool, least: float, other: float) -> KnownScan:
 
 
 def test_the_rule_that_separates_best_stands_first() -> None:
-    """Vessels are marked as well as lesions, but not as surely."""
+    """Vessels are marked like lesions, but with less certainty."""
     scans = [
         scan(has_lesions=True, least=9.0, other=8.0),
         scan(has_lesions=True, least=9.5, other=7.0),
@@ -92,7 +92,7 @@ def test_no_other_volume_is_right_more_often(
 
 
 def test_scans_are_scored_inside_the_lungs_that_are_found(small_thorax: Thorax) -> None:
-    """A lesion network that calls everything a lesion, with 0.9, marks the lungs it looked at."""
+    """A lesion network that gives 0.9 everywhere marks exactly the lungs that it read."""
     known = LungsKnown(left=small_thorax.left_lung, right=small_thorax.right_lung)
     lesions = LesionsKnown(lesion=np.ones(small_thorax.hu.shape, dtype=bool))
     scan = KnownVolume(name="known", volume=small_thorax.volume(), has_lesions=True)

@@ -1,4 +1,4 @@
-"""The report as a whole: its figures, its text, and how it is made end to end."""
+"""The report as a whole: its figures, its text, and its command."""
 
 from __future__ import annotations
 

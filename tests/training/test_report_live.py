@@ -131,7 +131,7 @@ def test_a_reading_for_outlines_is_left_out_once() -> None:
     assert more[name].contract == {"outline_spacing": None}
 
 
-def test_what_is_done_to_the_scan_is_what_its_name_says() -> None:
+def test_each_change_of_the_scan_does_what_its_name_says() -> None:
     known = {one.name: one for one in changes(contract(window=(-1000.0, 600.0)))}
     hu = np.full((2, 20, 20), -200.0, dtype=np.float32)
     hu[:, 10:] = -2000.0
@@ -154,7 +154,7 @@ def test_a_case_without_lesions_has_no_front_end(
         measure_change(case_of(healthy_thorax), Change(name=AS_SHIPPED), *networks)
 
 
-def test_lung_outside_the_body_is_no_leak_any_more() -> None:
+def test_lung_outside_the_body_is_removed() -> None:
     """A box of tissue with two lungs, and lung marked in the air beside it."""
     hu = np.full((30, 80, 80), -1000, dtype=np.int16)
     hu[:, 5:75, 5:75] = 40

@@ -1,4 +1,4 @@
-"""The report on 8-bit slices, and the gallery: what is measured and what is shown."""
+"""The report on 8-bit slices: its measurements and its gallery."""
 
 from __future__ import annotations
 

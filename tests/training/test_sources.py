@@ -1,4 +1,4 @@
-"""Public data sets: the right way round, the right side, the right masks, or a clear word."""
+"""Public data sets: right orientation, sides and masks, or a clear message."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_grey_levels_are_not_taken_for_hounsfield_units(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", [(1, 2), (2, 1), (20, 10)])
-def test_sides_are_told_by_place_whatever_their_numbers(labels: tuple[int, int]) -> None:
+def test_sides_follow_their_place_whatever_their_numbers(labels: tuple[int, int]) -> None:
     lungs = np.zeros((1, 4, 10), dtype=np.uint8)
     lungs[:, :, 1:4], lungs[:, :, 6:9] = labels
     sides = sides_by_place(lungs)
@@ -197,7 +197,7 @@ def test_prepared_files_are_split_by_patient_and_read_for_training(tmp_path: Pat
     assert len(volumes["validation"]) == 1
 
 
-def test_a_wrong_folder_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_wrong_folder_gives_a_message_of_one_line(tmp_path: Path) -> None:
     words = ["prepare", "covid-19-20", str(tmp_path), "--out", str(tmp_path / "a.npz")]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 1

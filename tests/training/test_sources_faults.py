@@ -1,4 +1,4 @@
-"""Public data sets that are not as they should be, and what must never come out of them."""
+"""Public data sets with faults: rejected, or read without wrong labels."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def finds_nothing(folder_of_models: ModelFolder) -> OnnxModel:
 def test_a_mask_whose_header_lies_elsewhere_is_refused(
     steps: tuple[float, float, float], at: tuple[float, float, float], tmp_path: Path
 ) -> None:
-    """Of the same shape, it would be taken the wrong way round without a word."""
+    """With the same shape, it would silently be read in the wrong orientation."""
     scan = scan_in(tmp_path)
     write(tmp_path / "lesion.nii.gz", np.ones((6, 8, 8)), steps, at)
     with pytest.raises(LayoutError, match=r"lesion\.nii\.gz and its image do not agree"):
@@ -139,7 +139,7 @@ def test_neighbours_are_as_far_apart_as_on_live_ct(
 def test_a_scan_without_lungs_is_left_out_and_the_rest_kept(
     finds_nothing: OnnxModel, tmp_path: Path
 ) -> None:
-    """One bad scan of a thousand must not cost the night."""
+    """A bad scan among a thousand must not stop a long run."""
     good = scan_in(tmp_path)
     bad = replace(good, name="b", patient="b", lungs=None, lesion=None)
     done = prepare("set", [bad, good], tmp_path / "a.npz", finds_nothing, lambda _one: None)

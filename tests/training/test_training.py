@@ -151,7 +151,7 @@ def test_a_crop_is_as_large_as_asked_and_shows_image_and_labels_alike() -> None:
     assert agree[inside & (moved > 0)].all()
 
 
-def test_a_run_is_not_gone_on_with_by_another_recipe(slices: SliceSet, tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_by_another_recipe(slices: SliceSet, tmp_path: Path) -> None:
     _train(_TINY, slices, tmp_path)
     with pytest.raises(ValueError, match=r"learning_rate was 0.002 and is 0.1"):
         _train(replace(_TINY, learning_rate=0.1), slices, tmp_path)

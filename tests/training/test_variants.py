@@ -1,4 +1,4 @@
-"""Networks in 16-bit floats and 8-bit integers say what they said before, or nearly."""
+"""Networks in 16-bit floats and 8-bit integers give nearly the same results."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_variants_of_a_network_agree_and_are_smaller(
     assert onnx.load(files["fp16"]).graph.input[0].type.tensor_type.elem_type == 1
 
 
-def test_what_loses_much_or_gains_nothing_is_not_accepted() -> None:
+def test_a_variant_that_loses_much_or_gains_nothing_is_not_accepted() -> None:
     score = VariantScore(
         task="lungs",
         variant="int8",
