@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # the command line reads the thresholds without numpy
-    from chestct.geometry import Vector
+from chestct.geometry import Vector
 
 
 class Side(StrEnum):

@@ -55,15 +55,22 @@ class AnalysisSettings:
 
 def settings_of(config: Config) -> AnalysisSettings:
     """Return the analysis settings of a configuration file."""
+    analysis = config.analysis
     return AnalysisSettings(
         rules=config.eligibility,
-        method=config.analysis.method(),
-        minimum_lesion_ml=config.analysis.minimum_lesion_ml,
-        models_dir=config.analysis.models_dir,
-        providers=config.analysis.providers,
-        threads=config.analysis.threads,
+        method=Method(
+            high_opacity_hu=analysis.high_opacity_hu,
+            mild_percent=analysis.mild_percent,
+            moderate_percent=analysis.moderate_percent,
+        ),
+        minimum_lesion_ml=analysis.minimum_lesion_ml,
+        models_dir=analysis.models_dir,
+        providers=analysis.providers,
+        threads=analysis.threads,
         station_name=config.node.ae_title,
-        options=config.analysis.options(),
+        options=ReportOptions(
+            measured_lesions=analysis.measured_lesions, lesion_segments=analysis.lesion_segments
+        ),
         kinds=_kinds(config),
         extras=_extras(config),
     )

@@ -7,7 +7,6 @@ node must not ignore a misspelt safety setting. :mod:`rales.config.sections` has
 from __future__ import annotations
 
 import codecs
-import difflib
 import tomllib
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -121,12 +120,14 @@ def _explain(error: ValidationError) -> Iterator[str]:
 
 def _suggestion(where: tuple[int | str, ...]) -> str:
     """Suggest the known key that an unknown key most likely means."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a wrong file
+
     section: type[BaseModel] | None = Config
     for part in where[:-1]:
         if isinstance(part, str) and section is not None:
             section = SECTIONS.get(part)
     known = list(section.model_fields) if section else []
-    close = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.5)
+    close = get_close_matches(str(where[-1]), known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; the known keys are {', '.join(known)}" if known else ""

@@ -12,8 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from chestct.findings import Method
-from chestct.results import Extra, ReportOptions, SegKind
+from chestct.results import Extra, SegKind
 from inference.loading.rules import EligibilityRules
 from rales.config.values import (
     AeTitle,
@@ -126,20 +125,6 @@ class AnalysisConfig(_Section):
     moderate_percent: PositiveFloat = 25.0
     measured_lesions: Annotated[int, Field(ge=0, le=100)] = 5
     lesion_segments: bool = False
-
-    def options(self) -> ReportOptions:
-        """Return how the results describe single lesions."""
-        return ReportOptions(
-            measured_lesions=self.measured_lesions, lesion_segments=self.lesion_segments
-        )
-
-    def method(self) -> Method:
-        """Return the thresholds; the manifest of the lesion model has the ones that are unset."""
-        return Method(
-            high_opacity_hu=self.high_opacity_hu,
-            mild_percent=self.mild_percent,
-            moderate_percent=self.moderate_percent,
-        )
 
 
 class DeliveryConfig(_Section):
