@@ -168,11 +168,23 @@ _REFUSED: dict[str, tuple[int, str, str, str, str | None, bytes]] = {
     "garbage": (0xC000, "", ExplicitVRLittleEndian, CTImageStorage, _UID, b"\x93\x07" * 999),
     "nothing": (0xC000, "empty", ExplicitVRLittleEndian, CTImageStorage, _UID, b""),
     "a whole Part 10 file": (
-        *(0xC000, "begins", ImplicitVRLittleEndian, CTImageStorage, _UID),
+        *(
+            0xC000,
+            "starts with File Meta Information",
+            ImplicitVRLittleEndian,
+            CTImageStorage,
+            _UID,
+        ),
         bytes(128) + b"DICM" + _CONTENT,
     ),
     "another transfer syntax in a file meta of its own": (
-        *(0xC000, "begins", ExplicitVRLittleEndian, CTImageStorage, _UID),
+        *(
+            0xC000,
+            "starts with File Meta Information",
+            ExplicitVRLittleEndian,
+            CTImageStorage,
+            _UID,
+        ),
         _META_ELEMENT + _CONTENT,
     ),
     "explicit as implicit": (
