@@ -1,4 +1,4 @@
-"""Decides which receiving series are complete and fixes their instance sets."""
+"""Declares receiving series complete: fixes their sets of instances and makes their jobs ready."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from rales.runtime.clock import Moment
 from rales.runtime.loglimit import LogLimiter
-from rales.state.store import InstanceStore, JobStore
-from rales.state.store.job import Job
+from rales.state.store import InstanceStore, Job, JobStore
 from rales.state.store.transitions import StateConflict
 from rales.steps.archive_counts import ArchiveCounts
 from rales.steps.completeness import Complete, CompletionPolicy, Evidence, decide
@@ -28,10 +27,10 @@ _AFTER_FAILURE = timedelta(seconds=10)
 class AssemblyWorker:
     """One step of the assembly loop.
 
-    Before ``moment().steady_since`` nothing could arrive, or the clock was another one, so no
-    silence is counted: a series that a restart cut in half gets its quiet time for the sender to
-    try again, and a clock that is set completes no series. What goes wrong with one series
-    keeps no other waiting.
+    Silence counts from ``moment().steady_since`` on: before that time nothing could arrive, or the
+    clock was another one. So a series that a restart cut in half waits the quiet time for its
+    sender to try again, and setting the clock completes no series. An error over one series delays
+    no other.
     """
 
     def __init__(
@@ -53,16 +52,16 @@ class AssemblyWorker:
         self._archive = archive
 
     def step(self, now: datetime) -> datetime | None:
-        """Move complete series to READY; return when the next one may be complete."""
+        """Move complete series to READY; return when the next series may be complete."""
         receiving = self._jobs.in_state(JobState.RECEIVING)
         if self._archive:
             self._archive.keep([job.id for job in receiving])
-        waits = [wait for job in receiving if (wait := self._look_at_alone(job, now)) is not None]
+        waits = [wait for job in receiving if (wait := self._check_alone(job, now)) is not None]
         return min(waits, default=None)
 
-    def _look_at_alone(self, job: Job, now: datetime) -> datetime | None:
+    def _check_alone(self, job: Job, now: datetime) -> datetime | None:
         try:
-            return self._look_at(job, now)
+            return self._check(job, now)
         except OutOfResources:
             raise
         except Exception as error:  # noqa: BLE001 - one series must not hold up the others
@@ -70,44 +69,25 @@ class AssemblyWorker:
             self._jobs.note(job, f"cannot be judged ({type(error).__name__}): looked at again")
             return now + _AFTER_FAILURE
 
-    def _look_at(self, job: Job, now: datetime) -> datetime | None:
+    def _check(self, job: Job, now: datetime) -> datetime | None:
+        """Decide whether a series is complete; return when to look at it again."""
         instances = self._instances.of_series(job.series_uid)
-        # Read after the images, and both at once: a clock that is set meanwhile proves nothing.
+        # Read both times after the images, and together: a clock set meanwhile proves nothing.
         moment = self._moment() if self._moment else None
         now = moment.now if moment else now
         since = moment.steady_since if moment else None
         decision = decide(self._evidence(job, instances, since), self._policy, now)
         if not isinstance(decision, Complete):
-            # What was read early says so itself, until it is to wait for something else.
+            # A series that was read early keeps its message until it waits for something else.
             if decision.reason != job.message and decision.at != job.hold_until:
                 self._jobs.note(job, decision.reason)
             return decision.at
-        if missing := self._instances.released(job.series_uid):
-            waits = (
-                f"waits for {missing} of {len(instances)} images that retention released: "
-                "have the whole series sent again"
-            )
-            if self._jobs.note(job, waits):
-                _LOG.warning("series %s %s", job.series_uid, waits)
+        if released := self._instances.released(job.series_uid):
+            self._wait_for_released(job, released, len(instances))
             return None
         series = Series.of(instances)
-        try:
-            with self._jobs.as_one():  # no clock is followed within it
-                if self._moment and self._moment().steady_since != since:
-                    return now  # the clock was set since: it is looked at again
-                self._jobs.mark_ready(
-                    job,
-                    instances_digest=series.digest,
-                    count=len(series.instances),
-                    at=now,
-                    message="; ".join(
-                        filter(None, (f"complete: {decision.reason}", decision.shortfall))
-                    ),
-                    hold_until=decision.hold_until,
-                    shortfall=decision.shortfall,
-                )
-        except StateConflict:
-            return now  # more came since the job was read: it is looked at again
+        if not self._mark_ready(job, series, decision, now=now, since=since):
+            return now
         _LOG.info(
             "series %s: %d instances, complete: %s",
             job.series_uid,
@@ -118,21 +98,52 @@ class AssemblyWorker:
             _LOG.warning("series %s: %s", job.series_uid, decision.shortfall)
         return None
 
+    def _wait_for_released(self, job: Job, released: int, count: int) -> None:
+        message = (
+            f"waits for {released} of {count} images that retention released: "
+            "have the whole series sent again"
+        )
+        if self._jobs.note(job, message):
+            _LOG.warning("series %s %s", job.series_uid, message)
+
+    def _mark_ready(
+        self, job: Job, series: Series, decision: Complete, *, now: datetime, since: datetime | None
+    ) -> bool:
+        """Move a complete series to READY; False: images came or the clock was set meanwhile."""
+        messages = (f"complete: {decision.reason}", decision.shortfall)
+        try:
+            with self._jobs.as_one():  # no change of the clock is followed within it
+                if self._moment and self._moment().steady_since != since:
+                    return False
+                self._jobs.mark_ready(
+                    job,
+                    instances_digest=series.digest,
+                    count=len(series.instances),
+                    at=now,
+                    message="; ".join(filter(None, messages)),
+                    hold_until=decision.hold_until,
+                    shortfall=decision.shortfall,
+                )
+        except StateConflict:
+            return False
+        return True
+
     def _evidence(
         self, job: Job, instances: list[ReceivedInstance], since: datetime | None
     ) -> Evidence:
-        last = max(one.received_at for one in instances)
-        # What others were bringing of the study before a restart is not known any more.
+        last = max(instance.received_at for instance in instances)
         ended = job.association_ended_at
-        announced = {one.expected_instances for one in instances if one.expected_instances}
-        multi_frame = all(UID(one.sop_class_uid) in MULTI_FRAME_CLASSES for one in instances)
+        announced = {number for instance in instances if (number := instance.expected_instances)}
+        classes = {UID(instance.sop_class_uid) for instance in instances}
+        multi_frame = classes <= set(MULTI_FRAME_CLASSES)
         return Evidence(
             count=len(instances),
             expected=max(announced, default=None),
-            # Several concatenations may well differ.
+            # Several concatenations may announce different numbers.
             announcements_differ=len(announced) > 1 and not multi_frame,
-            positions=tuple(one.slice_position for one in instances),
+            positions=tuple(instance.slice_position for instance in instances),
             last_received_at=max(last, since) if since else last,
+            # After a restart nobody knows which associations were open before it.
             association_ended_at=None if ended and since and ended < since else ended,
             associations=job.associations,
             revised=job.revision > 1,
