@@ -25,7 +25,7 @@ from notify_rig import HEALTHY
 from steps import step_all
 
 from chestct.errors import RejectReason, SeriesRejected
-from chestct.results import ResultObject
+from chestct.results import ResultObject, SegKind
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import Uid, derive_uid
@@ -139,7 +139,7 @@ class Node(RuleBasedStateMachine):
         if count < WHOLE // 2:
             raise SeriesRejected(RejectReason.MISSING_SLICES, "too few")
         number = int(request.folder.name)
-        before = request.predecessor
+        before = request.predecessors.get(SegKind.BINARY)
         self.predecessors[number] = before.sop_instance_uid if before else ""
         request.folder.mkdir(parents=True, exist_ok=True)
         objects = []
