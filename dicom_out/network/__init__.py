@@ -1,1 +1,1 @@
-"""How results leave: C-STORE, STOW-RS, storage commitment, queries for prior reports."""
+"""Talks to other systems: C-STORE, STOW-RS, storage commitment, queries of an archive, HTTP."""

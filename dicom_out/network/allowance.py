@@ -1,11 +1,11 @@
-"""What a conversation with another system may cost: so many bytes, in so much time as a whole.
+"""Limits a conversation with another system: its bytes, and its time as a whole.
 
-A time limit for each read does not hold one that trickles, and what is read into memory is for
-the other side to say, unless it is counted. So one mechanism stands behind every conversation
-that this node begins, over whatever protocol: it knows the sockets, counts what they bring, and
-cuts them off from outside when the time is up or the node stops.
+A time limit for each read does not stop a peer that trickles, and the peer decides how much is
+read into memory unless the bytes are counted. So every conversation that this node begins, over
+any protocol, has one mechanism: it holds the sockets, counts the bytes that arrive, and cuts the
+conversation off from outside when the time is up or the node stops.
 
-What it cannot bound is the look-up of a host name, which the operating system does.
+It cannot limit the look-up of a host name, which the operating system does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 SLOWEST = 50_000.0
-"""Bytes a second that a line is expected to carry."""
+"""Bytes per second that a line is expected to carry."""
 _CONNECT_SECONDS = 10.0
 
 
@@ -27,7 +27,7 @@ class CutOff(ConnectionAbortedError):
 
 
 class Conversations:
-    """Those under way, to be cut off all together when the node stops."""
+    """The conversations under way, which are cut off together when the node stops."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,43 +35,43 @@ class Conversations:
         self._over = ""
 
     def cut(self, why: str) -> None:
-        """Cut off those under way, and each that begins from now on."""
+        """Cut off the conversations under way, and each one that begins later."""
         with self._lock:
             self._over = why
-            present = list(self._open)
-        for one in present:
-            one.cut(why)
+            under_way = list(self._open)
+        for allowance in under_way:
+            allowance.cut(why)
 
     @property
     def are_over(self) -> bool:
-        """Whether they were cut off."""
+        """Whether the conversations were cut off."""
         return bool(self._over)
 
-    def begin(self, one: Allowance) -> None:
-        """Count one among those under way."""
+    def begin(self, allowance: Allowance) -> None:
+        """Add a conversation that begins."""
         with self._lock:
-            self._open.add(one)
+            self._open.add(allowance)
             over = self._over
         if over:
-            one.cut(over)
+            allowance.cut(over)
 
-    def end(self, one: Allowance) -> None:
-        """Forget one."""
+    def end(self, allowance: Allowance) -> None:
+        """Remove a conversation that ends."""
         with self._lock:
-            self._open.discard(one)
+            self._open.discard(allowance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What one conversation may take.
+    """The limits of one conversation.
 
     Attributes:
-        silence_seconds: The longest wait for an answer, or for the other side to read.
-        whole_seconds: From the connecting to the end, however much it says in between.
-        most_bytes: That the other side may send in all.
-        slowest: Bytes a second that the line is expected to carry.
-        setting: Which configuration key allows more time; empty: none does.
-        under_way: Where it is counted while it lasts.
+        silence_seconds: The longest wait for an answer, or for the peer to read.
+        whole_seconds: The longest time from connecting to the end, whatever the peer sends.
+        most_bytes: Bytes that the peer may send in all.
+        slowest: Bytes per second that the line is expected to carry.
+        setting: The configuration key that allows more time; empty: there is none.
+        under_way: The conversations that this one belongs to while it lasts.
     """
 
     silence_seconds: float
@@ -83,29 +83,29 @@ class Bounds:
 
     @property
     def connect_seconds(self) -> float:
-        """How long a connection, with its TLS handshake, may take to be made."""
+        """How long connecting, with the TLS handshake, may take."""
         return min(self.silence_seconds, _CONNECT_SECONDS)
 
 
 def whole_seconds(
     silence_seconds: float, *, messages: int, content: int, slowest: float = SLOWEST
 ) -> float:
-    """Return the time for a conversation of so many requests with so many bytes to send.
+    """Return the time limit of a conversation with ``messages`` requests of ``content`` bytes.
 
-    The longest silence for the beginning, for the end and for each answer, and the time that
-    the content takes over a line of ``slowest`` bytes a second.
+    It is the longest silence for the beginning, the end and each answer, and the time that the
+    content takes over a line of ``slowest`` bytes per second.
     """
     return silence_seconds * (2 + messages) + content / slowest
 
 
 class Allowance:
-    """Watches one conversation; a context manager that ends with it.
+    """Limits one conversation; a context manager.
 
-    It holds duplicates of the sockets: to shut one of those down ends the connection, at whatever
-    stage it is, in whatever thread it is read or written, and whoever wraps or closes the other.
+    It holds duplicates of the sockets. Shutting a duplicate down ends the connection at any stage,
+    in whatever thread it is read or written, and whoever wraps or closes the original.
 
     Attributes:
-        spent: Why it was cut off, for a person; empty while it was not.
+        spent: Why the conversation was cut off, for a person; empty while it was not.
     """
 
     def __init__(self, bounds: Bounds) -> None:
@@ -138,7 +138,7 @@ class Allowance:
             line.close()
 
     def hold(self, line: socket.socket) -> None:
-        """Watch a socket, connected or not yet; at once cut it off when it is too late."""
+        """Hold a socket, connected or not yet; cut it off at once if the conversation was."""
         with self._lock:
             self._lines.append(socket.socket(fileno=socket.dup(line.fileno())))
             late = self.spent
@@ -146,37 +146,37 @@ class Allowance:
             self.hang_up()
 
     def take(self, count: int) -> None:
-        """Count bytes before they are read into memory, or as soon as they are.
+        """Count bytes before or as soon as they are read into memory.
 
         Raises:
-            CutOff: There are too many; the connections are cut.
+            CutOff: They exceed the limit; the conversation is cut off.
         """
         self._left -= count
         if self._left < 0:
             raise self.refuse(f"more than {self._bounds.most_bytes} bytes in all")
 
     def refuse(self, what: str) -> CutOff:
-        """Cut the connections off, for being sent so much; return what to raise."""
+        """Cut the conversation off because the peer sends too much; return the error to raise."""
         self.cut(f"it sends too much: {what}")
         return CutOff(self.spent)
 
     def check(self, cause: Exception | None = None) -> None:
-        """See that the conversation was not cut off.
+        """Check that the conversation was not cut off.
 
         Raises:
-            CutOff: It was.
+            CutOff: It was cut off.
         """
         if self.spent:
             raise CutOff(self.spent) from cause
 
     def cut(self, why: str) -> None:
-        """Cut the connections off, from any thread; the first reason counts."""
+        """Cut the conversation off, from any thread; the first reason is kept."""
         with self._lock:
             self.spent = self.spent or why
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Shut the connections down; whoever reads from them reads their end."""
+        """Shut the connections down; their readers see the end of the stream."""
         with self._lock:
             for line in self._lines:
                 with suppress(OSError):  # it is closed already

@@ -1,8 +1,8 @@
-"""The storage commitment SCU: asks a destination to vouch for objects, reads its reports.
+"""The storage commitment SCU: asks a destination to commit to objects, and reads its reports.
 
-Push Model (PS3.4 annex J). The N-ACTION names the objects under a Transaction UID; the
-destination answers with an N-EVENT-REPORT, on the same association while that stands or on
-one that it opens itself, minutes or hours later. One :class:`ReportHandler` serves both.
+Push Model (PS3.4 annex J). The N-ACTION names the objects under a Transaction UID. The destination
+answers with an N-EVENT-REPORT: on the same association while it stands, or minutes or hours later
+on an association that it requests. :class:`ReportHandler` serves both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 PUSH_MODEL = UID("1.2.840.10008.1.20.1")
 """Storage Commitment Push Model SOP Class."""
 PUSH_MODEL_INSTANCE = UID("1.2.840.10008.1.20.1.1")
-"""Its well-known SOP Instance (PS3.4 section J.3.5)."""
+"""The well-known SOP Instance of that class (PS3.4 section J.3.5)."""
 SYNTAXES: tuple[str | UID, ...] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 _REQUEST_STORAGE_COMMITMENT = 1
@@ -43,9 +43,9 @@ _REQUEST_STORAGE_COMMITMENT = 1
 _EVENT_TYPES = (1, 2)
 """Request successful; failures exist (PS3.4 table J.3-2)."""
 COMMITMENT_BYTES = 4 << 20
-"""That a destination may send in one association, its report included: 200 bytes an object."""
+"""Bytes that a destination may send in one association; a report has 200 for each object."""
 LINGER_SECONDS = 5.0
-"""How long the association is kept for a destination that reports on it."""
+"""How long the association stays open for a report on it."""
 _POLL_SECONDS = 0.1
 _REASONS = {
     0x0110: "processing failure",
@@ -73,25 +73,25 @@ def explain(reason: int) -> str:
 
 
 def known_reasons() -> tuple[int, ...]:
-    """Return the Failure Reasons that have words of their own."""
+    """Return the Failure Reasons that :func:`explain` has words for."""
     return tuple(_REASONS)
 
 
 def is_final(reason: int) -> bool:
-    """Tell whether sending the same object again cannot change the answer."""
+    """Return whether sending the same object again cannot change the answer."""
     return reason in _FINAL
 
 
 def parse_report(event_type: int | None, information: Dataset) -> CommitmentReport:
     """Read the Event Information of an N-EVENT-REPORT (PS3.4 table J.3-2).
 
-    An object that stands among both counts as failed: nothing is released on a doubt.
+    An object in both sequences counts as failed.
 
     Raises:
-        ReportInvalid: It is not such a report.
+        ReportInvalid: It is not a report.
     """
     if event_type not in _EVENT_TYPES:
-        raise ReportInvalid(f"Event Type ID {event_type} is none of {_EVENT_TYPES}")
+        raise ReportInvalid(f"Event Type ID is {event_type}; it must be one of {_EVENT_TYPES}")
     try:
         failed = {
             Uid(str(item.ReferencedSOPInstanceUID)): int(
@@ -109,7 +109,7 @@ def parse_report(event_type: int | None, information: Dataset) -> CommitmentRepo
             failed=failed,
         )
     except (AttributeError, ValueError, TypeError) as error:
-        raise ReportInvalid("the report lacks a UID or has one that is none") from error
+        raise ReportInvalid("the report lacks a UID or has a malformed UID") from error
 
 
 def _items(information: Dataset, keyword: str) -> Iterator[Dataset]:
@@ -119,14 +119,14 @@ def _items(information: Dataset, keyword: str) -> Iterator[Dataset]:
 class ReportHandler:
     """Handles EVT_N_EVENT_REPORT, on either side of an association.
 
-    ``sink`` records a report and tells whether its transaction is one of ours.
+    ``sink`` records a report and returns whether its transaction is known.
     """
 
     def __init__(self, sink: Callable[[CommitmentReport], bool]) -> None:
         self._sink = sink
 
     def __call__(self, event: Event) -> tuple[int, None]:
-        """Answer one N-EVENT-REPORT; success only when it is recorded."""
+        """Answer an N-EVENT-REPORT; success only when the report is recorded."""
         return int(self._status(event)), None
 
     def _status(self, event: Event) -> ReportStatus:
@@ -147,7 +147,7 @@ class ReportHandler:
 
 
 def push_model_context() -> PresentationContext:
-    """Return what is proposed for a request."""
+    """Return the context to propose for a request."""
     return build_context(PUSH_MODEL, list(SYNTAXES))
 
 
@@ -162,10 +162,10 @@ def request_commitment(
     answered: threading.Event,
     under_way: Conversations | None = None,
 ) -> Outcome:
-    """Ask ``destination`` to commit to ``objects``; return what it said to the request.
+    """Ask ``destination`` to commit to ``objects``; return the outcome of the request.
 
-    DELIVERED means that it will report. The association is kept a few seconds for a report
-    on it, until ``answered``. Never raises for what the destination or the network does.
+    DELIVERED means that the destination will report. The association stays open some seconds for a
+    report on it, until ``answered``. Never raises for what the destination or the network does.
     """
     handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
     bounds = Bounds(

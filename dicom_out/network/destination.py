@@ -60,7 +60,9 @@ class Destination(_Common):
     def __post_init__(self) -> None:
         check_ae_title(self.ae_title)
         if not self.host or not 0 < self.port <= _LAST_PORT:
-            raise ValueError(f"{self.host}:{self.port} is not a host and a port from 1 to 65535")
+            raise ValueError(
+                f"{self.host}:{self.port} is not an address: give a host and a port from 1 to 65535"
+            )
 
     @property
     def title(self) -> str:

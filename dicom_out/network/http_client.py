@@ -107,18 +107,24 @@ class HttpClient:
                 retries=False,
                 preload_content=False,
             )
-            try:
-                self._allowance.check()  # a head that is cut off looks like a whole one
-                content = self._read(response, at_most)
-            except BaseException:
-                response.close()
-                raise
-            response.close() if at_most else response.release_conn()
+            return self._answer(response, at_most)
         except (HTTPError, OSError, ValueError) as error:
             self._allowance.check(error)
             raise self._failure(error) from error
+
+    def _answer(self, response: urllib3.BaseHTTPResponse, at_most: int | None) -> Answer:
+        try:
+            self._allowance.check()  # a head that is cut off looks like a whole one
+            content = self._read(response, at_most)
+            if at_most is None:
+                self._allowance.check()
+        except BaseException:
+            response.close()
+            raise
         if at_most is None:
-            self._allowance.check()
+            response.release_conn()
+        else:
+            response.close()
         return Answer(
             status=response.status,
             headers=response.headers,

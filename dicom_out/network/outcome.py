@@ -1,4 +1,4 @@
-"""What became of a request: one kind of outcome, whatever the protocol."""
+"""The outcome of a request, the same for every protocol."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from enum import StrEnum
 
 from chestct.text import printable
 
-_LONGEST = 500
-"""Characters of a message; it may quote the other side."""
+_MESSAGE_LENGTH = 500
+"""Characters of a message; it may quote the peer."""
 
 
 class OutcomeKind(StrEnum):
-    """What became of a request."""
+    """The kind of an outcome."""
 
     DELIVERED = "delivered"
     REFUSED = "refused"
-    """For good: the same object will not be taken."""
+    """Permanent: the destination will never take this object."""
     FAILED = "failed"
-    """For now: the same request may succeed later."""
+    """Temporary: the same request may succeed later."""
     NOT_ACCEPTED = "not accepted"
-    """A state of the destination, whatever the object: its settings may change."""
+    """The destination accepts no such object at present: its configuration may change."""
     DAMAGED = "damaged"
-    """Nothing was sent: our own file is gone, or not what was written."""
+    """Nothing was sent: the result file is missing or damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one object; ``status`` is the DIMSE status, if one came.
+    """The outcome of a request for one object.
 
     Attributes:
-        message: Printable, whatever it quotes of the other side.
-        reached: Whether there was an association; where not, no other object fares better.
-        present: It says that it has an object of this UID: to one that was sent before and
-            whose answer was lost, a delivery.
+        status: The DIMSE status; None where none came.
+        message: One printable sentence; it may quote the peer.
+        reached: Whether there was an association or a connection; where not, no other object
+            fares better.
+        present: The destination says that it has an object with this UID. For an object that was
+            sent before, and whose answer was lost, that is a delivery.
     """
 
     kind: OutcomeKind
@@ -43,14 +45,14 @@ class Outcome:
     present: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", printable(self.message, _LONGEST))
+        object.__setattr__(self, "message", printable(self.message, _MESSAGE_LENGTH))
 
 
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 _OLD_NOT_SUPPORTED = range(0xA800, 0xA900)
-"""What 0x0122 was in DICOM of 1993."""
+"""SOP class not supported, in DICOM of 1993."""
 _DUPLICATE = 0x0111
-_PASSING = frozenset({0x0110, 0x0210, 0x0212, 0x0213, 0xFE00})
+_TEMPORARY = frozenset({0x0110, 0x0210, 0x0212, 0x0213, 0xFE00})
 """Processing failure, duplicate invocation, mistyped argument, resource limitation, cancelled."""
 _OF_THE_DESTINATION = frozenset({0x0122, 0x0124, 0x0211})
 """SOP class not supported, not authorised, unrecognised operation (PS3.7 annex C)."""
@@ -59,25 +61,25 @@ _OF_THE_DESTINATION = frozenset({0x0122, 0x0124, 0x0211})
 def outcome_of(status: int) -> Outcome:
     """Classify the status of a C-STORE response (PS3.4 table B.2-1, PS3.7 annex C).
 
-    Success and warnings (0x0001, 0xBxxx) mean that it is stored. What says nothing of the
-    object may pass: out of resources (0xA7xx, 0x0213), a failure in processing (0x0110), and
-    what the destination does not take or allow at present. Everything else is a verdict on
-    the object, and final.
+    Success and warnings (0x0001, 0xBxxx) mean that the object is stored. A status that is not about
+    the object is temporary: out of resources (0xA7xx, 0x0213), a processing failure (0x0110), and
+    what the destination does not accept or allow at present. Every other status is a final verdict
+    on the object.
     """
-    said = f"status 0x{status:04X}"
+    text = f"status 0x{status:04X}"
     if status == 0x0000 or status == 0x0001 or 0xB000 <= status <= 0xBFFF:  # noqa: PLR1714, PLR2004 - PS3.7 annex C
-        return Outcome(kind=OutcomeKind.DELIVERED, status=status, message=f"stored, {said}")
-    if status in _OUT_OF_RESOURCES or status in _PASSING:
-        return Outcome(kind=OutcomeKind.FAILED, status=status, message=f"not stored, {said}")
+        return Outcome(kind=OutcomeKind.DELIVERED, status=status, message=f"stored, {text}")
+    if status in _OUT_OF_RESOURCES or status in _TEMPORARY:
+        return Outcome(kind=OutcomeKind.FAILED, status=status, message=f"not stored, {text}")
     if status in _OF_THE_DESTINATION or status in _OLD_NOT_SUPPORTED:
-        message = f"not accepted there at present, {said}"
+        message = f"not accepted there at present, {text}"
         return Outcome(kind=OutcomeKind.NOT_ACCEPTED, status=status, message=message)
     if status == _DUPLICATE:
-        message = f"it has an object of this UID already, {said}"
+        message = f"it has an object with this UID already, {text}"
         return Outcome(kind=OutcomeKind.REFUSED, status=status, message=message, present=True)
-    return Outcome(kind=OutcomeKind.REFUSED, status=status, message=f"refused, {said}")
+    return Outcome(kind=OutcomeKind.REFUSED, status=status, message=f"refused, {text}")
 
 
 def failed(message: str, *, reached: bool = True) -> Outcome:
-    """Return a failure for now, without a status."""
+    """Return a temporary failure without a status."""
     return Outcome(kind=OutcomeKind.FAILED, status=None, message=message, reached=reached)

@@ -1,4 +1,4 @@
-"""Whoever gets results: an Application Entity or a DICOMweb service."""
+"""Sends results to a destination of either kind: Application Entity or DICOMweb service."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ def send_to(
     slowest: float = SLOWEST,
     under_way: Conversations | None = None,
 ) -> Iterator[Outcome]:
-    """Send ``objects`` the way that the recipient takes them; one outcome each, in order.
+    """Send ``objects`` by C-STORE or STOW-RS; yield one outcome each, in order, once it is known.
 
-    Each is yielded as soon as it is known. Never raises for what the recipient or the network
-    does.
+    Never raises for what the destination or the network does.
     """
     if isinstance(recipient, WebDestination):
         return stow.store_each(
@@ -47,7 +46,7 @@ def send_to(
 
 
 def ask(recipient: Recipient, *, calling_ae: str, timeout_seconds: float = 10.0) -> Outcome:
-    """Ask whether the recipient answers: by C-ECHO, or by QIDO-RS."""
+    """Ask whether the destination answers, by C-ECHO or QIDO-RS."""
     if isinstance(recipient, WebDestination):
         return stow.ask(recipient, timeout_seconds=timeout_seconds)
     return echo(recipient, calling_ae=calling_ae, timeout_seconds=timeout_seconds)

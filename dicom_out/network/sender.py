@@ -1,4 +1,4 @@
-"""The storage SCU: one outcome per object, whatever the destination does."""
+"""The storage SCU: sends result objects by C-STORE and returns one outcome per object."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _LOG = logging.getLogger(__name__)
 
 _VERIFICATION = UID("1.2.840.10008.1.1")
 _PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_LOW = 2
+_LOW_PRIORITY = 2
 """Priority of a C-STORE (PS3.7 section 9.3.1.1)."""
 MOST_BYTES = 1 << 20
-"""That a destination may send in one association: a response to a C-STORE has 200."""
+"""Bytes that a destination may send in one association; a response to a C-STORE has 200."""
 ECHO_SECONDS = 10.0
 
 
@@ -67,10 +67,10 @@ def send_each(
 ) -> Iterator[Outcome]:
     """Send ``objects`` in one association; yield the outcome of each, in order, once it is known.
 
-    Never raises for what the destination or the network does. Only the presentation
-    contexts that the objects need are proposed. No silence may last ``timeout_seconds``, and the
-    whole no longer than :func:`dicom_out.network.allowance.whole_seconds` says for these objects
-    over a line of ``slowest`` bytes a second.
+    Never raises for what the destination or the network does. Only the presentation contexts that
+    the objects need are proposed. No silence may last longer than ``timeout_seconds``, and the
+    association no longer than :func:`dicom_out.network.allowance.whole_seconds` for these objects
+    over a line of ``slowest`` bytes per second.
     """
     classes = list(dict.fromkeys(item.sop_class_uid for item in objects))
     contexts = storage_contexts(classes)
@@ -101,31 +101,31 @@ def _size(item: ResultObject) -> int:
     try:
         return item.path.stat().st_size
     except OSError:
-        return 0  # it is said when it is read
+        return 0  # reading the file reports the error
 
 
 def storage_contexts(classes: Sequence[str]) -> list[PresentationContext]:
-    """Return what is proposed for objects of these SOP classes, one context each."""
+    """Return the contexts to propose for objects of these SOP classes, one each."""
     syntaxes: list[str | UID] = list(_PLAIN)
     return [build_context(UID(uid), syntaxes) for uid in classes]
 
 
 def compressed_contexts(classes: Sequence[str]) -> list[PresentationContext]:
-    """Return what is proposed beside those where compression is wanted, one context a syntax."""
+    """Return the further contexts to propose for compressed objects, one for each syntax."""
     return [
         build_context(UID(uid), syntax) for uid in classes for syntax in compressed_syntaxes(uid)
     ]
 
 
 def echo_context() -> PresentationContext:
-    """Return what is proposed for a C-ECHO."""
+    """Return the context to propose for a C-ECHO."""
     return build_context(_VERIFICATION, [ImplicitVRLittleEndian])
 
 
 def echo(
     destination: Destination, *, calling_ae: str, timeout_seconds: float = ECHO_SECONDS
 ) -> Outcome:
-    """Send a C-ECHO; it may take ``timeout_seconds`` with all that belongs to it."""
+    """Send a C-ECHO; the whole association may take ``timeout_seconds``."""
     bounds = Bounds(
         silence_seconds=timeout_seconds, whole_seconds=timeout_seconds, most_bytes=MOST_BYTES
     )
@@ -151,10 +151,9 @@ def echo(
 def _store_all(
     conversation: Conversation, association: Association, objects: Sequence[ResultObject]
 ) -> Iterator[Outcome]:
-    """Yield the outcome of each object; after one without an answer nothing more is sent.
+    """Yield the outcome of each object; send no further object after one without an answer.
 
-    pynetdicom takes a moment to see that the connection is gone, and would wait for the
-    next answer in vain.
+    pynetdicom notices a lost connection late, and would wait for the next answer in vain.
     """
     answered = True
     for item in objects:
@@ -192,7 +191,7 @@ def _store(
         return None
     status = int(response.Status)
     if comment := response.get("ErrorComment"):
-        # It may name the patient, so it is no part of what is logged, recorded and shown.
+        # It may name the patient, so it goes into no outcome.
         _LOG.debug("the destination answers 0x%04X with the comment %r", status, str(comment))
     return outcome_of(status)
 
@@ -200,13 +199,13 @@ def _store(
 def _send(
     association: Any, item: ResultObject, context: PresentationContext, content: bytes
 ) -> Dataset:
-    """Send an encoded data set as it is; return the response, empty where none came.
+    """Send an encoded data set, byte for byte; return the response, empty where none came.
 
-    pynetdicom's own ``send_c_store`` would decode and encode it once more.
+    pynetdicom's ``send_c_store`` would decode and encode it again.
     """
     request = C_STORE()
     request.MessageID = 1
-    request.Priority = _LOW
+    request.Priority = _LOW_PRIORITY
     request.AffectedSOPClassUID = UID(item.sop_class_uid)
     request.AffectedSOPInstanceUID = UID(item.sop_instance_uid)
     request.DataSet = BytesIO(content)
@@ -225,8 +224,8 @@ def _send(
 def _context_for(association: Association, item: ResultObject) -> PresentationContext | None:
     """Return the best accepted context for an object; None where there is none.
 
-    Compressed forms stand in contexts of their own, so that their acceptance is seen: a peer
-    chooses one transfer syntax of each context as it likes.
+    Each compressed syntax has a context of its own, so that its acceptance is visible: a peer may
+    choose any one transfer syntax of a context.
     """
     accepted = {
         str(context.transfer_syntax[0]): context

@@ -1,7 +1,7 @@
-"""TLS as DICOM asks for it: the BCP 195 RFC 8996, 9325 profile (PS3.15 section B.12).
+"""TLS contexts for the receiver and for every client: DICOM, DICOMweb, webhooks, FHIR.
 
-TLS 1.2 or 1.3; with 1.2 only the suites with forward secrecy and AES-GCM that RFC 9325
-section 4.2 recommends.
+They follow the BCP 195 RFC 8996, 9325 profile (PS3.15 section B.12): TLS 1.2 or 1.3, and with 1.2
+only the suites with forward secrecy and AES-GCM that RFC 9325 section 4.2 recommends.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _SUITES_OF_1_2 = "ECDHE+AESGCM"
 
 
 def server_context(certificate: Path, key: Path | None, client_ca: Path | None) -> ssl.SSLContext:
-    """Return the context for those who call.
+    """Return the context of the receiver.
 
     Args:
-        certificate: PEM, the node's own first, then those between it and its authority.
-        key: PEM; none when it is in ``certificate``.
-        client_ca: PEM of the authorities that callers must have a certificate of; none: no
-            certificate is asked for.
+        certificate: PEM: the node's certificate first, then the chain to its authority.
+        key: PEM; None when it is in ``certificate``.
+        client_ca: PEM of the authorities whose certificate a caller must show; None: the receiver
+            asks for no certificate.
 
     Raises:
-        ConfigError: A file cannot be read or is not what it should be.
+        ConfigError: A file cannot be read or is invalid.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _harden(context)
@@ -41,13 +41,13 @@ def server_context(certificate: Path, key: Path | None, client_ca: Path | None) 
 def client_context(
     ca: Path | None, certificate: Path | None, key: Path | None, *, match_host: bool
 ) -> ssl.SSLContext:
-    """Return the context to call a destination with; its certificate is always checked.
+    """Return the context of a client; it always checks the certificate of the server.
 
     Args:
-        ca: PEM of the authorities to trust; none: those that this machine trusts.
-        certificate: What to show when it asks for one.
-        key: PEM; none when it is in ``certificate``.
-        match_host: Whether its certificate must name the host that was called.
+        ca: PEM of the authorities to trust; None: those that this machine trusts.
+        certificate: PEM of the certificate to show when the server asks for one.
+        key: PEM; None when it is in ``certificate``.
+        match_host: Whether the certificate of the server must name the host that was called.
 
     Raises:
         ConfigError: As in :func:`server_context`.
@@ -65,10 +65,10 @@ def client_context(
 
 
 def own_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
-    """Return the context for the node's call to itself, on this machine.
+    """Return the context of the node's health check of itself, on this machine.
 
-    It asks whether the node answers; a renewed certificate that it has not read yet, or one
-    that does not name 127.0.0.1, is no reason to call it dead.
+    It does not check the certificate: a renewed certificate that the node has not read yet, or one
+    that does not name 127.0.0.1, does not mean that the node is down.
 
     Raises:
         ConfigError: As in :func:`server_context`.
@@ -89,31 +89,33 @@ def _harden(context: ssl.SSLContext) -> None:
 
 def _load_own(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
     try:
-        # A key with a passphrase would ask for it on the terminal, and a service has none.
+        # OpenSSL would ask for a passphrase on the terminal, and a service has none.
         context.load_cert_chain(certificate, key, password=_no_passphrase)
     except (OSError, ValueError) as error:
         files = f"{certificate} and {key}" if key else f"{certificate}"
-        raise ConfigError(f"{files}: no certificate with its key in PEM form: {error}") from error
+        raise ConfigError(
+            f"{files}: not a certificate with its key in PEM form: {error}"
+        ) from error
 
 
 def _no_passphrase() -> str:
-    raise ValueError("the key has a passphrase; give one without, readable for the node alone")
+    raise ValueError("the key has a passphrase: use a key without, which only the node can read")
 
 
 def _load_authorities(context: ssl.SSLContext, ca: Path) -> None:
-    # A certificate that is trusted itself need not be an authority's: a peer's own will do.
+    # The file may hold the certificate of the peer itself instead of an authority's.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         context.load_verify_locations(cafile=ca)
     except OSError as error:
-        raise ConfigError(f"{ca}: no certificates in PEM form: {error}") from error
+        raise ConfigError(f"{ca}: not certificates in PEM form: {error}") from error
 
 
 class ServerTls:
-    """The receiver's context, read again when the files changed.
+    """The TLS context of the receiver, which :meth:`reload` renews.
 
     Raises:
-        ConfigError: As in :func:`server_context`, at the first reading.
+        ConfigError: As in :func:`server_context`, when the files are read first.
     """
 
     def __init__(self, certificate: Path, key: Path | None, client_ca: Path | None) -> None:
@@ -125,10 +127,12 @@ class ServerTls:
         return self._context
 
     def reload(self) -> None:
-        """Read the files again. What is wrong with them is said, and the old ones stay."""
+        """Read the files again; if they are invalid, log why and keep the old context."""
         try:
             self._context = server_context(*self._files)
         except ConfigError as error:
-            _LOG.error("TLS: the certificate in use stays: %s", error)
+            _LOG.error(
+                "TLS: the certificate in use stays, because the new files are invalid: %s", error
+            )
         else:
             _LOG.info("TLS: read %s again; new connections use it", self._files[0])

@@ -1,7 +1,7 @@
-"""How many images the archive has of each series that is being received.
+"""Asks the archive how many images it has of each series that is being received.
 
-Asked in a loop of its own, a series at a time: an archive that is slow or away holds up neither
-the completion of series nor anything else. What it said is known in memory only.
+A loop of its own asks about one series at a time, so that a slow or absent archive delays nothing
+else. The answers are kept in memory only.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from rales.steps.completeness import ArchiveAnswer
 _LOG = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 15.0
-"""Seconds between two questions about one series of which the archive says nothing new."""
+"""Seconds between two questions about a series whose count no longer changes."""
 _SOONEST = 0.25
-"""Of the usual pause: so soon after a question the next one about the same series may follow."""
+"""Fraction of the usual pause that must pass before the next question about the same series."""
 _FIRST_REST, _LONGEST_REST = 5.0, 60.0
-"""Seconds without any question after the archive could not be asked; doubled each time."""
+"""Seconds without a question after the archive could not be asked; doubled each time."""
 _NO_NUMBER_REST = 60.0
 _LONGEST_TROUBLE = 200
 
 Ask = Callable[[Uid, Uid], int]
-"""Tells how many images a study's series has; raises what :func:`count_images` raises."""
+"""Returns the number of images of a series (study, series); raises as :func:`count_images`."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Question:
-    """What is known of one job's series; times are monotonic seconds."""
+    """The state of the question about the series of one job; times are monotonic seconds."""
 
     study_uid: Uid
     series_uid: Uid
@@ -57,7 +57,7 @@ class _Question:
 
 
 class ArchiveCounts:
-    """Is told which series are being received, and tells what the archive says of them.
+    """Keeps the archive's image counts of the series that are being received.
 
     A series is asked about when it begins, again and again until the number stops growing, and
     anew when as many images are here as the archive had. Safe to use from several threads.
@@ -72,7 +72,7 @@ class ArchiveCounts:
         on_change: Callable[[], object],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Call ``on_change`` after an answer, and when there is a question to ask."""
+        """Call ``on_change`` after each answer, and when a question becomes due."""
         self._name = name
         self._ask = ask
         self._pause = pause_seconds
@@ -86,83 +86,83 @@ class ArchiveCounts:
         self._limiter = LogLimiter(_LOG, seconds=monotonic)
 
     def answer_on(self, job: Job, count: int) -> ArchiveAnswer:
-        """Return what the archive says of a job's series, of which ``count`` images are here."""
+        """Return the archive's answer about the series of a job that has ``count`` images here."""
         now = self._monotonic()
         with self._lock:
-            one = self._questions.get(job.id)
-            is_urgent = one is None
-            if one is None:
-                one = self._questions[job.id] = _Question(
+            question = self._questions.get(job.id)
+            is_urgent = question is None
+            if question is None:
+                question = self._questions[job.id] = _Question(
                     study_uid=job.study_uid, series_uid=job.series_uid, due=now, pause=self._pause
                 )
-            one.arrivals = job.arrivals
-            is_fresh = one.asked_arrivals == job.arrivals
-            if one.count is not None and one.count <= count and not is_fresh:
-                pause = self._pause * (_SOONEST if one.count == count else 1.0)
-                soonest = max(now, one.asked_last + pause)
-                if soonest < one.due:
-                    one.due, is_urgent = soonest, True
+            question.arrivals = job.arrivals
+            is_fresh = question.asked_arrivals == job.arrivals
+            if question.count is not None and question.count <= count and not is_fresh:
+                pause = self._pause * (_SOONEST if question.count == count else 1.0)
+                soonest = max(now, question.asked_last + pause)
+                if soonest < question.due:
+                    question.due, is_urgent = soonest, True
             answer = ArchiveAnswer(
                 name=self._name,
-                count=one.count,
-                unchanged_seconds=max(0.0, one.asked_last - one.answered_first),
+                count=question.count,
+                unchanged_seconds=max(0.0, question.asked_last - question.answered_first),
                 is_fresh=is_fresh,
-                trouble=one.trouble or self._away,
+                trouble=question.trouble or self._away,
             )
         if is_urgent:
             self._on_change()
         return answer
 
     def keep(self, jobs: Collection[int]) -> None:
-        """Forget every series but those of ``jobs``."""
+        """Forget every series except those of ``jobs``."""
         with self._lock:
             for gone in self._questions.keys() - set(jobs):
                 del self._questions[gone]
 
     def step(self, now: datetime) -> datetime | None:
-        """Ask about the series that is due longest; return when the next question is."""
+        """Ask about the series that has been due longest; return when the next question is due."""
         with self._lock:
-            one = min(self._questions.values(), key=lambda each: each.due, default=None)
-            if one is None:
+            question = min(self._questions.values(), key=lambda each: each.due, default=None)
+            if question is None:
                 return None
             began = self._monotonic()
-            wait = max(one.due, self._resting_until) - began
+            wait = max(question.due, self._resting_until) - began
             if wait > 0:
                 return now + timedelta(seconds=wait)
-            arrivals = one.arrivals
+            arrivals = question.arrivals
         try:
-            count = self._ask(one.study_uid, one.series_uid)
+            count = self._ask(question.study_uid, question.series_uid)
         except NoCount as error:
-            self._without_number(one, printable(str(error), _LONGEST_TROUBLE))
+            self._without_number(question, printable(str(error), _LONGEST_TROUBLE))
         except ArchiveUnavailable as error:
             self._unavailable(printable(str(error), _LONGEST_TROUBLE))
         else:
-            self._answered(one, count, arrivals=arrivals, began=began)
+            self._answered(question, count, arrivals=arrivals, began=began)
         self._on_change()
         return now
 
-    def _answered(self, one: _Question, count: int, *, arrivals: int, began: float) -> None:
+    def _answered(self, question: _Question, count: int, *, arrivals: int, began: float) -> None:
         now = self._monotonic()
         with self._lock:
             is_back, self._away, self._rest = bool(self._away), "", _FIRST_REST
-            if count != one.count:
-                one.count, one.answered_first, one.pause = count, now, self._pause
-            one.trouble = ""
-            one.asked_last, one.asked_arrivals = began, arrivals
-            lasted = began - one.answered_first
+            if count != question.count:
+                question.count, question.answered_first, question.pause = count, now, self._pause
+            question.trouble = ""
+            question.asked_last, question.asked_arrivals = began, arrivals
+            lasted = began - question.answered_first
             if lasted >= self._pause:
-                one.pause = min(2 * one.pause, max(_LONGEST_PAUSE, self._pause))
-                one.due = now + one.pause
-            else:  # until it has lasted long enough to be believed
-                one.due = max(now, one.answered_first + self._pause)
+                question.pause = min(2 * question.pause, max(_LONGEST_PAUSE, self._pause))
+                question.due = now + question.pause
+            else:  # ask again until the count has not changed for the whole pause
+                question.due = max(now, question.answered_first + self._pause)
         if is_back:
             _LOG.info("archive %s says again how many images it has", self._name)
 
-    def _without_number(self, one: _Question, trouble: str) -> None:
+    def _without_number(self, question: _Question, trouble: str) -> None:
         with self._lock:
             self._away, self._rest = "", _FIRST_REST
-            one.trouble = trouble
-            one.due = self._monotonic() + _NO_NUMBER_REST
+            question.trouble = trouble
+            question.due = self._monotonic() + _NO_NUMBER_REST
         self._warn(trouble)
 
     def _unavailable(self, trouble: str) -> None:
@@ -182,7 +182,7 @@ class ArchiveCounts:
 def archive_counts_of(
     config: Config, on_change: Callable[[], object], under_way: Conversations
 ) -> ArchiveCounts | None:
-    """Return what asks the configured archive; None where none is configured."""
+    """Return the counts of the configured archive; None where none is configured."""
     completion = config.completion
     if not completion.archive:
         return None

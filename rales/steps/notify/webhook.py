@@ -83,11 +83,7 @@ def webhook_content(
 ) -> dict[str, Any]:
     """Return the content of a webhook about the end of a job.
 
-    Args:
-        notification: The notification.
-        job: Its job.
-        subject: The patient, where the receiver gets the Patient ID; None otherwise.
-        objects: The result objects that a destination took.
+    It names the patient where ``subject`` is given, and the ``objects`` that a destination took.
     """
     data = {
         "study_uid": job.study_uid,
