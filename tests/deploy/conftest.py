@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,32 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
+from waiting import wait_for
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 _PLUGINS = Path("/usr/share/orthanc/plugins")
-_DEADLINE = 60.0
-
-
-def _wait_for(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + _DEADLINE
-    while not (value := condition()):
-        if time.monotonic() > end:
-            pytest.fail(f"waited {_DEADLINE:.0f} s for {what}")
-        time.sleep(0.05)
-    return value
-
-
-@pytest.fixture(scope="session")
-def wait_for() -> Callable[[Callable[[], Any], str], Any]:
-    """Return the first true value of a condition, or fail after a minute."""
-    return _wait_for
-
-
-def _free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,8 +70,8 @@ def start_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         settings = json.loads((DEPLOY / "compose/orthanc.json").read_text())
         settings["DicomModalities"]["rales"] |= {"Host": "127.0.0.1", "Port": rales_port}
         settings |= {
-            "DicomPort": _free_port(),
-            "HttpPort": _free_port(),
+            "DicomPort": free_port(),
+            "HttpPort": free_port(),
             "RemoteAccessAllowed": False,
             "StorageDirectory": str(tmp_path / "storage"),
             "IndexDirectory": str(tmp_path / "storage"),
@@ -109,7 +86,7 @@ def start_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         with log.open("wb") as sink:
             running.append(subprocess.Popen([binary, str(config)], stdout=sink, stderr=sink))
         orthanc = Orthanc(dicom_port=settings["DicomPort"], http_port=settings["HttpPort"], log=log)
-        _wait_for(orthanc.is_up, f"Orthanc, which says:\n{log.read_text()}")
+        wait_for(f"Orthanc, which says:\n{log.read_text()}", orthanc.is_up)
         return orthanc
 
     yield start

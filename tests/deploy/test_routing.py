@@ -21,6 +21,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
+from waiting import wait_for
 
 pytestmark = pytest.mark.orthanc
 
@@ -130,15 +131,13 @@ def uids(datasets: list[Dataset]) -> Counter[str]:
     return Counter(str(dataset.SOPInstanceUID) for dataset in datasets)
 
 
-def test_ct_is_routed_once_and_results_are_not(
-    rales: Rales, orthanc: Any, wait_for: Callable[..., Any]
-) -> None:
+def test_ct_is_routed_once_and_results_are_not(rales: Rales, orthanc: Any) -> None:
     ct = series(CTImageStorage, "CT", 3)
     send(ct, orthanc.dicom_port, "SCANNER")
-    wait_for(lambda: rales.received.total() >= 3, "the CT at Rales")
+    wait_for("the CT at Rales", lambda: rales.received.total() >= 3)
     assert rales.received == uids(ct)
     assert rales.associations == 1
-    wait_for(lambda: "Rales has it" in orthanc.said(), "the end of the job")
+    wait_for("the end of the job", lambda: "Rales has it" in orthanc.said())
 
     # What Rales answers with, and a CT object that it might once write.
     for results in (
@@ -147,63 +146,55 @@ def test_ct_is_routed_once_and_results_are_not(
         series(CTImageStorage, "CT", 1),
     ):
         send(results, orthanc.dicom_port, "RALES")
-    wait_for(lambda: orthanc.said().count("not routed, it is no CT") == 2, "the SEG's and SR's no")
-    wait_for(lambda: "not routed, Rales sent it" in orthanc.said(), "the no to Rales' own CT")
+    wait_for("the SEG's and SR's no", lambda: orthanc.said().count("not routed, it is no CT") == 2)
+    wait_for("the no to Rales' own CT", lambda: "not routed, Rales sent it" in orthanc.said())
 
     # A later series passes: had anything of the above been sent, it would be here before it.
     later = series(CTImageStorage, "CT", 2)
     send(later, orthanc.dicom_port, "SCANNER")
-    wait_for(lambda: rales.received.total() >= 5, "the second CT at Rales")
+    wait_for("the second CT at Rales", lambda: rales.received.total() >= 5)
     assert rales.received == uids(ct + later)
-    wait_for(lambda: orthanc.said().count("Rales has it") == 2, "the end of both jobs")
+    wait_for("the end of both jobs", lambda: orthanc.said().count("Rales has it") == 2)
 
 
-def test_segmentation_of_another_maker_is_not_routed(
-    rales: Rales, orthanc: Any, wait_for: Callable[..., Any]
-) -> None:
+def test_segmentation_of_another_maker_is_not_routed(rales: Rales, orthanc: Any) -> None:
     send(series(SegmentationStorage, "CT", 1), orthanc.dicom_port, "WORKSTATION")
-    wait_for(lambda: "not routed, it is no CT" in orthanc.said(), "the no")
+    wait_for("the no", lambda: "not routed, it is no CT" in orthanc.said())
     assert rales.associations == 0
 
 
-def test_late_slice_sends_the_series_again(
-    rales: Rales, orthanc: Any, wait_for: Callable[..., Any]
-) -> None:
+def test_late_slice_sends_the_series_again(rales: Rales, orthanc: Any) -> None:
     ct = series(CTImageStorage, "CT", 3)
     send(ct[:2], orthanc.dicom_port, "SCANNER")
-    wait_for(lambda: rales.received == uids(ct[:2]), "the first two slices")
+    wait_for("the first two slices", lambda: rales.received == uids(ct[:2]))
     send(ct[2:], orthanc.dicom_port, "SCANNER")
-    wait_for(lambda: rales.received == uids(ct[:2] + ct), "the whole series")
-    wait_for(lambda: orthanc.said().count("Rales has it") == 2, "the end of both jobs")
+    wait_for("the whole series", lambda: rales.received == uids(ct[:2] + ct))
+    wait_for("the end of both jobs", lambda: orthanc.said().count("Rales has it") == 2)
 
 
-def test_refused_series_is_sent_again_after_a_pause(
-    rales: Rales, orthanc: Any, wait_for: Callable[..., Any]
-) -> None:
+def test_refused_series_is_sent_again_after_a_pause(rales: Rales, orthanc: Any) -> None:
     rales.answers = [0xA700]
     ct = series(CTImageStorage, "CT", 2)
     send(ct, orthanc.dicom_port, "SCANNER")
-    wait_for(lambda: "not sent; again in 60 s" in orthanc.said(), "the failed job")
+    wait_for("the failed job", lambda: "not sent; again in 60 s" in orthanc.said())
     assert rales.received.total() == 0
 
     beat(orthanc)
     assert "attempt 2" not in orthanc.said()
     with clock_ahead(orthanc, 61):
         beat(orthanc)
-    wait_for(lambda: "Rales has it" in orthanc.said(), "the second attempt")
+    wait_for("the second attempt", lambda: "Rales has it" in orthanc.said())
     assert rales.received == uids(ct)
 
 
-def test_series_is_given_up_after_a_day_and_says_so(
-    rales: Rales, orthanc: Any, wait_for: Callable[..., Any]
-) -> None:
+def test_series_is_given_up_after_a_day_and_says_so(rales: Rales, orthanc: Any) -> None:
     rales.answers = [0xA700] * 3
     send(series(CTImageStorage, "CT", 1), orthanc.dicom_port, "SCANNER")
-    wait_for(lambda: "again in 60 s" in orthanc.said(), "the failed job")
+    wait_for("the failed job", lambda: "again in 60 s" in orthanc.said())
     with clock_ahead(orthanc, 61):
         beat(orthanc)
-        wait_for(lambda: "again in 120 s" in orthanc.said(), "the second failed job")
+        wait_for("the second failed job", lambda: "again in 120 s" in orthanc.said())
     with clock_ahead(orthanc, 86401):
         beat(orthanc)
-        wait_for(lambda: "GIVEN UP after 3 attempts" in orthanc.said(), "the last word")
+        wait_for("the last word", lambda: "GIVEN UP after 3 attempts" in orthanc.said())
     assert rales.received.total() == 0

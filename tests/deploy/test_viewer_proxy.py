@@ -16,16 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
+from waiting import wait_for
 
 pytestmark = pytest.mark.orthanc
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(port: int) -> bool:
@@ -45,9 +41,7 @@ def orthanc(start_orthanc: Callable[[int], Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def viewer(
-    orthanc: Any, wait_for: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def viewer(orthanc: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The shipped nginx.conf with this machine's paths, names and ports."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if nginx is None:
@@ -75,7 +69,7 @@ def viewer(
     log = (folder / "log").open("wb")
     process = subprocess.Popen([nginx, "-c", config, "-g", "daemon off;"], stderr=log)
     try:
-        wait_for(lambda: answers(port) or process.poll() is not None, "nginx")
+        wait_for("nginx", lambda: answers(port) or process.poll() is not None)
         assert process.poll() is None, (folder / "log").read_text()
         yield f"http://127.0.0.1:{port}"
     finally:

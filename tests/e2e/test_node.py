@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
+from ports import free_port
 from pydicom.dataset import Dataset
 
 from chestct.findings import Method
@@ -24,9 +25,9 @@ from inference.networks.session import load_models
 from inference.reading.analysis import analyse
 from phantom import PhantomIdentity, Thorax, write_series
 from rales.cli.scanning import scan
-from rales.demo.pacs import Pacs, free_port, start_pacs
+from rales.demo.pacs import Pacs, start_pacs
 
-from .conftest import NodeProcess, wait_for
+from .conftest import ShippedNode
 
 pytestmark = [
     pytest.mark.dcmtk,
@@ -85,12 +86,12 @@ def _segment_masks(content: bytes, folder: Path) -> dict[str, NDArray[np.bool_]]
     return masks
 
 
-def _check_round_trip(node: NodeProcess, pacs: Pacs, folder: Path) -> tuple[Dataset, Dataset]:
+def _check_round_trip(node: ShippedNode, pacs: Pacs, folder: Path) -> tuple[Dataset, Dataset]:
     """Send a series, and compare what the PACS has with what is computed here."""
     (series,) = scan(sorted(folder.iterdir())).series
     sent = node.send(folder)
     assert sent.returncode == 0, sent.stderr
-    job = node.ended(series.series_uid)
+    job = node.job(series.series_uid)
     assert job["state"] == "done", (job["reason"], job["message"], node.log())
     files = _results(pacs, job)
     volume = load(series, LoadingPolicy())
@@ -120,7 +121,7 @@ def _check_round_trip(node: NodeProcess, pacs: Pacs, folder: Path) -> tuple[Data
 
 
 def test_the_phantom_makes_the_round_trip(
-    node: NodeProcess, pacs: Pacs, small_series: Path
+    node: ShippedNode, pacs: Pacs, small_series: Path
 ) -> None:
     seg, sr = _check_round_trip(node, pacs, small_series)
     assert seg.ContentQualification == "RESEARCH"
@@ -130,25 +131,25 @@ def test_the_phantom_makes_the_round_trip(
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["cptac-lung-3mm-b70f", "lungdx-5mm"])
 def test_a_real_series_makes_the_round_trip(
-    node: NodeProcess, pacs: Pacs, shared_root: Path, name: str
+    node: ShippedNode, pacs: Pacs, shared_root: Path, name: str
 ) -> None:
     _check_round_trip(node, pacs, shared_root / "data" / "chest-ct" / name)
 
 
 def test_a_resend_is_taken_and_makes_nothing_new(
-    node: NodeProcess, pacs: Pacs, small_series: Path
+    node: ShippedNode, pacs: Pacs, small_series: Path
 ) -> None:
     (series,) = scan(sorted(small_series.iterdir())).series
     node.send(small_series)
-    node.ended(series.series_uid)
-    before = node.status()["series"]
+    node.job(series.series_uid)
+    before = node.shown()
     assert node.send(small_series).returncode == 0
     node.send(small_series)
-    assert [one["job"] for one in node.status()["series"]] == [one["job"] for one in before]
+    assert [one["job"] for one in node.shown()] == [one["job"] for one in before]
 
 
 def test_a_non_ascii_patient_comes_back_as_sent(
-    node: NodeProcess, pacs: Pacs, healthy_thorax: Thorax, tmp_path: Path
+    node: ShippedNode, pacs: Pacs, healthy_thorax: Thorax, tmp_path: Path
 ) -> None:
     identity = PhantomIdentity(
         patient_name="Müller^Jörg", patient_id="ÄÖ-7", specific_character_set="ISO_IR 100"
@@ -170,18 +171,18 @@ def test_a_non_ascii_patient_comes_back_as_sent(
     ],
 )
 def test_what_is_no_chest_ct_ends_rejected_with_its_reason(
-    node: NodeProcess, shared_root: Path, folder: str, reason: str
+    node: ShippedNode, shared_root: Path, folder: str, reason: str
 ) -> None:
     source = shared_root / "corpus" / folder
     (series, *_) = scan(sorted(source.iterdir())).series
     node.send(source)
-    job = node.ended(series.series_uid)
+    job = node.job(series.series_uid)
     assert (job["state"], job["reason"]) == ("rejected", reason)
     assert job["deliveries"] == []
 
 
 def test_mixed_patients_under_one_series_uid_are_refused(
-    node: NodeProcess, small_series: Path, tmp_path: Path
+    node: ShippedNode, small_series: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
@@ -194,31 +195,26 @@ def test_mixed_patients_under_one_series_uid_are_refused(
             dataset.PatientID = "SOMEBODY-ELSE"
         dataset.save_as(folder / path.name)
     assert node.send(folder).returncode == 0
-    job = node.ended(uid)
+    job = node.job(uid)
     assert (job["state"], job["reason"]) == ("rejected", "mixed-patients")
 
 
 def test_a_kill_and_a_silent_pacs_lose_nothing(small_series: Path, tmp_path: Path) -> None:
     (series,) = scan(sorted(small_series.iterdir())).series
-    node = NodeProcess(tmp_path, ("PACS", free_port()))
-    node.write_config()
+    node = ShippedNode(tmp_path, ("PACS", free_port()))
     node.start()
     assert node.send(small_series).returncode == 0
-    node.kill()  # received, perhaps complete, perhaps being analysed
+    node.cut_power()  # received, perhaps complete, perhaps being analysed
     with start_pacs(tmp_path / "pacs", "RALES") as pacs:
         node.start()
 
-        def tried() -> bool:
-            (job,) = node.status()["series"]
-            return bool(job["deliveries"]) and job["deliveries"][0]["attempts"] > 0
-
-        wait_for(f"a delivery that fails:\n{node.log()}", tried)
-        node.kill()
+        sql = "SELECT attempts FROM deliveries WHERE attempts > 0"
+        node.wait_for("a delivery that fails", lambda: node.rows(sql))
+        node.cut_power()
         node.destination = (pacs.destination.ae_title, pacs.destination.port)
-        node.write_config()
         node.start()
-        job = node.ended(series.series_uid)
+        job = node.job(series.series_uid)
         assert job["state"] == "done", node.log()
         assert {one["state"] for one in job["deliveries"]} == {"delivered"}
         assert set(_results(pacs, job)) == {"seg", "sr"}
-    node.stop()
+    node.terminate()

@@ -13,12 +13,13 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ports import free_port
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
-from tiny_node import TinyNode, TinySeries, tiny_thorax, wait_for, write_models, write_tiny_series
+from tiny_node import TinyNode, TinySeries, tiny_thorax, write_models, write_tiny_series
+from waiting import wait_for
 
-from rales.demo.pacs import free_port
 from scp.admission import Admission
 
 _VERIFICATION = "1.2.840.10008.1.1"

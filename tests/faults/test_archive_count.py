@@ -22,10 +22,10 @@ from tiny_node import (
     TinyNode,
     TinySeries,
     send_files,
-    wait_for,
     write_models,
     write_tiny_series,
 )
+from waiting import wait_for
 
 from dicom_out.network.destination import Destination
 from phantom import Thorax

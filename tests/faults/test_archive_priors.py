@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
-from tiny_node import StoringPacs, TinyNode, send_files, tiny_thorax, wait_for, write_models
+from tiny_node import StoringPacs, TinyNode, send_files, tiny_thorax, write_models
+from waiting import wait_for
 
 from dicom_out.network.destination import Destination
 from phantom import PhantomIdentity, write_series

@@ -15,10 +15,10 @@ from tiny_node import (
     TinyNode,
     send_files,
     tiny_thorax,
-    wait_for,
     write_models,
     write_tiny_series,
 )
+from waiting import wait_for
 
 from chestct.errors import ConfigError
 from rales.node.backup import back_up, restore

@@ -17,12 +17,13 @@ from typing import Any, Self
 
 import pytest
 from fakes import FakeSender, ManualClock
+from ports import free_port
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
 from steps import step_all
 from tiny_node import TinyNode, send_files, tiny_thorax, write_models, write_tiny_series
-from tiny_node import wait_for as wait_until
+from waiting import wait_for
 
 from chestct.errors import ReportInvalid
 from chestct.results import ResultObject
@@ -42,7 +43,7 @@ from dicom_out.network.sender import send
 from pynetdicom_guard.reactor_gate import ReactorGate, park_reactor
 from rales.config.file import parse
 from rales.config.peers import destinations_of
-from rales.demo.pacs import answers, free_port, running, wait_for
+from rales.demo.pacs import answers, running
 from rales.state.store import CommitmentStore, Database, DeliveryStore, InstanceStore, Job, JobStore
 from rales.steps.backoff import BackOff
 from rales.steps.commit import CommitmentWorker
@@ -555,7 +556,7 @@ def test_a_kill_while_a_whole_node_waits_for_the_report_neither_loses_nor_resend
         whole.start()
         try:
             assert send_files(whole.port, sent.files, set())
-            wait_until("the request", lambda: pacs.asked)
+            wait_for("the request", lambda: pacs.asked)
             whole.kill()
             states = whole.rows("SELECT DISTINCT state FROM deliveries")
             assert states == [("stored",)]

@@ -17,10 +17,10 @@ from tiny_node import (
     TinySeries,
     send_files,
     tiny_thorax,
-    wait_for,
     write_models,
     write_tiny_series,
 )
+from waiting import wait_for
 
 from chestct.errors import InputUnavailable
 from chestct.findings import Method

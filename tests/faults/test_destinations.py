@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from destination_rig import NOON, SEG, SR, Peer, Rig
+from ports import free_port
 from steps import step_all
 
 from chestct.states import DeliveryState, JobState
 from dicom_out.network.destination import Destination
-from rales.demo.pacs import free_port
 from rales.state.store import Database
 from rales.steps.backoff import BackOff
 

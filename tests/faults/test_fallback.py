@@ -9,10 +9,10 @@ from tiny_node import (
     TinyNode,
     send_files,
     tiny_thorax,
-    wait_for,
     write_models,
     write_tiny_series,
 )
+from waiting import wait_for
 
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

@@ -21,16 +21,16 @@ import hostile_pdus
 import pydicom
 import pytest
 from hostile import Attack, Fate, Wire, echo
+from node_process import ENDED
 from tiny_node import (
-    ENDED,
     StoringPacs,
     TinyNode,
     send_files,
     tiny_thorax,
-    wait_for,
     write_models,
     write_tiny_series,
 )
+from waiting import wait_for
 
 from chestct.errors import RejectReason
 from scp import headers

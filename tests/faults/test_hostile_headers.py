@@ -7,14 +7,8 @@ from pathlib import Path
 import pytest
 from hostile import Wire, command_set, message, store_command
 from hostile_headers import HostileHeader, encoded, headers
-from tiny_node import (
-    StoringPacs,
-    TinyNode,
-    send_files,
-    tiny_thorax,
-    wait_for,
-    write_tiny_series,
-)
+from tiny_node import StoringPacs, TinyNode, send_files, tiny_thorax, write_tiny_series
+from waiting import wait_for
 
 from chestct.errors import NotDicom
 from chestct.series import Series

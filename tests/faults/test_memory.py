@@ -12,10 +12,10 @@ from tiny_node import (
     TinyNode,
     send_files,
     tiny_thorax,
-    wait_for,
     write_models,
     write_tiny_series,
 )
+from waiting import wait_for
 
 _WARM_UP = 6
 _SERIES = 26

@@ -14,18 +14,12 @@ import pydicom
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 from http_receiver import HttpReceiver, http_receiver
+from ports import free_port
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
-from tiny_node import (
-    StoringPacs,
-    TinyNode,
-    send_files,
-    wait_for,
-    write_models,
-    write_tiny_series,
-)
+from tiny_node import StoringPacs, TinyNode, send_files, write_models, write_tiny_series
+from waiting import wait_for
 
 from phantom import Thorax
-from rales.demo.pacs import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 

@@ -17,7 +17,8 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 from pynetdicom.dsutils import create_file_meta, encode, encode_file_meta
-from tiny_node import StoringPacs, TinyNode, wait_for
+from tiny_node import StoringPacs, TinyNode
+from waiting import wait_for
 
 from chestct.series import Series
 from chestct.states import JobState

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import stat
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +14,8 @@ from typing import Any, Self
 
 import pydicom
 import pytest
+from node_process import NodeProcess
+from ports import free_port
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -25,11 +24,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 from pynetdicom import AE, evt
 from tiny_node import write_models
 
-from dicom_out.network.destination import Destination
 from phantom import Thorax, write_series
-from rales.demo.pacs import answers, free_port
 
-_SECONDS = 120.0
 SEG, SR = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34"
 
 _TEXTS = (
@@ -108,26 +104,14 @@ class TalkativePacs:
 
 
 @dataclass
-class Node:
+class Node(NodeProcess):
     """``rales serve`` at its default level."""
 
-    folder: Path
     pacs: TalkativePacs
     models: Path
-    port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def config(self) -> Path:
-        return self.folder / "rales.toml"
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "rales.log").read_text()
-
-    def start(self) -> None:
-        self.config.write_text(
-            f'[node]\nhost = "127.0.0.1"\nport = {self.port}\n'
+    def configuration(self) -> str:
+        return (
             f'[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\n'
             f"port = {self.pacs.port}\n"
             f'[[destinations]]\nname = "gone"\nae_title = "GONE"\nhost = "127.0.0.1"\n'
@@ -139,36 +123,6 @@ class Node:
             f'[analysis]\nmodels_dir = "{self.models}"\nproviders = ["CPU"]\nthreads = 1\n'
             '[audit]\nto = "file:audit.log"\n'
         )
-        command = [sys.executable, "-m", "rales", "serve", "--config", str(self.config)]
-        with (self.folder / "rales.log").open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        itself = Destination(name="node", ae_title="RALES", host="127.0.0.1", port=self.port)
-        self.wait_for("the node", lambda: answers(itself))
-
-    def wait_for(self, what: str, look: Callable[[], Any]) -> Any:
-        end = time.monotonic() + _SECONDS
-        while time.monotonic() < end:
-            assert self.process is not None
-            assert self.process.poll() is None, self.log
-            if answer := look():
-                return answer
-            time.sleep(0.2)
-        pytest.fail(f"waited for {what}:\n{self.log}")
-
-    def status(self, *options: str) -> str:
-        command = [sys.executable, "-m", "rales", "status", "--config", str(self.config)]
-        done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
-        return done.stdout
-
-    def ended(self, series_uid: str) -> dict[str, Any]:
-        def look() -> Any:
-            series = json.loads(self.status("--json"))["series"]
-            states = {"done", "rejected", "failed"}
-            mine = [one for one in series if one["series_uid"] == series_uid]
-            return mine[-1] if mine and mine[-1]["state"] in states else None
-
-        found: dict[str, Any] = self.wait_for(f"series {series_uid}", look)
-        return found
 
     def send(self, *datasets: Dataset) -> list[int]:
         ae = AE(ae_title="CT1")
@@ -189,8 +143,7 @@ def node(thorax: Thorax, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield running
         assert running.process is not None
         if running.process.poll() is None:
-            os.killpg(running.process.pid, signal.SIGKILL)
-        running.process.wait(60)
+            running.cut_power()
 
 
 def series(
@@ -218,9 +171,8 @@ def test_a_whole_run_at_info_names_nobody(node: Node, thorax: Thorax, tmp_path: 
         for datasets, status in ((analysed, 0), (short, 0xC000), (excluded, 0), (mixed, 0)):
             assert set(node.send(*datasets)) == {status}
     states = {
-        letter: (job["state"], job["reason"])
+        letter: (node.ended(f"2.25.{ord(letter)}.1"), node.jobs(f"2.25.{ord(letter)}.1")[-1][1])
         for letter in "ACD"
-        for job in [node.ended(f"2.25.{ord(letter)}.1")]
     }
     assert states == {
         "A": ("failed", "delivery-refused"),
@@ -228,19 +180,17 @@ def test_a_whole_run_at_info_names_nobody(node: Node, thorax: Thorax, tmp_path: 
         "D": ("rejected", "mixed-patients"),
     }
     assert set(node.pacs.stored) == {SEG, SR}
-    assert node.process is not None
-    node.process.terminate()
-    assert node.process.wait(60) == 0
+    assert node.terminate() == 0
     for said in ("analysed in", "refused 0xC000", "will not be delivered", "stopped"):
-        assert said in node.log
+        assert said in node.log()
     audit = (node.folder / "audit.log").read_text()
     told = {marker("A", keyword) for keyword in ("PatientName", "PatientID")}
     assert told <= _found(audit), "the markers do get in; the audit trail is to name them"
-    assert _found(node.log) == set(), node.log
-    state = b"".join(path.read_bytes() for path in (node.folder / "var").glob("state.sqlite*"))
+    assert _found(node.log()) == set(), node.log()
+    state = b"".join(path.read_bytes() for path in (node.data).glob("state.sqlite*"))
     assert _found(state.decode("latin-1")) == set()
     assert _found(node.status() + node.status("--json")) == set()
-    for path in [node.folder / "var", *(node.folder / "var").rglob("*")]:
+    for path in [node.data, *(node.data).rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 

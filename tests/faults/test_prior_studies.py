@@ -10,7 +10,8 @@ from pathlib import Path
 import onnx
 import pytest
 from pydicom.dataset import Dataset
-from tiny_node import StoringPacs, TinyNode, send_files, tiny_thorax, wait_for, write_models
+from tiny_node import StoringPacs, TinyNode, send_files, tiny_thorax, write_models
+from waiting import wait_for
 
 from phantom import PhantomIdentity, write_series
 

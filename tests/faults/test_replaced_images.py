@@ -11,10 +11,10 @@ from tiny_node import (
     TinyNode,
     send_files,
     tiny_thorax,
-    wait_for,
     write_models,
     write_tiny_series,
 )
+from waiting import wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 

@@ -10,14 +10,8 @@ from pathlib import Path
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
-from tiny_node import (
-    StoringPacs,
-    TinyNode,
-    send_files,
-    wait_for,
-    write_models,
-    write_tiny_series,
-)
+from tiny_node import StoringPacs, TinyNode, send_files, write_models, write_tiny_series
+from waiting import wait_for
 
 from phantom import Thorax
 from rales.runtime.systemd import Notifier, Watchdog, watchdog_seconds

@@ -10,14 +10,8 @@ from pathlib import Path
 
 import pytest
 from hostile_peer import DATA, RELEASE, Misbehave, after, header, peer, silent, trickling
-from tiny_node import (
-    StoringPacs,
-    TinyNode,
-    send_files,
-    wait_for,
-    write_models,
-    write_tiny_series,
-)
+from tiny_node import StoringPacs, TinyNode, send_files, write_models, write_tiny_series
+from waiting import wait_for
 
 from dicom_out.network.destination import Destination
 from phantom import Thorax

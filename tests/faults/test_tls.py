@@ -17,7 +17,8 @@ import pytest
 from certificates import Authority, Pair
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
-from tiny_node import TinyNode, tiny_thorax, wait_for, write_models, write_tiny_series
+from tiny_node import TinyNode, tiny_thorax, write_models, write_tiny_series
+from waiting import wait_for
 
 from chestct.errors import ConfigError
 from dicom_out.network.destination import Destination

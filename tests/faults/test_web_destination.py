@@ -8,7 +8,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pydicom
-from tiny_node import TinyNode, send_files, tiny_thorax, wait_for, write_models, write_tiny_series
+from tiny_node import TinyNode, send_files, tiny_thorax, write_models, write_tiny_series
+from waiting import wait_for
 from web_service import STORED, Service, named, says, sent
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from fakes import ManualClock
+from waiting import wait_for
 
 from chestct.errors import AnalysisCrashed, AnalysisHung, AnalysisStopped, RejectReason
 from chestct.errors import SeriesRejected as Rejected
@@ -111,13 +112,6 @@ def gone(number: int) -> bool:
         return ") Z " in Path(f"/proc/{number}/stat").read_text()
     except FileNotFoundError:
         return True
-
-
-def wait_until(look: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not look():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
@@ -231,7 +225,7 @@ def test_a_stop_ends_the_call_and_takes_no_other(
 
     thread = threading.Thread(target=run)
     thread.start()
-    wait_until(lambda: mark.exists() and bool(mark.read_text()))
+    wait_for("the mark", lambda: mark.exists() and bool(mark.read_text()))
     worker.stop()
     thread.join(60)
     assert len(caught) == 1
@@ -262,10 +256,10 @@ def test_the_process_does_not_outlive_a_node_that_is_killed(tmp_path: Path) -> N
         f"    WorkerProcess(time_limit=600).call(job, {str(mark)!r})\n"
     )
     parent = subprocess.Popen([sys.executable, str(script)])
-    wait_until(lambda: mark.exists() and bool(mark.read_text()))
+    wait_for("the mark", lambda: mark.exists() and bool(mark.read_text()))
     parent.kill()
     parent.wait(60)
-    wait_until(lambda: gone(int(mark.read_text())))
+    wait_for("the end of the process", lambda: gone(int(mark.read_text())))
 
 
 class Rig:

@@ -6,7 +6,6 @@ import itertools
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -285,14 +284,6 @@ def data_set_of(path: Path) -> bytes:
     assert content[128:132] == b"DICM"
     assert content[132:140] == b"\x02\x00\x00\x00UL\x04\x00"
     return content[144 + struct.unpack("<L", content[140:144])[0] :]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that another thread brings about."""
-    deadline = time.monotonic() + _SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        threading.Event().wait(0.005)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE
+from waiting import wait_for
 
 from pynetdicom_guard import limits as guard
 from scp.admission import Admission
@@ -35,7 +36,6 @@ from .conftest import (
     make_ct,
     store,
     to_bytes,
-    wait_until,
 )
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -81,7 +81,7 @@ def test_another_called_ae_title_is_rejected_with_its_reason(
     with caplog.at_level(logging.WARNING, "scp"), pytest.raises(Rejected) as rejected:
         Scu(node.port, called="ARCHIVE", calling="CT1")
     assert (rejected.value.result, rejected.value.source, rejected.value.reason) == (1, 1, 7)
-    wait_until(lambda: bool(caplog.messages))
+    wait_for("a line in the log", lambda: bool(caplog.messages))
     (line,) = caplog.messages
     assert "ARCHIVE" in line
     assert "127.0.0.1" in line
@@ -101,7 +101,7 @@ def test_an_ae_title_that_is_none_ends_the_connection_and_is_logged(
         assert connection.recv(1) == b"\x07", "no A-ABORT"
         while connection.recv(100):
             pass
-        wait_until(lambda: "no valid association request" in caplog.text)
+        wait_for("the log to say so", lambda: "no valid association request" in caplog.text)
     assert store(node, make_ct()).Status == 0x0000
 
 
@@ -112,7 +112,7 @@ def test_only_listed_calling_ae_titles_are_let_in(
     with caplog.at_level(logging.WARNING, "scp"), pytest.raises(Rejected) as rejected:
         Scu(node.port, calling="CT3")
     assert (rejected.value.result, rejected.value.source, rejected.value.reason) == (1, 1, 3)
-    wait_until(lambda: bool(caplog.messages))
+    wait_for("a line in the log", lambda: bool(caplog.messages))
     assert re.search("CT3@127.0.0.1.*alling AE title not recognised", caplog.messages[0])
     with Scu(node.port, calling="CT2") as scu:
         assert scu.accepted
@@ -197,7 +197,7 @@ def test_an_end_that_cannot_be_recorded_is_logged(
 
     intake.association_ended = fail  # type: ignore[method-assign]
     assert store(node, make_ct()).Status == 0x0000
-    wait_until(lambda: "could not be recorded" in caplog.text)
+    wait_for("the log to say so", lambda: "could not be recorded" in caplog.text)
     assert "the state file is gone" in caplog.text
     assert store(node, make_ct()).Status == 0x0000
 
@@ -227,7 +227,7 @@ def test_more_associations_than_allowed_are_rejected_for_now(serve: Serve) -> No
     assert rejected.value.result == 2, "transient"
     for scu in open_ones:
         scu.release()
-    wait_until(lambda: _threads() <= 1)
+    wait_for("the threads to end", lambda: _threads() <= 1)
     Scu(node.port).release()
 
 
@@ -239,18 +239,18 @@ def test_health_checks_and_silent_peers_keep_nobody_out(serve: Serve) -> None:
     assert store(node, make_ct()).Status == 0x0000
     for connection in silent:
         connection.close()
-    wait_until(lambda: _threads() <= 1)
+    wait_for("the threads to end", lambda: _threads() <= 1)
 
 
 def test_connections_that_close_at_once_leave_no_file_handle_behind(node: RunningScp) -> None:
     store(node, make_ct())
-    wait_until(lambda: _threads() <= 1)
+    wait_for("the threads to end", lambda: _threads() <= 1)
     before = _open_files()
     for _ in range(20):
         connection = _connect(node)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
-    wait_until(lambda: _threads() <= 1 and _open_files() <= before)
+    wait_for("the threads to end", lambda: _threads() <= 1 and _open_files() <= before)
 
 
 def test_the_oldest_of_too_many_silent_connections_goes(
@@ -260,7 +260,7 @@ def test_the_oldest_of_too_many_silent_connections_goes(
     silent = []
     for _ in range(5):
         silent.append(_connect(node))
-        wait_until(lambda: _threads() >= min(len(silent), 4) + 1)
+        wait_for("the threads", lambda: _threads() >= min(len(silent), 4) + 1)
     assert _is_closed(silent[0])
     assert "connections without an association" in caplog.text
     silent[-1].sendall(
@@ -303,7 +303,7 @@ def test_an_association_that_says_nothing_is_ended(
     scu = Scu(node.port)
     assert scu.read()[0] == 0x07, "no A-ABORT"
     scu.socket.close()
-    wait_until(lambda: "silent for too long" in caplog.text)
+    wait_for("the log to say so", lambda: "silent for too long" in caplog.text)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_what_is_not_dicom_is_hung_up_on(
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(1 << 12):
             pass
-        wait_until(lambda: "127.0.0.1: closed" in caplog.text)
+        wait_for("the log to say so", lambda: "127.0.0.1: closed" in caplog.text)
     assert store(node, make_ct()).Status == 0x0000
 
 
@@ -331,7 +331,7 @@ def test_requests_sent_ahead_of_a_cut_leave_nothing_behind(
     value = struct.pack(">LBB", len(content) + 2, 1, 0x02) + content
     scu.send((request + struct.pack(">BBL", 4, 0, len(value)) + value) * 20)
     scu.socket.close()
-    wait_until(lambda: _threads() <= 1)
+    wait_for("the threads to end", lambda: _threads() <= 1)
     assert len(intake.instances) <= 1
     assert AssociationEnd.RELEASED not in [how for _, _, how in intake.ends]
     assert store(node, make_ct()).Status == 0x0000
@@ -351,7 +351,7 @@ def test_a_stop_lets_an_association_end_and_takes_no_new_one(serve: Serve) -> No
             return True
         return False
 
-    wait_until(refuses)
+    wait_for("a refusal", refuses)
     dataset = make_ct()
     assert scu.store(to_bytes(dataset), sop_instance=dataset.SOPInstanceUID).Status == 0x0000
     scu.release()
@@ -362,10 +362,10 @@ def test_a_stop_lets_an_association_end_and_takes_no_new_one(serve: Serve) -> No
 def test_a_stop_does_not_wait_for_silent_connections(serve: Serve) -> None:
     node = serve()
     with _connect(node) as connection:
-        wait_until(lambda: _threads() == 2)
+        wait_for("the threads", lambda: _threads() == 2)
         node.stop()
         assert _is_closed(connection)
-    wait_until(lambda: _threads() == 0)
+    wait_for("the threads to end", lambda: _threads() == 0)
 
 
 def test_a_port_in_use_is_an_error_at_the_start(serve: Serve, node: RunningScp) -> None:

@@ -14,6 +14,7 @@ from hostile import CONTEXT_OF, Wire, command_set, message, p_data, store_comman
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pydicom.uid import ExplicitVRLittleEndian
+from waiting import wait_for
 
 from chestct.errors import InstanceRefused, OutOfResources
 from pynetdicom_guard.arrivals import DataSetBuffer, Discarded
@@ -21,7 +22,7 @@ from pynetdicom_guard.budget import BYTES_OF_ONE_ASSOCIATION, Budget, Share
 from scp.server import RunningScp
 from scp.spool import Spool
 
-from .conftest import Scu, make_ct, to_bytes, wait_until
+from .conftest import Scu, make_ct, to_bytes
 
 _MEGABYTE = 1 << 20
 
@@ -177,13 +178,13 @@ def test_beyond_the_budget_is_refused_for_now_and_kept_when_sent_again(
     port = serve(maximum_arriving=6 * _MEGABYTE).port
     with ExitStack() as stack:
         held = [stack.enter_context(_hold(port, 3 * _MEGABYTE)) for _ in range(2)]
-        wait_until(lambda: _store(port, 2 * _MEGABYTE)[0] == 0xA700)
+        wait_for("the memory to be taken", lambda: _store(port, 2 * _MEGABYTE)[0] == 0xA700)
         status, comment = _store(port, 2 * _MEGABYTE)
         assert (status, "maximum_arriving_mb" in comment) == (0xA700, True)
         assert _store(port, _MEGABYTE // 2) == (0, "")
         for wire in held:
             _ENDS[how](wire)
-        wait_until(lambda: _store(port, 2 * _MEGABYTE)[0] == 0)
+        wait_for("the memory to be given back", lambda: _store(port, 2 * _MEGABYTE)[0] == 0)
     files = [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
     assert len(files) == 2
     assert max(path.stat().st_size for path in files) > 2 * _MEGABYTE

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from waiting import wait_for
 
 from scp.admission import Admission
 from scp.ports import Peer, Refused
 from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
 
-from .conftest import MemoryIntake, Rejected, Scu, make_ct, store, to_bytes, wait_until
+from .conftest import MemoryIntake, Rejected, Scu, make_ct, store, to_bytes
 
 
 class RefusalCounter:
@@ -74,7 +75,8 @@ def test_a_rejected_association_is_counted(
 ) -> None:
     with pytest.raises(Rejected):
         Scu(guarded.port, **titles)
-    wait_until(lambda: refusals.seen != [])  # it is counted once the answer is sent
+    # It is counted once the answer is sent.
+    wait_for("the refusal to be counted", lambda: refusals.seen != [])
     ((peer, kind, reason),) = refusals.seen
     assert kind is Refused.ASSOCIATION
     assert peer.ae_title == titles.get("calling", "SCANNER")

@@ -6,14 +6,7 @@ state file, analysis process, writers and deliveries are the real ones.
 
 from __future__ import annotations
 
-import os
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +15,7 @@ import numpy as np
 import onnx
 import pydicom
 from linear_models import PRESENCE, ModelFolder
+from node_process import NodeProcess
 from onnx import TensorProto, helper, numpy_helper
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -31,24 +25,9 @@ from pynetdicom.association import Association
 from dicom_out.network.destination import Destination
 from phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
 from pynetdicom_guard.reactor_gate import ReactorGate, park_reactor
-from rales.demo.pacs import answers, free_port
 
-DEADLINE = 120.0
 SIZE = 64
-ENDED = ("done", "rejected", "failed", "superseded")
 _RESULTS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34")
-
-
-def wait_for(what: str, look: Callable[[], Any], deadline: float = DEADLINE) -> Any:
-    """Return the first answer of ``look`` that is neither None nor False."""
-    end = time.monotonic() + deadline
-    while time.monotonic() < end:
-        answer = look()
-        if answer:
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"waited {deadline:.0f} s for {what}")
-
 
 SLICES = 38
 """Of a tiny series: 185 mm, so that it counts as a whole chest when its association ends."""
@@ -161,10 +140,9 @@ class StoringPacs:
 
 
 @dataclass
-class TinyNode:
-    """``rales serve`` as a process of its own."""
+class TinyNode(NodeProcess):
+    """A node with tiny networks that retries soon."""
 
-    folder: Path
     models: Path
     destinations: list[Destination]
     extra: str = ""
@@ -174,26 +152,17 @@ class TinyNode:
     completion: str = ""
     """More keys of that section."""
     delivery_timeout_seconds: float = 30.0
-    environment: dict[str, str] = field(default_factory=dict)
-    port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def state(self) -> Path:
-        """The state file."""
-        return self.folder / "data" / "state.sqlite"
-
-    def write_config(self) -> Path:
-        """Write the configuration file; return its path."""
-        path = self.folder / "rales.toml"
-        places = "".join(
-            f'[[destinations]]\nname = "{one.name}"\nae_title = "{one.ae_title}"\n'
-            f'host = "{one.host}"\nport = {one.port}\n'
-            for one in self.destinations
+    def configuration(self) -> str:
+        """Return the sections that make it quick, and ``extra``."""
+        destinations = "".join(
+            f'[[destinations]]\nname = "{destination.name}"\n'
+            f'ae_title = "{destination.ae_title}"\n'
+            f'host = "{destination.host}"\nport = {destination.port}\n'
+            for destination in self.destinations
         )
-        path.write_text(
-            f'[node]\nae_title = "RALES"\nhost = "127.0.0.1"\nport = {self.port}\n'
-            f'data_dir = "data"\n{"" if self.low_water else "minimum_free_gb = 0"}\n{places}'
+        return (
+            f"{'' if self.low_water else 'minimum_free_gb = 0'}\n{destinations}"
             f"[completion]\nsettle_seconds = {self.settle_seconds}\n"
             f"quiet_seconds = {self.quiet_seconds}\n"
             f"{self.completion}"
@@ -202,80 +171,6 @@ class TinyNode:
             f'[analysis]\nmodels_dir = "{self.models}"\nproviders = ["CPU"]\nthreads = 1\n'
             + self.extra
         )
-        return path
-
-    def command(self) -> list[str]:
-        """Return the command that starts it."""
-        return [sys.executable, "-m", "rales", "serve", "--config", str(self.write_config())]
-
-    def launch(self) -> None:
-        """Start it and do not wait."""
-        with (self.folder / "rales.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=os.environ | self.environment,
-            )
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        self.launch()
-        itself = Destination(name="node", ae_title="RALES", host="127.0.0.1", port=self.port)
-
-        def up() -> bool:
-            assert self.process is not None
-            assert self.process.poll() is None, self.log()
-            return bool(answers(itself))
-
-        wait_for("the node to answer", up)
-
-    def log(self) -> str:
-        """Return what it logged."""
-        path = self.folder / "rales.log"
-        return path.read_text() if path.exists() else ""
-
-    def kill(self) -> None:
-        """Kill the node alone, as the OOM killer does; its analysis process must follow."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(60)
-
-    def terminate(self) -> int:
-        """End it with SIGTERM; return its exit status."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
-    def end(self) -> None:
-        """Kill what a failed test left running."""
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
-
-    def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """Ask the state file, while the node runs or not."""
-        if not self.state.exists():
-            return []
-        with sqlite3.connect(f"file:{self.state}?mode=ro", uri=True, timeout=20) as connection:
-            rows = connection.execute(sql, parameters).fetchall()
-        connection.close()
-        return rows
-
-    def jobs(self, series_uid: str) -> list[tuple[str, str]]:
-        """Return (state, reason) of each revision of a series."""
-        sql = "SELECT state, reason FROM jobs WHERE series_uid = ? ORDER BY revision"
-        return [(row[0], row[1]) for row in self.rows(sql, series_uid)]
-
-    def ended(self, series_uid: str, deadline: float = DEADLINE) -> str:
-        """Wait until every revision of a series has ended; return the state of the newest."""
-
-        def look() -> str | None:
-            states = [state for state, _ in self.jobs(series_uid)]
-            return states[-1] if states and all(one in ENDED for one in states) else None
-
-        state: str = wait_for(f"the end of {series_uid}", look, deadline)
-        return state
 
 
 def _associated(port: int, timeout: float) -> Association:

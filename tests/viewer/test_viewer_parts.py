@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
+from ports import free_port
 
 import rales.demo.ohif
 import rales.demo.viewer
 from phantom import PhantomIdentity
 from rales.demo.ohif import VERSION, ohif_dist
-from rales.demo.pacs import DemoFailed, free_port
+from rales.demo.pacs import DemoFailed
 from rales.demo.proxy import Site, serve_site
 
 
