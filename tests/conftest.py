@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
 
@@ -21,6 +22,10 @@ _SHARED = _TESTS.parents[1] / "shared"
 _SLOW = ("deploy", "e2e", "faults", "packaging", "training", "viewer")
 """Folders whose tests run nodes and other programs, or train networks."""
 _MOST_WORKERS = 12
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("rales", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rales")
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from chest_cases import both_lungs, make_case
+from contexts import NOW, acquisition_context
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
-from chestct.evolution import AcquisitionContext, Comparison, Evolution, PriorResult, compare
+from chestct.evolution import Comparison, Evolution, PriorResult, compare
 from chestct.findings import (
     Findings,
     LungMeasurement,
@@ -31,19 +32,7 @@ from chestct.uids import Uid, derive_uid
 from dicom_out.objects.acquisition import read_acquisition
 from rales.pictures.trend import draw_trend, write_trend
 
-NOW = datetime.fromisoformat("2026-03-15T10:30")
-PRESENT = AcquisitionContext(
-    study_uid=Uid("1.1"),
-    acquired=NOW,
-    patient="p",
-    has_time=True,
-    birth_date="1950",
-    sex="m",
-    models="m",
-    settings="s",
-    kernel="B70f",
-    slice_spacing_mm=3.0,
-)
+PRESENT = acquisition_context(birth_date="1950", sex="m")
 
 _LUNG = LungMeasurement(
     volume_ml=2000.0,

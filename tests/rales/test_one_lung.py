@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pydicom
 import pytest
 from chest_cases import both_lungs, make_case
 from click.testing import CliRunner
+from contexts import NOW, acquisition_context
 from fhir.resources.R4B.bundle import Bundle
 from http_receiver import HttpReceiver
 from hypothesis import given
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from notify_rig import HEALTHY, LESION, NOON, MakeRig
 from PIL import ImageDraw
 
-from chestct.evolution import AcquisitionContext, Comparison, PriorResult, compare
+from chestct.evolution import Comparison, PriorResult, compare
 from chestct.findings import (
     Coverage,
     Findings,
@@ -46,19 +47,7 @@ from rales.pictures.page import draw_page
 from rales.pictures.trend import draw_trend
 from rales.state.results import AnalysisReport
 
-NOW = datetime.fromisoformat("2026-03-15T10:30")
-PRESENT = AcquisitionContext(
-    study_uid=Uid("1.1"),
-    acquired=NOW,
-    patient="p",
-    has_time=True,
-    birth_date="",
-    sex="",
-    models="m",
-    settings="s",
-    kernel="",
-    slice_spacing_mm=3.0,
-)
+PRESENT = acquisition_context(kernel="")
 MISSING = NotAssessable(aerated_ml=12.4, needed_ml=345.6)
 ILL_LUNG = LungMeasurement(
     volume_ml=2000.0,
