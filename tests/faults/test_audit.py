@@ -25,6 +25,7 @@ from lxml import etree
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
+from state_rig import NOON
 
 from chestct.errors import ConfigError
 from chestct.results import ResultObject
@@ -57,7 +58,6 @@ from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
 
 _SECONDS = 20.0
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 _SCHEMA = etree.RelaxNG(etree.parse(Path(__file__).with_name("audit-message.rng")))
 _ITSELF = Participant(user_id="1", ae_title="RALES", address="node", is_requestor=False)
 

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from fakes import FakeSender, ManualClock
+from fakes import FakeSender
 from ports import free_port
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
+from state_rig import NOON, StateRig, received_instance
 from steps import step_all
 from tiny_node import TinyNode, send_files, tiny_thorax, write_models, write_tiny_series
 from waiting import wait_for
 
 from chestct.errors import ReportInvalid
 from chestct.results import ResultObject
-from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid, derive_uid
 from dicom_out.network.commitment import (
@@ -44,7 +44,7 @@ from pynetdicom_guard.reactor_gate import ReactorGate, park_reactor
 from rales.config.file import parse
 from rales.config.peers import destinations_of
 from rales.demo.pacs import answers, running
-from rales.state.store import CommitmentStore, Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.state.store import CommitmentStore, Database, DeliveryStore, InstanceStore, Job
 from rales.steps.backoff import BackOff
 from rales.steps.commit import CommitmentWorker
 from rales.steps.deliver import DeliveryWorker
@@ -53,7 +53,6 @@ from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
 
 _SECONDS = 30.0
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 SEG, SR = Uid("1.2.840.10008.5.1.4.1.1.66.4"), Uid("1.2.840.10008.5.1.4.1.1.88.34")
 _SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _BACK_OFF = BackOff(
@@ -192,43 +191,22 @@ def _gate(event: Any) -> None:
     event.assoc._reactor_checkpoint = ReactorGate()
 
 
-class Node:
+class Node(StateRig):
     """The delivery half of a node over a real state file, with one job that has results."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(Database(folder / "state.sqlite"))
         self.folder = folder
-        self.database = Database(folder / "state.sqlite")
-        self.jobs, self.deliveries = JobStore(self.database), DeliveryStore(self.database)
+        self.deliveries = DeliveryStore(self.database)
         self.commitments = CommitmentStore(self.database)
-        self.clock = ManualClock(NOON)
         self.job = self._compose()
         self.destination = Destination(
             name="pacs", ae_title="PACS", host="127.0.0.1", port=104, commitment=True
         )
 
     def _compose(self) -> Job:
-        instances = InstanceStore(self.database, on_change=lambda: None)
-        instances.record(
-            ReceivedInstance(
-                path=self.folder / "ct.dcm",
-                sop_class_uid=Uid("1.2.840.10008.5.1.4.1.1.2"),
-                sop_instance_uid=Uid("1.2.3.1"),
-                series_uid=Uid("1.2.3"),
-                study_uid=Uid("1.2"),
-                patient_key="p",
-                transfer_syntax_uid=Uid(ExplicitVRLittleEndian),
-                content_digest="d",
-                size=1,
-                received_at=NOON,
-                calling_ae="CT1",
-                slice_position=1.0,
-            )
-        )
-        (job,) = self.jobs.all()
-        digest = Series.of(instances.of_series(job.series_uid)).digest
-        self.jobs.mark_ready(job, instances_digest=digest, count=1, at=NOON, message="complete")
-        claimed = self.jobs.claim(at=NOON)
-        assert claimed is not None
+        self.instances.record(received_instance(self.folder / "ct.dcm"))
+        claimed = self.claim()
         objects = [self._object(role, kind) for role, kind in (("seg", SEG), ("sr", SR))]
         result = {"objects": [_as_dict(item) for item in objects]}
         self.jobs.composed(claimed, key="k", result=result, at=NOON, message="ok")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from fakes import InlineWorker, ManualClock
+from fakes import InlineWorker
+from state_rig import NOON, StateRig
 from tiny_node import (
     StoringPacs,
     TinyNode,
@@ -32,15 +33,13 @@ from inference.loading.rules import EligibilityRules
 from rales.analysis.intact import require_intact
 from rales.analysis.settings import AnalysisSettings
 from rales.state.results import load_objects
-from rales.state.store import Database, InstanceStore, Job, JobStore
+from rales.state.store import Database, Job
 from rales.steps.analyse import AnalysisWorker
 from rales.steps.retry import retry
 from scp.headers import parse
 from scp.ports import Recorded
 from scp.spool import GROUP_LENGTH_AT, Spool
 from scp.stored import instance_of
-
-from .test_retention import NOON
 
 _ATTEMPTS = 2
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -63,15 +62,12 @@ def chest(tmp_path_factory: pytest.TempPathFactory) -> Chest:
     )
 
 
-class Rig:
+class Rig(StateRig):
     """Spool, state file and analysis as in the node, in one thread."""
 
     def __init__(self, folder: Path, chest: Chest) -> None:
         self.chest = chest
-        self.clock = ManualClock(NOON)
-        self.database = Database(folder / "state.sqlite")
-        self.jobs = JobStore(self.database)
-        self.instances = InstanceStore(self.database, on_change=lambda: None)
+        super().__init__(Database(folder / "state.sqlite"))
         self.spool = Spool(folder / "spool")
         self.worker = AnalysisWorker(
             jobs=self.jobs,
@@ -111,22 +107,12 @@ class Rig:
 
     def ready(self, *, hold_until: datetime | None = None) -> list[ReceivedInstance]:
         received = self.receive_all()
-        series = Series.of(self.instances.of_series(received[0].series_uid))
-        self.jobs.mark_ready(
-            self.job,
-            instances_digest=series.digest,
-            count=len(received),
-            at=NOON,
-            message="",
-            hold_until=hold_until,
-        )
+        self.mark_ready(received[0].series_uid, hold_until=hold_until)
         return received
 
     @property
     def job(self) -> Job:
-        job = self.jobs.latest_of_series(self.chest.series.uid)
-        assert job is not None
-        return job
+        return self.newest(self.chest.series.uid)
 
     def analyse(self, attempts: int = 1) -> Job:
         for _ in range(attempts):
@@ -216,10 +202,7 @@ def test_what_may_be_a_part_does_not_end_for_a_file_that_is_missing(rig: Rig) ->
     waiting = rig.analyse(_ATTEMPTS)
     assert (waiting.state, waiting.attempts, waiting.reason) == (JobState.RECEIVING, 0, "")
     assert "1 of" in waiting.message
-    series = Series.of(rig.instances.of_series(waiting.series_uid))
-    rig.jobs.mark_ready(
-        rig.job, instances_digest=series.digest, count=len(received), at=rig.clock(), message=""
-    )
+    rig.mark_ready(waiting.series_uid)
     assert rig.analyse(_ATTEMPTS).state is JobState.FAILED, "it was a whole one"
 
 

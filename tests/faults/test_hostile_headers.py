@@ -11,7 +11,6 @@ from tiny_node import StoringPacs, TinyNode, send_files, tiny_thorax, write_tiny
 from waiting import wait_for
 
 from chestct.errors import NotDicom
-from chestct.series import Series
 from chestct.states import JobState
 from chestct.uids import derive_uid
 from rales.steps import analyse as worker_module
@@ -49,16 +48,7 @@ def _receive(rig: Rig, header: HostileHeader) -> str | None:
                 calling_ae="CT",
             )
         )
-    job = rig.jobs.latest_of_series(series)
-    assert job is not None
-    received = Series.of(rig.instances.of_series(series))
-    rig.jobs.mark_ready(
-        job,
-        instances_digest=received.digest,
-        count=len(received.instances),
-        at=rig.clock(),
-        message="",
-    )
+    rig.mark_ready(series)
     return series
 
 
@@ -68,8 +58,7 @@ def test_a_hostile_header_is_refused_with_a_reason_or_analysed(rig: Rig, name: s
     if series is None:
         return
     rig.worker.step(rig.clock.advance(1))
-    job = rig.jobs.latest_of_series(series)
-    assert job is not None
+    job = rig.newest(series)
     assert job.state in {JobState.COMPOSED, JobState.REJECTED}, (job.state, job.message)
     assert job.message.isprintable()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from destination_rig import NOON, SEG, SR, Peer, Rig
+from destination_rig import SEG, SR, Peer, Rig
+from state_rig import NOON
 from steps import step_all
 
 from chestct.errors import OutOfResources

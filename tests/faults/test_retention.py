@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from state_rig import NOON, StateRig, received_instance
 from tiny_node import (
     StoringPacs,
     TinyNode,
@@ -26,7 +27,7 @@ from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from chestct.uids import Uid
 from rales.node.fsck import examine
-from rales.state.store import Database, InstanceStore, Job, JobStore, RetentionStore
+from rales.state.store import Database, Job, RetentionStore
 from rales.state.store.transitions import StateConflict
 from rales.steps.assemble import AssemblyWorker
 from rales.steps.completeness import CompletionPolicy
@@ -35,38 +36,31 @@ from rales.steps.retry import retry
 from scp.ports import AssociationEnd, Recorded
 from scp.spool import Spool
 
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 _MEGABYTE = 1_000_000
 
 
-class Rig:
+class Rig(StateRig):
     """A state file, a spool and results, without networks."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(Database(folder / "state.sqlite"))
         self.folder = folder
-        self.database = Database(folder / "state.sqlite")
-        self.instances = InstanceStore(self.database, on_change=lambda: None)
-        self.jobs = JobStore(self.database)
         self.store = RetentionStore(self.database)
         self.spool = Spool(folder / "spool")
 
     def receive(self, series: str, number: int, at: datetime = NOON) -> ReceivedInstance:
         content = f"{series} {number}".encode().ljust(_MEGABYTE, b".")
         spooled = self.spool.write(Uid(series), b"", content)
-        instance = ReceivedInstance(
-            path=spooled.path,
-            sop_class_uid=Uid("1.2.840.10008.5.1.4.1.1.2"),
+        instance = received_instance(
+            spooled.path,
+            series=series,
+            number=number,
             sop_instance_uid=Uid(f"{series}.{number}"),
-            series_uid=Uid(series),
-            study_uid=Uid("1.2"),
-            patient_key="key",
-            transfer_syntax_uid=Uid("1.2.840.10008.1.2.1"),
             content_digest=spooled.content_digest,
             size=spooled.size,
             received_at=at,
             calling_ae="CT",
-            slice_position=float(number),
         )
         self.instances.record(instance)
         return instance

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from moody_pacs import Kept
 from soak_judge import Sent, judge, longest_silence
+from state_rig import NOON
 
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 IMAGES = frozenset({"1.1", "1.2", "1.3"})
 SERIES = Sent(uid="1", images=IMAGES)
 SEG = Kept(uid="2.1", kind="SEG", series="1", images=IMAGES)

@@ -9,28 +9,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import ManualClock
+from state_rig import NOON, StateRig, received_instance
 from waiting import wait_for
 
 from chestct.errors import AnalysisCrashed, AnalysisHung, AnalysisStopped, RejectReason
 from chestct.errors import SeriesRejected as Rejected
 from chestct.findings import Method
-from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
-from chestct.uids import Uid, derive_uid
 from inference.loading.rules import EligibilityRules
 from rales.analysis.settings import AnalysisSettings
 from rales.runtime.process import WorkerProcess
-from rales.state.store import Database, InstanceStore, Job, JobStore
+from rales.state.store import Database, Job
 from rales.steps.analyse import AnalysisWorker
 from rales.steps.retry import retry
 
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 _MEGABYTE = 1 << 20
 _LIMIT = 1500 * _MEGABYTE
 """Well above what the imports of an analysis process take by themselves."""
@@ -262,13 +259,11 @@ def test_the_process_does_not_outlive_a_node_that_is_killed(tmp_path: Path) -> N
     wait_for("the end of the process", lambda: gone(int(mark.read_text())))
 
 
-class Rig:
+class Rig(StateRig):
     """An analysis loop whose analyses are whatever ``acts`` says of a series."""
 
     def __init__(self, database: Database, worker: WorkerProcess, folder: Path) -> None:
-        self.jobs = JobStore(database)
-        self.instances = InstanceStore(database, on_change=lambda: None)
-        self.clock = ManualClock(NOON)
+        super().__init__(database)
         self.acts: dict[str, tuple[Any, ...]] = {}
         self.order: list[str] = []
         self._worker = worker
@@ -311,29 +306,8 @@ class Rig:
 
     def ready(self, series: str, *acts: Any, folder: Path) -> Job:
         self.acts[series] = acts
-        self.instances.record(
-            ReceivedInstance(
-                path=folder / series,
-                sop_class_uid=Uid("1.2.840.10008.5.1.4.1.1.2"),
-                sop_instance_uid=derive_uid(series),
-                series_uid=Uid(series),
-                study_uid=Uid("1.2"),
-                patient_key="p",
-                transfer_syntax_uid=Uid("1.2.840.10008.1.2.1"),
-                content_digest=series,
-                size=10,
-                received_at=NOON,
-                calling_ae="CT1",
-                slice_position=1.0,
-            )
-        )
-        job = self.jobs.latest_of_series(series)
-        assert job is not None
-        digest = Series.of(self.instances.of_series(job.series_uid)).digest
-        self.jobs.mark_ready(
-            job, instances_digest=digest, count=1, at=self.clock.now, message="complete"
-        )
-        return self.jobs.get(job.id)
+        self.instances.record(received_instance(folder / series, series=series))
+        return self.mark_ready(series)
 
     def run_out(self) -> None:
         """Go through the loop until nothing is ready any more."""

@@ -1,20 +1,17 @@
 import base64
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import ManualClock
 from http_receiver import HttpReceiver, http_receiver
 from notify_rig import ISSUER_SYSTEM, KEY, MakeRig, Rig, write_header
+from state_rig import NOON, received_instance
 
 from chestct.series import ReceivedInstance
-from chestct.uids import Uid, derive_uid
 from rales.config import file as config
 from rales.state.store import Database, InstanceStore
-
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -29,18 +26,12 @@ def make_instance(tmp_path: Path) -> Callable[..., ReceivedInstance]:
     def make(
         number: int = 1, *, series: str = "1.2.3", content: str = "a", after: float = 0.0
     ) -> ReceivedInstance:
-        return ReceivedInstance(
-            path=tmp_path / f"{number}-{content}",
-            sop_class_uid=Uid("1.2.840.10008.5.1.4.1.1.2"),
-            sop_instance_uid=derive_uid(series, str(number)),
-            series_uid=Uid(series),
-            study_uid=Uid("1.2"),
-            patient_key="p",
-            transfer_syntax_uid=Uid("1.2.840.10008.1.2.1"),
+        return received_instance(
+            tmp_path / f"{number}-{content}",
+            series=series,
+            number=number,
             content_digest=f"{series}-{number}-{content}",
-            size=10,
             received_at=NOON + timedelta(seconds=after),
-            calling_ae="CT1",
             slice_position=3.0 * number,
         )
 
@@ -53,10 +44,9 @@ def make_rig(
 ) -> MakeRig:
     def make(patient: dict[str, Any] | None = None, **keys: Any) -> Rig:
         (tmp_path / "key").write_text("whsec_" + base64.b64encode(KEY).decode() + "\n")
-        instances = InstanceStore(database, on_change=lambda: None)
         instance = make_instance(1)
         write_header(instance.path, patient or {})
-        instances.record(instance)
+        InstanceStore(database, on_change=lambda: None).record(instance)
         kind = {"kind": "webhook", "secret_file": str(tmp_path / "key")}
         if keys.get("kind") == "fhir":
             kind = {"patient_id_system": ISSUER_SYSTEM}
@@ -64,7 +54,7 @@ def make_rig(
             "notifications": [{"name": "ris", **kind, **keys}],
             "delivery": {"timeout_seconds": 0.3},
         }
-        return Rig(database, tmp_path, instances, ManualClock(NOON), config.parse(raw))
+        return Rig(database, tmp_path, config.parse(raw))
 
     return make
 

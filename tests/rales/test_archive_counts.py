@@ -7,13 +7,14 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from state_rig import StateRig
 
 from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from chestct.uids import Uid
 from dicom_out.network.counting import NoCount
 from dicom_out.network.query import ArchiveUnavailable
-from rales.state.store import Database, InstanceStore, Job, JobStore
+from rales.state.store import Database, Job
 from rales.steps.archive_counts import ArchiveCounts
 from rales.steps.assemble import AssemblyWorker
 from rales.steps.completeness import CompletionPolicy
@@ -24,16 +25,15 @@ from .conftest import NOON
 Make = Callable[..., ReceivedInstance]
 
 
-class Rig:
+class Rig(StateRig):
     """An assembly and an archive that says what it is told, on one clock set by hand."""
 
     def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self.seconds = 0.0
         self.says: int | Exception = 0
         self.asked: list[tuple[float, str]] = []
         self.changes = 0
-        self.jobs = JobStore(database)
-        self.instances = InstanceStore(database, on_change=lambda: None)
         self.counts = ArchiveCounts(
             name="pacs",
             ask=self._ask,

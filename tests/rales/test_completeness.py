@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from state_rig import NOON
 
 from rales.steps.completeness import (
     ArchiveAnswer,
@@ -20,7 +21,6 @@ from rales.steps.completeness import (
     is_plausible_whole,
 )
 
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 POLICY = CompletionPolicy(settle_seconds=2.0, quiet_seconds=30.0, archive_wait_seconds=120.0)
 
 
@@ -389,7 +389,7 @@ def test_positions_that_were_rounded_settle_like_others(step: float, decimals: i
 def test_rounding_hides_no_missing_slice(
     start: float, step: float, decimals: int, count: int, data: st.DataObject
 ) -> None:
-    assume(10.0**-decimals <= 0.4 * step)
+    assume(10.0**-decimals <= 0.39 * step)  # at 0.4 the median step may be the rounded-down one
     places = [round(start + step * number, decimals) for number in range(count)]
     assert is_contiguous(tuple(places))
     del places[data.draw(st.integers(1, count - 2))]

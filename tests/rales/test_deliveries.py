@@ -5,15 +5,16 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from fakes import FakeSender, ManualClock
+from fakes import FakeSender
+from state_rig import StateRig
 from steps import step_all
 
 from chestct.results import Extra, ResultObject, SegKind
-from chestct.series import ReceivedInstance, Series
+from chestct.series import ReceivedInstance
 from chestct.states import DeliveryState, JobState
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import Outcome, OutcomeKind
-from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.state.store import Database, DeliveryStore, Job
 from rales.steps.backoff import BackOff
 from rales.steps.deliver import DeliveryWorker
 from rales.steps.retry import retry
@@ -34,13 +35,12 @@ SHARED = ["sr", "other", "seg-labelmap"]
 HOUR = timedelta(hours=1)
 
 
-class Rig:
+class Rig(StateRig):
     """A delivery worker over a real state file, with a job that has results."""
 
     def __init__(self, database: Database, make: Make, folder: Path) -> None:
-        self.jobs, self.deliveries = JobStore(database), DeliveryStore(database)
-        self.instances = InstanceStore(database, on_change=lambda: None)
-        self.clock = ManualClock(NOON)
+        super().__init__(database)
+        self.deliveries = DeliveryStore(database)
         self.folder = folder
         self.make = make
         self.job = self.compose(1)
@@ -49,14 +49,7 @@ class Rig:
         self, number: int, roles: Sequence[str] = ("seg", "sr"), *, series: str = "1.2.3"
     ) -> Job:
         self.instances.record(self.make(number, series=series))
-        job = self.jobs.latest_of_series(series)
-        assert job is not None
-        received = Series.of(self.instances.of_series(job.series_uid))
-        self.jobs.mark_ready(
-            job, instances_digest=received.digest, count=1, at=NOON, message="complete"
-        )
-        claimed = self.jobs.claim(at=NOON)
-        assert claimed is not None
+        claimed = self.claim(series)
         for role in roles:
             (self.folder / f"{role}.dcm").write_bytes(role.encode())
         objects = [

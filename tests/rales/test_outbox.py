@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from destination_rig import NOON
 from destination_rig import Rig as Composer
 from fakes import ManualClock
 from http_receiver import HttpReceiver
@@ -30,6 +29,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from notify_rig import MakeRig
+from state_rig import NOON
 
 from chestct.errors import OutOfResources
 from chestct.results import CommitmentReport, ResultObject

@@ -5,19 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import InlineWorker, ManualClock
+from fakes import InlineWorker
+from state_rig import StateRig
 
 from chestct.errors import AnalysisHung, ModelError, OutOfResources, RejectReason, SeriesRejected
 from chestct.findings import Method
 from chestct.results import Extra
-from chestct.series import ReceivedInstance, Series
+from chestct.series import ReceivedInstance
 from chestct.states import JobState
 from inference.loading.rules import EligibilityRules
 from rales.analysis.pipeline import AnalysisRequest, run
 from rales.analysis.settings import AnalysisSettings
 from rales.cli.scanning import scan
 from rales.state.results import AnalysisReport, load_objects
-from rales.state.store import Database, InstanceStore, Job, JobStore
+from rales.state.store import Database, Job, JobStore
 from rales.steps import analyse as worker_module
 from rales.steps.analyse import AnalysisWorker
 
@@ -36,28 +37,16 @@ _SETTINGS = AnalysisSettings(
 )
 
 
-class Rig:
+class Rig(StateRig):
     def __init__(self, database: Database, folder: Path) -> None:
-        self.jobs = JobStore(database)
-        self.instances = InstanceStore(database, on_change=lambda: None)
-        self.clock = ManualClock(NOON)
+        super().__init__(database)
         self.folder = folder
         self.woken = 0
 
     def add(self, *instances: ReceivedInstance) -> Job:
         for instance in instances:
             self.instances.record(instance)
-        job = self.jobs.latest_of_series(instances[0].series_uid)
-        assert job is not None
-        series = Series.of(self.instances.of_series(job.series_uid))
-        self.jobs.mark_ready(
-            job,
-            instances_digest=series.digest,
-            count=len(series.instances),
-            at=NOON,
-            message="complete",
-        )
-        return self.jobs.get(job.id)
+        return self.mark_ready(instances[0].series_uid)
 
     def worker(self) -> AnalysisWorker:
         return AnalysisWorker(

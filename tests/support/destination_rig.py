@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from fakes import ManualClock
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
+from state_rig import StateRig, received_instance
 
-from chestct.series import ReceivedInstance, Series
 from chestct.states import DeliveryState, JobState
 from chestct.uids import Uid, derive_uid
 from dicom_out.network.destination import Destination
 from dicom_out.network.sender import send_each
-from rales.state.store import Database, DeliveryStore, InstanceStore, Job, JobStore
+from rales.state.store import Database, DeliveryStore, Job
 from rales.steps.backoff import BackOff
 from rales.steps.deliver import DeliveryWorker
 from rales.steps.dispatch import Sender
 
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 SEG = Uid("1.2.840.10008.5.1.4.1.1.66.4")
 SR = Uid("1.2.840.10008.5.1.4.1.1.88.34")
 KINDS = {"seg": SEG, "sr": SR}
@@ -64,49 +62,24 @@ class Peer:
             self._server = None
 
 
-class Rig:
+class Rig(StateRig):
     """A delivery worker over a real state file and the real sender."""
 
     def __init__(self, database: Database, folder: Path) -> None:
-        self.database = database
-        self.jobs, self.deliveries = JobStore(database), DeliveryStore(database)
-        self.instances = InstanceStore(database, on_change=lambda: None)
-        self.clock = ManualClock(NOON)
+        super().__init__(database)
+        self.deliveries = DeliveryStore(database)
         self.folder = folder
         self.ports: dict[str, int] = {}
 
     def arrive(self, series: str = "1.2.3", *, number: int = 1) -> None:
         self.instances.record(
-            ReceivedInstance(
-                path=self.folder / f"{series}-{number}",
-                sop_class_uid=Uid("1.2.840.10008.5.1.4.1.1.2"),
-                sop_instance_uid=derive_uid(series, str(number)),
-                series_uid=Uid(series),
-                study_uid=Uid("1.2"),
-                patient_key="p",
-                transfer_syntax_uid=Uid(ExplicitVRLittleEndian),
-                content_digest=f"{series}-{number}",
-                size=10,
+            received_instance(
+                self.folder / f"{series}-{number}",
+                series=series,
+                number=number,
                 received_at=self.clock.now,
-                calling_ae="CT1",
-                slice_position=float(number),
             )
         )
-
-    def claim(self, series: str = "1.2.3") -> Job:
-        job = self.jobs.latest_of_series(series)
-        assert job is not None
-        found = Series.of(self.instances.of_series(job.series_uid))
-        self.jobs.mark_ready(
-            job,
-            instances_digest=found.digest,
-            count=len(found.instances),
-            at=self.clock.now,
-            message="complete",
-        )
-        claimed = self.jobs.claim(at=self.clock.now)
-        assert claimed is not None
-        return claimed
 
     def compose(self, series: str = "1.2.3", *, number: int = 1) -> Job:
         self.arrive(series, number=number)

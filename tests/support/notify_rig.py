@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+<<<<<<< HEAD
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+=======
+from dataclasses import replace
+from datetime import timedelta
+>>>>>>> c3a42dc (Build every rig of the tests on one state file with its stores and its clock)
 from pathlib import Path
 from typing import Any
 
 import pydicom
-from fakes import ManualClock
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from state_rig import NOON, StateRig
 
 from chestct.findings import (
     Diameter,
@@ -26,15 +31,12 @@ from chestct.findings import (
     Severity,
     Side,
 )
-from chestct.series import Series
 from chestct.states import JobState
 from rales.config.sections import Config
 from rales.state.store import (
     Database,
     DeliveryStore,
-    InstanceStore,
     Job,
-    JobStore,
     Notification,
     NotificationStore,
 )
@@ -42,7 +44,6 @@ from rales.steps.backoff import BackOff
 from rales.steps.notify.targets import targets_of
 from rales.steps.notify.worker import NotificationWorker
 
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 KEY = bytes(range(32))
 PATIENT_ID = "ZQ-4711"
 ISSUER_SYSTEM = "urn:oid:2.16.840.1.113883.19.5"
@@ -97,23 +98,17 @@ ILL = replace(
 )
 
 
-@dataclass
-class Rig:
-    """A state file with one received series, and what tells of its end."""
+class Rig(StateRig):
+    """A state file with one received series, and the notifications of its end."""
 
-    database: Database
-    folder: Path
-    instances: InstanceStore
-    clock: ManualClock
-    config: Config
-
-    def __post_init__(self) -> None:
-        self.jobs = JobStore(self.database)
+    def __init__(self, database: Database, folder: Path, config: Config) -> None:
+        super().__init__(database)
+        self.folder, self.config = folder, config
         self.outbox = NotificationStore(self.database)
         self.worker = NotificationWorker(
             jobs=self.jobs,
             notifications=self.outbox,
-            targets=targets_of(self.config, self.instances, DeliveryStore(self.database)),
+            targets=targets_of(config, self.instances, DeliveryStore(self.database)),
             back_off=BackOff(
                 first=timedelta(seconds=5),
                 longest=timedelta(minutes=10),
@@ -133,17 +128,9 @@ class Rig:
         (one,) = self.outbox.of_job(self.job.id)
         return one
 
-    def claim(self) -> Job:
-        job = self.job
-        digest = Series.of(self.instances.of_series(job.series_uid)).digest
-        self.jobs.mark_ready(job, instances_digest=digest, count=1, at=NOON, message="complete")
-        claimed = self.jobs.claim(at=NOON)
-        assert claimed is not None
-        return claimed
-
     def reject(self) -> None:
         self.jobs.move(
-            self.claim(),
+            self.claim(self.job.series_uid),
             JobState.REJECTED,
             at=NOON,
             message="a localizer is not analysed",
@@ -177,7 +164,7 @@ class Rig:
         (self.folder / "findings.json").write_text(json.dumps(content))
         short = {"lesions": len(findings.lesions), "severity": str(findings.severity)}
         self.jobs.composed(
-            self.claim(),
+            self.claim(self.job.series_uid),
             key="k",
             result={"objects": objects, "findings": short},
             at=NOON,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -12,17 +11,17 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
+from state_rig import NOON, StateRig
 
 from chestct.series import ReceivedInstance
 from chestct.uids import Uid
 from rales.node.housekeeping import HousekeepingWorker
 from rales.state.layout import Layout
-from rales.state.store import Database, InstanceStore, JobStore
+from rales.state.store import Database
 from scp.headers import parse
 from scp.spool import Spool
 from scp.stored import instance_of
 
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 SYNTAX = str(ExplicitVRLittleEndian)
 
 
@@ -52,7 +51,7 @@ def image(series: str, number: int, *, accession: str = "") -> bytes:
 
 
 @dataclass
-class SpoolRig:
+class SpoolRig(StateRig):
     """What ``rales serve`` has below its data folder."""
 
     folder: Path
@@ -64,9 +63,7 @@ class SpoolRig:
 
     def open(self) -> None:
         """Open the state file, as a start does."""
-        self.database = Database(self.layout.state)
-        self.instances = InstanceStore(self.database, on_change=lambda: None)
-        self.jobs = JobStore(self.database)
+        super().__init__(Database(self.layout.state))
         self.spool = Spool(self.layout.spool, tidy=False)
 
     def close(self) -> None:
