@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-<<<<<<< HEAD
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
-=======
 from dataclasses import replace
 from datetime import timedelta
->>>>>>> c3a42dc (Build every rig of the tests on one state file with its stores and its clock)
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
