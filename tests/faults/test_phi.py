@@ -201,7 +201,7 @@ def test_warnings_of_libraries_which_quote_values_are_shown_at_debug_only(
     """In the node's process and in one that it spawns for the analysis."""
     warn = "import warnings; warnings.warn('Invalid value for VR DA: MKA00100030')"
     code = (
-        f"import subprocess, sys; from rales import logs; logs.configure({level!r}); {warn};"
+        f"import subprocess, sys; from rales.cli import logs; logs.configure({level!r}); {warn};"
         f"subprocess.run([sys.executable, '-c', {warn!r}])"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
