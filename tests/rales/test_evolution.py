@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from chest_cases import both_lungs, make_case
-from contexts import NOW, acquisition_context
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from prior_results import NOW, acquisition_context
 from pydicom.dataset import Dataset
 
 from chestct.evolution import Comparison, Evolution, PriorResult, compare

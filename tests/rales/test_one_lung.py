@@ -15,13 +15,13 @@ import pydicom
 import pytest
 from chest_cases import both_lungs, make_case
 from click.testing import CliRunner
-from contexts import NOW, acquisition_context
 from fhir.resources.R4B.bundle import Bundle
 from http_receiver import HttpReceiver
 from hypothesis import given
 from hypothesis import strategies as st
 from notify_rig import HEALTHY, LESION, NOON, MakeRig
 from PIL import ImageDraw
+from prior_results import NOW, acquisition_context
 
 from chestct.evolution import Comparison, PriorResult, compare
 from chestct.findings import (

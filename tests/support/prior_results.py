@@ -16,6 +16,23 @@ from chestct.uids import Uid, derive_uid
 NOW = datetime.fromisoformat("2026-03-15T10:30")
 PRIOR_STUDY = derive_uid("prior study")
 PRIOR_REPORT = derive_uid("prior report")
+_PRESENT = AcquisitionContext(
+    study_uid=Uid("1.1"),
+    acquired=NOW,
+    patient="p",
+    has_time=True,
+    birth_date="",
+    sex="",
+    models="m",
+    settings="s",
+    kernel="B70f",
+    slice_spacing_mm=3.0,
+)
+
+
+def acquisition_context(**changes: Any) -> AcquisitionContext:
+    """Return the context of a series acquired at :data:`NOW`; ``changes`` replaces fields."""
+    return replace(_PRESENT, **changes)
 
 
 def report_reference(role: str) -> ResultReference:
@@ -30,18 +47,7 @@ def report_reference(role: str) -> ResultReference:
 
 def evolution_after(findings: Findings, **changes: Any) -> Evolution | None:
     """Compare ``findings`` with a study of two weeks before; ``changes`` edit its context."""
-    present = AcquisitionContext(
-        study_uid=derive_uid("study"),
-        acquired=NOW,
-        patient="p",
-        has_time=True,
-        birth_date="",
-        sex="",
-        models="m",
-        settings="s",
-        kernel="B70f",
-        slice_spacing_mm=3.0,
-    )
+    present = acquisition_context(study_uid=derive_uid("study"))
     earlier = {"study_uid": PRIOR_STUDY, "acquired": NOW - timedelta(days=14)}
     prior = PriorResult(
         context=replace(present, **(earlier | changes)),
