@@ -1,4 +1,4 @@
-"""Notices that the clock of the machine was set, and says so."""
+"""Notices that somebody set the clock of the machine, and reports it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rales.state.store.clock import ClockStore
 _LOG = logging.getLogger(__name__)
 
 _TOLERANCE = timedelta(seconds=1)
-"""Time services slew what is less."""
+"""Time services correct smaller differences gradually."""
 _LOOK_EVERY = timedelta(seconds=1)
 _NOTE_EVERY = timedelta(minutes=1)
 _LONG_STOP = timedelta(hours=1)
@@ -25,10 +25,10 @@ def resumed_clock(
     wall: Callable[[], datetime] = utc_now,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> NodeClock:
-    """Return the clock of a node that starts; record what was skipped since it last ran.
+    """Return the clock of a starting node; record the time that it skipped since it last ran.
 
-    Whether the node was off for a month or the clock was set a month ahead cannot be told.
-    Neither gives up a delivery or releases an image: durations count the time of running.
+    A node that was off for a month looks like a clock that was set a month ahead. Neither gives up
+    a delivery or releases an image: durations count only the time that the node runs.
     """
     now, seen = wall(), store.seen()
     if seen is None:
@@ -38,14 +38,14 @@ def resumed_clock(
     store.record_stop(gap)
     if gap.skipped < -_TOLERANCE:
         _LOG.warning(
-            "the clock is %s behind the time at which this node last ran (%s): it was set back;"
-            " what waits goes on waiting as long as it would have. Check the time service",
+            "the clock is %s behind the time at which this node last ran (%s): it was set back."
+            " Waits keep their length. Check the time service",
             -gap.skipped,
             f"{seen:%Y-%m-%d %H:%M:%S} UTC",
         )
     elif gap.skipped > _LONG_STOP:
         _LOG.info(
-            "this node last ran %s ago: that time does not count towards retention and giving up",
+            "this node last ran %s ago; retention and giving up do not count that time",
             gap.skipped,
         )
     return NodeClock(jumps=store.jumps(), wall=wall, monotonic=monotonic)
@@ -60,12 +60,12 @@ class ClockWatch:
         self._noted = clock.now()
 
     def step(self, now: datetime) -> datetime:
-        """Follow a clock that was set; note now and then that the node runs."""
+        """Follow a clock that was set; record now and then that the node runs."""
         if abs(self._clock.deviation()) > _TOLERANCE:
             jump = self._store.follow(self._clock.follow)
             self._noted = jump.at
             _LOG.warning(
-                "the clock was set %s by %s; waits, retention and giving up do not count that",
+                "the clock was set %s by %s; waits, retention and giving up leave that out",
                 "ahead" if jump.skipped > timedelta() else "back",
                 abs(jump.skipped),
             )

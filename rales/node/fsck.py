@@ -1,4 +1,4 @@
-"""Compares the spool with the state file: what is here and not known, known and not here."""
+"""Compares the spool with the state file: unknown, missing and damaged files."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from rales.state.store import Database
 from scp.spool import PARTIAL, content_digest
 
 HANDFUL = 10
-"""So many files may be taken for what a power cut left; more look like another state file."""
+"""Up to this many unknown files may be the remains of a power cut; more mean another state file."""
 
 
 class Fault(StrEnum):
     """What can be wrong with a file of the spool."""
 
     ORPHAN = "orphan"
-    """No row knows it. It may have been acknowledged all the same, when the state file was lost
-    or is older than it."""
+    """No row names it. It may have been acknowledged: the state file may be lost or older."""
     HALF_WRITTEN = "half-written"
-    """It has the name of a file that is being written: it was never acknowledged."""
+    """Its name is that of a file being written: it was never acknowledged."""
     RELEASED = "released"
-    """Retention let go of it, and it is still here."""
+    """Retention released it, and it is still on disk."""
     MISSING = "missing"
-    """A row names it and it is gone; a resend brings it back."""
+    """A row names it, and it is not on disk; a resend restores it."""
     WRONG_SIZE = "wrong size"
     WRONG_DIGEST = "wrong digest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One fault; ``series_uid`` is empty where no row knows the file."""
+    """One fault; ``series_uid`` is empty when no row names the file."""
 
     fault: Fault
     path: Path
@@ -45,9 +44,9 @@ class Finding:
 
 
 def examine(database: Database, spool: Path, *, deep: bool) -> Iterator[Finding]:
-    """Yield every fault; ``deep`` reads every file and compares its digest.
+    """Yield every fault; with ``deep``, read every file and compare its digest.
 
-    What retention released is not missing.
+    A released file is not missing.
 
     Raises:
         OSError: A file cannot be read.
@@ -56,7 +55,7 @@ def examine(database: Database, spool: Path, *, deep: bool) -> Iterator[Finding]
 
 
 def survey(database: Database, spool: Path, *, deep: bool = False) -> Iterator[list[Finding]]:
-    """Do the same a series at a time, so that a running node can do it bit by bit.
+    """Yield the faults of one series at a time, so that a running node can pause in between.
 
     Raises:
         OSError: A file cannot be read.
@@ -86,32 +85,32 @@ def _of_series(
             (series,),
         )
     }
-    here: dict[Path, os.stat_result] = {}
+    on_disk: dict[Path, os.stat_result] = {}
     for folder in {path.parent for path in rows}:
-        here |= _files(folder)
+        on_disk |= _files(folder)
         if folder.parent == spool:
             seen.add(folder.name)
-    found = [
+    findings = [
         Finding(fault=fault, path=path, series_uid=series)
         for path, row in rows.items()
-        if (fault := _fault(path, row, here.get(path), deep=deep))
+        if (fault := _fault(path, row, on_disk.get(path), deep=deep))
     ]
-    return found + [_unknown(path) for path in sorted(here.keys() - rows.keys())]
+    return findings + [_unknown(path) for path in sorted(on_disk.keys() - rows.keys())]
 
 
 def _files(folder: Path) -> dict[Path, os.stat_result]:
-    """Return what is in a folder; a folder that is not there is empty."""
-    found = {}
+    """Return the files of a folder with their status; nothing for a missing folder."""
+    files_here = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 try:
-                    found[Path(entry.path)] = entry.stat()
-                except FileNotFoundError:  # released or finished since
+                    files_here[Path(entry.path)] = entry.stat()
+                except FileNotFoundError:  # released, or renamed when it was complete
                     continue
     except (FileNotFoundError, NotADirectoryError):
         pass
-    return found
+    return files_here
 
 
 def _unknown(path: Path) -> Finding:
@@ -120,14 +119,14 @@ def _unknown(path: Path) -> Finding:
 
 
 def _fault(
-    path: Path, row: sqlite3.Row, here: os.stat_result | None, *, deep: bool
+    path: Path, row: sqlite3.Row, status: os.stat_result | None, *, deep: bool
 ) -> Fault | None:
     if row["released_at"]:
-        # Until it is gone, its removal is still to come.
-        return Fault.RELEASED if here and row["gone"] else None
-    if here is None:
+        # Before "gone" is set, its removal is still to come.
+        return Fault.RELEASED if status and row["gone"] else None
+    if status is None:
         return Fault.MISSING
-    if here.st_size != row["size"]:
+    if status.st_size != row["size"]:
         return Fault.WRONG_SIZE
     if deep and content_digest(path) != row["content_digest"]:
         return Fault.WRONG_DIGEST
@@ -135,12 +134,12 @@ def _fault(
 
 
 def set_aside(finding: Finding, quarantine: Path) -> bool:
-    """Move a file that is not what it should be to ``quarantine``; False: there is none.
+    """Move a faulty file to ``quarantine``; return False for a missing file.
 
-    Its place is free then. What was never acknowledged, or released, is removed.
+    A file that was never acknowledged or that retention released is removed instead.
 
     Raises:
-        OSError: It cannot be moved.
+        OSError: The file cannot be moved.
     """
     if finding.fault is Fault.MISSING:
         return False
@@ -150,5 +149,5 @@ def set_aside(finding: Finding, quarantine: Path) -> bool:
     quarantine.mkdir(mode=0o700, exist_ok=True)
     target = files.free_name(quarantine, finding.path.name)
     files.move(finding.path, target)
-    os.utime(target)  # what retention.days counts from
+    os.utime(target)  # retention.days counts from now
     return True

@@ -1,8 +1,8 @@
-"""Looks after the files of a running node, a little at a time.
+"""Checks and tidies the files of a running node, a little at a time.
 
-At the start, whether the spool is what the state file says; every day, what no series needs any
-more. Nothing that was ever acknowledged is moved, and where much seems to be wrong nothing is
-changed at all: the state file may be another one, or a disk not mounted.
+After the start it compares the spool with the state file; every day it removes files that no series
+needs any more. It never moves an acknowledged image. When much looks wrong it changes nothing: the
+state file may be another one, or a disk may not be mounted.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ _LOG = logging.getLogger(__name__)
 _FIRST_SECONDS = 0.25
 _WORK_SECONDS = 0.005
 _PAUSE_SECONDS = 1.5
-"""A three-hundredth of one core: 10 million files take a day, and no C-STORE notices."""
+"""Together 1/300 of one core: 10 million files take a day, and no C-STORE is delayed."""
 _AGAIN_SECONDS = 86_400.0
 
-_SAID = {
-    Fault.ORPHAN: "in spool/ are unknown to the state file: nothing is touched. Was it lost, or an "
-    "older one put in its place? Stop the node; `rales fsck --rebuild` takes them in again",
-    Fault.MISSING: "of the state file are not in spool/. Is its disk mounted? A resend brings each "
-    "back; `rales fsck` names them",
-    Fault.WRONG_SIZE: "have another size than was recorded. A resend brings each back; `rales fsck "
-    "--deep` names all that is damaged",
+_REPORTS = {
+    Fault.ORPHAN: "in spool/ are unknown to the state file; they stay where they are. Was the "
+    "state file lost or replaced by an older one? Stop the node; `rales fsck --rebuild` records "
+    "them again",
+    Fault.MISSING: "of the state file are not in spool/. Is its disk mounted? A resend restores "
+    "each; `rales fsck` lists them",
+    Fault.WRONG_SIZE: "differ in size from the state file. A resend restores each; `rales fsck "
+    "--deep` lists all damaged images",
 }
 
 
@@ -45,9 +46,9 @@ class HousekeepingWorker:
     """One step of the housekeeping loop.
 
     Args:
-        instances: Takes in the few images that a power cut left unrecorded.
-        keep: How long files stay in quarantine; none: until somebody removes them.
-        on_checked: Told in one line what the check of the spool found.
+        instances: Records the few images that a power cut left unrecorded.
+        keep: How long files stay in quarantine; None: until somebody removes them.
+        on_checked: Receives the result of the check in one line.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class HousekeepingWorker:
         self._next = monotonic()
 
     def step(self, now: datetime) -> datetime | None:
-        """Go on for a moment; return when to go on again."""
+        """Work for a moment; return when to continue."""
         began = self._monotonic()
         if began < self._next:
             return now + timedelta(seconds=self._next - began)
@@ -94,52 +95,53 @@ class HousekeepingWorker:
         try:
             yield from self._check()
         except OSError as error:
-            _LOG.error("the check of the spool ended early: %s", error)
+            _LOG.error("the check of the spool stopped early: %s", error)
             self._on_checked(f"not checked: {error.strerror}")
         yield from self._tidy()
 
     def _check(self) -> Iterator[None]:
-        """Compare spool and state file, and say what is wrong."""
+        """Compare spool and state file, and report the differences."""
         counts: Counter[Fault] = Counter()
         unknown: list[Path] = []
-        for found in survey(self._database, self._layout.spool):
-            for one in self._still_wrong(found):
-                counts[one.fault] += 1
-                if one.fault is Fault.ORPHAN and len(unknown) <= HANDFUL:
-                    unknown.append(one.path)
-                if one.fault is not Fault.HALF_WRITTEN and counts[one.fault] == HANDFUL + 1:
-                    # The count may take hours to be whole.
-                    _LOG.error("more than %d images %s", HANDFUL, _SAID[one.fault])
+        for findings in survey(self._database, self._layout.spool):
+            for finding in self._confirm(findings):
+                fault = finding.fault
+                counts[fault] += 1
+                if fault is Fault.ORPHAN and len(unknown) <= HANDFUL:
+                    unknown.append(finding.path)
+                if fault is not Fault.HALF_WRITTEN and counts[fault] == HANDFUL + 1:
+                    # Report it now: the whole count may take hours.
+                    _LOG.error("more than %d images %s", HANDFUL, _REPORTS[fault])
             yield
         if counts[Fault.HALF_WRITTEN]:
             _LOG.warning(
-                "%d half-written files removed; none was acknowledged", counts[Fault.HALF_WRITTEN]
+                "removed %d half-written files; none was acknowledged", counts[Fault.HALF_WRITTEN]
             )
         if 0 < counts[Fault.ORPHAN] <= HANDFUL:
             counts[Fault.ORPHAN] -= sum(self._take_in(path) for path in unknown)
-        wrong = {fault: counts[fault] for fault in _SAID if counts[fault]}
+        wrong = {fault: counts[fault] for fault in _REPORTS if counts[fault]}
         for fault, count in wrong.items():
-            _LOG.error("%d images %s", count, _SAID[fault])
-        told = ", ".join(f"{count} {fault}" for fault, count in wrong.items())
-        self._on_checked(f"{told}: rales fsck names them" if wrong else "all there")
+            _LOG.error("%d images %s", count, _REPORTS[fault])
+        summary = ", ".join(f"{count} {fault}" for fault, count in wrong.items())
+        self._on_checked(f"{summary}: rales fsck lists them" if wrong else "all there")
 
-    def _still_wrong(self, found: Sequence[Finding]) -> Iterator[Finding]:
-        """Leave out what is under way, and do what needs nobody's decision."""
-        for one in found:
-            if one.fault is Fault.HALF_WRITTEN:
-                if self._spool.is_left_over(one.path):
-                    one.path.unlink(missing_ok=True)
-                    yield one
-            elif one.fault is Fault.RELEASED:
-                self._retention.remove_again(one.series_uid, one.path)
-            elif one.fault is Fault.ORPHAN:
-                if self._is_old(one.path):
-                    yield one
-            elif not self._retention.let_go(one.series_uid, one.path):
-                yield one
+    def _confirm(self, findings: Sequence[Finding]) -> Iterator[Finding]:
+        """Yield the faults that remain; repair those that need no decision, skip work under way."""
+        for finding in findings:
+            if finding.fault is Fault.HALF_WRITTEN:
+                if self._spool.is_left_over(finding.path):
+                    finding.path.unlink(missing_ok=True)
+                    yield finding
+            elif finding.fault is Fault.RELEASED:
+                self._retention.remove_again(finding.series_uid, finding.path)
+            elif finding.fault is Fault.ORPHAN:
+                if self._is_old(finding.path):
+                    yield finding
+            elif not self._retention.is_released(finding.series_uid, finding.path):
+                yield finding
 
     def _is_old(self, path: Path) -> bool:
-        """Tell whether a file is not one that is being received just now."""
+        """Return whether a file is older than this run of the node."""
         try:
             return path.stat().st_mtime < self._began
         except FileNotFoundError:
@@ -148,13 +150,13 @@ class HousekeepingWorker:
     def _take_in(self, path: Path) -> bool:
         taken = take_in(self._instances, path)
         if taken.trouble:
-            _LOG.warning("%s cannot be taken in: %s", path, taken.trouble)
+            _LOG.warning("%s cannot be recorded: %s", path, taken.trouble)
             return False
-        _LOG.warning("%s was not recorded before the node was stopped: taken in now", path)
+        _LOG.warning("%s was not recorded before the node was stopped; it is recorded now", path)
         return True
 
     def _tidy(self) -> Iterator[None]:
-        """Remove results and quarantined files that nobody needs any more."""
+        """Remove result folders and quarantined files that no job needs any more."""
         removed = unknown = 0
         for folder in _entries(self._layout.results):
             state = self._state_of(folder)
@@ -164,10 +166,10 @@ class HousekeepingWorker:
             unknown += state == _UNKNOWN
             yield
         if removed:
-            _LOG.info("%d folders with results of ended jobs removed", removed)
+            _LOG.info("removed %d result folders of ended jobs", removed)
         if unknown:
             _LOG.warning(
-                "%d folders in %s belong to no job of the state file: left alone",
+                "%d folders in %s belong to no job of the state file; they stay",
                 unknown,
                 self._layout.results,
             )
@@ -195,7 +197,7 @@ class HousekeepingWorker:
                     removed += 1
             yield
         if removed:
-            _LOG.info("%d files removed from quarantine: retention.days", removed)
+            _LOG.info("removed %d files from quarantine, after retention.days", removed)
 
 
 _ENDED, _NEEDED, _UNKNOWN = "ended", "needed", "unknown"

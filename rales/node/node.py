@@ -145,12 +145,11 @@ class Node:
         analysis = list(analysis_workers(node, self._watchdog))
         for worker in analysis:
             stack.callback(worker.close)
-        delivery, commitment = delivery_worker(node, audit), commitment_worker(node)
+        commitment = commitment_worker(node)
+        senders = (delivery_worker(node, audit), commitment, notification)
         refusals = RefusalCounter(RefusalStore(database), clock.now)
         stack.callback(refusals.close)
-        self._loops = self._build_loops(
-            node, spool, refusals, analysis, (delivery, commitment, notification)
-        )
+        self._loops = self._build_loops(node, spool, refusals, analysis, senders)
         inference = analysis[0].warm_up()
         _LOG.info("inference on %s", inference.provider)
         self._scp = stack.enter_context(
@@ -161,7 +160,7 @@ class Node:
             audit.attached()
             stack.callback(audit.detached)
         self._write_facts(node, inference)
-        stack.callback(self._stop, self._scp, analysis, (delivery, commitment, notification))
+        stack.callback(self._stop, self._scp, analysis, senders)
         self._notify("READY=1")
         for loop in self._loops:
             loop.start()

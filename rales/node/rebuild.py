@@ -1,9 +1,8 @@
-"""Takes images into the state file that are on disk and not in it.
+"""Records images that are on disk but not in the state file.
 
-The state file was lost, or an older one was put in its place. Each image is recorded as if
-it had been received when its file was written: its series waits its quiet time, is analysed,
-and its results, which keep their UIDs, are delivered; a destination that has them already
-gets no second ones.
+The state file was lost, or an older one replaced it. Each image is recorded as if it had been
+received when its file was written: its series waits the quiet time and is analysed, and its results
+are delivered. Results keep their UIDs, so a destination that has them gets no second ones.
 """
 
 from __future__ import annotations
@@ -21,28 +20,28 @@ from scp.spool import folder_of, holds
 from scp.stored import read_back
 
 SENDER = "(rebuilt)"
-"""What stands for the calling AE title, which no file names."""
+"""Stands for the calling AE title, which no file names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """One file that was looked at: why it was not taken in, or nothing."""
+    """One file, and why it was not recorded; empty: it was."""
 
     path: Path
     trouble: str = ""
 
 
 def rebuild(database: Database, layout: Layout) -> Iterator[Taken]:
-    """Take in every image of the spool that no row knows, and what is whole in quarantine.
+    """Record every image of the spool that no row names, and the whole images in quarantine.
 
     Raises:
-        OutOfResources: The state file cannot be written; what was taken in stays so.
+        OutOfResources: The state file cannot be written; the images so far stay recorded.
     """
     store = InstanceStore(database, on_change=lambda: None)
-    for found in survey(database, layout.spool):
-        unknown = [one.path for one in found if one.fault is Fault.ORPHAN]
-        # Of two contents under one UID the later one counts, as it did then.
-        for path in sorted(unknown, key=lambda one: one.stat().st_mtime):
+    for findings in survey(database, layout.spool):
+        unknown = [finding.path for finding in findings if finding.fault is Fault.ORPHAN]
+        # Of two contents under one UID the later one counts, as it did when they arrived.
+        for path in sorted(unknown, key=lambda path: path.stat().st_mtime):
             yield take_in(store, path)
     for path in sorted(layout.quarantine.glob("*.dcm")):
         yield _take_back(store, path, layout.spool)
@@ -61,7 +60,7 @@ def _take_back(store: InstanceStore, path: Path, spool: Path) -> Taken:
     def move_and_record() -> None:
         instance = read_back(path, calling_ae=SENDER)
         if store.is_released(instance):
-            raise NotDicom("retention released it: it stays in quarantine")
+            raise NotDicom("retention released this image: it stays in quarantine")
         place = spool / folder_of(instance.series_uid) / f"{instance.content_digest}.dcm"
         if not holds(place, instance.content_digest):
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

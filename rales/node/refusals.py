@@ -1,4 +1,4 @@
-"""Counts what the receiver refuses, and writes the counts down beside its way."""
+"""Counts the refusals of the receiver, and writes the counts to the state file later."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rales.state.store.refusals import OTHER_REASONS, OTHERS, Refusal, RefusalSt
 from scp.ports import Peer, Refused
 
 _MOST_WAITING = 1000
-"""Different refusals that are counted one by one until they are written."""
+"""Different refusals to count each by itself until they are written."""
 _REASON = 200
 
 
 class RefusalCounter:
     """The receiver's :class:`scp.ports.RefusalCounter`; :meth:`step` is the step of a loop.
 
-    A refusal only counts up a number in memory. What a crash takes of these is a second's.
+    A refusal only increases a number in memory; a crash loses the refusals of a second.
     """
 
     def __init__(self, store: RefusalStore, clock: Callable[[], datetime]) -> None:
@@ -30,7 +30,7 @@ class RefusalCounter:
         self._lock = Lock()
 
     def refused(self, peer: Peer, kind: Refused, reason: str) -> None:
-        """Count a refusal; neither waits nor raises."""
+        """Count a refusal; never wait or raise."""
         now = self._clock()
         with self._lock:
             key = (peer, kind, printable(reason, _REASON))
@@ -39,7 +39,7 @@ class RefusalCounter:
             self._count(key, 1, now, now)
 
     def step(self, _: datetime | None = None) -> None:
-        """Write down what was counted; what cannot be written now waits.
+        """Write the counts; counts that cannot be written now wait.
 
         Raises:
             OutOfResources: The state file cannot be written now.
@@ -52,12 +52,12 @@ class RefusalCounter:
             self._store.add(list(taken.values()))
         except BaseException:
             with self._lock:
-                for key, one in taken.items():
-                    self._count(key, one.count, one.first_at, one.last_at)
+                for key, refusal in taken.items():
+                    self._count(key, refusal.count, refusal.first_at, refusal.last_at)
             raise
 
     def close(self) -> None:
-        """Write down what is left, if that is possible."""
+        """Write the remaining counts, if that is possible."""
         with suppress(OutOfResources):
             self.step()
 

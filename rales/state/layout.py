@@ -1,4 +1,4 @@
-"""Where the node keeps what below its data folder."""
+"""Paths inside the data directory."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 class Layout:
     """The files and folders of one node.
 
-    The state file names files by their place below ``data_dir``, so that the folder may be
-    moved, restored elsewhere or reached through a link.
+    The state file names files by their path relative to ``data_dir``: the directory may be moved,
+    restored elsewhere or reached through a link.
     """
 
     data_dir: Path
 
     @property
     def state(self) -> Path:
-        """The SQLite file."""
+        """The state file (SQLite)."""
         return self.data_dir / "state.sqlite"
 
     @property
@@ -33,10 +33,10 @@ class Layout:
 
     @property
     def quarantine(self) -> Path:
-        """Files that are not what the state file says."""
+        """Spool files that `rales fsck` set aside."""
         return self.data_dir / "quarantine"
 
     @property
     def lock(self) -> Path:
-        """Locked by the running node."""
+        """The file that the running node locks."""
         return self.data_dir / "node.lock"

@@ -1,4 +1,7 @@
-"""Lets go of what was delivered: by age, by size, never anything that somebody still waits for."""
+"""Releases delivered series by age or by size; undelivered results are never deleted.
+
+That includes results without a destination.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,18 @@ from rales.state.store.retention import Done, RetentionStore
 _LOG = logging.getLogger(__name__)
 _EVERY = timedelta(seconds=10)
 _LOOK = 200
-"""So many series are looked at in one step."""
+"""Series to look at in one step."""
 
 
 class RetentionWorker:
     """One step of the retention loop.
 
     Args:
-        longest: How long a delivered series is kept; none: its age is no reason.
-        largest: How many bytes of images are kept; the oldest delivered ones go first; none:
-            their size is no reason.
-        results_dir: One folder per job; results go with their images.
-        skipped_since: What the clock only skipped since a time: nothing is released for that.
+        longest: Release a delivered series after this time; None: never by age.
+        largest: Release the oldest delivered series while the images take more bytes; None: never
+            by size.
+        results_dir: One folder for each job; results go with their images.
+        skipped_since: The time that the clock skipped since a moment; it ages no series.
     """
 
     def __init__(
@@ -48,11 +51,11 @@ class RetentionWorker:
         self._after: Done | None = None
 
     def step(self, now: datetime) -> datetime | None:
-        """Release what is due; return when to look again."""
+        """Release the series that are due; return when to look again."""
         if self._next is not None and now < self._next:
             return self._next  # the loop asks every second
         self._next = now + _EVERY
-        self._purge()  # what a stop left half done, or could not be removed
+        self._purge()  # files that a stop left, or that could not be removed
         if self._longest is None and self._largest is None:
             return None
         for series, why in self._due(now):
@@ -70,9 +73,10 @@ class RetentionWorker:
         return self._next
 
     def _due(self, now: datetime) -> Iterator[tuple[Done, str]]:
-        """Yield what is to go, oldest first; it is looked on where the last step ended.
+        """Yield the series to release and why, oldest first, from where the last step ended.
 
-        Of all that is done, much may have to stay for other reasons: no step looks at all.
+        Many series that are done may have to stay for other reasons, so no step looks at all of
+        them.
         """
         page = self._store.done(after=self._after, limit=_LOOK)
         self._after = page[-1] if len(page) == _LOOK else None
@@ -87,11 +91,11 @@ class RetentionWorker:
                 return
 
     def _purge(self) -> int:
-        """Remove the files of what was released; return how many; say what stays, once."""
+        """Remove the files of released images; return how many; log a failure once."""
         done = self._store.purge(_remove)
         if done.failed and len(done.failed) != self._failing:
             _LOG.error(
-                "%d files of released images cannot be removed; it is tried again: %s",
+                "%d files of released images cannot be removed and will be tried again: %s",
                 len(done.failed),
                 done.failed[0],
             )

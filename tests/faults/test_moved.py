@@ -189,7 +189,7 @@ def test_what_is_no_image_is_left_to_a_person(rig: SpoolRig) -> None:
     odd = one.path.with_name("f" * 64 + ".dcm")
     odd.write_bytes(b"what is this?")
     os.utime(odd, (1, 1))
-    assert rig.check() == "1 orphan: rales fsck names them"
+    assert rig.check() == "1 orphan: rales fsck lists them"
     assert rig.files() == {one.path.name, odd.name}
     rig.close()
     assert _fsck(rig, "--repair")[0] == 0
@@ -377,7 +377,7 @@ def test_a_moved_node_goes_on_and_another_spool_is_no_trouble_with_the_port(
         orphan.write_bytes(b"no image")
         node.start()
         files = "SELECT value FROM node WHERE name = 'files'"
-        told = "1 orphan: rales fsck names them"
+        told = "1 orphan: rales fsck lists them"
         wait_for("the check of the files", lambda: node.rows(files) == [(told,)])
         assert not (data / "quarantine").exists()
         assert send_files(node.port, series.files, acknowledged)

@@ -42,7 +42,7 @@ OPEN = {
     "JobQueries.in_state",
     "JobQueries.next_due",
     "JobQueries.next_to_plan",
-    "_reopen",
+    "reopen",
     "JobQueries.to_plan",
     "NotificationStore.due",
     "NotificationStore.next_due",

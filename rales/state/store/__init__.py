@@ -1,8 +1,8 @@
-"""The durable state of the node: one SQLite file that is the truth.
+"""The durable state of the node, in one SQLite file.
 
-Every change of a job's state is a guarded UPDATE and an event row in one transaction, so
-that two processes (the node and ``rales retry``) cannot both win, and so that the events
-are the audit trail.
+Each change of a job's state is a guarded UPDATE and an event row in one transaction. So two
+processes (the node and ``rales retry``) cannot both make the same change, and every change has an
+event.
 """
 
 from rales.state.store.commitments import CommitmentStore

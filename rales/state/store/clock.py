@@ -1,4 +1,4 @@
-"""The jumps of the clock, and what the state file has to move because of one."""
+"""The jumps of the clock, and the times in the state file that move with them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCHEDULED = (
     ("deliveries", "due_at", "state IN ('pending', 'stored')"),
     ("notifications", "due_at", "state = 'pending'"),
 )
-"""Times that something waits for: they keep their distance from the present."""
+"""Times that an item waits for: they keep their distance from the present."""
 
 _RECORDED = (
     (
@@ -30,7 +30,7 @@ _RECORDED = (
     ("deliveries", "created_at", "state IN ('pending', 'stored')"),
     ("notifications", "occurred_at", "state = 'pending'"),
 )
-"""Times that a duration is counted from. One in the future is known to be false."""
+"""Times that a duration counts from: a time in the future is known to be wrong."""
 
 
 class ClockStore:
@@ -40,14 +40,14 @@ class ClockStore:
         self._database = database
 
     def jumps(self) -> list[Jump]:
-        """Return every jump that was recorded."""
+        """Return every recorded jump."""
         rows = self._database.rows("SELECT at, seconds FROM clock_jumps ORDER BY rowid")
         return [
             Jump(at=from_text(row["at"]), skipped=timedelta(seconds=row["seconds"])) for row in rows
         ]
 
     def seen(self) -> datetime | None:
-        """Return the time at which the node was last seen running."""
+        """Return the last time at which the node was running."""
         rows = self._database.rows("SELECT value FROM node WHERE name = ?", (_SEEN,))
         return from_text(rows[0]["value"]) if rows else None
 
@@ -57,9 +57,9 @@ class ClockStore:
             _note_running(tx, now)
 
     def record_stop(self, gap: Jump) -> None:
-        """Record that the node did not run, or that the clock was set while it did not.
+        """Record the gap since the node last ran: it was off, or the clock was set meanwhile.
 
-        What was scheduled for that stretch is due now.
+        Items that were scheduled for the gap are due now.
         """
         with self._database.transaction() as tx:
             _insert(tx, gap)
@@ -69,10 +69,10 @@ class ClockStore:
                 _correct_records(tx, gap.at)
 
     def follow(self, take_over: Callable[[], Jump]) -> Jump:
-        """Record the jump that ``take_over`` makes, and move what is scheduled with it.
+        """Record the jump that ``take_over`` makes, and move the schedule with it.
 
-        In one transaction: no other change of the state sees the old time and the new
-        schedule, or the other way round.
+        One transaction holds both: no other change of the state sees the old time with the new
+        schedule, or the new time with the old schedule.
         """
         with self._database.transaction() as tx:
             jump = take_over()

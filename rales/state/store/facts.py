@@ -1,4 +1,4 @@
-"""Facts about the running node that ``rales status`` shows (provider, models, start)."""
+"""Facts about the running node for ``rales status``: provider, models, time of the start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class NodeFacts:
         self._database = database
 
     def write(self, facts: Mapping[str, str]) -> None:
-        """Set ``facts``; other names keep their values."""
+        """Set ``facts``; keep the values of other names."""
         with self._database.transaction() as tx:
             tx.executemany(
                 "INSERT INTO node (name, value) VALUES (?, ?)"

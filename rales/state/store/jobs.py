@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,13 +13,12 @@ from chestct.states import JobState
 from rales.state.store.database import to_text
 from rales.state.store.job import Job, rename_files
 from rales.state.store.queries import JobQueries
+from rales.state.store.recovery import reopen, replace_objects, restart, resume
 from rales.state.store.transitions import (
     NUMBERS_TAKEN,
     StateConflict,
     change_state,
     is_overtaken,
-    open_revision,
-    state_without_result,
 )
 
 
@@ -197,7 +195,7 @@ class JobStore(JobQueries):
                 " hold_until = CASE WHEN ? THEN hold_until END WHERE id = ?",
                 (key, json.dumps(stored), hold, job.id),
             )
-            _replace_objects(tx, job.id, stored, now)
+            replace_objects(tx, job.id, stored, now)
 
     def end(
         self, job: Job, state: JobState, *, at: datetime, message: str, reason: str
@@ -244,8 +242,8 @@ class JobStore(JobQueries):
         with self._database.transaction() as tx:
             analysing = self.in_state(JobState.ANALYSING)
             for job in analysing:
-                _resume(tx, job, interruptions=interruptions, at=at)
-            return len(analysing) + _reopen(tx, to_text(at))
+                resume(tx, job, interruptions=interruptions, at=at)
+            return len(analysing) + reopen(tx, to_text(at))
 
     def retry(self, job: Job, after: JobState, *, at: datetime) -> None:
         """Start an ended job again by hand, from ``after``: READY or COMPOSED.
@@ -270,76 +268,4 @@ class JobStore(JobQueries):
             if present.result != job.result:
                 raise StateConflict("the series was analysed again meanwhile")
             change_state(tx, job.id, job.state, after, at=to_text(at), message="retried by hand")
-            tx.execute("UPDATE jobs SET attempts = 0, interruptions = 0 WHERE id = ?", (job.id,))
-            tx.execute(
-                # Due now, and given up no earlier, even if the clock of this process is ahead of
-                # the node's, or behind the time at which the node last ran.
-                "UPDATE deliveries SET state = 'pending', attempts = 0,"
-                " due_at = min(created_at, ?), created_at = max(?, coalesce("
-                "  (SELECT value FROM node WHERE name = 'clock_seen'), '')),"
-                " settled_at = NULL WHERE job_id = ?"
-                " AND (state IN ('refused', 'withdrawn') OR ? = 'done')",
-                (to_text(at), to_text(at), job.id, job.state),
-            )
-
-
-def _replace_objects(
-    tx: sqlite3.Connection, job_id: int, result: Mapping[str, Any], now: str
-) -> None:
-    """Have deliveries of an earlier analysis of the job, by other models, send the new objects."""
-    tx.executemany(
-        "UPDATE deliveries SET sop_instance_uid = ?, state = 'pending', attempts = 0,"
-        " sent = 0, created_at = ?, due_at = ?, settled_at = NULL"
-        " WHERE job_id = ? AND role = ? AND sop_instance_uid <> ?",
-        [
-            (
-                item["sop_instance_uid"],
-                now,
-                now,
-                job_id,
-                item["role"],
-                item["sop_instance_uid"],
-            )
-            for item in result.get("objects", ())
-        ],
-    )
-
-
-def _resume(tx: sqlite3.Connection, job: Job, *, interruptions: int, at: datetime) -> None:
-    """Return a job to READY whose analysis a crash interrupted, or end it at last."""
-    row = tx.execute("SELECT interruptions FROM jobs WHERE id = ?", (job.id,)).fetchone()
-    number, after = row["interruptions"] + 1, JobState.READY
-    if number >= interruptions:
-        after = state_without_result(tx, job, JobState.FAILED, at=at)
-    change_state(
-        tx,
-        job.id,
-        JobState.ANALYSING,
-        after,
-        at=to_text(at),
-        reason="interrupted" if after is JobState.FAILED else "",
-        message=f"the node was killed during its analysis ({number} times)",
-    )
-    tx.execute(
-        "UPDATE jobs SET interruptions = ?, attempts = attempts - 1 WHERE id = ?", (number, job.id)
-    )
-
-
-def _reopen(tx: sqlite3.Connection, now: str) -> int:
-    """Open a revision for each series whose newest revision is superseded; return how many."""
-    rows = tx.execute(
-        "SELECT * FROM jobs j WHERE state = ? AND NOT EXISTS (SELECT 1 FROM jobs n"
-        " WHERE n.series_uid = j.series_uid AND n.revision > j.revision)",
-        (JobState.SUPERSEDED,),
-    ).fetchall()
-    for row in rows:
-        open_revision(
-            tx,
-            series_uid=row["series_uid"],
-            study_uid=row["study_uid"],
-            revision=row["revision"] + 1,
-            calling_ae=row["calling_ae"],
-            at=now,
-            message="no revision had taken over: the series is received again",
-        )
-    return len(rows)
+            restart(tx, job, to_text(at))

@@ -1,4 +1,4 @@
-"""How often whom what was refused: a table that does not grow with those who knock."""
+"""Counts of refusals by peer and reason, in a table of limited size."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from rales.state.store.database import Database, from_text, to_text
 from scp.ports import Peer, Refused
 
 MOST_REASONS = 20
-"""Rows of one peer; what goes beyond is counted together."""
+"""Rows of one peer; further reasons are counted together."""
 MOST_PEERS = 200
-"""Peers with rows of their own; strangers can call themselves anything."""
+"""Peers with rows of their own; a caller can give itself any AE title."""
 OTHER_REASONS = "other reasons"
 OTHERS = Peer(ae_title="others", address="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """One reason for which one peer was refused something, and how often."""
+    """One reason for which the receiver refused one peer, and how often."""
 
     peer: Peer
     kind: Refused
@@ -37,17 +37,17 @@ class RefusalStore:
         self._database = database
 
     def add(self, refusals: Sequence[Refusal]) -> None:
-        """Add what was counted since the last time.
+        """Add the refusals that were counted since the last call.
 
         Raises:
             OutOfResources: The state file cannot be written now.
         """
         with self._database.transaction() as tx:
-            for one in refusals:
-                _add(tx, one)
+            for refusal in refusals:
+                _add(tx, refusal)
 
     def all(self) -> list[Refusal]:
-        """Return every refusal, the latest first."""
+        """Return all refusals, latest first."""
         rows = self._database.rows("SELECT * FROM refusals ORDER BY last_at DESC")
         return [
             Refusal(
@@ -62,27 +62,28 @@ class RefusalStore:
         ]
 
 
-def _add(tx: sqlite3.Connection, one: Refusal) -> None:
-    key: tuple[str, str, str, str] = (one.peer.ae_title, one.peer.address, one.kind, one.reason)
+def _add(tx: sqlite3.Connection, refusal: Refusal) -> None:
+    peer = refusal.peer
+    key: tuple[str, str, str, str] = (peer.ae_title, peer.address, refusal.kind, refusal.reason)
     known = tx.execute(
         "SELECT 1 FROM refusals WHERE ae_title = ? AND address = ? AND kind = ? AND reason = ?",
         key,
     ).fetchone()
     if not known:
-        key = _within_bounds(tx, one)
-    first, last = to_text(one.first_at), to_text(one.last_at)
+        key = _within_bounds(tx, refusal)
+    first, last = to_text(refusal.first_at), to_text(refusal.last_at)
     tx.execute(
         "INSERT INTO refusals (ae_title, address, kind, reason, count, first_at, last_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (ae_title, address, kind, reason) DO UPDATE SET"
         " count = count + excluded.count, last_at = max(last_at, excluded.last_at)",
-        (*key, one.count, first, last),
+        (*key, refusal.count, first, last),
     )
 
 
-def _within_bounds(tx: sqlite3.Connection, one: Refusal) -> tuple[str, str, str, str]:
-    """Return the key under which a refusal of a new kind is counted."""
-    peer, reason = one.peer, one.reason
+def _within_bounds(tx: sqlite3.Connection, refusal: Refusal) -> tuple[str, str, str, str]:
+    """Return the key to count a new refusal under: its own, or that of the others."""
+    peer, reason = refusal.peer, refusal.reason
     rows = _count(tx, peer)
     if not rows:
         peers = tx.execute(
@@ -92,12 +93,12 @@ def _within_bounds(tx: sqlite3.Connection, one: Refusal) -> tuple[str, str, str,
             peer, rows = OTHERS, _count(tx, OTHERS)
     if rows >= MOST_REASONS:
         reason = OTHER_REASONS
-    return peer.ae_title, peer.address, one.kind, reason
+    return peer.ae_title, peer.address, refusal.kind, reason
 
 
 def _count(tx: sqlite3.Connection, peer: Peer) -> int:
-    found = tx.execute(
+    row = tx.execute(
         "SELECT count(*) FROM refusals WHERE ae_title = ? AND address = ?",
         (peer.ae_title, peer.address),
     ).fetchone()
-    return int(found[0])
+    return int(row[0])

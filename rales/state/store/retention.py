@@ -1,4 +1,4 @@
-"""What may be let go of: images and results of series that were delivered everywhere."""
+"""Releases the images and results of series that were delivered everywhere."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rales.state.store.database import Database, from_text, to_text
 
 _BATCH = 50
 _HOLD_SECONDS = 0.01
-"""So long, and one file more, a purge keeps a C-STORE from the state file."""
+"""A purge holds the state file, which a C-STORE waits for, this long plus one file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A series that is done and whose images are kept; ``job_id`` is that of its last revision."""
+    """A series that is done and whose images are kept; ``job_id`` is its newest revision."""
 
     series_uid: str
     job_id: int
@@ -26,7 +26,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What the received images take on disk; ``oldest`` is when the first of them came."""
+    """The kept images: number, bytes, and when the oldest series arrived."""
 
     images: int
     size: int
@@ -35,14 +35,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purged:
-    """How many files were removed, and why others could not be."""
+    """The number of removed files, and the errors of files that could not be removed."""
 
     removed: int
     failed: tuple[OSError, ...] = ()
 
 
 class RetentionStore:
-    """Finds what may go, marks it, and removes it."""
+    """Finds the series to release, marks them, and removes their files."""
 
     def __init__(
         self, database: Database, *, monotonic: Callable[[], float] = time.monotonic
@@ -51,7 +51,7 @@ class RetentionStore:
         self._monotonic = monotonic
 
     def kept(self) -> Kept:
-        """Return what is kept now."""
+        """Return number, bytes and age of the images that are kept now."""
         row = self._database.rows(
             "SELECT images, size, (SELECT min(created_at) FROM jobs WHERE holds = 1) AS oldest"
             " FROM kept"
@@ -63,9 +63,9 @@ class RetentionStore:
         )
 
     def done(self, *, after: Done | None, limit: int) -> list[Done]:
-        """Return series that are done, the one that was done first, first.
+        """Return series that are done, the earliest first.
 
-        Not all of them may be released: see :meth:`release`.
+        Not all of them can be released: see :meth:`release`.
         """
         rows = self._database.rows(
             "SELECT series_uid, id, since FROM jobs INDEXED BY jobs_to_release"
@@ -79,7 +79,7 @@ class RetentionStore:
         ]
 
     def size(self, series_uid: str) -> int:
-        """Return the bytes of the images of a series that are kept."""
+        """Return the bytes of the kept images of a series."""
         rows = self._database.rows(
             "SELECT coalesce(sum(size), 0) FROM instances"
             " WHERE series_uid = ? AND released_at IS NULL",
@@ -88,13 +88,13 @@ class RetentionStore:
         return int(rows[0][0])
 
     def release(self, series_uid: str, *, at: datetime) -> bool:
-        """Mark images and results of a series as released; False: it may not go (any more)."""
+        """Mark images and results of a series as released; False: somebody still needs them."""
         now = to_text(at)
         with self._database.transaction() as tx:
-            still = tx.execute(
+            releasable = tx.execute(
                 "SELECT 1 FROM releasable WHERE series_uid = ?", (series_uid,)
             ).fetchone()
-            if still is None:
+            if releasable is None:
                 return False
             tx.execute(
                 "UPDATE instances SET released_at = ?, gone = 0"
@@ -118,26 +118,26 @@ class RetentionStore:
     def purge(self, remove: Callable[[Path], None]) -> Purged:
         """Remove the files of released images.
 
-        While the state file is locked: a resend that comes at the same moment finds either its
-        file or, at its record, that it is gone (see :meth:`InstanceStore.record`). It is locked
-        for a moment at a time. A file that cannot be removed stays to be removed, and keeps no
-        other.
+        The state file is locked meanwhile, a moment at a time: a resend at the same moment finds
+        either its file or, when it is recorded, that the file is gone
+        (:meth:`InstanceStore.record`). A file that cannot be removed is tried again later and
+        stops no other file.
         """
         removed = 0
         failed: list[OSError] = []
         last = ("", 0)
         while True:
-            some, last = self._purge_some(remove, after=last)
-            removed += some.removed
-            failed += some.failed
-            if not some.removed and not some.failed:
+            batch, last = self._purge_batch(remove, after=last)
+            removed += batch.removed
+            failed += batch.failed
+            if not batch.removed and not batch.failed:
                 return Purged(removed=removed, failed=tuple(failed))
-            time.sleep(0.001)  # whoever waits for the state file is next
+            time.sleep(0.001)  # let a thread that waits for the state file go first
 
-    def _purge_some(
+    def _purge_batch(
         self, remove: Callable[[Path], None], *, after: tuple[str, int]
     ) -> tuple[Purged, tuple[str, int]]:
-        """Do so with the first behind ``after``, a time and a row; return also the last tried."""
+        """Remove some files after ``after``, a time and a row; return also the last row."""
         removed: list[tuple[int]] = []
         failed: list[OSError] = []
         with self._database.transaction() as tx:
@@ -161,8 +161,8 @@ class RetentionStore:
             tx.executemany("UPDATE instances SET gone = 1 WHERE rowid = ?", removed)
         return Purged(removed=len(removed), failed=tuple(failed)), after
 
-    def let_go(self, series_uid: str, file: Path) -> bool:
-        """Tell whether retention has let go of an image."""
+    def is_released(self, series_uid: str, file: Path) -> bool:
+        """Return whether retention has released an image."""
         rows = self._database.rows(
             "SELECT released_at FROM instances WHERE series_uid = ? AND path = ?",
             (series_uid, self._database.name_of(file)),
@@ -170,7 +170,7 @@ class RetentionStore:
         return bool(rows and rows[0]["released_at"])
 
     def remove_again(self, series_uid: str, file: Path) -> None:
-        """Have :meth:`purge` remove a released image whose file came back."""
+        """Have :meth:`purge` remove the file of a released image that is on disk again."""
         with self._database.transaction() as tx:
             tx.execute(
                 "UPDATE instances SET gone = 0"
