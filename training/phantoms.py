@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from inference.networks.manifest import InputContract
-from inference.networks.preprocess import to_grey
 from phantom import Kernel, LesionKind, LesionSpec, PhantomSpec, make_thorax
 from training.data import LEFT, RIGHT, SliceSet
+from training.grey import to_grey
 
 LIVE_INPUT = InputContract(
     rows=256,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.volume import Volume
-from inference.networks.preprocess import to_grey
 from phantom.volume import canonical_volume
 from training.data import LEFT, RIGHT, SliceSet
+from training.grey import to_grey
 from training.opacities import Spacing, draw_opacities, paint, pleural_depth
 from training.phantoms import LIVE_INPUT, jitter
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.volume import Volume
-from inference.networks.preprocess import Orientation, to_grey
+from inference.networks.preprocess import Orientation
 from inference.networks.session import load_models
 from inference.ports import SegmentationModel
 from training.data import LEFT, RIGHT, SliceSet
+from training.grey import to_grey
 from training.opacities import draw_opacities, paint, pleural_depth
 from training.phantoms import LIVE_INPUT, jitter
 from training.real import Chest, known_series, lesion_free_parts, read_volume

@@ -129,27 +129,16 @@ def covering(
     return contract.model_copy(update={"spacing": spacing, "rows": rows, "columns": columns})
 
 
-def to_grey(hu: NDArray[np.int16], contract: InputContract) -> NDArray[np.uint8]:
-    """Return one canonical plane (row, column) as the network's 8-bit image.
-
-    Window to 0..255, resize with area averaging, then contrast-limited adaptive histogram
-    equalisation: the processing of the training data (Ma et al. 2020 as redistributed: 256 by
-    256 pixels, CLAHE with clip limit 7 on 8 by 8 tiles).
-    """
-    size = (contract.columns, contract.rows)
-    small = cv2.resize(_windowed(hu, contract), size, interpolation=cv2.INTER_AREA)
-    return _equalised(np.asarray(small, dtype=np.float32), contract)
-
-
-def _windowed(hu: NDArray[np.int16], contract: InputContract) -> NDArray[np.float32]:
-    """Return the window as 0..255, float32."""
+def windowed(hu: NDArray[np.int16], contract: InputContract) -> NDArray[np.float32]:
+    """Return the window of the contract as 0..255, float32."""
     low, high = contract.window
     scaled = (hu.astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low))
     clipped: NDArray[np.float32] = np.clip(scaled, 0, 255)
     return clipped
 
 
-def _equalised(grey: NDArray[np.float32], contract: InputContract) -> NDArray[np.uint8]:
+def equalised(grey: NDArray[np.float32], contract: InputContract) -> NDArray[np.uint8]:
+    """Round to 8 bits and apply CLAHE, the processing of the training data (docs/model/data.md)."""
     rounded: NDArray[np.uint8] = np.round(grey).astype(np.uint8)
     if contract.clahe_clip == 0:
         return rounded
@@ -189,14 +178,14 @@ def to_input(
     grid = PlaneGrid.of(volume.geometry, contract)
     wanted = [neighbours(volume.geometry, index, contract) for index in slices]
     for index in {member for group in wanted for member in group} - cache.keys():
-        cache[index] = _values(grid.enter(_windowed(turn(volume.hu[index]), contract), 0), contract)
+        cache[index] = _values(grid.enter(windowed(turn(volume.hu[index]), contract), 0), contract)
     return np.stack([np.stack([cache[index] for index in group]) for group in wanted])
 
 
 def _values(grey: NDArray[np.float32], contract: InputContract) -> NDArray[np.float32]:
     """Return the network's values of a plane 0..255, rounded to 8 bits for CLAHE only."""
     if contract.clahe_clip > 0:
-        grey = _equalised(grey, contract).astype(np.float32)
+        grey = equalised(grey, contract).astype(np.float32)
     low, high = contract.ends
     share: NDArray[np.float32] = grey / np.float32(255)
     if (low, high) == (0, 1):

@@ -13,7 +13,8 @@ from linear_models import contract, volume_of
 from numpy.typing import NDArray
 
 from chestct.geometry import Vector
-from inference.networks.preprocess import Orientation, neighbours, to_grey, to_grid, to_input
+from inference.networks.preprocess import Orientation, neighbours, to_grid, to_input
+from training.grey import to_grey
 
 ROWS: tuple[Vector, ...] = ((1, 0, 0), (-1, 0, 0))
 COLUMNS: tuple[Vector, ...] = ((0, 1, 0), (0, -1, 0))

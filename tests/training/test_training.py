@@ -15,7 +15,6 @@ from click.testing import CliRunner
 torch = pytest.importorskip("torch", reason="the extra rales[train] is not installed")
 
 from inference.networks.manifest import read_manifest
-from inference.networks.preprocess import to_grey
 from inference.ports import PresenceRule
 from phantom import make_thorax
 from training.__main__ import main
@@ -34,6 +33,7 @@ from training.data import (
 from training.engine import train
 from training.evaluate import dice
 from training.export import export, load_checkpoint
+from training.grey import to_grey
 from training.networks import UNet
 from training.phantoms import LIVE_INPUT, phantom_slices, random_spec
 from training.recipes import RECIPES, Recipe

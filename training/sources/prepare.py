@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from chestct.errors import SeriesRejected
 from chestct.volume import Label
-from inference.networks.preprocess import to_grey
 from inference.ports import SegmentationModel
 from inference.reading.lungs import delineate
 from phantom.volume import canonical_volume
 from training.data import LEFT, RIGHT
+from training.grey import to_grey
 from training.phantoms import LIVE_INPUT
 from training.sources.layouts import LayoutError, Scan
 from training.sources.nifti import LabelledScan, read_scan
