@@ -1,6 +1,5 @@
-"""The domain of Rales: what a chest CT series and its findings are.
+"""The domain of Rales: chest CT series, their volumes, findings and results.
 
-Nothing here does input or output, and nothing here knows DICOM files, networks or
-models: only numpy and the standard library. Every other package may import this one;
-this one imports none of them.
+It needs only numpy and the standard library: no input or output, DICOM files, networks or models.
+Every other package may import this package; it imports none of them.
 """

@@ -128,7 +128,7 @@ def run(
         seconds=seconds,
         provider=models.provider,
         overlay=written.overlay,
-        circumstances=context_to_dict(context) if context else None,
+        context=context_to_dict(context) if context else None,
         evolution=evolution,
         left_out=written.left_out,
         may_be_part=_why_part(volume, analysis.lesion_map),

@@ -62,7 +62,7 @@ def context_to_dict(context: AcquisitionContext) -> dict[str, Any]:
 def prior_from_job(job: Job) -> PriorResult | None:
     """Return the result of a job as a prior; None when it has no context or no SR."""
     result: Mapping[str, Any] = job.result or {}
-    context, report = result.get("circumstances"), sr_reference(job)
+    context, report = result.get("context"), sr_reference(job)
     if context is None or report is None:
         return None
     findings = result["findings"]

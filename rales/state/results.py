@@ -28,7 +28,7 @@ class AnalysisReport:
 
     Attributes:
         seconds: Wall-clock seconds of each stage, in order.
-        circumstances: The acquisition context as plain JSON; a later study is compared by it.
+        context: The acquisition context as plain JSON; a later study is compared by it.
         evolution: The change since the prior study as plain JSON.
         left_out: Extras that failed.
         may_be_part: Why the series may still miss slices; empty when it looks complete.
@@ -39,7 +39,7 @@ class AnalysisReport:
     seconds: Mapping[str, float]
     provider: str
     overlay: Path
-    circumstances: Mapping[str, Any] | None = None
+    context: Mapping[str, Any] | None = None
     evolution: Mapping[str, Any] | None = None
     left_out: tuple[Extra, ...] = ()
     may_be_part: str = ""
@@ -66,7 +66,7 @@ class AnalysisReport:
                 "right": _lung(findings.right),
                 "quality_flags": list(findings.quality_flags),
             },
-            "circumstances": self.circumstances,
+            "context": self.context,
             "evolution": self.evolution,
             "left_out": [str(extra) for extra in self.left_out],
             "created": self.created.isoformat() if self.created else None,

@@ -104,7 +104,7 @@ def report_of(findings: Findings, folder: Path) -> AnalysisReport:
         seconds={},
         provider="CPU",
         overlay=folder / "overlay.png",
-        circumstances=context_to_dict(PRESENT),
+        context=context_to_dict(PRESENT),
     )
 
 
