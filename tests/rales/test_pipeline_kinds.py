@@ -78,7 +78,9 @@ def test_every_second_slice_may_be_half_of_a_series(
         series=series,
         settings=replace(
             settings,
-            rules=replace(settings.rules, minimum_slices=10, maximum_thickness_mm=10.0),
+            rules=settings.rules.model_copy(
+                update={"minimum_slices": 10, "maximum_thickness_mm": 10.0}
+            ),
         ),
         folder=tmp_path / "half",
         created=datetime(2026, 1, 2, tzinfo=UTC),
