@@ -44,7 +44,8 @@ def echo(config_path: Path, address: str | None) -> None:
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     outcome = send_echo(target, calling_ae=settings.node.ae_title)
-    say(f"{target.place}: {outcome.message}")
+    named = target.place in outcome.message
+    say(outcome.message if named else f"{target.place}: {outcome.message}")
     if outcome.kind is not OutcomeKind.DELIVERED:
         raise click.exceptions.Exit(1)
 

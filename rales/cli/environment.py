@@ -7,7 +7,7 @@ from importlib.metadata import packages_distributions
 
 from chestct.errors import ConfigError
 
-_PACKAGES = ("chestct", "scp", "inference", "dicom_out", "phantom", "rales")
+_PACKAGES = ("chestct", "scp", "inference", "dicom_out", "pynetdicom_guard", "phantom", "rales")
 
 
 def refuse_shadowed_packages() -> None:

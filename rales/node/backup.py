@@ -1,8 +1,8 @@
-"""A copy of everything a node holds, made while it runs, and the way back.
+"""Copy the data directory of a running node, and restore such a copy.
 
-First a snapshot of the state file, then the files that its rows name: whatever comes later is not
-in the snapshot, and images never change once they are written. ``backup.json``, written last,
-says that the copy is whole.
+A backup is a snapshot of the state file, and the files that it names. Files that arrive later are
+not in the snapshot, and images never change once they are written. ``backup.json`` is written
+last: it shows that the backup is complete.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from scp.spool import holds
 
 Say = Callable[[str], object]
 
-_WHOLE = "backup.json"
+_COMPLETE = "backup.json"
 _DIGESTS = "results.sha256"
 _EVERY = 1000
-_OF_A_NODE = frozenset({"node.lock", "lost+found"})
-"""What an empty folder may hold: the lock of who restores, and what a new disk comes with."""
+_IGNORED = frozenset({"node.lock", "lost+found"})
+"""Names that an empty directory may contain: the lock of `rales restore`, and what mkfs creates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """What was copied; ``missing`` and ``damaged`` files were not."""
+    """The number of copied series and files; ``missing`` and ``damaged`` files are not copied."""
 
     series: int
     images: int
@@ -45,15 +45,15 @@ class Copied:
 
 
 def back_up(layout: Layout, target: Path, say: Say = lambda _line: None) -> Copied:
-    """Copy what the node of ``layout`` holds to ``target``; the node may run.
+    """Copy a data directory to ``target``; the node may be running.
 
     Raises:
-        ConfigError: There is nothing to copy, or ``target`` is not empty.
-        OutOfResources: It cannot be written.
+        ConfigError: There is no state file, or ``target`` is not empty.
+        OutOfResources: ``target`` cannot be written.
     """
     if not layout.state.exists():
         raise ConfigError(f"{layout.state} does not exist: nothing to back up")
-    _begin(target, "backup")
+    _create_empty(target, "backup directory")
     copy = Layout(target)
     with _disk(target):
         _snapshot(layout.state, copy.state)
@@ -71,30 +71,32 @@ def back_up(layout: Layout, target: Path, say: Say = lambda _line: None) -> Copi
             "results": copied.results,
         }
         os.sync()
-        (target / _WHOLE).write_text(json.dumps(facts, indent=2) + "\n")
-        files.sync(target / _WHOLE)
+        (target / _COMPLETE).write_text(json.dumps(facts, indent=2) + "\n")
+        files.sync(target / _COMPLETE)
         files.sync_folder(target)
     return copied
 
 
 def restore(source: Path, layout: Layout, say: Say = lambda _line: None) -> Copied:
-    """Copy a backup to the empty data folder of ``layout``, and compare every digest.
+    """Copy a backup to an empty data directory, and compare every digest.
 
-    The state file gets its name last: what was cut off is no data folder that a node starts on.
+    The state file gets its name last, so that no node starts on an incomplete restore.
 
     Raises:
-        ConfigError: ``source`` is no whole backup, or the data folder is not empty.
-        OutOfResources: It cannot be written.
+        ConfigError: ``source`` is not a complete backup, or the data directory is not empty.
+        OutOfResources: The data directory cannot be written.
     """
     facts = _facts(source)
-    _begin(layout.data_dir, "data folder")
+    _create_empty(layout.data_dir, "data directory")
     copy = Layout(source)
     with _disk(layout.data_dir):
         unfinished = layout.state.with_name("restoring.sqlite")
         files.copy(copy.state, unfinished)
         if _sha256(unfinished) != facts["state_sha256"]:
             unfinished.unlink()
-            raise ConfigError(f"{copy.state} is damaged: it has another digest than {_WHOLE} says")
+            raise ConfigError(
+                f"{copy.state} is damaged: its digest differs from the one in {_COMPLETE}"
+            )
         with closing(Database(unfinished)) as state:
             images, missing, damaged = _copy_images(state, source, say)
             series = state.rows("SELECT count(DISTINCT series_uid) FROM jobs")[0][0]
@@ -107,26 +109,26 @@ def restore(source: Path, layout: Layout, say: Say = lambda _line: None) -> Copi
     )
 
 
-def _begin(folder: Path, what: str) -> None:
-    """Make an empty folder for patient data.
+def _create_empty(folder: Path, kind: str) -> None:
+    """Create a directory for patient data, or check that it is empty.
 
     Raises:
-        ConfigError: There is something in it.
+        ConfigError: The directory is not empty.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        here = {path.name for path in folder.iterdir()} - _OF_A_NODE
+        names = {path.name for path in folder.iterdir()} - _IGNORED
     except OSError as error:
-        raise ConfigError(f"the {what} {folder} cannot be used: {error.strerror}") from error
-    if here:
+        raise ConfigError(f"the {kind} {folder} cannot be used: {error.strerror}") from error
+    if names:
         raise ConfigError(
-            f"the {what} {folder} is not empty ({min(here)}, {len(here)} in all): nothing is "
-            "written over; name an empty one, or remove what an interrupted attempt left"
+            f"the {kind} {folder} is not empty ({min(names)}, {len(names)} in all): use an empty "
+            "one, or remove the files of an interrupted attempt"
         )
 
 
 def _snapshot(state: Path, copy: Path) -> None:
-    """Copy the state file as it is at one moment; whoever writes to it does not wait."""
+    """Copy the state file as it is at one moment, without blocking the node."""
     copy.touch(mode=0o600)
     uri = f"{state.resolve().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True)) as live, closing(sqlite3.connect(copy)) as target:
@@ -136,13 +138,13 @@ def _snapshot(state: Path, copy: Path) -> None:
 def _link_images(state: Database, layout: Layout, say: Say) -> tuple[int, int]:
     """Link, or copy to another file system, the images that the snapshot names."""
     images = missing = 0
-    made: set[Path] = set()
+    created: set[Path] = set()
     live_uri = f"{layout.state.resolve().as_uri()}?mode=ro"
     with closing(sqlite3.connect(live_uri, uri=True)) as live:
         for name, target, row in _images(state):
-            if target.parent not in made:
+            if target.parent not in created:
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                made.add(target.parent)
+                created.add(target.parent)
             try:
                 _link(layout.data_dir / name, target)
                 images += 1
@@ -158,12 +160,12 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except FileNotFoundError:
         raise
-    except OSError:  # another file system, or one without links
+    except OSError:  # another file system, or a file system without hard links
         files.copy(source, target)
 
 
 def _follow_release(state: Database, live: sqlite3.Connection, series: str, name: str) -> bool:
-    """Note in the snapshot that retention let go of an image meanwhile; False: it did not."""
+    """Record in the snapshot whether retention has released an image meanwhile; return that."""
     row = live.execute(
         "SELECT released_at FROM instances WHERE series_uid = ? AND path = ?", (series, name)
     ).fetchone()
@@ -181,7 +183,7 @@ def _follow_release(state: Database, live: sqlite3.Connection, series: str, name
 
 
 def _images(state: Database) -> Iterator[tuple[str, Path, sqlite3.Row]]:
-    """Yield name, place and row of every image that is kept, a page at a time."""
+    """Yield the name, the path and the row of every image that is not released."""
     last = 0
     while page := state.rows(
         "SELECT rowid, path, content_digest, series_uid FROM instances"
@@ -195,34 +197,34 @@ def _images(state: Database) -> Iterator[tuple[str, Path, sqlite3.Row]]:
 
 
 def _copy_results(state: Database, layout: Layout, copy: Layout) -> int:
-    """Copy the results of the jobs of the snapshot, and write down their digests."""
+    """Copy the results of the jobs in the snapshot, and write their digests to a file."""
     lines = []
     rows = state.rows("SELECT id FROM jobs WHERE result IS NOT NULL AND released_at IS NULL")
     for row in rows:
         folder = layout.results / f"{row['id']:08d}"
-        with suppress(FileNotFoundError):  # released meanwhile, or lost before
+        with suppress(FileNotFoundError):  # released meanwhile, or lost earlier
             for path in sorted(folder.iterdir()):
-                place = copy.results / folder.name / path.name
-                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                files.copy(path, place)
-                lines.append(f"{_sha256(place)}  {place.relative_to(copy.data_dir)}\n")
+                target = copy.results / folder.name / path.name
+                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                files.copy(path, target)
+                lines.append(f"{_sha256(target)}  {target.relative_to(copy.data_dir)}\n")
     (copy.data_dir / _DIGESTS).write_text("".join(lines))
     return len(lines)
 
 
 def _facts(source: Path) -> dict[str, str]:
     try:
-        facts = json.loads((source / _WHOLE).read_text())
+        facts = json.loads((source / _COMPLETE).read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{source} is no whole backup: {_WHOLE}, which is written last, is not there or cannot "
-            "be read"
+            f"{source} is not a complete backup: {_COMPLETE}, which is written last, is missing or "
+            "unreadable"
         ) from error
     return {name: str(value) for name, value in facts.items()}
 
 
 def _copy_images(state: Database, source: Path, say: Say) -> tuple[int, int, int]:
-    """Copy the images, compare their digests, and leave out what is damaged."""
+    """Copy the images and compare their digests; do not keep damaged ones."""
     images = missing = damaged = 0
     for name, target, row in _images(state):
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -242,7 +244,7 @@ def _copy_images(state: Database, source: Path, say: Say) -> tuple[int, int, int
 
 
 def _restore_results(copy: Layout, layout: Layout) -> tuple[int, int]:
-    """Copy the results; return how many, and how many were lost or damaged."""
+    """Copy the results; return the number of good files, and of missing or damaged ones."""
     results = lost = 0
     for line in (copy.data_dir / _DIGESTS).read_text().splitlines():
         digest, name = line.split("  ", 1)
@@ -265,7 +267,7 @@ def _sha256(file: Path) -> str:
 
 @contextmanager
 def _disk(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into an error with a reason."""
+    """Raise a failure of the disk as OutOfResources, with the directory and the reason."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:

@@ -134,7 +134,7 @@ def test_a_backup_that_was_cut_off_or_damaged_is_not_taken(rig: SpoolRig, tmp_pa
     with sqlite3.connect(kept / "state.sqlite") as state:
         state.execute("UPDATE instances SET size = size + 1")
     state.close()
-    with pytest.raises(ConfigError, match="another digest"):
+    with pytest.raises(ConfigError, match="digest differs"):
         restore(kept, new)
     assert not new.state.exists()
 
