@@ -76,7 +76,7 @@ class SampleSeries:
         return make_case(
             folder,
             labels=np.pad(
-                np.repeat(labels, 1 + number, axis=0), ((0, 0), (number, 0), (number, number))
+                np.repeat(labels, 1 + number // 2, axis=0), ((0, 0), (number, 0), (number, number))
             ),
             cosines=((flip, 0.0, 0.0), (0.0, flip, 0.0)),
             pixel_spacing=(1.5 + number / 10, 0.75 + number / 20),
