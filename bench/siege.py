@@ -134,6 +134,35 @@ class Storescp:
         return False
 
 
+def besiege_node(folder: Path) -> tuple[SiegeResult, bool]:
+    """Besiege a node; return the result, and whether its process survived."""
+    pacs = StoringPacs()
+    (folder / "node").mkdir()
+    models = write_models(folder / "models", tiny_thorax())
+    node = TinyNode(folder / "node", models, [pacs.start()])
+    node.start()
+    process = node.process
+    assert process is not None
+    result = besiege("Rales", _ATTACKS, node.port, lambda: process.poll() is None, node.start)
+    survived = node.process is process and process.poll() is None
+    node.kill()
+    pacs.stop()
+    return result, survived
+
+
+def besiege_storescp(folder: Path, every: int) -> str | None:
+    """Besiege dcmtk's storescp; return a row of the table, or None if it is not installed."""
+    # Not from PATH: pynetdicom installs a storescp too.
+    program = shutil.which("storescp", path="/usr/bin:/usr/local/bin")
+    if program is None:
+        return None
+    peer = Storescp(program, folder)
+    peer.start()
+    result = besiege("storescp", _ATTACKS[::every], peer.port, peer.alive, peer.start)
+    peer.stop()
+    return result.line(f"storescp, died {peer.starts - 1} times")
+
+
 def main() -> int:
     """Run the benchmark and print a table; exit with 1 if the node failed an input."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -144,40 +173,18 @@ def main() -> int:
         "--peer-every", type=int, default=10, help="send every Nth input to the peer"
     )
     options = parser.parse_args()
-    rows = []
     with tempfile.TemporaryDirectory() as name:
-        folder, pacs = Path(name), StoringPacs()
-        (folder / "node").mkdir()
-        models = write_models(folder / "models", tiny_thorax())
-        node = TinyNode(folder / "node", models, [pacs.start()])
-        node.start()
-        process = node.process
-        assert process is not None
-        found = besiege("Rales", _ATTACKS, node.port, lambda: process.poll() is None, node.start)
-        same = node.process is process and process.poll() is None
-        rows.append(found.line("Rales"))
-        node.kill()
-        pacs.stop()
-        program = shutil.which(
-            "storescp", path="/usr/bin:/usr/local/bin"
-        )  # pynetdicom has one, too
-        if program is not None:
-            peer = Storescp(program, folder)
-            peer.start()
-            theirs = besiege(
-                "storescp", _ATTACKS[:: options.peer_every], peer.port, peer.alive, peer.start
-            )
-            peer.stop()
-            rows.append(theirs.line(f"storescp, died {peer.starts - 1} times"))
-    print(f"{len(_ATTACKS)} hostile inputs; the same process of Rales at the end: {same}\n")
+        result, survived = besiege_node(Path(name))
+        peer = besiege_storescp(Path(name), options.peer_every)
+    print(f"{len(_ATTACKS)} hostile inputs; the same process of Rales at the end: {survived}\n")
     print("| Receiver | C-ECHO answered | median ms | 99 % ms | longest ms | above 1 s | not |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    print("\n".join(rows))
-    print("\nThe slowest after:")
-    slowest = sorted(found.seconds.items(), key=lambda one: -one[1])[: options.slowest]
+    print("\n".join(filter(None, [result.line("Rales"), peer])))
+    print("\nThe slowest C-ECHO after:")
+    slowest = sorted(result.seconds.items(), key=lambda item: -item[1])[: options.slowest]
     print("\n".join(f"  {seconds * 1e3:7.1f} ms  {name}" for name, seconds in slowest))
-    late = max(found.seconds.values()) > 1
-    return int(bool(found.unanswered or late or not same))
+    late = max(result.seconds.values()) > 1
+    return int(bool(result.unanswered or late or not survived))
 
 
 if __name__ == "__main__":

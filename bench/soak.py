@@ -96,15 +96,21 @@ def paused(node: TinyNode, sending: Sending, up: list[Span]) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SoakCounts:
     """The counts: all of ``bad`` must be 0; ``wrong`` names the series."""
 
     bad: dict[str, int]
     other: dict[str, int]
     wrong: tuple[str, ...]
 
+    def rows(self, kills: int) -> list[str]:
+        """Return the head and the first rows of the table of the report."""
+        figures = {"kill -9": kills} | self.other | self.bad
+        head = ["| Figure | Value |", "|---|---:|"]
+        return [*head, *(f"| {name} | {value} |" for name, value in figures.items())]
 
-def found_in(node: TinyNode, pacs: MoodyPacs, sending: Sending, up: list[Span]) -> Found:
+
+def count_errors(node: TinyNode, pacs: MoodyPacs, sending: Sending, up: list[Span]) -> SoakCounts:
     """Count the errors."""
     rows = node.rows("SELECT sop_instance_uid, path FROM instances")
     slow = paused(node, sending, up)
@@ -117,7 +123,7 @@ def found_in(node: TinyNode, pacs: MoodyPacs, sending: Sending, up: list[Span]) 
     missing = [path for _, path in rows if not (node.state.parent / path).exists()]
     manners = Counter(one.manner for one in sending.series)
     unhappy = {uid for (uid,) in node.rows(_UNHAPPY)} - slow
-    return Found(
+    return SoakCounts(
         bad={
             "acknowledged instances lost": len(acknowledged - {uid for uid, _ in rows})
             + len(missing),
@@ -140,8 +146,8 @@ def found_in(node: TinyNode, pacs: MoodyPacs, sending: Sending, up: list[Span]) 
     )
 
 
-def main() -> int:
-    """Run both parts and write the report."""
+def options() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--series", type=int, default=1000)
     parser.add_argument("--kill-every", type=float, default=10.0)
@@ -152,11 +158,16 @@ def main() -> int:
     parser.add_argument(
         "--keep", type=Path, help="directory for log and state file of a failed run"
     )
-    asked = parser.parse_args()
-    print(f"seed {asked.seed}", flush=True)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run both parts and write the report."""
+    chosen = options()
+    print(f"seed {chosen.seed}", flush=True)
     thorax = tiny_thorax()
     with tempfile.TemporaryDirectory() as name:
-        folder, pacs = Path(name), MoodyPacs(asked.seed)
+        folder, pacs = Path(name), MoodyPacs(chosen.seed)
         node = TinyNode(
             folder,
             write_models(folder / "models", thorax),
@@ -165,38 +176,37 @@ def main() -> int:
             delivery_timeout_seconds=3.0,
         )
         began = time.monotonic()
-        moody = Sending(node, thorax, asked.series, "k", asked.seed)
-        moody.start(asked.senders)
-        up = killed(node, moody, asked.kill_every, random.Random(asked.seed))  # noqa: S311
-        found = found_in(node, pacs, moody, up)
+        moody = Sending(node, thorax, chosen.series, "k", chosen.seed)
+        moody.start(chosen.senders)
+        up = killed(node, moody, chosen.kill_every, random.Random(chosen.seed))  # noqa: S311
+        counts = count_errors(node, pacs, moody, up)
         pacs.calm_down()
-        calm = Sending(node, thorax, asked.memory_series, "m", asked.seed, manner=Manner.WHOLE)
+        calm = Sending(node, thorax, chosen.memory_series, "m", chosen.seed, manner=Manner.WHOLE)
         memory = watched(node, calm)
         stopped = node.terminate()
         pacs.stop()
-        bad = sum(found.bad.values()) + (stopped != 0)
-        if bad and asked.keep:
-            shutil.copytree(folder, asked.keep, ignore=shutil.ignore_patterns("spool", "in"))
-    seconds = time.monotonic() - began
+        bad = sum(counts.bad.values()) + (stopped != 0)
+        if bad and chosen.keep:
+            shutil.copytree(folder, chosen.keep, ignore=shutil.ignore_patterns("spool", "in"))
     growth = max(memory) - memory[0]
     bad += growth > _GROWTH_MB
-    lines = [
-        f"# Soak of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {'failed' if bad else 'passed'}",
-        "",
-        f"`python bench/soak.py {' '.join(sys.argv[1:])}`, seed {asked.seed}, {seconds:.0f} s",
-        "",
-        "| What | Figure |",
-        "|---|---:|",
-        f"| kill -9 | {len(up) - 1} |",
-        *(f"| {key} | {value} |" for key, value in (found.other | found.bad).items()),
-        f"| series without a kill or a fault | {len(calm.series)} |",
-        f"| resident memory after 50 of them, MB | {memory[0]:.1f} |",
-        f"| its growth from there on at the most, MB | {growth:.1f} |",
-        f"| exit status after SIGTERM | {stopped} |",
-        *(f"\nwrong: {uid}" for uid in found.wrong),
-    ]
-    asked.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    report = "\n".join(
+        [
+            f"# Soak of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {'failed' if bad else 'passed'}",
+            "",
+            f"`python bench/soak.py {' '.join(sys.argv[1:])}`, seed {chosen.seed}, "
+            f"{time.monotonic() - began:.0f} s",
+            "",
+            *counts.rows(kills=len(up) - 1),
+            f"| series without a kill or a fault | {len(calm.series)} |",
+            f"| resident memory after 50 of them, MB | {memory[0]:.1f} |",
+            f"| largest growth since then, MB | {growth:.1f} |",
+            f"| exit status after SIGTERM | {stopped} |",
+            *(f"\nwrong: {uid}" for uid in counts.wrong),
+        ]
+    )
+    chosen.report.write_text(report + "\n", encoding="utf-8")
+    print(report)
     return int(bool(bad))
 
 
