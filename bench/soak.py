@@ -190,12 +190,12 @@ def main() -> int:
             shutil.copytree(folder, chosen.keep, ignore=shutil.ignore_patterns("spool", "in"))
     growth = max(memory) - memory[0]
     bad += growth > _GROWTH_MB
+    seconds = time.monotonic() - began
     report = "\n".join(
         [
             f"# Soak of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {'failed' if bad else 'passed'}",
             "",
-            f"`python bench/soak.py {' '.join(sys.argv[1:])}`, seed {chosen.seed}, "
-            f"{time.monotonic() - began:.0f} s",
+            f"`python bench/soak.py {' '.join(sys.argv[1:])}`, seed {chosen.seed}, {seconds:.0f} s",
             "",
             *counts.rows(kills=len(up) - 1),
             f"| series without a kill or a fault | {len(calm.series)} |",
