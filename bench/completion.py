@@ -25,10 +25,10 @@ from tiny_node import (
     TinyNode,
     send_files,
     tiny_thorax,
-    wait_for,
     write_models,
     write_tiny_series,
 )
+from waiting import wait_for
 
 from dicom_out.network.destination import Destination
 from rales.demo.pacs import MODALITY, Pacs, find_orthanc, has_dicomweb, start_pacs

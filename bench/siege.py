@@ -31,7 +31,8 @@ import hostile_pdus
 from hostile import Attack, Wire, echo
 from rich.console import Console
 from rich.progress import track
-from tiny_node import StoringPacs, TinyNode, tiny_thorax, wait_for, write_models
+from tiny_node import StoringPacs, TinyNode, tiny_thorax, write_models
+from waiting import wait_for
 
 from rales.demo.pacs import free_port
 

@@ -24,9 +24,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from moody_pacs import MoodyPacs
+from node_process import ENDED
 from soak_judge import Sent, Span, judge, longest_silence
 from soak_senders import REVISED, Manner, Sending
-from tiny_node import ENDED, TinyNode, tiny_thorax, write_models
+from tiny_node import TinyNode, tiny_thorax, write_models
 
 _PATIENCE = 1800.0
 _OPEN = f"SELECT count(*) FROM jobs WHERE state NOT IN {ENDED}"  # noqa: S608 - constants
