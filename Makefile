@@ -39,7 +39,7 @@ demo: $(VENV)/.run-stamp  ## run the main job end to end: SERIES=/path/to/dicom,
 	$(BIN)/rales demo --out $(OUT) $(if $(SERIES),--series "$(SERIES)")
 
 viewer: $(VENV)/.run-stamp  ## look at the results in OHIF, from Orthanc: SERIES=/path/to/dicom, PORT=3000
-	$(BIN)/python -m rales.demo.viewer --port $(PORT) $(if $(SERIES),--series "$(SERIES)")
+	$(BIN)/python -m viewer --port $(PORT) $(if $(SERIES),--series "$(SERIES)")
 
 test: $(VENV)/.dev-stamp  ## run every check: ruff, mypy, import-linter, all tests; TESTS="tests/scp -x"
 	BIN=$(BIN) scripts/check --durations=20 $(TESTS)

@@ -14,7 +14,7 @@ from chestct.states import DeliveryState, JobState
 ROOT = Path(__file__).parents[2]
 FOLDERS = (
     "bench|chestct|conformance|deploy|dicom_out|docs|inference|phantom|pynetdicom_guard|rales|scp"
-    "|scripts|tests|training"
+    "|scripts|tests|training|viewer"
 )
 DOCUMENTS = sorted(
     path.relative_to(ROOT)

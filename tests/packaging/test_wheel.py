@@ -122,7 +122,7 @@ def test_wheel_holds_the_packages_their_data_and_nothing_else(wheel: Path) -> No
     )
     assert inside == set(committed.stdout.splitlines())
     assert {name.split("/")[0] for name in inside} == set(PACKAGES)
-    for development in ("bench", "conformance", "tests", "training"):
+    for development in ("bench", "conformance", "tests", "training", "viewer"):
         assert (ROOT / development).is_dir()
         assert not [name for name in inside if development in Path(name).parts]
     assert {f"{package}/py.typed" for package in PACKAGES} <= inside

@@ -18,8 +18,8 @@ from ohif_page import CHROMIUM_ARGS
 from playwright.sync_api import BrowserContext, sync_playwright
 
 from phantom import PhantomIdentity, Thorax, write_series
-from rales.demo.ohif import VERSION
 from rales.demo.pacs import has_dicomweb
+from viewer.ohif import VERSION
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,7 +76,7 @@ def make_viewer(
     if missing := _missing():
         pytest.skip(f"not installed (Debian packages): {', '.join(missing)}")
     scratch = tmp_path_factory.mktemp("viewer")
-    command = [sys.executable, "-m", "rales.demo.viewer", "--port", "0"]
+    command = [sys.executable, "-m", "viewer", "--port", "0"]
     for series in (small_series, healthy_series, multi_frame_series):
         command += ["--series", str(series)]
     process = subprocess.Popen(

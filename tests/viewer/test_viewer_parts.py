@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 from ports import free_port
 
-import rales.demo.ohif
-import rales.demo.viewer
+import viewer.__main__
+import viewer.ohif
 from phantom import PhantomIdentity
-from rales.demo.ohif import VERSION, ohif_dist
 from rales.demo.pacs import DemoFailed
-from rales.demo.proxy import Site, serve_site
+from viewer.ohif import VERSION, ohif_dist
+from viewer.proxy import Site, serve_site
 
 
 class _Pacs(BaseHTTPRequestHandler):
@@ -127,9 +127,9 @@ def test_without_npm_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_without_orthanc_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rales.demo.viewer, "has_dicomweb", lambda: False)
-    monkeypatch.setattr(rales.demo.viewer.signal, "signal", lambda *_: None)  # pytest keeps its own
-    done = CliRunner().invoke(rales.demo.viewer.main, [])
+    monkeypatch.setattr(viewer.__main__, "has_dicomweb", lambda: False)
+    monkeypatch.setattr(viewer.__main__.signal, "signal", lambda *_: None)  # pytest keeps its own
+    done = CliRunner().invoke(viewer.__main__.main, [])
     assert done.exit_code == 1
     assert "apt-get install orthanc orthanc-dicomweb" in done.output
 
@@ -161,8 +161,8 @@ def test_the_pinned_package_is_unpacked_once_without_its_maps(
 ) -> None:
     _fake_npm(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    digest = rales.demo.ohif.digest_of(tmp_path / "package.tgz")
-    monkeypatch.setattr(rales.demo.ohif, "_SHA512", digest)
+    digest = viewer.ohif.digest_of(tmp_path / "package.tgz")
+    monkeypatch.setattr(viewer.ohif, "_SHA512", digest)
     dist = ohif_dist(tmp_path / "kept")
     assert [path.name for path in dist.iterdir()] == ["index.html"]
     assert [path.name for path in dist.parent.iterdir()] == [f"ohif-{VERSION}"]
@@ -184,12 +184,12 @@ def test_the_viewer_can_search_for_the_sample_patients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[PhantomIdentity] = []
-    monkeypatch.setattr(rales.demo.viewer, "make_thorax", lambda spec: spec)
+    monkeypatch.setattr(viewer.__main__, "make_thorax", lambda spec: spec)
     monkeypatch.setattr(
-        rales.demo.viewer,
+        viewer.__main__,
         "write_series",
         lambda _thorax, _folder, identity: written.append(identity),
     )
-    list(rales.demo.viewer._make_samples(tmp_path, lambda _line: None))
+    list(viewer.__main__._make_samples(tmp_path, lambda _line: None))
     assert len(written) == 2
     assert all(identity.patient_id.replace("-", "").isalnum() for identity in written)

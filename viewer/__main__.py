@@ -23,11 +23,11 @@ from phantom import (
     sample_spec,
     write_series,
 )
-from rales.demo.ohif import ohif_dist
 from rales.demo.pacs import DemoFailed, has_dicomweb, start_pacs
-from rales.demo.proxy import Site, serve_site
 from rales.demo.run import AE_TITLE, await_jobs, send_series, start_node
 from rales.state.results import load_objects
+from viewer.ohif import ohif_dist
+from viewer.proxy import Site, serve_site
 
 _SAMPLES: tuple[tuple[str, PhantomSpec], ...] = (
     ("Phantom^Lesions", sample_spec()),
