@@ -25,10 +25,6 @@ class ReactorGate:
         self._open = True
         self._waiting = False
 
-    def is_set(self) -> bool:
-        """Return whether the gate is open."""
-        return self._open
-
     def set(self) -> None:
         """Open the gate."""
         with self._condition:

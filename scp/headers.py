@@ -19,11 +19,10 @@ from chestct.uids import Uid
 from pynetdicom_guard.budget import Content, Scratch
 from scp.elements import character_set, numbers, positive_integer, raw, uid, unsigned
 from scp.inflate import inflate
-from scp.outline import Place, most_elements, outline
+from scp.outline import PIXEL_DATA, Place, most_elements, outline
 from scp.pixel_data import check_pixel_data
 from scp.values import value_digest
 
-_PIXEL_DATA = 0x7FE00010
 _LONGEST_VALUE = 0xFFFE
 """Bytes of a value that is read: those that fit into 16 bits, as in explicit VR all of them do."""
 _READ: tuple[int, ...] = tuple(
@@ -75,11 +74,11 @@ def parse(content: Content, transfer_syntax: str, *, scratch: Scratch | None = N
             content = inflate(content, scratch)
         _check_encoding(content, syntax)
         places = outline(
-            content, implicit=syntax.is_implicit_VR, most=most, wanted={*_READ, _PIXEL_DATA}
+            content, implicit=syntax.is_implicit_VR, most=most, wanted={*_READ, PIXEL_DATA}
         )
         dataset = _elements_at(places, content)
         header = read_header(dataset)
-        check_pixel_data(content, places.get(_PIXEL_DATA), dataset, syntax)
+        check_pixel_data(content, places.get(PIXEL_DATA), dataset, syntax)
         return replace(header, value_digest=value_digest(content, syntax, most=most))
     except RalesError:
         raise

@@ -23,16 +23,16 @@ _ALWAYS_ELEMENTS = 1 << 16
 _BYTES_PER_ELEMENT = 256
 _MAXIMUM_ELEMENTS = 1 << 18
 
-_UNDEFINED = 0xFFFFFFFF
+UNDEFINED_LENGTH = 0xFFFFFFFF
 LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN"}) | {
     b"UR",
     b"UT",
     b"UV",
 }
 """Value representations with a length of 32 bits (PS3.5 section 7.1.2)."""
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DELIMITER = b"\xfe\xff\xdd\xe0"
-_PIXEL_DATA = 0x7FE00010
+PIXEL_DATA = 0x7FE00010
 _TAG, _LENGTH, _SHORT = struct.Struct("<HH"), struct.Struct("<L"), struct.Struct("<H")
 _CHUNK = 1 << 20
 
@@ -82,7 +82,7 @@ def outline(
     place = 0
     while place + 8 <= len(content):
         tag = walk.tag(place)
-        if not tag or tag >= _ITEM:
+        if not tag or tag >= ITEM:
             break
         place, value = walk.element(place, tag, implicit=implicit)
         if place > len(content):
@@ -124,7 +124,7 @@ class _Walk:
         """Return where an element ends, its delimiter included, and where its value lies."""
         self._count_element()
         vr, start, length = self._head(place, implicit=implicit)
-        endless = length == _UNDEFINED
+        endless = length == UNDEFINED_LENGTH
         if _is_sequence(tag, vr, endless=endless, implicit=implicit):
             within = implicit or vr == b"UN"  # PS3.5 section 6.2.2
             limit = math.inf if endless else start + length
@@ -136,7 +136,7 @@ class _Walk:
         if not endless:
             after = start + length
             return after, Place(vr, start, after, endless=False, is_sequence=False)
-        after = self._fragments(start) if tag == _PIXEL_DATA else self._delimited(start)
+        after = self._fragments(start) if tag == PIXEL_DATA else self._delimited(start)
         return after, Place(vr, start, after - 8, endless=True, is_sequence=False)
 
     def _sequence(self, place: int, limit: float, *, implicit: bool) -> int:
@@ -152,11 +152,11 @@ class _Walk:
                 raise EOFError
             end, inside_implicit = ends[-1]
             tag = self.tag(place)
-            if tag in {_ITEM, _ITEM_END}:
+            if tag in {ITEM, ITEM_END}:
                 self._count_element()
                 place += 8
                 continue
-            if tag == _SEQUENCE_END:
+            if tag == SEQUENCE_END:
                 place += 8
                 ends.pop()
                 if not ends:
@@ -165,7 +165,7 @@ class _Walk:
                 continue
             self._count_element()
             vr, start, length = self._head(place, implicit=inside_implicit)
-            endless = length == _UNDEFINED
+            endless = length == UNDEFINED_LENGTH
             if _is_sequence(tag, vr, endless=endless, implicit=inside_implicit):
                 if len(ends) >= DEEPEST:
                     raise NotDicom(f"sequences are nested more than {DEEPEST} deep")
@@ -182,9 +182,9 @@ class _Walk:
             tag = self.tag(place)
             (length,) = _LENGTH.unpack_from(self._content, place + 4)
             place += 8
-            if tag == _SEQUENCE_END:
+            if tag == SEQUENCE_END:
                 return place
-            if tag != _ITEM:
+            if tag != ITEM:
                 raise NotDicom("Pixel Data is cut off between fragments")
             place += length
         raise EOFError
@@ -223,5 +223,5 @@ class _Walk:
 def _is_sequence(tag: int, vr: bytes, *, endless: bool, implicit: bool) -> bool:
     if implicit:
         known = dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"
-        return known or (endless and tag != _PIXEL_DATA)
+        return known or (endless and tag != PIXEL_DATA)
     return vr == b"SQ" or (vr == b"UN" and endless)

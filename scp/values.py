@@ -19,11 +19,17 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.uid import UID
 
 from pynetdicom_guard.budget import Content
-from scp.outline import DEEPEST, LONG_VRS, is_padding
+from scp.outline import (
+    DEEPEST,
+    ITEM,
+    ITEM_END,
+    LONG_VRS,
+    PIXEL_DATA,
+    SEQUENCE_END,
+    UNDEFINED_LENGTH,
+    is_padding,
+)
 
-_UNDEFINED = 0xFFFFFFFF
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_PIXEL_DATA = 0x7FE00010
 _WITHOUT_MEANING = frozenset({0x00080001, 0xFFFCFFFC})
 """Length to End (retired) and Data Set Trailing Padding; group lengths are left out too."""
 _TEXT = frozenset(
@@ -106,11 +112,11 @@ class _Reader:
         while place + 8 <= end:
             self._count_element()
             tag, vr, length, after = self._head(place, implicit=implicit)
-            if tag == _ITEM_END:
+            if tag == ITEM_END:
                 return after
             if not tag and is_padding(self.content, place, end):
                 return end
-            if not tag or tag >= _ITEM or (length != _UNDEFINED and after + length > end):
+            if not tag or tag >= ITEM or (length != UNDEFINED_LENGTH and after + length > end):
                 raise _Malformed
             if not tag & 0xFFFF or tag in _WITHOUT_MEANING:
                 place = after + length
@@ -152,9 +158,9 @@ class _Reader:
     ) -> int:
         """Add one element, whose value begins at ``place``; return where the next begins."""
         kind = _kind(tag)
-        if tag == _PIXEL_DATA and length == _UNDEFINED:
+        if tag == PIXEL_DATA and length == UNDEFINED_LENGTH:
             return self._fragments(place, end, parts)
-        if length == _UNDEFINED or vr == b"SQ" or (implicit and kind == "SQ"):
+        if length == UNDEFINED_LENGTH or vr == b"SQ" or (implicit and kind == "SQ"):
             # The items of an element with VR UN are in implicit VR (PS3.5 section 6.2.2).
             within = implicit or vr == b"UN"
             return self._sequence(place, length, end, parts, tag=tag, implicit=within, depth=depth)
@@ -194,7 +200,7 @@ class _Reader:
         if length < 8:  # noqa: PLR2004 - an item's tag and length
             return False
         group, number, _ = _IMPLICIT[self.order].unpack_from(self.content, place)
-        return bool(group << 16 | number == _ITEM)
+        return bool(group << 16 | number == ITEM)
 
     def _sequence(
         self,
@@ -208,25 +214,25 @@ class _Reader:
         depth: int,
     ) -> int:
         """Add the items of a sequence (PS3.5 section 7.5); without items it is an empty value."""
-        stop = end if length == _UNDEFINED else place + length
+        stop = end if length == UNDEFINED_LENGTH else place + length
         items: list[_Part] = []
         count = 0
         while place < stop:
             group, number, size = _IMPLICIT[self.order].unpack_from(self.content, place)
             item = group << 16 | number
             place += 8
-            if item == _SEQUENCE_END:
+            if item == SEQUENCE_END:
                 break
-            if item != _ITEM or (size != _UNDEFINED and place + size > stop):
+            if item != ITEM or (size != UNDEFINED_LENGTH and place + size > stop):
                 raise _Malformed
             count += 1
             self._count_element()
             items.append(b"item")
-            within = stop if size == _UNDEFINED else place + size
+            within = stop if size == UNDEFINED_LENGTH else place + size
             place = self.data_set(place, within, items, implicit=implicit, depth=depth + 1)
         parts.append(_HEAD.pack(tag, b"s" if count else b"v", count))
         parts += items
-        return place if length == _UNDEFINED else stop
+        return place if length == UNDEFINED_LENGTH else stop
 
     def _fragments(self, place: int, end: int, parts: list[_Part]) -> int:
         """Add the fragments of encapsulated pixels without the offset table (PS3.5 annex A.4)."""
@@ -234,13 +240,13 @@ class _Reader:
         while place + 8 <= end:
             group, low, size = _IMPLICIT[self.order].unpack_from(self.content, place)
             place += 8
-            if group << 16 | low == _SEQUENCE_END:
+            if group << 16 | low == SEQUENCE_END:
                 break
-            if group << 16 | low != _ITEM or place + size > end:
+            if group << 16 | low != ITEM or place + size > end:
                 raise _Malformed
             self._count_element()
             if number:
-                parts.append(_HEAD.pack(_PIXEL_DATA, b"f", size))
+                parts.append(_HEAD.pack(PIXEL_DATA, b"f", size))
                 parts.append(memoryview(self.content)[place : place + size])
             place += size
             number += 1

@@ -36,26 +36,6 @@ MOST_BYTES = 1 << 20
 ECHO_SECONDS = 10.0
 
 
-def send(
-    objects: Sequence[ResultObject],
-    destination: Destination,
-    *,
-    calling_ae: str,
-    timeout_seconds: float,
-    slowest: float = SLOWEST,
-) -> tuple[Outcome, ...]:
-    """Send ``objects`` in one association; return one outcome each, in order."""
-    return tuple(
-        send_each(
-            objects,
-            destination,
-            calling_ae=calling_ae,
-            timeout_seconds=timeout_seconds,
-            slowest=slowest,
-        )
-    )
-
-
 def send_each(
     objects: Sequence[ResultObject],
     destination: Destination,

@@ -55,13 +55,6 @@ _ANSWER_BYTES = 4 << 20
 _NO_QIDO = frozenset({404, 405, 501})
 
 
-def store(
-    objects: Sequence[ResultObject], destination: WebDestination, *, timeout_seconds: float
-) -> tuple[Outcome, ...]:
-    """Send ``objects``, a request each; return one outcome each, in order."""
-    return tuple(store_each(objects, destination, timeout_seconds=timeout_seconds))
-
-
 def store_each(
     objects: Sequence[ResultObject],
     destination: WebDestination,

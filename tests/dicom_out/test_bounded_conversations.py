@@ -27,13 +27,14 @@ from hostile_peer import (
     trickling,
 )
 from pynetdicom.dul import DULServiceProvider
+from sending import send
 
 from chestct.results import ResultObject
 from chestct.uids import Uid
 from dicom_out.network.commitment import PUSH_MODEL, ReportHandler, request_commitment
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import Outcome, OutcomeKind
-from dicom_out.network.sender import echo, send
+from dicom_out.network.sender import echo
 
 pytestmark = pytest.mark.filterwarnings(
     # pynetdicom drops a socket that never connected or was cut off without closing it itself.

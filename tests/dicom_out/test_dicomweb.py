@@ -12,6 +12,7 @@ import pytest
 import requests
 from dicomweb_client.web import DICOMwebClient
 from pydicom.dataset import Dataset
+from sending import store
 from web_service import Service, says
 
 from chestct.results import ResultObject
@@ -20,7 +21,6 @@ from dicom_out.network.allowance import Bounds
 from dicom_out.network.destination import WebDestination
 from dicom_out.network.dicomweb import data_set_of, dicomweb_client
 from dicom_out.network.http_client import Answer
-from dicom_out.network.stow import store
 
 BOUNDS = Bounds(silence_seconds=10, whole_seconds=30, most_bytes=1 << 20)
 MULTIPART = 'multipart/related; type="application/dicom"; boundary="b0-1"'

@@ -21,12 +21,12 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
 )
+from sending import send
 
 from chestct.results import SegKind
 from dicom_out.encodings import data_set_of
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import OutcomeKind
-from dicom_out.network.sender import send
 
 KINDS = (
     "1.2.840.10008.5.1.4.1.1.66.4",

@@ -14,6 +14,7 @@ import pydicom
 import pytest
 from chest_cases import CREATED, MODELS, SOFTWARE
 from pydicom.dataset import Dataset
+from sending import send, store
 
 from chestct.analysed import AnalysedSeries
 from chestct.findings import Method, Presence
@@ -21,8 +22,7 @@ from chestct.results import AnalysisKey, ResultObject, ResultSet, SegKind
 from chestct.volume import Label, LesionMap
 from dicom_out.network.destination import WebDestination
 from dicom_out.network.outcome import OutcomeKind
-from dicom_out.network.sender import send
-from dicom_out.network.stow import ask, store
+from dicom_out.network.stow import ask
 from dicom_out.objects.compose import compose
 from dicom_out.objects.sources import read_sources
 from inference.loading.loader import LoadingPolicy, load

@@ -23,12 +23,12 @@ from pydicom.uid import (
     RLELossless,
     SegmentationStorage,
 )
+from sending import send
 from sr_content import groups, items, values
 
 from chestct.results import ReportOptions, ResultObject, SegKind
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import OutcomeKind
-from dicom_out.network.sender import send
 from dicom_out.transfer import compressed_syntaxes
 
 LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"

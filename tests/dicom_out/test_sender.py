@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
+from sending import send
 
 from chestct.results import ResultObject
 from chestct.uids import Uid
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import Outcome, OutcomeKind, outcome_of
-from dicom_out.network.sender import echo, send
+from dicom_out.network.sender import echo
 
 pytestmark = pytest.mark.filterwarnings(
     # pynetdicom drops a socket that never connected or was cut off without closing it itself.

@@ -16,12 +16,13 @@ from typing import Any
 import pydicom
 import pytest
 from certificates import Authority
+from sending import store
 from web_service import FAILED, STORED, Answer, Service, named, says, sent
 
 from chestct.results import ResultObject
 from dicom_out.network.destination import Credentials, WebDestination
 from dicom_out.network.outcome import OutcomeKind
-from dicom_out.network.stow import ask, store
+from dicom_out.network.stow import ask
 from rales.config.tls import client_context
 
 

@@ -21,6 +21,7 @@ from ports import free_port
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
+from sending import send
 from state_rig import NOON, StateRig, received_instance
 from steps import step_all
 from tiny_node import TinyNode, send_files, tiny_thorax, write_models, write_tiny_series
@@ -39,8 +40,7 @@ from dicom_out.network.commitment import (
 )
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import Outcome, OutcomeKind
-from dicom_out.network.sender import send
-from pynetdicom_guard.reactor_gate import ReactorGate, park_reactor
+from pynetdicom_guard.reactor_gate import park_reactor, put_gate
 from rales.config.file import parse
 from rales.config.peers import destinations_of
 from rales.demo.pacs import answers, running
@@ -188,7 +188,7 @@ class CommittingPacs:
 
 def _gate(event: Any) -> None:
     """Keep pynetdicom from losing the responses that the fake waits for; see ReactorGate."""
-    event.assoc._reactor_checkpoint = ReactorGate()
+    put_gate(event.assoc)
 
 
 class Node(StateRig):

@@ -24,7 +24,7 @@ from pynetdicom.association import Association
 
 from dicom_out.network.destination import Destination
 from phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
-from pynetdicom_guard.reactor_gate import ReactorGate, park_reactor
+from pynetdicom_guard.reactor_gate import park_reactor, put_gate
 
 SIZE = 64
 _RESULTS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34")
@@ -180,7 +180,7 @@ def _associated(port: int, timeout: float) -> Association:
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout
 
     def gated(event: Any) -> None:
-        event.assoc._reactor_checkpoint = ReactorGate()
+        put_gate(event.assoc)
 
     handlers: list[Any] = [(evt.EVT_CONN_OPEN, gated)]
     return ae.associate("127.0.0.1", port, ae_title="RALES", evt_handlers=handlers)
