@@ -45,7 +45,7 @@ test: $(VENV)/.dev-stamp  ## run every check: ruff, mypy, import-linter, all tes
 	BIN=$(BIN) scripts/check --durations=20 $(TESTS)
 
 check: $(VENV)/.dev-stamp  ## run the quick checks: ruff, mypy, import-linter, unit tests
-	BIN=$(BIN) scripts/check -m "not (slow or real or orthanc or dcmtk or train or viewer)" $(TESTS)
+	BIN=$(BIN) scripts/check -n logical -m "not (slow or real or orthanc or dcmtk or train or viewer)" $(TESTS)
 
 soak: $(VENV)/.dev-stamp  ## 1,000 series, kill -9, a moody destination (an hour): SOAK="--series 50"; writes soak.md
 	$(BIN)/python bench/soak.py $(SOAK)

@@ -19,8 +19,8 @@ os.environ["PATH"] = os.pathsep.join(
 )
 _TESTS = Path(__file__).resolve().parent
 _SHARED = _TESTS.parents[1] / "shared"
-_SLOW = ("deploy", "e2e", "faults", "packaging", "training", "viewer")
-"""Folders whose tests run nodes and other programs, or train networks."""
+_SLOW = ("conformance", "deploy", "e2e", "faults", "packaging", "training", "viewer")
+"""Folders whose tests run nodes and other programs, or train networks: their items are slow."""
 _MOST_WORKERS = 12
 
 # How long an example takes says how busy the machine is.
@@ -29,17 +29,25 @@ settings.load_profile("rales")
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
-def pytest_xdist_auto_num_workers() -> int:
-    """Return two workers a core, because most of the slow tests wait for other processes."""
-    return min(2 * (os.cpu_count() or 1), _MOST_WORKERS)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return two workers a core for ``-n auto``, as slow tests wait; one for ``-n logical``."""
+    cores = os.cpu_count() or 1
+    return min(2 * cores if config.option.numprocesses == "auto" else cores, _MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the slow folders, and let slow files start first."""
+    """Mark the tests of the slow folders, and let the files that take longest start first."""
     for item in items:
         if item.path.relative_to(_TESTS).parts[0] in _SLOW:
             item.add_marker("slow")
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    markers = {marker.name for marker in item.iter_markers()}
+    if markers & {"real", "viewer"}:
+        return 0
+    return 1 if "slow" in markers else 2
 
 
 @pytest.fixture(scope="session")

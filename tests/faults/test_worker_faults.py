@@ -7,13 +7,25 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from child_acts import (
+    MEGABYTE,
+    answer_a_lock,
+    die,
+    hang,
+    mark_and_hang,
+    pid,
+    quote_a_surrogate,
+    raise_what_holds_a_lock,
+    raise_what_needs_more,
+    reject,
+    take,
+)
 from state_rig import NOON, StateRig, received_instance
 from waiting import wait_for
 
@@ -28,66 +40,8 @@ from rales.state.store import Database, Job
 from rales.steps.analyse import AnalysisWorker
 from rales.steps.retry import retry
 
-_MEGABYTE = 1 << 20
-_LIMIT = 1500 * _MEGABYTE
+_LIMIT = 1500 * MEGABYTE
 """Well above what the imports of an analysis process take by themselves."""
-
-
-def pid() -> int:
-    return os.getpid()
-
-
-def die(number: int) -> None:
-    os.kill(os.getpid(), number)
-
-
-def hang() -> None:
-    while True:
-        time.sleep(60)
-
-
-def take(megabytes: int) -> int:
-    return len(bytearray(megabytes * _MEGABYTE))
-
-
-def reject() -> None:
-    raise Rejected(RejectReason.NO_LUNGS, "no chest")
-
-
-class NeedsMore(Exception):
-    """Does not come out of its own pickle, as many errors of libraries."""
-
-    def __init__(self, value: str, *, codec: str) -> None:
-        super().__init__(f"{codec}: {value}")
-
-
-class HoldsALock(Exception):
-    """Cannot be pickled at all."""
-
-    def __init__(self) -> None:
-        super().__init__("a lock")
-        self.lock = threading.Lock()
-
-
-def raise_what_needs_more() -> None:
-    raise NeedsMore("PATIENT", codec="idna")
-
-
-def raise_what_holds_a_lock() -> None:
-    raise HoldsALock
-
-
-def answer_a_lock() -> object:
-    return threading.Lock()
-
-
-def quote_a_surrogate() -> None:
-    raise UnicodeEncodeError("utf-8", "\ud800PATIENT", 0, 1, "surrogates not allowed")
-
-
-def mark_and_hang(path: Path) -> None:
-    path.write_text(str(os.getpid()))
-    hang()
 
 
 @pytest.fixture
@@ -146,10 +100,10 @@ def test_one_that_takes_no_call_is_ended_at_its_time_limit_and_replaced(
     os.kill(before, signal.SIGSTOP)
     worker._time_limit = 0.5
     with pytest.raises(AnalysisHung, match="read no call within"):
-        worker.call(len, bytes(8 * _MEGABYTE))
+        worker.call(len, bytes(8 * MEGABYTE))
     assert gone(before)
     worker._time_limit = 60.0
-    assert worker.call(len, bytes(8 * _MEGABYTE)) == 8 * _MEGABYTE
+    assert worker.call(len, bytes(8 * MEGABYTE)) == 8 * MEGABYTE
 
 
 def test_a_stop_ends_a_call_that_is_not_taken(process: Callable[..., WorkerProcess]) -> None:
@@ -158,7 +112,7 @@ def test_a_stop_ends_a_call_that_is_not_taken(process: Callable[..., WorkerProce
     stopper = threading.Timer(0.1, worker.stop)
     stopper.start()
     with pytest.raises(AnalysisStopped):
-        worker.call(len, bytes(8 * _MEGABYTE))
+        worker.call(len, bytes(8 * MEGABYTE))
     stopper.join()
 
 
@@ -167,7 +121,7 @@ def test_memory_beyond_the_limit_is_refused_to_it_and_the_process_replaced(
 ) -> None:
     worker = process(memory_limit=_LIMIT)
     before = worker.call(pid)
-    assert worker.call(take, 10) == 10 * _MEGABYTE
+    assert worker.call(take, 10) == 10 * MEGABYTE
     with pytest.raises(MemoryError):
         worker.call(take, 4000)
     assert gone(before)

@@ -21,6 +21,8 @@ from inference.reading.lungs import Lungs, delineate
 from inference.reading.postprocess import without_air
 from phantom import Thorax
 
+pytestmark = pytest.mark.slow
+
 METHOD = Method()
 
 

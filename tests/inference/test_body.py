@@ -16,6 +16,8 @@ from inference.reading.lungs import delineate
 from phantom import Thorax
 from phantom.volume import canonical_volume
 
+pytestmark = pytest.mark.slow
+
 
 class Everything(LungsByHu):
     """A network that marks everything dark as lung, also room air."""

@@ -35,6 +35,8 @@ from inference.loading.decoder_process import DecoderProcess
 from inference.loading.loader import LoadingPolicy, load
 from inference.loading.rules import EligibilityRules
 
+pytestmark = pytest.mark.slow
+
 FRONTAL = (1, 0, 0, 0, 0, -1)
 HU = np.maximum(stored_values() - 1024, -1024)
 

@@ -18,6 +18,8 @@ from inference.reading.sides import drop_strays, find_missing, halves_of
 from phantom import Thorax
 from phantom.volume import canonical_volume
 
+pytestmark = pytest.mark.slow
+
 SIDES = ("left", "right")
 GEOMETRY = Geometry(
     shape=(10, 40, 60),

@@ -21,6 +21,8 @@ from inference.networks.modelcheck import ModelReport, TrialScan, check_model, p
 from phantom import make_thorax, small_spec
 from rales.cli import cli
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs/models.md"
 
 

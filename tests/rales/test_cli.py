@@ -61,6 +61,7 @@ def test_help_teaches(command: list[str]) -> None:
     assert len(result.output.splitlines()) > 5
 
 
+@pytest.mark.slow
 def test_analyze_writes_the_four_files(small_series: Path, tmp_path: Path) -> None:
     result = _run("analyze", small_series, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
@@ -70,6 +71,7 @@ def test_analyze_writes_the_four_files(small_series: Path, tmp_path: Path) -> No
     assert findings["findings"]["total"]["volume_ml"] == pytest.approx(4900, rel=0.1)
 
 
+@pytest.mark.slow
 def test_analyze_takes_a_zip_a_list_and_several_series(
     small_series: Path, healthy_series: Path, tmp_path: Path
 ) -> None:

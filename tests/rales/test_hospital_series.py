@@ -21,8 +21,11 @@ from rales.cli.scanning import scan
 from rales.config.file import parse
 from rales.state.results import AnalysisReport
 
-pytestmark = pytest.mark.filterwarnings("ignore:(Invalid|The) value:UserWarning")
-"""pydicom warns of what is wrong on purpose."""
+pytestmark = [
+    pytest.mark.slow,
+    # pydicom warns of what is wrong on purpose.
+    pytest.mark.filterwarnings("ignore:(Invalid|The) value:UserWarning"),
+]
 
 Analyse = Callable[[list[Dataset], str], AnalysisReport]
 

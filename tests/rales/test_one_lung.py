@@ -340,6 +340,7 @@ def whiten(thorax: Thorax, source: Path, folder: Path) -> None:
         image.save_as(folder / path.name)
 
 
+@pytest.mark.slow
 def test_analyze_gives_the_other_lung_its_result(
     healthy_series: Path, healthy_thorax: Thorax, tmp_path: Path
 ) -> None:

@@ -18,6 +18,8 @@ from rales.analysis.settings import AnalysisSettings, settings_of
 from rales.cli.scanning import scan
 from rales.config.file import parse
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[TinySeries, AnalysisSettings]:
