@@ -25,8 +25,8 @@ def backup(config_path: Path, directory: Path) -> None:
     results that it names, and their digests. The command writes backup.json last: a DIR without
     backup.json is incomplete.
 
-    On the same file system, images are hard links and take no space. Copy DIR to another disk
-    to be safe from a broken one.
+    On the same file system, images in DIR are hard links and take no space. To protect against a
+    broken disk, copy DIR to another disk.
 
     DIR holds patient data; only its owner may read it.
 

@@ -16,6 +16,7 @@ from rales.cli.output import add_row, table
 from rales.cli.status_report import SeriesStatus, StatusReport
 from rales.state.store import Job
 from rales.state.store.refusals import Refusal
+from rales.state.store.transitions import NUMBERS_TAKEN
 
 _SHOWN_REFUSALS = 20
 _COLOURS = {
@@ -43,6 +44,8 @@ def print_tables(report: StatusReport, *, nothing: str) -> None:
 def _facts(facts: Mapping[str, str]) -> Text:
     line = Text()
     for name, value in facts.items():
+        if name == NUMBERS_TAKEN:  # of no use to a person
+            continue
         line.append("  " if line else "").append(name, "dim").append(f" {printable(value)}")
     return line
 
