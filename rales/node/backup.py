@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +20,14 @@ from pathlib import Path
 from chestct.errors import ConfigError, OutOfResources
 from rales.runtime import files
 from rales.state.layout import Layout
+from rales.state.snapshot import (
+    count_series,
+    disk_errors,
+    follow_release,
+    jobs_with_results,
+    kept_images,
+    take_snapshot,
+)
 from rales.state.store import Database
 from scp.spool import holds
 
@@ -55,12 +62,12 @@ def back_up(layout: Layout, target: Path, say: Say = lambda _line: None) -> Copi
         raise ConfigError(f"{layout.state} does not exist: nothing to back up")
     _create_empty(target, "backup directory")
     copy = Layout(target)
-    with _disk(target):
-        _snapshot(layout.state, copy.state)
+    with disk_errors(target):
+        take_snapshot(layout.state, copy.state)
         with closing(Database(copy.state)) as state:
             images, missing = _link_images(state, layout, say)
             results = _copy_results(state, layout, copy)
-            series = state.rows("SELECT count(DISTINCT series_uid) FROM jobs")[0][0]
+            series = count_series(state)
         copied = Copied(series=series, images=images, results=results, missing=missing)
         facts = {
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -89,7 +96,7 @@ def restore(source: Path, layout: Layout, say: Say = lambda _line: None) -> Copi
     facts = _facts(source)
     _create_empty(layout.data_dir, "data directory")
     copy = Layout(source)
-    with _disk(layout.data_dir):
+    with disk_errors(layout.data_dir):
         unfinished = layout.state.with_name("restoring.sqlite")
         files.copy(copy.state, unfinished)
         if _sha256(unfinished) != facts["state_sha256"]:
@@ -99,7 +106,7 @@ def restore(source: Path, layout: Layout, say: Say = lambda _line: None) -> Copi
             )
         with closing(Database(unfinished)) as state:
             images, missing, damaged = _copy_images(state, source, say)
-            series = state.rows("SELECT count(DISTINCT series_uid) FROM jobs")[0][0]
+            series = count_series(state)
         results, lost = _restore_results(copy, layout)
         os.sync()
         unfinished.rename(layout.state)
@@ -127,31 +134,22 @@ def _create_empty(folder: Path, kind: str) -> None:
         )
 
 
-def _snapshot(state: Path, copy: Path) -> None:
-    """Copy the state file as it is at one moment, without blocking the node."""
-    copy.touch(mode=0o600)
-    uri = f"{state.resolve().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as live, closing(sqlite3.connect(copy)) as target:
-        live.backup(target)
-
-
 def _link_images(state: Database, layout: Layout, say: Say) -> tuple[int, int]:
     """Link, or copy to another file system, the images that the snapshot names."""
     images = missing = 0
     created: set[Path] = set()
-    live_uri = f"{layout.state.resolve().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(live_uri, uri=True)) as live:
-        for name, target, row in _images(state):
-            if target.parent not in created:
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                created.add(target.parent)
-            try:
-                _link(layout.data_dir / name, target)
-                images += 1
-            except FileNotFoundError:
-                missing += not _follow_release(state, live, row["series_uid"], name)
-            if (images + missing) % _EVERY == 0:
-                say(f"{images} images ...")
+    for image in kept_images(state):
+        folder = image.path.parent
+        if folder not in created:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            created.add(folder)
+        try:
+            _link(layout.data_dir / image.name, image.path)
+            images += 1
+        except FileNotFoundError:
+            missing += not follow_release(state, layout.state, image)
+        if (images + missing) % _EVERY == 0:
+            say(f"{images} images ...")
     return images, missing
 
 
@@ -164,44 +162,11 @@ def _link(source: Path, target: Path) -> None:
         files.copy(source, target)
 
 
-def _follow_release(state: Database, live: sqlite3.Connection, series: str, name: str) -> bool:
-    """Record in the snapshot whether retention has released an image meanwhile; return that."""
-    row = live.execute(
-        "SELECT released_at FROM instances WHERE series_uid = ? AND path = ?", (series, name)
-    ).fetchone()
-    if row is None or row[0] is None:
-        return False
-    with state.transaction() as tx:
-        tx.execute(
-            "UPDATE instances SET released_at = ?, gone = 1 WHERE series_uid = ? AND path = ?",
-            (row[0], series, name),
-        )
-        tx.execute(
-            "UPDATE jobs SET released_at = ?, holds = 0 WHERE series_uid = ?", (row[0], series)
-        )
-    return True
-
-
-def _images(state: Database) -> Iterator[tuple[str, Path, sqlite3.Row]]:
-    """Yield the name, the path and the row of every image that is not released."""
-    last = 0
-    while page := state.rows(
-        "SELECT rowid, path, content_digest, series_uid FROM instances"
-        " WHERE rowid > ? AND released_at IS NULL ORDER BY rowid LIMIT ?",
-        (last, _EVERY),
-    ):
-        for row in page:
-            if not row["path"].startswith("/"):
-                yield row["path"], state.file_of(row["path"]), row
-        last = page[-1]["rowid"]
-
-
 def _copy_results(state: Database, layout: Layout, copy: Layout) -> int:
     """Copy the results of the jobs in the snapshot, and write their digests to a file."""
     lines = []
-    rows = state.rows("SELECT id FROM jobs WHERE result IS NOT NULL AND released_at IS NULL")
-    for row in rows:
-        folder = layout.results / f"{row['id']:08d}"
+    for job_id in jobs_with_results(state):
+        folder = layout.results / f"{job_id:08d}"
         with suppress(FileNotFoundError):  # released meanwhile, or lost earlier
             for path in sorted(folder.iterdir()):
                 target = copy.results / folder.name / path.name
@@ -226,15 +191,15 @@ def _facts(source: Path) -> dict[str, str]:
 def _copy_images(state: Database, source: Path, say: Say) -> tuple[int, int, int]:
     """Copy the images and compare their digests; do not keep damaged ones."""
     images = missing = damaged = 0
-    for name, target, row in _images(state):
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for image in kept_images(state):
+        image.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            files.copy(source / name, target)
+            files.copy(source / image.name, image.path)
         except FileNotFoundError:
             missing += 1
             continue
-        if not holds(target, row["content_digest"]):
-            target.unlink()
+        if not holds(image.path, image.content_digest):
+            image.path.unlink()
             damaged += 1
             continue
         images += 1
@@ -263,12 +228,3 @@ def _restore_results(copy: Layout, layout: Layout) -> tuple[int, int]:
 def _sha256(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-@contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    """Raise a failure of the disk as OutOfResources, with the directory and the reason."""
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        raise OutOfResources(f"{folder} cannot be written: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from rales.runtime import files
 from rales.state.store import Database
+from rales.state.store.database import Row
 from scp.spool import PARTIAL, content_digest
 
 HANDFUL = 10
@@ -118,9 +118,7 @@ def _unknown(path: Path) -> Finding:
     return Finding(fault=Fault.HALF_WRITTEN if half else Fault.ORPHAN, path=path)
 
 
-def _fault(
-    path: Path, row: sqlite3.Row, status: os.stat_result | None, *, deep: bool
-) -> Fault | None:
+def _fault(path: Path, row: Row, status: os.stat_result | None, *, deep: bool) -> Fault | None:
     if row["released_at"]:
         # Before "gone" is set, its removal is still to come.
         return Fault.RELEASED if status and row["gone"] else None

@@ -1,28 +1,28 @@
-"""Is this series complete? A pure decision on what is known of it.
+"""Decides whether a series is complete: a pure function of what is known of it.
 
-A PACS does not say when a series ends. Ordered evidence, the first that holds counts:
-an archive has just so many instances and gets no more; the sender stated the number and just so
-many are here; or nothing came for the quiet time.
+A PACS does not say when a series ends. The first evidence that holds decides: the archive has
+exactly the received number of instances and gets no more; the sender announced a number and
+exactly that many are here; or nothing came for the quiet time.
 
-An archive that has more than is here says that more may come: that is waited for, longer than the
-quiet time and not for ever, since it also counts what was refused here. What is closed then has a
-``shortfall``. An archive that has less gets them later than this node: it proves nothing.
+An archive that has more instances shows that more may come. Rales waits for them longer than the
+quiet time, but not for ever: the archive also counts instances that Rales refused. A series that
+is closed then has a ``shortfall``. An archive that has fewer instances gets them later than this
+node: that proves nothing.
 
-What the sender states is in no image by rights: it is the number of a moment, or of a part, and
-some senders count as they go. It is believed where all images that state it agree and none came
-beyond it, and not again once it proved wrong.
+No attribute of an image reliably holds the sender's number: it may be the number of one moment, or
+of a part, and some senders count up as they send. Rales believes it where all images that state it
+agree and no image came beyond it, and not again once it proved wrong.
 
-The quiet time is long, since senders pause: between two associations, or between two images
-that come in an association each. It is shortened to the settle time where one association, the
-only one so far, was released and brought a plausible whole: slices without a gap over the
-length of a chest. A part looks like that too where its sender is interrupted at the wrong place.
+The quiet time is long because senders pause: between two associations, or between two images that
+each come in an association of their own. It is shortened to the settle time when one association,
+the only one so far, was released and brought a plausible whole: slices without a gap over the
+length of a chest. A part looks the same if its sender was interrupted at the wrong place.
 
-What is complete before the quiet time, by whatever evidence, is only held to be
-(``hold_until``): what the analysis says must speak for a whole as well until it has passed.
+So a series that is complete before the quiet time, by whatever evidence, is held (``hold_until``):
+until the quiet time has passed, the analysis too must find a whole.
 
-A multi-frame image is a stack by itself, so that one counts as contiguous slices do. What it
-announces, the parts of its concatenation, is the least that is waited for: a series may hold
-other images beside them.
+A multi-frame image is a stack by itself: it counts like contiguous slices. The number that it
+announces, the parts of its concatenation, is a minimum: a series may hold other images as well.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from itertools import pairwise
 from chestct.geometry import resolution, usual_step
 
 SHORTEST_CHEST_MM = 180.0
-"""From the first to the last slice. The lungs of an adult are 200 to 300 mm high; the shortest of
-the real chests that this was chosen on are 192 mm from centre to centre. A shorter one, as of a
-child, waits the quiet time."""
+"""From the first to the last slice. The lungs of an adult are 200 to 300 mm high; the shortest real
+chest that this limit was chosen on has 192 mm from centre to centre. A shorter chest, such as a
+child's, waits the quiet time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveAnswer:
-    """What the archive says of a series.
+    """What the archive answers about a series.
 
     Attributes:
-        name: Of the archive, for a person.
-        count: How many instances it has; None: it has not said so.
-        unchanged_seconds: From its first answer with this number to the last one.
-        is_fresh: No instance came here since it was asked.
-        trouble: Why it does not say now, for a person.
+        name: The name of the archive, for messages.
+        count: The number of instances that it has; None: it has not answered yet.
+        unchanged_seconds: The time from its first to its last answer with this number.
+        is_fresh: No instance was received since the question.
+        trouble: Why it does not answer now, for messages.
     """
 
     name: str
@@ -59,7 +59,7 @@ class ArchiveAnswer:
 
     @property
     def is_awaited(self) -> bool:
-        """Tell whether it is to say soon what it has now."""
+        """Return whether an answer about the present instances is expected soon."""
         return not self.is_fresh and not self.trouble
 
 
@@ -68,21 +68,21 @@ class Evidence:
     """What is known of a series that is being received.
 
     Attributes:
-        count: Instances that are here.
-        expected: Number of Series Related Instances, where the sender states it; of multi-frame
+        count: The number of received instances.
+        expected: Number of Series Related Instances, if the sender states it; for multi-frame
             images, the parts of the longest concatenation.
         announcements_differ: Single-frame images state different numbers.
-        positions: Of each instance, the distance along the slice normal in mm; None where
-            its header gives none.
-        last_received_at: When the last instance came.
-        association_ended_at: When the last association that sent some of it ended; None
-            while one is open.
+        positions: The position of each instance along the slice normal in mm; None if its header
+            gives none.
+        last_received_at: When the last instance was received.
+        association_ended_at: When the last association that brought images of the series was
+            released; None while one is open.
         multi_frame: Every instance is a multi-frame image.
-        associations: How many associations that brought some of it have ended.
+        associations: The number of ended associations that brought images of the series.
         revised: Images came after the series had been complete once.
-        busy: More of its study is coming (:class:`scp.traffic.Traffic`).
-        read_early: It was complete before the quiet time, and could not be analysed so.
-        archive: What the archive says; None where none is asked.
+        busy: More of its study is arriving (:class:`scp.traffic.Traffic`).
+        read_early: It was complete before the quiet time and could not be analysed then.
+        archive: The archive's answer; None if no archive is asked.
     """
 
     count: int
@@ -100,14 +100,14 @@ class Evidence:
 
     @property
     def why_not_early(self) -> str:
-        """Return why nothing but the quiet time is evidence, or nothing."""
+        """Return why only the quiet time is evidence; empty: other evidence counts too."""
         if self.revised:
             return "images came after it had been complete"
         return "it could not be analysed as it was" if self.read_early else ""
 
     @property
     def why_not_counted(self) -> str:
-        """Return why the number that the sender announced is no evidence, or nothing."""
+        """Return why the sender's number is no evidence; empty: it is."""
         if why_not := self.why_not_early:
             return why_not
         if self.announcements_differ:
@@ -118,7 +118,7 @@ class Evidence:
 
     @property
     def why_not_settled(self) -> str:
-        """Return why the quiet time is not shortened, or nothing."""
+        """Return why the quiet time is not shortened; empty: it may be."""
         if why_not := self.why_not_counted:
             return why_not
         if self.associations > 1:
@@ -132,20 +132,20 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionPolicy:
-    """How long to wait; see the module."""
+    """How long to wait, in seconds; the module says for what."""
 
     settle_seconds: float = 2.0
     quiet_seconds: float = 30.0
     archive_wait_seconds: float = 120.0
-    """Since the last instance, for more that the archive has; at least the quiet time."""
+    """After the last instance, for more instances of the archive; at least the quiet time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complete:
-    """The series is complete; ``reason`` says by which evidence.
+    """The series is complete; ``reason`` names the evidence.
 
-    ``hold_until``: until then only as far as the analysis bears it out. ``shortfall`` says how
-    many instances are missing, by whose word.
+    Until ``hold_until`` the analysis must find a whole too. ``shortfall`` says how many instances
+    are missing, and who says so.
     """
 
     reason: str
@@ -155,14 +155,14 @@ class Complete:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitUntil:
-    """The series may be complete at ``at``, if nothing comes before."""
+    """The series may be complete at ``at`` if no instance comes before."""
 
     at: datetime
     reason: str
 
 
 def decide(evidence: Evidence, policy: CompletionPolicy, now: datetime) -> Complete | WaitUntil:
-    """Decide on the evidence at ``now``; never waits longer than the evidence needs."""
+    """Decide on the evidence at ``now``; wait no longer than the evidence needs."""
     archive = evidence.archive
     if archive is not None and archive.count is not None and archive.count > evidence.count:
         return _until_more_came(evidence, archive.name, archive.count, policy, now)
@@ -208,7 +208,7 @@ def _until_more_came(
 
 
 def _all_here(evidence: Evidence, policy: CompletionPolicy) -> str:
-    """Return by which count every instance is here, or nothing."""
+    """Return the count by which every instance is here; empty: no count says so."""
     count, announced, archive = evidence.count, evidence.expected, evidence.archive
     if (
         archive is not None
@@ -225,7 +225,7 @@ def _all_here(evidence: Evidence, policy: CompletionPolicy) -> str:
 
 
 def _whole(evidence: Evidence) -> str:
-    """Return what the instances are if they may be a whole by themselves, or nothing."""
+    """Return what whole the instances look like; empty: a part."""
     announced = evidence.expected
     if evidence.multi_frame:
         is_whole = announced is None or evidence.count >= announced
@@ -241,9 +241,9 @@ def _partial(evidence: Evidence) -> str:
 
 
 def _shortfall(evidence: Evidence) -> str:
-    """Say how many of the announced instances are missing, unless the announcement is doubtful.
+    """Return how many announced instances are missing; empty: none, or the number is doubtful.
 
-    The archive, which has just those that are here, is believed more.
+    An archive that has exactly the received instances outweighs the announcement.
     """
     count, announced, archive = evidence.count, evidence.expected, evidence.archive
     if announced is None or announced <= count or evidence.multi_frame:
@@ -254,7 +254,7 @@ def _shortfall(evidence: Evidence) -> str:
 
 
 def is_plausible_whole(positions: tuple[float | None, ...]) -> bool:
-    """Tell whether slices lie without a gap over the length of a chest."""
+    """Return whether slices lie without a gap over the length of a chest."""
     if not is_contiguous(positions):
         return False
     known = [position for position in positions if position is not None]
@@ -262,9 +262,9 @@ def is_plausible_whole(positions: tuple[float | None, ...]) -> bool:
 
 
 def is_contiguous(positions: tuple[float | None, ...]) -> bool:
-    """Tell whether slices lie at even steps without a gap; two at least are needed.
+    """Return whether two or more slices lie at even steps without a gap.
 
-    As far as they can be told from positions that somebody rounded.
+    The tolerance allows for positions that the sender rounded.
     """
     known = sorted(position for position in positions if position is not None)
     if len(known) < max(2, len(positions)):

@@ -143,10 +143,10 @@ def test_an_image_that_retention_let_go_of_meanwhile_is_not_missing(
     rig: SpoolRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     received = rig.receive("1.2.3", 3)
-    snapshot = "rales.node.backup._snapshot"
+    snapshot = "rales.node.backup.take_snapshot"
     from rales.node import backup  # noqa: PLC0415 - its own function is called below
 
-    take = backup._snapshot
+    take = backup.take_snapshot
 
     def then_release(state: Path, copy: Path) -> None:
         take(state, copy)

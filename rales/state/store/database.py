@@ -14,6 +14,9 @@ from pathlib import Path
 from chestct.errors import ConfigError, OutOfResources
 
 _LOG = logging.getLogger(__name__)
+
+Row = sqlite3.Row
+"""One row of a query; its columns go by name."""
 _BUSY_SECONDS = 30.0
 _APPLICATION_ID = 0x52616C65
 """The letters Rale: marks state files of released versions. Development versions set none."""
