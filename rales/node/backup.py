@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from chestct.errors import ConfigError, OutOfResources
+from chestct.errors import ConfigError
 from rales.runtime import files
 from rales.state.layout import Layout
 from rales.state.snapshot import (
