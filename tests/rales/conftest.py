@@ -52,7 +52,7 @@ def make_rig(
             kind = {"patient_id_system": ISSUER_SYSTEM}
         raw = {
             "notifications": [{"name": "ris", **kind, **keys}],
-            "delivery": {"timeout_seconds": 0.3},
+            "delivery": {"timeout_seconds": 1.0},
         }
         return Rig(database, tmp_path, config.parse(raw))
 

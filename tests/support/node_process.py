@@ -98,19 +98,19 @@ class NodeProcess:
         """Kill the node alone, as the OOM killer does; its analysis process must follow."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(60)
+        self.process.wait(DEADLINE)
 
     def cut_power(self) -> None:
         """Kill the node and its analysis process at once."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(60)
+        self.process.wait(DEADLINE)
 
     def terminate(self) -> int:
         """End it with SIGTERM; return its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(DEADLINE)
 
     def end(self) -> None:
         """Kill what a failed test left running."""
