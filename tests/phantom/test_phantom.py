@@ -76,14 +76,14 @@ def test_the_same_spec_gives_the_same_voxels_and_another_seed_another_patient() 
 
 
 def test_a_kind_that_is_no_kind_is_refused() -> None:
-    with pytest.raises(TypeError, match="no LesionKind"):
+    with pytest.raises(TypeError, match="is not a LesionKind"):
         LesionSpec(
             kind=str(LesionKind.GROUND_GLASS),  # type: ignore[arg-type]
             side="left",
             center=(0.5, 0.5, 0.5),
             radius_mm=(9, 9, 9),
         )
-    with pytest.raises(TypeError, match="no Kernel"):
+    with pytest.raises(TypeError, match="is not a Kernel"):
         PhantomSpec(kernel="B31f")  # type: ignore[arg-type]
 
 
