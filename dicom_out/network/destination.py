@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 from chestct.ae_title import check_ae_title
 from chestct.results import Extra, SegKind
-from dicom_out.network.http_client import TlsContext
+
+TlsContext = Callable[[], ssl.SSLContext]
+"""Returns the context for the next connection, so that new certificates need no restart."""
 
 _ADDRESS = re.compile(r"(?P<title>[^@\\]{1,16})@(?P<host>\[[^\]]+\]|[^:@]+):(?P<port>[0-9]{1,5})\Z")
 _LAST_PORT = 65535
@@ -55,7 +57,7 @@ class Destination(_Common):
     port: int
     commitment: bool = False
     compress: bool = False
-    tls: Callable[[], ssl.SSLContext] | None = None
+    tls: TlsContext | None = None
 
     def __post_init__(self) -> None:
         check_ae_title(self.ae_title)

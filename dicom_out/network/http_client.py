@@ -28,9 +28,6 @@ from dicom_out.network.allowance import Allowance, Bounds
 
 _CHUNK = 1 << 16
 
-TlsContext = Callable[[], ssl.SSLContext]
-"""Returns the context for the next connection, so that new certificates need no restart."""
-
 
 class RequestFailed(Exception):
     """A request has no usable answer.
@@ -163,7 +160,11 @@ class HttpClient:
 
 @contextmanager
 def open_client(
-    url: str, *, bounds: Bounds, tls: TlsContext | None = None, authorization: str = ""
+    url: str,
+    *,
+    bounds: Bounds,
+    tls: Callable[[], ssl.SSLContext] | None = None,
+    authorization: str = "",
 ) -> Iterator[HttpClient]:
     """Yield a client for the service at ``url``.
 
