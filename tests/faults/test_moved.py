@@ -93,7 +93,7 @@ def test_a_start_with_an_empty_state_file_touches_nothing_and_says_what_to_do(
     assert "30 orphan" in rig.check()
     assert "rales fsck --rebuild" in caplog.text
     assert (rig.files(), rig.quarantined()) == (files, set())
-    assert rig.instances.count() == 0
+    assert rig.database.rows("SELECT * FROM instances") == []
     rig.close()
     # Putting things back heals it.
     kept.rename(rig.layout.state)
@@ -180,7 +180,7 @@ def test_the_few_that_a_power_cut_left_unrecorded_are_taken_in(rig: SpoolRig) ->
     for number in range(5, 5 + HANDFUL):
         os.utime(rig.write(SERIES, number).path, (1, 1))
     assert rig.check() == "all there"
-    assert rig.instances.count() == 5 + HANDFUL
+    assert len(rig.database.rows("SELECT * FROM instances")) == 5 + HANDFUL
     assert rig.quarantined() == set()
 
 
@@ -398,5 +398,5 @@ def test_a_store_that_reads_within_a_transaction_sees_its_changes(tmp_path: Path
         tx.execute("INSERT INTO node VALUES ('a', 'b')")
         assert len(database.rows("SELECT * FROM node")) == 1
     assert len(database.rows("SELECT * FROM node")) == 1
-    assert (jobs.all(), instances.count()) == ([], 0)
+    assert (jobs.all(), instances.of_series(Uid(SERIES))) == ([], [])
     database.close()

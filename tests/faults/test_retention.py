@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from latest import latest_of_series
 from state_rig import NOON, StateRig, received_instance
 from tiny_node import (
     StoringPacs,
@@ -175,7 +176,7 @@ def test_a_resend_opens_nothing_and_goes_again(rig: Rig) -> None:
     again = rig.receive("1.1", 0, NOON + 3 * DAY)
     assert rig.instances.record(again) is Recorded.REPEATED
     assert again.path.exists()
-    latest = rig.jobs.latest_of_series("1.1")
+    latest = latest_of_series(rig.jobs, "1.1")
     assert latest is not None
     assert latest.id == job.id
     worker.step(NOON + 3 * DAY)
@@ -197,7 +198,7 @@ def test_a_late_slice_of_a_released_series_waits_for_the_others(rig: Rig) -> Non
     later = NOON + 3 * DAY
     rig.receive("1.1", 3, later)
     rig.complete("1.1", later)
-    waiting = rig.jobs.latest_of_series("1.1")
+    waiting = latest_of_series(rig.jobs, "1.1")
     assert waiting is not None
     assert (waiting.revision, waiting.state) == (2, JobState.RECEIVING)
     assert "3 of 4 images that retention released" in waiting.message

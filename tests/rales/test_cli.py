@@ -9,6 +9,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from click.testing import CliRunner, Result
+from latest import latest_of_series
 from spool_rig import NOON, spool_rig
 
 from chestct.errors import ConfigError
@@ -150,7 +151,7 @@ def test_retry_of_all_goes_on_after_one_that_cannot_be(config: Path, make_instan
     instances, jobs = InstanceStore(database, on_change=lambda: None), JobStore(database)
     for number in range(3):
         instances.record(make_instance(series=f"1.2.{number}"))
-        job = jobs.latest_of_series(f"1.2.{number}")
+        job = latest_of_series(jobs, f"1.2.{number}")
         assert job is not None
         with database.transaction() as tx:
             tx.execute("UPDATE jobs SET state = 'failed' WHERE id = ?", (job.id,))

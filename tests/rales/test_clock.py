@@ -11,6 +11,7 @@ import pytest
 from fakes import ManualClock
 from hypothesis import given
 from hypothesis import strategies as st
+from latest import latest_of_series
 
 from chestct.series import ReceivedInstance
 from chestct.states import DeliveryState, JobState
@@ -88,7 +89,7 @@ def test_what_is_scheduled_keeps_its_distance(
 ) -> None:
     jobs, instances = JobStore(database), InstanceStore(database, on_change=lambda: None)
     instances.record(make_instance())
-    job = jobs.latest_of_series("1.2.3")
+    job = latest_of_series(jobs, "1.2.3")
     assert job is not None
     jobs.mark_ready(job, instances_digest="d", count=1, at=NOON, message="complete")
     claimed = jobs.claim(at=NOON)
@@ -278,7 +279,7 @@ def test_a_finished_job_of_the_future_is_dated_now(
         )
     machine.set_clock(-HOUR)
     machine.run(1)
-    job = JobStore(database).latest_of_series("1.2.3")
+    job = latest_of_series(JobStore(database), "1.2.3")
     assert job is not None
     assert job.since == machine.clock.now()
 

@@ -119,7 +119,10 @@ def test_who_reads_does_not_wait_for_who_writes(rig: SpoolRig) -> None:
         tx.execute("UPDATE jobs SET state = 'ready'")
         reader = threading.Thread(
             target=lambda: seen.extend(
-                [len(rig.jobs.in_state(JobState.RECEIVING)), rig.instances.count()]
+                [
+                    len(rig.jobs.in_state(JobState.RECEIVING)),
+                    len(rig.database.rows("SELECT * FROM instances")),
+                ]
             )
         )
         reader.start()

@@ -21,6 +21,7 @@ from fakes import ManualClock
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from latest import latest_of_series
 from notify_rig import HEALTHY
 from steps import step_all
 
@@ -280,7 +281,7 @@ class Node(RuleBasedStateMachine):
 
     @rule(series=st.sampled_from(SERIES))
     def retry(self, series: str) -> None:
-        job = self.jobs.latest_of_series(series)
+        job = latest_of_series(self.jobs, series)
         with suppress(StateConflict):
             if job is not None:
                 retry(self.jobs, job, at=self.clock.now)
@@ -305,7 +306,7 @@ class Node(RuleBasedStateMachine):
             self.analyse()
             self.deliver(taken=True)
         for series in self.last:
-            job = self.jobs.latest_of_series(series)
+            job = latest_of_series(self.jobs, series)
             assert job is not None
             waits = job.state is JobState.RECEIVING and self.instances.released(job.series_uid)
             assert waits or job.state in {JobState.DONE, JobState.REJECTED}
@@ -313,7 +314,7 @@ class Node(RuleBasedStateMachine):
     @invariant()
     def every_image_is_in_the_newest_revision_or_waited_for(self) -> None:
         for series in self.last:
-            job = self.jobs.latest_of_series(series)
+            job = latest_of_series(self.jobs, series)
             assert job is not None
             assert job.state is not JobState.SUPERSEDED, "lost for ever"
             if job.state is not JobState.RECEIVING:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import pytest
 from fakes import FakeSender
+from latest import latest_of_series
 from steps import step_all
 
 from chestct.series import ReceivedInstance, Series
@@ -55,7 +56,7 @@ class _Interrupted(InstanceStore):
 
 
 def _covers_everything(jobs: JobStore, instances: InstanceStore, series: str) -> bool:
-    job = jobs.latest_of_series(series)
+    job = latest_of_series(jobs, series)
     assert job is not None
     if job.state is JobState.RECEIVING:
         return False

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from latest import latest_of_series
 from notify_rig import MakeRig
 from state_rig import NOON
 
@@ -246,7 +247,7 @@ class OutboxMachine(RuleBasedStateMachine):
         """Late images make a revision, which is composed at once."""
         if 0 < self.series < 8 and number:
             series = f"1.2.{1 + number % self.series}"
-            latest = self.rig.jobs.latest_of_series(series)
+            latest = latest_of_series(self.rig.jobs, series)
             if latest is not None and latest.revision < 3:
                 self.rig.compose(series, number=latest.revision + 1)
 

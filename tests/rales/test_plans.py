@@ -26,7 +26,6 @@ ASKED_BY_A_PERSON = {
     "JobQueries.all",
     "JobQueries.select",
     "JobQueries.number",
-    "InstanceStore.count",
 }
 """``rales status`` and ``rales retry``, in a process and on a connection of their own."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fakes import ManualClock
+from latest import latest_of_series
 
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid, derive_uid
@@ -48,7 +49,7 @@ class StateRig:
 
     def newest(self, series: str = SERIES) -> Job:
         """Return the newest revision of a series."""
-        job = self.jobs.latest_of_series(series)
+        job = latest_of_series(self.jobs, series)
         assert job is not None
         return job
 

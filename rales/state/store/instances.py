@@ -121,10 +121,6 @@ class InstanceStore:
         )
         return bool(rows)
 
-    def count(self) -> int:
-        """Return how many instances were recorded in all."""
-        return int(self._database.rows("SELECT count(*) FROM instances")[0][0])
-
 
 def _insert(
     tx: sqlite3.Connection, instance: ReceivedInstance, name: str, file_of: Callable[[str], Path]

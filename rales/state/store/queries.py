@@ -69,13 +69,6 @@ class JobQueries:
         sql = f"SELECT count(*) FROM jobs WHERE {where}"  # noqa: S608 - own text
         return int(self._database.rows(sql, parameters)[0][0])
 
-    def latest_of_series(self, series_uid: str) -> Job | None:
-        """Return the newest revision of a series."""
-        rows = self._database.rows(
-            "SELECT * FROM jobs WHERE series_uid = ? ORDER BY revision DESC LIMIT 1", (series_uid,)
-        )
-        return self._job(rows[0]) if rows else None
-
     def has_newer(self, job: Job) -> bool:
         """Return whether the series of ``job`` has a later revision."""
         rows = self._database.rows(
