@@ -165,15 +165,8 @@ def start(
         refusals=refusals,
         traffic=traffic,
     )
-    bound += [
-        (evt.EVT_C_ECHO, handlers.on_echo),
-        (evt.EVT_C_STORE, handlers.on_store),
-        (evt.EVT_ESTABLISHED, handlers.on_established),
-        (evt.EVT_ACSE_RECV, handlers.on_acse),
-        (evt.EVT_ABORTED, handlers.on_aborted),
-        (evt.EVT_CONN_CLOSE, handlers.on_aborted),
-        (evt.EVT_REJECTED, _on_rejected, [audit, refusals]),
-    ]
+    bound += _service_handlers(handlers)
+    bound.append((evt.EVT_REJECTED, _on_rejected, [audit, refusals]))
     return RunningScp(ae, listen(ae, (settings.host, settings.port), tls=tls, handlers=bound))
 
 
@@ -206,6 +199,17 @@ def _guard_handlers(settings: ScpSettings, spool: Spool) -> list[Any]:
         (evt.EVT_CONN_CLOSE, arrivals.on_connection_close),
         (evt.EVT_PDU_RECV, arrivals.on_pdu),
         (evt.EVT_DIMSE_RECV, on_message),
+    ]
+
+
+def _service_handlers(handlers: Handlers) -> list[Any]:
+    return [
+        (evt.EVT_C_ECHO, handlers.on_echo),
+        (evt.EVT_C_STORE, handlers.on_store),
+        (evt.EVT_ESTABLISHED, handlers.on_established),
+        (evt.EVT_ACSE_RECV, handlers.on_acse),
+        (evt.EVT_ABORTED, handlers.on_aborted),
+        (evt.EVT_CONN_CLOSE, handlers.on_aborted),
     ]
 
 
