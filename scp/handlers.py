@@ -175,7 +175,7 @@ class Handlers:
         self._audit_stored(event.assoc, tally, instance, recorded)
         if recorded is Recorded.REPLACED:
             _LOG.warning(
-                "%s sent other content for SOP Instance UID %s: both are kept, the new one counts",
+                "%s sent other content for SOP Instance UID %s: both are kept, the new one is used",
                 _peer(event.assoc),
                 instance.sop_instance_uid,
             )

@@ -143,13 +143,13 @@ def content_digest(path: Path) -> str:
     Raises:
         OSError: The file cannot be read.
     """
-    found = hashlib.sha256()
+    content_hash = hashlib.sha256()
     with path.open("rb") as file:
         file.seek(GROUP_LENGTH_AT)
         file.seek(int.from_bytes(file.read(4), "little"), os.SEEK_CUR)
         while chunk := file.read(_CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
+            content_hash.update(chunk)
+    return content_hash.hexdigest()
 
 
 def _has_content(path: Path, *parts: Content) -> bool:

@@ -77,9 +77,10 @@ class DicomWebClient:
 
     def _search(self, path: str, query: Sequence[tuple[str, str]]) -> list[Dataset]:
         answer = _successful(self._request("GET", path, query=query, headers=_SEARCH_HEADERS))
-        found = json.loads(answer.content) if answer.content else []
-        # Some services send the only data set without a list around it.
-        return [Dataset.from_json(item) for item in ([found] if isinstance(found, dict) else found)]
+        matches = json.loads(answer.content) if answer.content else []
+        if isinstance(matches, dict):  # some services send a single match without a list
+            matches = [matches]
+        return [Dataset.from_json(match) for match in matches]
 
     def _request(self, method: str, path: str, **options: Any) -> Answer:
         answer = self._http.request(method, path, **options)
@@ -161,7 +162,7 @@ def _parts(answer: Answer) -> Iterator[bytes]:
     if header.get_content_type() != "multipart/related":
         raise ValueError(f"{header.get_content_type()} instead of multipart/related")
     boundary = header.get_param("boundary")
-    if not isinstance(boundary, str):  # some services send one file without any
+    if not isinstance(boundary, str):  # some services send a single file without a boundary
         yield answer.content
         return
     _, *parts = (b"\r\n" + answer.content).split(f"\r\n--{boundary}".encode())

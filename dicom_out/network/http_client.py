@@ -43,7 +43,7 @@ class RequestFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The answer to a request; ``headers`` are found whatever their case."""
+    """The answer to a request; the names in ``headers`` are case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,7 +57,7 @@ class Answer:
 
 
 class HttpClient:
-    """One conversation with one service; :func:`open_client` makes it."""
+    """A conversation with a service; :func:`open_client` opens it."""
 
     def __init__(
         self, url: str, pool: urllib3.HTTPConnectionPool, allowance: Allowance, authorization: str

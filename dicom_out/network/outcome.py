@@ -72,7 +72,7 @@ def outcome_of(status: int) -> Outcome:
     if status in _OUT_OF_RESOURCES or status in _TEMPORARY:
         return Outcome(kind=OutcomeKind.FAILED, status=status, message=f"not stored, {text}")
     if status in _OF_THE_DESTINATION or status in _OLD_NOT_SUPPORTED:
-        message = f"not accepted there at present, {text}"
+        message = f"the destination does not accept it at present, {text}"
         return Outcome(kind=OutcomeKind.NOT_ACCEPTED, status=status, message=message)
     if status == _DUPLICATE:
         message = f"it has an object with this UID already, {text}"

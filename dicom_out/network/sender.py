@@ -156,7 +156,7 @@ def _store(
         return Outcome(
             kind=OutcomeKind.NOT_ACCEPTED,
             status=None,
-            message=f"{UID(item.sop_class_uid).name} is not accepted there",
+            message=f"{UID(item.sop_class_uid).name} is not accepted by the destination",
         )
     try:
         data_set = data_set_of(read_whole(item))

@@ -81,7 +81,7 @@ def test_a_refused_class_lets_the_other_through_and_is_said(
         ("near", "sr"): DeliveryState.DELIVERED,
     }
     seg = rig.deliveries.of_job(job.id)[0]
-    assert seg.message == "Segmentation Storage is not accepted there"
+    assert seg.message == "Segmentation Storage is not accepted by the destination"
     assert seg.due_at == NOON + timedelta(minutes=10), "a long pause from the first time on"
     assert len(peer.kept) == 1
 

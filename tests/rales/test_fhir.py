@@ -170,7 +170,7 @@ def test_an_earlier_revision_that_ends_last_is_not_written_over_the_newer_one(
         rig.send(1)
     states = [one.state for one in rig.outbox.of_job(earlier.id)]
     assert states == [DeliveryState.DELIVERED, DeliveryState.WITHDRAWN]
-    assert rig.outbox.of_job(earlier.id)[1].message == "a newer revision was told before"
+    assert rig.outbox.of_job(earlier.id)[1].message == "the receiver has a newer revision already"
     (told,) = rig.outbox.of_job(newer.id)
     assert told.state is DeliveryState.DELIVERED
     assert len(receiver.received) == 2

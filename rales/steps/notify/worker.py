@@ -79,7 +79,7 @@ class TargetQueue:
         if not (self._target.latest_only and self._notifications.is_overtaken(notification)):
             return group
         self._record(
-            notification, DeliveryState.WITHDRAWN, None, "a newer revision was told before"
+            notification, DeliveryState.WITHDRAWN, None, "the receiver has a newer revision already"
         )
         return ()
 
