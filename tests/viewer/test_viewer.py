@@ -311,7 +311,7 @@ def test_ctrl_c_ends_everything(make_viewer: Any) -> None:
     """The last test of the file: it ends what the others look at."""
     port = int(make_viewer.links[0].split(":")[2].split("/")[0])
     assert make_viewer.stop() == 0
-    assert make_viewer.process.stdout.read().split() == ["ended"]
+    assert make_viewer.process.stdout.read().split() == ["stopped"]
     assert list(make_viewer.scratch.iterdir()) == []
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
