@@ -28,6 +28,7 @@ class ShippedNode(NodeProcess):
             f'host = "127.0.0.1"\nport = {port}\n'
             "[completion]\nsettle_seconds = 0.5\nquiet_seconds = 5.0\n"
             "[delivery]\nfirst_retry_seconds = 0.5\nlongest_retry_seconds = 1.0\n"
+            "[analysis]\nthreads = 1\n"
         )
 
     def send(self, folder: Path) -> subprocess.CompletedProcess[str]:

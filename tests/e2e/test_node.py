@@ -95,7 +95,7 @@ def _check_round_trip(node: ShippedNode, pacs: Pacs, folder: Path) -> tuple[Data
     assert job["state"] == "done", (job["reason"], job["message"], node.log())
     files = _results(pacs, job)
     volume = load(series, LoadingPolicy())
-    models = load_models()
+    models = load_models(threads=1)
     method = models.method(Method())
     analysis = analyse(volume, models, method, lambda _stage, _part: None)
     labels, lesion = analysis.lesion_map.labels, analysis.lesion_map.lesion()

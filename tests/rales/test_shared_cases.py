@@ -54,7 +54,7 @@ def analyse(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Analyse:
     """Analyse a folder. The networks read the same voxels on the same grid once."""
-    settings = settings_of(parse({"analysis": {"providers": ["CPU"]}}))
+    settings = settings_of(parse({"analysis": {"providers": ["CPU"], "threads": 1}}))
     known: dict[tuple[object, bytes], Analysis] = {}
     once = pipeline.analyse
 
