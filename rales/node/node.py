@@ -139,8 +139,7 @@ class Node:
             reserve=int(self._config.node.minimum_free_gb * GIGABYTE),
             tidy=False,  # housekeeping does it while the node serves
         )
-        notification = notification_worker(node)
-        notification.begin()  # before the recovery: it may end jobs
+        notification = notification_worker(node)  # before the recovery, which may end jobs
         _recover(node)
         analysis = list(analysis_workers(node, self._watchdog))
         for worker in analysis:

@@ -164,15 +164,17 @@ def commitment_worker(node: NodeContext) -> CommitmentWorker:
 
 
 def notification_worker(node: NodeContext) -> NotificationWorker:
-    """Return the worker that sends notifications."""
+    """Return the worker that sends notifications; every end of a job causes some from now on."""
     deliveries = DeliveryStore(node.database)
-    return NotificationWorker(
+    worker = NotificationWorker(
         jobs=node.jobs,
         notifications=NotificationStore(node.database),
         targets=targets_of(node.config, node.instances, deliveries, node.conversations),
         back_off=_back_off(node),
         clock=node.clock.now,
     )
+    worker.begin()
+    return worker
 
 
 def retention_worker(node: NodeContext) -> RetentionWorker:
