@@ -22,6 +22,8 @@ from pydicom.uid import (
 from chestct.errors import InputUnavailable
 from dicom_out.objects.patient_study import same_patient_and_study
 
+pytestmark = pytest.mark.slow
+
 NAMES = {
     "none, ASCII": (None, b"Doe^John"),
     "none, but Latin-1 bytes": (None, "Müller^Jörg".encode("latin-1")),

@@ -31,6 +31,8 @@ from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import OutcomeKind
 from dicom_out.transfer import compressed_syntaxes
 
+pytestmark = pytest.mark.slow
+
 LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
