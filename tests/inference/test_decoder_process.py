@@ -26,6 +26,8 @@ from inference.loading import pixels
 from inference.loading.decoder_process import DecoderProcess, FrameUndecodable
 from inference.loading.decoding import FrameDescription
 
+pytestmark = pytest.mark.slow
+
 SYNTAXES = (JPEG2000Lossless, JPEGLSLossless, RLELossless)
 
 

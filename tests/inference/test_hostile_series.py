@@ -22,6 +22,8 @@ from inference.loading.headers import LARGEST_SIDE
 from inference.loading.loader import LoadingPolicy, load
 from inference.loading.rules import EligibilityRules
 
+pytestmark = pytest.mark.slow
+
 POLICY = LoadingPolicy(rules=EligibilityRules(minimum_slices=SERIES_SLICES))
 HARMS = hostile_series.harms()
 KINDS = sorted({harm.kind for harm in HARMS})

@@ -29,6 +29,8 @@ from .conftest import NOON
 from .test_deliveries import _DESTINATIONS
 from .test_worker import Rig, _raise
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., ReceivedInstance]
 
 _WHOLE = 61  # slices of 3 mm
