@@ -47,7 +47,7 @@ Talk = Callable[[Destination], Outcome]
 VERIFICATION = "1.2.840.10008.1.1"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 HUGE = 1_200_000_000
-SECONDS = 0.5
+SECONDS = 1.0
 MEGABYTES_50 = 50 << 20
 BIG = 8_000_000
 """More than the buffers of both sockets hold."""
