@@ -98,9 +98,11 @@ class Handlers:
         refused = refused_classes(accepted, event.assoc.rejected_contexts)
         if refused:
             level = logging.INFO if accepted else logging.WARNING
-            _LOG.log(level, "%s offers what is not accepted: %s", _peer(event.assoc), refused)
+            _LOG.log(
+                level, "%s offers contexts that are not accepted: %s", _peer(event.assoc), refused
+            )
             if not accepted:
-                reason = f"offers only what is not accepted: {refused}"
+                reason = f"offers only contexts that are not accepted: {refused}"
                 self._count(event, Refused.ASSOCIATION, reason)
 
     def on_echo(self, event: Event) -> int:

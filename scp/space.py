@@ -49,8 +49,8 @@ class LowWaterMark:
             changed, self._low = low is not self._low, low
         if changed and low:
             _LOG.error(
-                "%.0f MB free on the disk of %s, fewer than the %.0f MB of node.minimum_free_gb: "
-                "images are refused (0xA700) until more are free",
+                "%.0f MB free on the disk of %s, less than the %.0f MB of node.minimum_free_gb: "
+                "Rales refuses images (0xA700) until enough is free",
                 free / _MEGABYTE,
                 self._folder,
                 self._reserve / _MEGABYTE,

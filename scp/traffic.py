@@ -15,7 +15,7 @@ from chestct.uids import Uid
 _WHOLE_CHEST = 20
 """An association with fewer images of a study does not bring a whole chest."""
 _SHORT_ASSOCIATIONS = 2
-"""After as many short associations, another one is expected."""
+"""After this many short associations, Rales expects another short association."""
 
 
 class Traffic:
@@ -51,7 +51,8 @@ class Traffic:
     def is_busy(self, study_uid: Uid) -> bool:
         """Return whether more images of a study are expected.
 
-        An association that has sent some of it is open, or several short ones followed each other.
+        They are if an association that has sent images of the study is open, or if two short
+        associations ended within the window.
         """
         with self._lock:
             if self._open[study_uid] > 0:

@@ -134,9 +134,9 @@ class ReportHandler:
             report = parse_report(event.event_type, event.event_information)
             if self._sink(report):
                 return ReportStatus.SUCCESS
-            _LOG.warning("a storage commitment report for an unknown transaction is refused")
+            _LOG.warning("refused a storage commitment report: its transaction is unknown")
         except ReportInvalid as error:
-            _LOG.warning("a storage commitment report is refused: %s", error)
+            _LOG.warning("refused a storage commitment report: %s", error)
         except OutOfResources as error:
             _LOG.warning("a storage commitment report cannot be recorded now: %s", error)
             return ReportStatus.RESOURCE_LIMITATION

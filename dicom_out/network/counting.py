@@ -105,7 +105,7 @@ def _number_of(matches: Iterable[Dataset], series_uid: Uid) -> int:
         _number(match) for match in matches if _text(match, "SeriesInstanceUID") == series_uid
     }
     if len(numbers) > 1:
-        raise NoCount("it answers with several numbers of images")
+        raise NoCount("it answers with different numbers of images for the series")
     return numbers.pop() if numbers else 0
 
 

@@ -30,10 +30,10 @@ class Outcome:
     """The outcome of a request for one object.
 
     Attributes:
-        status: The DIMSE status; None where none came.
+        status: The DIMSE status; None without an answer.
         message: One printable sentence; it may quote the peer.
-        reached: Whether there was an association or a connection; where not, no other object
-            fares better.
+        reached: Whether the association or connection was established; if not, no other object
+            can be sent either.
         present: The destination says that it has an object with this UID. For an object that was
             sent before, and whose answer was lost, that is a delivery.
     """
@@ -62,9 +62,9 @@ def outcome_of(status: int) -> Outcome:
     """Classify the status of a C-STORE response (PS3.4 table B.2-1, PS3.7 annex C).
 
     Success and warnings (0x0001, 0xBxxx) mean that the object is stored. A status that is not about
-    the object is temporary: out of resources (0xA7xx, 0x0213), a processing failure (0x0110), and
-    what the destination does not accept or allow at present. Every other status is a final verdict
-    on the object.
+    the object is temporary: out of resources (0xA7xx, 0x0213), a processing failure (0x0110), or an
+    object or request that the destination does not accept at present. Every other status is a final
+    verdict on the object.
     """
     text = f"status 0x{status:04X}"
     if status == 0x0000 or status == 0x0001 or 0xB000 <= status <= 0xBFFF:  # noqa: PLR1714, PLR2004 - PS3.7 annex C
@@ -72,10 +72,10 @@ def outcome_of(status: int) -> Outcome:
     if status in _OUT_OF_RESOURCES or status in _TEMPORARY:
         return Outcome(kind=OutcomeKind.FAILED, status=status, message=f"not stored, {text}")
     if status in _OF_THE_DESTINATION or status in _OLD_NOT_SUPPORTED:
-        message = f"the destination does not accept it at present, {text}"
+        message = f"the destination does not accept the object at present, {text}"
         return Outcome(kind=OutcomeKind.NOT_ACCEPTED, status=status, message=message)
     if status == _DUPLICATE:
-        message = f"it has an object with this UID already, {text}"
+        message = f"the destination has an object with this UID already, {text}"
         return Outcome(kind=OutcomeKind.REFUSED, status=status, message=message, present=True)
     return Outcome(kind=OutcomeKind.REFUSED, status=status, message=f"refused, {text}")
 

@@ -150,7 +150,7 @@ def _store_all(
 def _store(
     conversation: Conversation, association: Association, item: ResultObject
 ) -> Outcome | None:
-    """Return what became of an object; None where there was no answer."""
+    """Send an object and return its outcome; None without an answer."""
     context = _context_for(association, item)
     if context is None:
         return Outcome(
@@ -179,7 +179,7 @@ def _store(
 def _send(
     association: Any, item: ResultObject, context: PresentationContext, content: bytes
 ) -> Dataset:
-    """Send an encoded data set, byte for byte; return the response, empty where none came.
+    """Send an encoded data set, byte for byte; return the response, empty without an answer.
 
     pynetdicom's ``send_c_store`` would decode and encode it again.
     """
@@ -202,7 +202,7 @@ def _send(
 
 
 def _context_for(association: Association, item: ResultObject) -> PresentationContext | None:
-    """Return the best accepted context for an object; None where there is none.
+    """Return the best accepted context for an object; None if no context was accepted.
 
     Each compressed syntax has a context of its own, so that its acceptance is visible: a peer may
     choose any one transfer syntax of a context.

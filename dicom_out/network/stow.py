@@ -25,23 +25,23 @@ from dicom_out.network.outcome import Outcome, OutcomeKind, failed, outcome_of
 from dicom_out.result_file import read_whole
 
 _NOT_CONFIGURED = {
-    401: "it does not take these credentials (HTTP 401)",
-    403: "it forbids this (HTTP 403)",
+    401: "the service refuses these credentials (HTTP 401)",
+    403: "the service forbids this request (HTTP 403)",
     404: "there is no STOW-RS service at this URL (HTTP 404)",
     405: "there is no STOW-RS service at this URL (HTTP 405)",
 }
-"""What a person must correct here or there: until then no object can be delivered."""
+"""Errors in the configuration of this node or of the service: no object can be delivered."""
 _REFUSED = {
     400: "refused, HTTP 400",
     409: "refused, HTTP 409",
-    413: "it is too large (HTTP 413)",
+    413: "the object is too large (HTTP 413)",
     422: "refused, HTTP 422",
 }
 """Verdicts on the object."""
 _NOT_ACCEPTED = {
-    406: "it does not answer in DICOM JSON (HTTP 406)",
-    415: "it does not accept DICOM files (HTTP 415)",
-    501: "it does not store (HTTP 501)",
+    406: "the service does not answer in DICOM JSON (HTTP 406)",
+    415: "the service does not accept DICOM files (HTTP 415)",
+    501: "the service does not store objects (HTTP 501)",
 }
 _CONFLICT = 409
 _FIRST_ERROR = 400
@@ -141,7 +141,7 @@ def outcome_of_answer(report: Dataset, sop_instance_uid: str, answer: Answer) ->
     http = f"HTTP {answer.status}"
     kind = answer.media_type
     if answer.content and kind not in DICOM_TYPES:
-        return failed(f"{http} with {kind or 'something'} that is no DICOM: is the URL right?")
+        return failed(f"{http} with {kind or 'content'} that is not DICOM: is the URL right?")
     reason = _reason(report, "FailedSOPSequence", "FailureReason", sop_instance_uid)
     if reason is not None:
         return outcome_of(reason)
@@ -180,7 +180,7 @@ def outcome_of_refusal(report: Dataset, sop_instance_uid: str, http_status: int)
         present = http_status == _CONFLICT and not any(map(report.get, _FAILURES))
         message = _REFUSED[http_status]
         return Outcome(kind=OutcomeKind.REFUSED, status=None, message=message, present=present)
-    return failed(f"it cannot just now (HTTP {http_status})")
+    return failed(f"the service cannot store the object now (HTTP {http_status})")
 
 
 def _with_client(
@@ -197,7 +197,7 @@ def _with_client(
 
 
 def _readable(answer: Answer) -> Dataset:
-    """Return what a refusal says in DICOM JSON; empty where it says nothing readable."""
+    """Return the DICOM JSON of a refusal; an empty data set if it cannot be read."""
     try:
         return Dataset.from_json(json.loads(answer.content))
     except (ValueError, TypeError, AttributeError, KeyError):
@@ -205,7 +205,7 @@ def _readable(answer: Answer) -> Dataset:
 
 
 def _reason(report: Dataset, sequence: str, keyword: str, sop_instance_uid: str) -> int | None:
-    """Return the reason for an object; that of the first item where no object is given."""
+    """Return the reason for an object; without a UID, the reason of the first item."""
     for item in report.get(sequence) or ():
         if not sop_instance_uid or item.get("ReferencedSOPInstanceUID") == sop_instance_uid:
             reason = item.get(keyword)

@@ -80,8 +80,8 @@ def compose_extras(
         except (MemoryError, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - no extra may cost the result, whatever fails
-            _LOG.error("the %s cannot be made and is left out (%s)", extra, type(error).__name__)
-            _LOG.debug("why the %s cannot be made", extra, exc_info=error)
+            _LOG.error("the %s cannot be written and is left out (%s)", extra, type(error).__name__)
+            _LOG.debug("why the %s cannot be written", extra, exc_info=error)
             left_out.append(extra)
             continue
         if encoded is not None:

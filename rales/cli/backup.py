@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def backup(config_path: Path, directory: Path) -> None:
     """Copy all data of the node to DIR, an empty or new directory.
 
-    The node may be running: the copy shows one moment. DIR gets the state file, all images and
-    results that it names, and their digests. The command writes backup.json last: a DIR without
-    backup.json is incomplete.
+    The node may be running: the backup holds its state at one moment. DIR gets the state file, all
+    images and results that the state file names, and their digests. The command writes backup.json
+    last: a DIR without backup.json is incomplete.
 
     On the same file system, images in DIR are hard links and take no space. To protect against a
     broken disk, copy DIR to another disk.

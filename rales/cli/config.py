@@ -17,13 +17,14 @@ def config_group() -> None:
 def config_check(file: Path) -> None:
     """Check FILE without starting anything; name every wrong key.
 
-    Files that FILE names are not read and nothing is sent: `rales check` does that.
+    The command does not read the files that FILE names and sends nothing: use `rales check` for
+    that.
 
     \b
     Example:
       rales config check rales.toml
 
-    Exit status 0: FILE is valid. 1: it is not, and the message names each wrong key.
+    Exit status 0: FILE is valid. 1: FILE is wrong, and the message names each wrong key.
     """  # noqa: D301 - click wants the backspace character itself
     from rales.cli.output import say
     from rales.config.file import load

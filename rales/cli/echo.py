@@ -29,7 +29,7 @@ def echo(config_path: Path, address: str | None) -> None:
       rales echo                           does this node answer?
       rales echo ORTHANC@10.0.0.7:4242     does the PACS answer?
 
-    Exit status 0: it answers. 1: it does not, and the message says why.
+    Exit status 0: the node answers. 1: it does not answer, and the message says why.
     """  # noqa: D301 - click wants the backspace character itself
     from dicom_out.network.destination import Destination
     from dicom_out.network.outcome import OutcomeKind

@@ -22,8 +22,9 @@ def retry(config_path: Path, series: str | None, all_failed: bool) -> None:  # n
 
     SERIES is a Series Instance UID, or the start or end of one. A series without results, or
     whose result files are missing or damaged, is analysed again. A series whose delivery failed
-    is delivered again. Result objects keep their UIDs, so no destination shows a duplicate. The
-    node may be running or stopped.
+    goes again to the destinations that lack results, a series that is done to every destination.
+    Result objects keep their UIDs, so no destination shows a duplicate. The node may be running or
+    stopped.
 
     \b
     Examples:

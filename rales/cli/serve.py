@@ -21,9 +21,9 @@ from rales.cli.options import config_option
 def serve(config_path: Path, log_level: str) -> None:
     """Receive chest CT series, analyse them and deliver the results.
 
-    Runs until SIGTERM or SIGINT, then finishes the work in progress and exits. If the process
-    is killed, the next start continues with the received images on disk. On SIGHUP the node
-    reads its TLS certificate again.
+    Runs until SIGTERM or SIGINT, then exits within 30 seconds. The next start continues the work
+    that did not end in time, also after a kill or a power cut. On SIGHUP the node reads its TLS
+    certificate again.
 
     \b
     Example:

@@ -99,7 +99,9 @@ def _load_own(context: ssl.SSLContext, certificate: Path, key: Path | None) -> N
 
 
 def _no_passphrase() -> str:
-    raise ValueError("the key has a passphrase: use a key without, which only the node can read")
+    raise ValueError(
+        "the key has a passphrase: use a key without one, and let only the node read it"
+    )
 
 
 def _load_authorities(context: ssl.SSLContext, ca: Path) -> None:

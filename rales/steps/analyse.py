@@ -124,7 +124,7 @@ class AnalysisWorker:
                 _LOG.warning("job %d: its state changed meanwhile", job.id)
 
     def _outcome(self, job: Job) -> Record:
-        """Analyse one job; return what records the outcome."""
+        """Analyse one job; return the function that records the outcome."""
         try:
             series = Series.of(self._instances.of_series(job.series_uid))
             if series.digest != job.instances_digest:

@@ -1,9 +1,9 @@
 """Requests storage commitment from destinations, and sends uncommitted objects again.
 
-A delivery to a destination with ``commitment = true`` counts as delivered when a storage
-commitment report says so. Until then its job is delivering, and retention releases nothing of it.
-An object that is not committed, or not answered in time, is sent again under the same UIDs and
-requested again, until it is given up like any delivery.
+With ``commitment = true``, a delivery counts as delivered when a storage commitment report says
+so. Until then its job is delivering, and retention releases nothing of it. If the destination does
+not commit to an object, or does not answer in time, Rales sends the object again under the same UID
+and requests again, until it gives the object up like any delivery.
 """
 
 from __future__ import annotations

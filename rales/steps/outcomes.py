@@ -45,7 +45,7 @@ Record = Callable[[], None]
 
 
 class OutcomeRecorder:
-    """Chooses and records what becomes of a job after an analysis.
+    """Decides the next state of a job after an analysis, and records it.
 
     Args:
         attempts: Fail a job after this many attempts.
@@ -68,15 +68,15 @@ class OutcomeRecorder:
         self._on_composed = on_composed
 
     def of_report(self, job: Job, report: AnalysisReport) -> Record:
-        """Return what records a result."""
+        """Return the function that records a result."""
         return partial(self._compose, job, report)
 
     def of_changed_images(self, job: Job) -> Record:
-        """Return what records that the images differ from those of the complete series."""
+        """Return the function that records that the images differ from the complete series."""
         return partial(self._give_way, job)
 
     def of_error(self, job: Job, error: Exception) -> Record:
-        """Return what records that the analysis raised ``error``."""
+        """Return the function that records that the analysis raised ``error``."""
         match error:
             case AnalysisStopped():
                 return partial(self._put_back, job)
@@ -95,7 +95,7 @@ class OutcomeRecorder:
     def _compose(self, job: Job, report: AnalysisReport) -> None:
         message = verdict(report.findings)
         if report.left_out:
-            message += f"; could not be made: {', '.join(report.left_out)}"
+            message += f"; could not be written: {', '.join(report.left_out)}"
         hold = bool(report.may_be_part) and job.is_held(self._clock())
         if hold:
             message += (

@@ -65,7 +65,7 @@ def test_of_an_archive_that_answers_with_all_series_the_one_counts() -> None:
         (b"65\\66", "is no number"),
         (b"-1", "is no number"),
         (b"999999999", "is above"),
-        ([answer(asked(), 65), answer(asked(), 41)], "several numbers"),
+        ([answer(asked(), 65), answer(asked(), 41)], "different numbers"),
     ],
 )
 def test_what_is_no_number_is_none(said: Any, why: str) -> None:

@@ -124,7 +124,9 @@ def test_an_extra_that_cannot_be_made_costs_nothing_else(
     assert [item.role for item in found.objects] == ["key-objects"]
     assert found.left_out == (Extra.SECONDARY_CAPTURE,)
     (said,) = [one for one in caplog.records if one.levelname == "ERROR"]
-    assert said.getMessage() == "the secondary-capture cannot be made and is left out (ValueError)"
+    assert (
+        said.getMessage() == "the secondary-capture cannot be written and is left out (ValueError)"
+    )
 
 
 def test_without_a_lesion_there_is_nothing_to_point_at(tmp_path: Path) -> None:

@@ -283,7 +283,7 @@ def test_a_duplicate_of_what_was_never_sent_is_said_and_a_retry_takes_it(
     step_all(worker, NOON)
     ended = rig.jobs.get(job.id)
     assert ended.state is JobState.FAILED
-    assert "it has an object with this UID already" in ended.message
+    assert "the destination has an object with this UID already" in ended.message
     retry(rig.jobs, ended, at=rig.clock.now)
     step_all(worker, rig.clock.now)
     assert rig.state(job) is JobState.DONE

@@ -101,7 +101,7 @@ def test_a_picture_that_cannot_be_made_is_said_of_the_series(
     rig.worker().step(NOON)
     done = rig.jobs.get(job.id)
     assert done.state is JobState.COMPOSED
-    assert done.message.endswith("; could not be made: encapsulated-pdf")
+    assert done.message.endswith("; could not be written: encapsulated-pdf")
     assert done.result is not None
     assert done.result["left_out"] == ["encapsulated-pdf"]
 

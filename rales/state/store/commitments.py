@@ -25,7 +25,7 @@ class CommitmentStore:
         self._database = database
 
     def due(self, destination: str, *, at: datetime | None) -> list[Delivery]:
-        """Return the deliveries to request commitment for, or whose answer is overdue.
+        """Return the deliveries that need a request, and those whose answer is overdue.
 
         With ``at`` None, return every delivery that waits.
         """

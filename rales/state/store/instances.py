@@ -167,7 +167,7 @@ def _renew(tx: sqlite3.Connection, instance: ReceivedInstance, row: sqlite3.Row)
     if row["released_at"]:
         if not instance.path.exists():
             raise OutOfResources(
-                "retention removed the earlier copy of this instance at this moment; send it again"
+                "retention has just removed the earlier copy of this instance: send it again"
             )
         tx.execute(
             "UPDATE instances SET released_at = NULL, gone = 0"

@@ -260,7 +260,7 @@ class JobStore(JobQueries):
             if is_overtaken(tx, job.id):
                 raise StateConflict("a newer revision of this series has taken over")
             if job.state not in {JobState.DONE, JobState.REJECTED, JobState.FAILED}:
-                raise StateConflict("the series has not ended yet: it is under way")
+                raise StateConflict("the series is still in progress")
             present = self.get(job.id)
             if present.released_at is not None:
                 released = f"{present.released_at:%Y-%m-%d}"

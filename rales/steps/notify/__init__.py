@@ -1,1 +1,1 @@
-"""Messages to other systems about what became of a series: a webhook, a FHIR server."""
+"""Messages to other systems about the end of a series: a webhook, a FHIR server."""
