@@ -93,7 +93,10 @@ class HttpClient:
             CutOff: The conversation was cut off; the message says why.
             RequestFailed: There is no usable answer.
         """
-        target = self._target + path + (f"?{urlencode(query)}" if query else "")
+        # The target of a URL without a path is "/".
+        target = self._target.removesuffix("/") + path if path else self._target
+        if query:
+            target += f"?{urlencode(query)}"
         try:
             response = self._pool.urlopen(
                 method,

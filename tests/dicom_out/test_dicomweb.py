@@ -93,6 +93,29 @@ def test_a_search_is_the_request_that_dicomweb_client_makes(
     assert asked[:2] == asked[2:]
 
 
+@pytest.mark.parametrize("base", ["", "/", "/dicom-web", "/dicom-web/"])
+def test_a_request_goes_below_the_url_with_one_slash(
+    base: str, make_object: Callable[..., ResultObject]
+) -> None:
+    asked: list[str] = []
+
+    def note(server: Service, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        asked.append(handler.requestline.split(" ")[1])  # http.server merges slashes in path
+        says(200, [] if handler.command == "GET" else None)(server, handler, body)
+
+    server = Service(note)
+    try:
+        root = server.url.removesuffix("/dicom-web")
+        destination = WebDestination(name="web", url=root + base)
+        store([make_object()], destination, timeout_seconds=5)
+        with dicomweb_client(destination, BOUNDS) as client:
+            client.search_studies([("limit", "1")])
+    finally:
+        server.close()
+    expected = base.rstrip("/") + "/studies"
+    assert asked == [expected, f"{expected}?limit=1"]
+
+
 def test_a_report_in_xml_says_what_it_says_in_json() -> None:
     report = pydicom.Dataset()
     item = Dataset()
