@@ -70,7 +70,13 @@ class FhirReport:
 
     def request(self) -> Request:
         """Return the request that carries the bundle."""
-        body = json.dumps(self.bundle(), ensure_ascii=False, allow_nan=False, default=_time)
+        body = json.dumps(
+            self.bundle(),
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+            default=_time,
+        )
         headers = {"Content-Type": _MEDIA_TYPE, "Accept": _MEDIA_TYPE}
         return Request(body=body.encode(), headers=headers)
 
