@@ -21,6 +21,7 @@ from chestct.errors import ConfigError
 from rales.runtime import files
 from rales.state.layout import Layout
 from rales.state.snapshot import (
+    check_state,
     count_series,
     disk_errors,
     follow_release,
@@ -60,6 +61,8 @@ def back_up(layout: Layout, target: Path, say: Say = lambda _line: None) -> Copi
     """
     if not layout.state.exists():
         raise ConfigError(f"{layout.state} does not exist: nothing to back up")
+    with disk_errors(target):
+        check_state(layout.state)
     _create_empty(target, "backup directory")
     copy = Layout(target)
     with disk_errors(target):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chestct.errors import OutOfResources
-from rales.state.store.database import Database
+from rales.state.store.database import Database, check_schema
 
 _PAGE = 1000
 
@@ -29,6 +29,16 @@ def take_snapshot(state: Path, copy: Path) -> None:
     copy.touch(mode=0o600)
     with _open_read_only(state) as live, closing(sqlite3.connect(copy)) as target:
         live.backup(target)
+
+
+def check_state(state: Path) -> None:
+    """Check that this version can read a state file; change nothing.
+
+    Raises:
+        ConfigError: It has a schema that this version does not know.
+    """
+    with _open_read_only(state) as connection:
+        check_schema(connection, state)
 
 
 def count_series(state: Database) -> int:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,16 @@ def test_images_are_linked_and_copied_where_they_cannot_be(
     back_up(rig.layout, tmp_path / "copied")
     assert not (tmp_path / "copied" / place).samefile(one.path)
     assert (tmp_path / "copied" / place).read_bytes() == one.path.read_bytes()
+
+
+@pytest.mark.parametrize("schema", [14, 9999])
+def test_a_state_file_that_cannot_be_read_is_named_and_no_backup_begins(
+    schema: int, rig: SpoolRig, tmp_path: Path
+) -> None:
+    layout = Layout(rig.folder)
+    with closing(sqlite3.connect(layout.state)) as connection:
+        connection.execute(f"PRAGMA user_version={schema}")
+        connection.execute(f"PRAGMA application_id={0 if schema == 14 else 0x52616C65}")
+    with pytest.raises(ConfigError, match=str(layout.state)):
+        back_up(layout, tmp_path / "backup")
+    assert not (tmp_path / "backup").exists()

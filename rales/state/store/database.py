@@ -29,6 +29,30 @@ def schema_scripts() -> list[str]:
     return [path.read_text() for path in numbered]
 
 
+def check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Check that this version can read the state file at ``path``; change nothing.
+
+    Raises:
+        ConfigError: The file has a schema that this version does not know.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    if version and application_id != _APPLICATION_ID:
+        raise ConfigError(
+            f"{path} was written by a development version of Rales from before 0.1.0 "
+            f"(schema {version}), which this version cannot read. The file is unchanged. "
+            "Let the old version finish its deliveries, then start with an empty "
+            "node.data_dir; or move the file away with its -wal and -shm, and "
+            "`rales fsck --rebuild` records the images in spool/ again"
+        )
+    known = len(schema_scripts())
+    if version > known:
+        raise ConfigError(
+            f"{path} was written by a newer Rales (schema {version}); this version "
+            f"knows schema {known}. Install the newer version again"
+        )
+
+
 def to_text(at: datetime) -> str:
     """Return ``at`` in UTC with a fixed width, so that text order is time order."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")
@@ -182,20 +206,7 @@ class Database:
         scripts = schema_scripts()
         with self._lock:
             version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            (application_id,) = self._connection.execute("PRAGMA application_id").fetchone()
-            if version and application_id != _APPLICATION_ID:
-                raise ConfigError(
-                    f"{self._path} was written by a development version of Rales from before 0.1.0 "
-                    f"(schema {version}), which this version cannot read. The file is unchanged. "
-                    "Let the old version finish its deliveries, then start with an empty "
-                    "node.data_dir; or move the file away with its -wal and -shm, and "
-                    "`rales fsck --rebuild` records the images in spool/ again"
-                )
-            if version > len(scripts):
-                raise ConfigError(
-                    f"{self._path} was written by a newer Rales (schema {version}); this version "
-                    f"knows schema {len(scripts)}. Install the newer version again"
-                )
+            check_schema(self._connection, self._path)
             if 0 < version < len(scripts):
                 self._back_up(version)
             for number, script in enumerate(scripts[version:], start=version + 1):
