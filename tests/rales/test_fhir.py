@@ -126,6 +126,8 @@ def test_a_repeated_bundle_is_the_same_and_a_later_revision_writes_over_it(
     sent_bundle(rig, receiver)
     first, second = receiver.received
     assert first.body == second.body
+    compact = json.dumps(first.json, ensure_ascii=False, separators=(",", ":"))
+    assert first.body == compact.encode()
     (rig.folder / "findings.json").write_text(
         (rig.folder / "findings.json").read_text().replace("1987.654", "1999.0")
     )
