@@ -93,7 +93,8 @@ def restore(source: Path, layout: Layout, say: Say = lambda _line: None) -> Copi
     The state file gets its name last, so that no node starts on an incomplete restore.
 
     Raises:
-        ConfigError: ``source`` is not a complete backup, or the data directory is not empty.
+        ConfigError: ``source`` is not a complete backup, this version cannot read its state file,
+            or the data directory is not empty.
         OutOfResources: The data directory cannot be written.
     """
     facts = _facts(source)
@@ -107,6 +108,12 @@ def restore(source: Path, layout: Layout, say: Say = lambda _line: None) -> Copi
             raise ConfigError(
                 f"{copy.state} is damaged: its digest differs from the one in {_COMPLETE}"
             )
+        try:
+            check_state(unfinished, named=copy.state)
+        except ConfigError:
+            for part in layout.data_dir.glob(f"{unfinished.name}*"):
+                part.unlink()
+            raise
         with closing(Database(unfinished)) as state:
             images, missing, damaged = _copy_images(state, source, say)
             series = count_series(state)

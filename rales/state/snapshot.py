@@ -31,14 +31,16 @@ def take_snapshot(state: Path, copy: Path) -> None:
         live.backup(target)
 
 
-def check_state(state: Path) -> None:
+def check_state(state: Path, *, named: Path | None = None) -> None:
     """Check that this version can read a state file; change nothing.
+
+    An error names ``named``, by default the file itself.
 
     Raises:
         ConfigError: It has a schema that this version does not know.
     """
     with _open_read_only(state) as connection:
-        check_schema(connection, state)
+        check_schema(connection, named or state)
 
 
 def count_series(state: Database) -> int:

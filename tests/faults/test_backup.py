@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 import subprocess
 import sys
@@ -181,14 +183,34 @@ def test_images_are_linked_and_copied_where_they_cannot_be(
     assert (tmp_path / "copied" / place).read_bytes() == one.path.read_bytes()
 
 
+def _change_schema(state: Path, schema: int) -> None:
+    with closing(sqlite3.connect(state)) as connection:
+        connection.execute(f"PRAGMA user_version={schema}")
+        connection.execute(f"PRAGMA application_id={0 if schema == 14 else 0x52616C65}")
+
+
 @pytest.mark.parametrize("schema", [14, 9999])
 def test_a_state_file_that_cannot_be_read_is_named_and_no_backup_begins(
     schema: int, rig: SpoolRig, tmp_path: Path
 ) -> None:
     layout = Layout(rig.folder)
-    with closing(sqlite3.connect(layout.state)) as connection:
-        connection.execute(f"PRAGMA user_version={schema}")
-        connection.execute(f"PRAGMA application_id={0 if schema == 14 else 0x52616C65}")
+    _change_schema(layout.state, schema)
     with pytest.raises(ConfigError, match=str(layout.state)):
         back_up(layout, tmp_path / "backup")
     assert not (tmp_path / "backup").exists()
+
+
+@pytest.mark.parametrize("schema", [14, 9999])
+def test_a_backup_that_cannot_be_read_is_named_and_leaves_the_data_directory_empty(
+    schema: int, rig: SpoolRig, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup"
+    back_up(Layout(rig.folder), backup)
+    state = Layout(backup).state
+    _change_schema(state, schema)
+    facts = json.loads((backup / "backup.json").read_text())
+    facts["state_sha256"] = hashlib.sha256(state.read_bytes()).hexdigest()
+    (backup / "backup.json").write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match=str(state)):
+        restore(backup, Layout(tmp_path / "new"))
+    assert list((tmp_path / "new").iterdir()) == []
