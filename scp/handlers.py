@@ -19,12 +19,7 @@ from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_RELEASE
 
 from chestct.ae_title import shown_ae_title
-from chestct.errors import (
-    NotDicom,
-    RalesError,
-    SopClassMismatch,
-    SopClassNotSupported,
-)
+from chestct.errors import NotDicom, RalesError, SopClassMismatch, SopClassNotSupported
 from chestct.series import ReceivedInstance
 from chestct.text import printable
 from chestct.uids import Uid

@@ -93,14 +93,10 @@ class HttpClient:
             CutOff: The conversation was cut off; the message says why.
             RequestFailed: There is no usable answer.
         """
-        # The target of a URL without a path is "/".
-        target = self._target.removesuffix("/") + path if path else self._target
-        if query:
-            target += f"?{urlencode(query)}"
         try:
             response = self._pool.urlopen(
                 method,
-                target,
+                self._target_of(path, query),
                 body=body,
                 headers={**self._headers, **(headers or {})},
                 redirect=False,
@@ -111,6 +107,11 @@ class HttpClient:
         except (HTTPError, OSError, ValueError) as error:
             self._allowance.check(error)
             raise self._failure(error) from error
+
+    def _target_of(self, path: str, query: Sequence[tuple[str, str]]) -> str:
+        # The target of a URL without a path is "/".
+        target = self._target.removesuffix("/") + path if path else self._target
+        return f"{target}?{urlencode(query)}" if query else target
 
     def _answer(self, response: urllib3.BaseHTTPResponse, at_most: int | None) -> Answer:
         try:
