@@ -216,12 +216,12 @@ def test_a_retry_does_not_close_or_restart_what_is_under_way(
     jobs, instances = JobStore(database), InstanceStore(database, on_change=lambda: None)
     instances.record(make_instance(1))
     (job,) = jobs.all()
-    with pytest.raises(StateConflict, match="under way"):
+    with pytest.raises(StateConflict, match="still in progress"):
         retry(jobs, job, at=NOON)
     _mark(jobs, instances, job)
     claimed = jobs.claim(at=NOON)
     assert claimed is not None
-    with pytest.raises(StateConflict, match="under way"):
+    with pytest.raises(StateConflict, match="still in progress"):
         retry(jobs, claimed, at=NOON)
     assert jobs.get(job.id).state is JobState.ANALYSING
 
