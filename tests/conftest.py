@@ -23,16 +23,22 @@ _SLOW = ("conformance", "deploy", "e2e", "faults", "packaging", "training", "vie
 """Folders whose tests run nodes and other programs, or train networks: their items are slow."""
 _MOST_WORKERS = 12
 
-# How long an example takes says how busy the machine is.
-settings.register_profile("rales", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is. Every run draws the same examples, so that
+# a run fails for what changed; HYPOTHESIS=explore draws new ones.
+settings.register_profile(
+    "rales",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("HYPOTHESIS") != "explore",
+)
 settings.load_profile("rales")
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return two workers a core for ``-n auto``, as slow tests wait; one for ``-n logical``."""
+    """Return one worker more than cores for ``-n auto``, as slow tests wait; else the cores."""
     cores = os.cpu_count() or 1
-    return min(2 * cores if config.option.numprocesses == "auto" else cores, _MOST_WORKERS)
+    return min(cores + (config.option.numprocesses == "auto"), _MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

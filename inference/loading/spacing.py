@@ -10,8 +10,9 @@ from chestct.geometry import usual_step
 
 _UNEVEN = 0.1
 """Part of the usual step by which a step may differ: scanners round positions."""
-_OF_ROUNDING = 0.75
-"""A slice may lie off the grid by this part of the rounding: a half, and the error of the fit."""
+_OF_ROUNDING = 1.0
+"""A slice may lie off the grid by this part of the rounding: a half, and the error of the fit. That
+error nears a half where the rounding turns once within the stack."""
 _DRIFT = 0.25
 """Part of the spacing by which a slice may lie off its place on the even grid."""
 SAME_PLACE_MM = 0.01

@@ -24,6 +24,8 @@ from chestct.results import ReportOptions, SegKind
 from chestct.volume import Label
 from dicom_out.objects.raw import raw_value
 
+pytestmark = pytest.mark.slow
+
 _CHARACTER_SETS = (
     b"",
     b"ISO_IR 100",

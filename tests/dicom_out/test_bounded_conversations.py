@@ -36,10 +36,13 @@ from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import Outcome, OutcomeKind
 from dicom_out.network.sender import echo
 
-pytestmark = pytest.mark.filterwarnings(
-    # pynetdicom drops a socket that never connected or was cut off without closing it itself.
-    "ignore:unclosed <socket:ResourceWarning"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        # pynetdicom drops a socket that never connected or was cut off without closing it itself.
+        "ignore:unclosed <socket:ResourceWarning"
+    ),
+]
 
 MakeObject = Callable[..., ResultObject]
 Start = Callable[..., Destination]

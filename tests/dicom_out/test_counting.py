@@ -22,6 +22,8 @@ from dicom_out.network.query import ArchiveUnavailable
 from phantom import PhantomIdentity, make_thorax, small_spec, write_series
 from rales.demo.pacs import MODALITY, has_dicomweb, start_pacs
 
+pytestmark = pytest.mark.slow
+
 STUDY, SERIES = Uid("1.2.3"), Uid("1.2.3.4")
 
 

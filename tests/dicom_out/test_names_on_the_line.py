@@ -28,6 +28,8 @@ from dicom_out.encodings import data_set_of
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import OutcomeKind
 
+pytestmark = pytest.mark.slow
+
 KINDS = (
     "1.2.840.10008.5.1.4.1.1.66.4",
     "1.2.840.10008.5.1.4.1.1.66.7",

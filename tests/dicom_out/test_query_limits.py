@@ -24,6 +24,8 @@ from dicom_out.network.prior_reports import ReportQuery, fetch_reports
 from dicom_out.network.query import STUDY_ROOT_FIND, STUDY_ROOT_GET, ArchiveUnavailable
 from dicom_out.network.stow import ask
 
+pytestmark = pytest.mark.slow
+
 PENDING, LONG = 0xFF00, 60.0
 """Seconds that no test waits: what is cut after one must not take as long as this."""
 

@@ -25,6 +25,8 @@ from dicom_out.objects.text import render_text
 from inference.reading.quantify import measure
 from inference.reading.sides import Missing
 
+pytestmark = pytest.mark.slow
+
 SIDES = tuple(Side)
 FLIPPED = ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0))
 

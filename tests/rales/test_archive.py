@@ -22,6 +22,8 @@ from dicom_out.network.prior_reports import ReportQuery
 from dicom_out.network.query import ArchiveUnavailable
 from rales.analysis.archive import PriorReports, find_prior_reports
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def case(tmp_path: Path) -> Case:

@@ -25,6 +25,8 @@ from rales.config.tls import client_context
 from rales.steps.notify import transport
 from rales.steps.notify.transport import Endpoint, Request
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 0.5
 MEGABYTES_50 = 50 << 20
 BIG = 8_000_000

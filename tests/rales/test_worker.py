@@ -24,6 +24,8 @@ from rales.steps.analyse import AnalysisWorker
 
 from .conftest import NOON
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., ReceivedInstance]
 
 _SETTINGS = AnalysisSettings(
