@@ -102,7 +102,7 @@ def find_orthanc() -> str | None:
     Debian installs it in ``/usr/sbin``, which is not on the PATH of normal users.
     """
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    beside = [str(Path(folder).with_name("sbin")) for folder in folders]
+    beside = [str(Path(folder).parent / "sbin") for folder in folders]
     return shutil.which("Orthanc", path=os.pathsep.join([*folders, *beside]))
 
 

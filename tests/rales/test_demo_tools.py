@@ -1,4 +1,4 @@
-"""The demo tells dcmtk's storescu from pynetdicom's, which stands beside our interpreter."""
+"""The demo finds the programs of the machine, and no namesake beside our interpreter."""
 
 import os
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rales.demo.pacs import find_orthanc
 from rales.demo.run import dcmtks_storescu
 
 
@@ -21,3 +22,15 @@ def test_the_storescu_of_an_activated_environment_is_not_taken_for_dcmtks(
     theirs.chmod(0o755)
     monkeypatch.setenv("PATH", os.pathsep.join([str(own), str(tmp_path)]))
     assert dcmtks_storescu() == str(theirs)
+
+
+@pytest.mark.parametrize("odd", ["", "/"], ids=["empty", "root"])
+def test_orthanc_is_found_beside_a_folder_without_a_name(
+    odd: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    orthanc = tmp_path / "sbin" / "Orthanc"
+    orthanc.parent.mkdir()
+    orthanc.write_text("#!/bin/sh\n")
+    orthanc.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path / "bin"), odd]))
+    assert find_orthanc() == str(orthanc)
