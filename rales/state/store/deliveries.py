@@ -188,12 +188,7 @@ def record_attempt(tx: sqlite3.Connection, delivery: Delivery, attempt: Attempt)
             " WHERE job_id = ? AND role = ? AND destination = ?"
             " AND state = ? AND transaction_uid IS ?",
             (
-                attempt.state,
-                int(attempt.counted),
-                None if attempt.due_at else to_text(attempt.at),
-                to_text(attempt.due_at) if attempt.due_at else None,
-                attempt.status,
-                attempt.message,
+                *attempt.values,
                 *key_of(delivery),
                 delivery.state,
                 delivery.transaction_uid,

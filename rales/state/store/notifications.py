@@ -112,12 +112,7 @@ class NotificationStore:
                 "UPDATE notifications SET state = ?, attempts = attempts + ?, settled_at = ?,"
                 " due_at = coalesce(?, due_at), status = ?, message = ? WHERE id = ? AND state = ?",
                 (
-                    attempt.state,
-                    int(attempt.counted),
-                    None if attempt.due_at else to_text(attempt.at),
-                    to_text(attempt.due_at) if attempt.due_at else None,
-                    attempt.status,
-                    attempt.message,
+                    *attempt.values,
                     notification.id,
                     DeliveryState.PENDING,
                 ),

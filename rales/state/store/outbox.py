@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chestct.states import DeliveryState
+from rales.state.store.database import to_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +31,15 @@ class Attempt:
     due_at: datetime | None = None
     status: int | None = None
     counted: bool = True
+
+    @property
+    def values(self) -> tuple[str | int | None, ...]:
+        """Return the values of state, attempts to add, settled_at, due_at, status and message."""
+        return (
+            self.state,
+            int(self.counted),
+            None if self.due_at else to_text(self.at),
+            to_text(self.due_at) if self.due_at else None,
+            self.status,
+            self.message,
+        )
