@@ -28,6 +28,7 @@ from dicom_out.network.allowance import Bounds, Conversations, whole_seconds
 from dicom_out.network.association import Conversation, associated
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import Outcome, OutcomeKind
+from dicom_out.reference import sop_reference
 from pynetdicom_guard.reactor_gate import park_reactor
 
 _LOG = logging.getLogger(__name__)
@@ -191,15 +192,10 @@ def _information(objects: Sequence[ResultObject], transaction_uid: Uid) -> Datas
     """Return the Action Information (PS3.4 table J.3-1)."""
     information = Dataset()
     information.TransactionUID = transaction_uid
-    information.ReferencedSOPSequence = [_reference(item) for item in objects]
+    information.ReferencedSOPSequence = [
+        sop_reference(item.sop_class_uid, item.sop_instance_uid) for item in objects
+    ]
     return information
-
-
-def _reference(item: ResultObject) -> Dataset:
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = item.sop_class_uid
-    reference.ReferencedSOPInstanceUID = item.sop_instance_uid
-    return reference
 
 
 def _ask(conversation: Conversation, association: Association, information: Dataset) -> Outcome:

@@ -26,6 +26,7 @@ from dicom_out.objects.identity import (
     set_equipment,
 )
 from dicom_out.objects.sources import Sources
+from dicom_out.reference import sop_reference
 
 Picture = NDArray[np.uint8]
 """Colours (row, column, 3), red, green and blue, 0 to 255."""
@@ -80,7 +81,9 @@ def encapsulated_pdf(content: bytes, analysed: AnalysedSeries, sources: Sources)
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document.EncapsulatedDocumentLength = len(content)
     document.EncapsulatedDocument = content + b"\0" * (len(content) % 2)
-    document.SourceInstanceSequence = [_reference(image) for image in sources.images]
+    document.SourceInstanceSequence = [
+        sop_reference(image.SOPClassUID, image.SOPInstanceUID) for image in sources.images
+    ]
     return finish(document, analysed, sources, described="Rales summary, PDF")
 
 
@@ -132,15 +135,8 @@ def _pixels(capture: Dataset, frames: NDArray[np.uint8]) -> None:
     capture["PixelData"].VR = "OB"
 
 
-def _reference(image: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = image.SOPClassUID
-    item.ReferencedSOPInstanceUID = image.SOPInstanceUID
-    return item
-
-
 def _source(image: Dataset) -> Dataset:
-    item = _reference(image)
+    item = sop_reference(image.SOPClassUID, image.SOPInstanceUID)
     purpose = Dataset()
     purpose.CodeValue = codes.SOURCE_IMAGE.value
     purpose.CodingSchemeDesignator = codes.SOURCE_IMAGE.scheme_designator

@@ -18,6 +18,7 @@ from dicom_out.objects.finish import finish
 from dicom_out.objects.identity import MANUFACTURER, contributing_equipment, segment_algorithm
 from dicom_out.objects.segments import SegmentPlan, Segments
 from dicom_out.objects.sources import Sources
+from dicom_out.reference import sop_reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +103,12 @@ def build_seg(
 def _reference_received_frames(seg: Dataset, sources: Sources) -> None:
     """Reference the received images and frames instead of the image that joins them."""
     seg.SourceImageSequence = [
-        _reference(image.SOPClassUID, image.SOPInstanceUID, sources.frames_used(image))
+        sop_reference(image.SOPClassUID, image.SOPInstanceUID, sources.frames_used(image))
         for image in sources.images
     ]
     (series,) = seg.ReferencedSeriesSequence
     series.ReferencedInstanceSequence = [
-        _reference(image.SOPClassUID, image.SOPInstanceUID, None) for image in sources.images
+        sop_reference(image.SOPClassUID, image.SOPInstanceUID) for image in sources.images
     ]
     items: dict[int, Dataset] = {}
     for groups in seg.PerFrameFunctionalGroupsSequence:
@@ -124,14 +125,6 @@ def _referenced_frame(joint: Dataset, source: SliceSource) -> Dataset:
     item.ReferencedSOPClassUID = source.sop_class_uid
     item.ReferencedSOPInstanceUID = source.sop_instance_uid
     item.ReferencedFrameNumber = source.frame_number
-    return item
-
-
-def _reference(sop_class: str, instance: str, frames: list[int] | None) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, instance
-    if frames is not None:
-        item.ReferencedFrameNumber = frames
     return item
 
 

@@ -23,6 +23,7 @@ from dicom_out.objects.sr_content import ReportContent
 from dicom_out.objects.sr_evolution import evolution_statement
 from dicom_out.objects.sr_groups import measurement_groups
 from dicom_out.objects.sr_text import statements
+from dicom_out.reference import sop_reference
 from dicom_out.title import TITLE
 
 SERIES_NUMBER = 9702
@@ -112,9 +113,7 @@ def _private_scheme() -> Dataset:
 
 def _reference(document: ResultReference) -> Dataset:
     """Return a reference to another document (PS3.3 table C.17-3a)."""
-    instance = Dataset()
-    instance.ReferencedSOPClassUID = document.sop_class_uid
-    instance.ReferencedSOPInstanceUID = document.sop_instance_uid
+    instance = sop_reference(document.sop_class_uid, document.sop_instance_uid)
     series = Dataset()
     series.SeriesInstanceUID = document.series_uid
     series.ReferencedSOPSequence = [instance]
