@@ -1,0 +1,195 @@
+"""The grid on which a volume is read: the patient alone, in voxels of one size.
+
+Scanners choose the field of view, the matrix and the slice spacing; the networks and the anatomy
+checks must not depend on them. So both read the body, cut out of room air and table, in pixels of
+1.35 mm and slabs of about 3 mm, in canonical orientation: slices run to the head, rows to the back,
+columns to the patient's left (LPS). The result is restored on the grid of the volume.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.geometry import Geometry
+from chestct.volume import Volume
+from inference.loading.pixels import AIR_HU
+from inference.networks.preprocess import Orientation
+from inference.reading.body import body_of
+
+PIXEL_MM = 1.35
+"""Pixel size of the slices that the networks learned from, about: 256 pixels of 345 mm."""
+SLAB_MM = 3.0
+"""Thinner slices are averaged to slabs of about this thickness: it lowers their noise."""
+_MARGIN = 4
+"""Air around the body in pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A volume, cut to the body and resampled.
+
+    Attributes:
+        volume: The frame: HU (slab, row, column), canonical; ``AIR_HU`` outside the body.
+        body: bool, likewise: the patient, lungs included.
+        source: The grid of the volume that was cut.
+        slab: Number of slices of the source in a slab.
+        scaled: Rows and columns of a plane of the source at the frame's pixel size.
+        corner: Row and column of the frame's first pixel in the scaled plane.
+    """
+
+    volume: Volume
+    body: NDArray[np.bool_]
+    source: Geometry
+    slab: int
+    scaled: tuple[int, int]
+    corner: tuple[int, int]
+
+    @classmethod
+    def of(cls, volume: Volume) -> Self:
+        """Cut the body out of a volume; without a body the frame is the whole volume, as air."""
+        coarse, slab = _resampled(volume)
+        body = body_of(coarse)
+        rows, columns = (_around(body.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+        hu = np.where(body[:, rows, columns], coarse.hu[:, rows, columns], np.int16(AIR_HU))
+        corner = (rows.start, columns.start)
+        origin = coarse.geometry.to_patient(np.array([[0.0, *corner]]))[0]
+        geometry = replace(
+            coarse.geometry,
+            shape=hu.shape,
+            origin=(float(origin[0]), float(origin[1]), float(origin[2])),
+        )
+        return cls(
+            volume=replace(coarse, hu=hu, geometry=geometry),
+            body=np.ascontiguousarray(body[:, rows, columns]),
+            source=volume.geometry,
+            slab=slab,
+            scaled=(coarse.geometry.shape[1], coarse.geometry.shape[2]),
+            corner=corner,
+        )
+
+    @property
+    def middle_slices(self) -> list[int]:
+        """The slice of the source in the middle of each slab, from the feet to the head."""
+        count = self.source.shape[0]
+        middles = [min(index * self.slab + self.slab // 2, count - 1) for index in range(self.count)]
+        if Orientation.of(self.source).slices:
+            middles = [count - 1 - middle for middle in middles]
+        return middles
+
+    @property
+    def count(self) -> int:
+        """Number of slabs."""
+        return self.volume.geometry.shape[0]
+
+    def enter(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a plane (row, column) of the source on the frame."""
+        turned = np.ascontiguousarray(Orientation.of(self.source).turn(plane))
+        scaled = np.asarray(_resized(turned, self.scaled), np.float32)
+        rows, columns = self._window
+        return np.ascontiguousarray(scaled[rows, columns])
+
+    def restore(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return a mask of the frame on the grid of the source, bool (slice, row, column).
+
+        Its surface lies where linear interpolation between the centres of voxels reaches a half.
+        """
+        orientation = Orientation.of(self.source)
+        restored = np.zeros(self.source.shape, dtype=bool)
+        canonical = restored[::-1] if orientation.slices else restored
+        if orientation.rows:
+            canonical = canonical[:, ::-1]
+        if orientation.columns:
+            canonical = canonical[:, :, ::-1]
+        rows, columns = self._window
+        canvas = np.zeros(self.scaled, dtype=np.float32)
+        size = self.source.shape[2], self.source.shape[1]
+        for index, plane in enumerate(canonical):
+            low, high, share = self._neighbours(index)
+            if not (mask[low].any() or mask[high].any()):
+                continue
+            canvas[rows, columns] = (1 - share) * mask[low] + share * mask[high]
+            plane[:] = cv2.resize(canvas, size, interpolation=cv2.INTER_LINEAR) >= 0.5
+        return restored
+
+    @property
+    def _window(self) -> tuple[slice, slice]:
+        """The frame's rows and columns in the scaled plane."""
+        height, width = self.volume.geometry.shape[1:]
+        row, column = self.corner
+        return slice(row, row + height), slice(column, column + width)
+
+    def _neighbours(self, index: int) -> tuple[int, int, np.float32]:
+        """Return the slabs below and above a slice of the source, and the weight of the upper."""
+        at = (index - (self.slab - 1) / 2) / self.slab
+        low = min(max(int(np.floor(at)), 0), self.count - 1)
+        high = min(max(low + 1, 0), self.count - 1)
+        return low, high, np.float32(min(max(at - low, 0.0), 1.0))
+
+
+def _resampled(volume: Volume) -> tuple[Volume, int]:
+    """Return the volume in canonical orientation and coarse voxels, and the slices in a slab."""
+    geometry, orientation = volume.geometry, Orientation.of(volume.geometry)
+    hu = orientation.turn(volume.hu[::-1] if orientation.slices else volume.hu)
+    sources = volume.sources[::-1] if orientation.slices else volume.sources
+    slab = max(1, int(SLAB_MM / geometry.slice_spacing + 0.5))
+    starts = range(0, len(hu), slab)
+    rows, columns = (
+        max(1, round(count * step / PIXEL_MM))
+        for count, step in zip(geometry.shape[1:], geometry.pixel_spacing, strict=True)
+    )
+    planes = np.empty((len(starts), rows, columns), dtype=np.int16)
+    for place, start in enumerate(starts):
+        mean = hu[start : start + slab].mean(axis=0, dtype=np.float32)
+        planes[place] = np.round(_resized(mean, (rows, columns)))
+    coarse = Geometry(
+        shape=planes.shape,
+        origin=_first_centre(geometry, orientation, slab, (rows, columns)),
+        row_cosines=_turned(geometry.row_cosines, turn=orientation.columns),
+        column_cosines=_turned(geometry.column_cosines, turn=orientation.rows),
+        pixel_spacing=(
+            geometry.shape[1] * geometry.pixel_spacing[0] / rows,
+            geometry.shape[2] * geometry.pixel_spacing[1] / columns,
+        ),
+        slice_spacing=geometry.slice_spacing * slab,
+    )
+    middles = [sources[min(start + slab // 2, len(hu) - 1)] for start in starts]
+    return replace(volume, hu=planes, geometry=coarse, sources=tuple(middles)), slab
+
+
+def _resized(plane: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return a plane (row, column) with other pixels over the same area."""
+    shrinks = shape[0] * shape[1] < plane.size
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(plane, shape[::-1], interpolation=how), np.float32)
+
+
+def _first_centre(
+    geometry: Geometry, orientation: Orientation, slab: int, scaled: tuple[int, int]
+) -> tuple[float, float, float]:
+    """Return the centre of the first coarse voxel, LPS mm."""
+    steps = (slab, geometry.shape[1] / scaled[0], geometry.shape[2] / scaled[1])
+    turns = (orientation.slices, orientation.rows, orientation.columns)
+    index = [
+        count - 0.5 - step / 2 if turn else step / 2 - 0.5
+        for count, step, turn in zip(geometry.shape, steps, turns, strict=True)
+    ]
+    x, y, z = geometry.to_patient(np.array([index]))[0]
+    return float(x), float(y), float(z)
+
+
+def _turned(cosines: tuple[float, float, float], *, turn: bool) -> tuple[float, float, float]:
+    sign = -1.0 if turn else 1.0
+    return sign * cosines[0], sign * cosines[1], sign * cosines[2]
+
+
+def _around(line: NDArray[np.bool_]) -> slice:
+    """Return the range of a line with the body and a margin of air; all of it without a body."""
+    marked = np.flatnonzero(line)
+    if not marked.size:
+        return slice(0, line.size)
+    return slice(max(0, int(marked[0]) - _MARGIN), min(line.size, int(marked[-1]) + 1 + _MARGIN))
