@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from training.commands import choose_presence, evaluate, export, train
+from training.readings import read
 from training.report import report
 from training.sources.command import prepare, split
 from training.variants import variants
@@ -23,11 +24,12 @@ def main() -> None:
       ... choose-presence --slices slices.npz --series chest-ct --models runs/models --write
       ... evaluate --slices slices.npz --split validation --models runs/models
       ... report --help
+      ... read FOLDER
     make train SLICES=slices.npz SERIES=chest-ct runs all but the report.
     """  # noqa: D301 - click wants the backspace character itself
 
 
-for command in (train, export, choose_presence, evaluate, variants, report, prepare, split):
+for command in (train, export, choose_presence, evaluate, read, variants, report, prepare, split):
     main.add_command(command)
 
 

@@ -115,7 +115,7 @@ def _draw(tile: Tile) -> Image.Image:
     picture = np.asarray(cv2.cvtColor(plane, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     for mask, colour in ((tile.lungs, LUNGS), (tile.truth, TRUTH), (tile.found, FOUND)):
         if mask is not None:
-            _outline(picture, mask, colour)
+            outline(picture, mask, colour)
     drawn = Image.new("RGB", (_TILE, _TILE + _CAPTION))
     drawn.paste(Image.fromarray(picture), (0, _CAPTION))
     draw = ImageDraw.Draw(drawn)
@@ -124,8 +124,8 @@ def _draw(tile: Tile) -> Image.Image:
     return drawn
 
 
-def _outline(picture: NDArray[np.uint8], mask: Mask, colour: tuple[int, int, int]) -> None:
-    """Draw the outline of a mask, smoothed to the size of the picture."""
+def outline(picture: NDArray[np.uint8], mask: Mask, colour: tuple[int, int, int]) -> None:
+    """Draw the outline of a mask into an RGB picture, smoothed to the size of the picture."""
     size = (picture.shape[1], picture.shape[0])
     large = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5
     contours, _ = cv2.findContours(large.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
