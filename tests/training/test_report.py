@@ -35,6 +35,13 @@ from training.report.records import (
 )
 from training.report.summary import summarise
 from training.report.write import write_report
+from training.robustness.records import (
+    ChestRecord,
+    RobustnessRecord,
+    RowRecord,
+    Verdict,
+    write_record,
+)
 
 pytestmark = pytest.mark.train
 
@@ -69,6 +76,17 @@ def easy_slices() -> SliceSet:
         lesions=lesions,
         volumes=np.repeat([2, 6], 3),
         names=tuple(str(number) for number in range(7)),
+    )
+
+
+def write_slices(path: Path) -> None:
+    data = easy_slices()
+    np.savez(
+        path,
+        ct=data.images,
+        lung=np.packbits(data.lungs > 0, axis=-1),
+        lesion=np.packbits(data.lesions, axis=-1),
+        volume=data.volumes.astype(np.uint8),
     )
 
 
@@ -155,14 +173,7 @@ def test_the_networks_are_measured_end_to_end(
 def test_the_command_writes_the_report(
     networks: tuple[OnnxModel, OnnxModel], folder_of_models: ModelFolder, tmp_path: Path
 ) -> None:
-    data = easy_slices()
-    np.savez(
-        tmp_path / "slices.npz",
-        ct=data.images,
-        lung=np.packbits(data.lungs > 0, axis=-1),
-        lesion=np.packbits(data.lesions, axis=-1),
-        volume=data.volumes.astype(np.uint8),
-    )
+    write_slices(tmp_path / "slices.npz")
     words = ["--slices", str(tmp_path / "slices.npz"), "--models", str(folder_of_models.path)]
     words += ["--phantoms", "0", "--threads", "1", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(report, words)
@@ -174,6 +185,30 @@ def test_the_command_writes_the_report(
     refused = CliRunner().invoke(report, [*words, "--split", "train"])
     assert refused.exit_code == 1
     assert "no slice of the train part" in refused.output
+
+
+def test_the_command_takes_a_robustness_table_of_the_same_models(
+    networks: tuple[OnnxModel, OnnxModel], folder_of_models: ModelFolder, tmp_path: Path
+) -> None:
+    write_slices(tmp_path / "slices.npz")
+    words = ["--slices", str(tmp_path / "slices.npz"), "--models", str(folder_of_models.path)]
+    words += ["--phantoms", "0", "--threads", "1", "--out", str(tmp_path / "out")]
+    words += ["--robustness", str(tmp_path / "table.json")]
+    digests = tuple(model.identity.digest for model in networks)
+    row = RowRecord(perturbation="hu+30", verdict=Verdict.REFUSED, reason="no-lungs-found: none")
+    chest = ChestRecord(name="ward", series_uid="1.2", reference=None, refusal="", rows=(row,))
+    write_record(tmp_path / "table.json", RobustnessRecord(models=digests, chests=(chest,)))
+    done = CliRunner().invoke(report, words)
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "## Robustness" in text
+    assert "| hu+30 | refused | 0 of 1 |" in text
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert numbers["robustness"]["chests"][0]["name"] == "ward"
+    write_record(tmp_path / "table.json", RobustnessRecord(models=("other",), chests=()))
+    refused = CliRunner().invoke(report, words)
+    assert refused.exit_code == 1
+    assert "table.json is a robustness table of other models" in refused.output
 
 
 def test_the_summary_counts_scans_and_keeps_sources_apart() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chestct.errors import SeriesRejected
-from chestct.findings import Coverage, Method, lung_to_dict
+from chestct.findings import Coverage, Findings, Method, lung_to_dict
 from chestct.series import Series
 from chestct.volume import Volume
 from inference.loading.loader import LoadingPolicy, load
@@ -75,10 +75,7 @@ class Reading:
         """What the reading says of the series."""
         if self.analysis is None:
             return self.obstacle.call if self.obstacle else Call.FAILED
-        findings = self.analysis.findings
-        if findings.presence.positive:
-            return Call.POSITIVE
-        return Call.NEGATIVE if findings.covers is Coverage.BOTH else Call.NOT_ASSESSABLE
+        return call_of(self.analysis.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, rounded for a person; None for numbers that do not exist."""
@@ -117,6 +114,13 @@ class Reading:
     def _notes(self) -> list[str]:
         notes = list(self.volume.notes) if self.volume else []
         return notes + list(self.analysis.findings.quality_flags if self.analysis else ())
+
+
+def call_of(findings: Findings) -> Call:
+    """Return what findings say of a series."""
+    if findings.presence.positive:
+        return Call.POSITIVE
+    return Call.NEGATIVE if findings.covers is Coverage.BOTH else Call.NOT_ASSESSABLE
 
 
 def read_series(series: Series, models: ModelSet, progress: Progress) -> Reading:

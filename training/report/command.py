@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from phantom import PhantomSpec
     from training.data import SliceSet
     from training.report.records import ModelRecord, RunRecord
+    from training.robustness.records import RobustnessRecord
 
 _PACKAGES = ("rales", "onnxruntime", "numpy", "scipy", "opencv-python-headless")
 
@@ -43,6 +44,12 @@ _FEW = click.IntRange(min=0)
 @click.option("--covid-hu", type=_FOLDER, help="Folder of single DICOM slices.")
 @click.option("--phantoms", type=_FEW, help="Only this many phantoms, and as many plain chests.")
 @click.option("--seeds", type=_FEW, help="Only this many synthetic scans of each real chest.")
+@click.option(
+    "--robustness",
+    "table",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The table of `robustness --json` for the same models.",
+)
 @click.option("--models", type=_FOLDER, help="Folder of models; default: shipped.")
 @click.option("--threads", default=0, help="Threads of ONNX Runtime; 0 takes all cores.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
@@ -53,6 +60,7 @@ def report(
     covid_hu: Path | None,
     phantoms: int | None,
     seeds: int | None,
+    table: Path | None,
     models: Path | None,
     threads: int,
     out: Path,
@@ -66,6 +74,7 @@ def report(
     from training.report.write import write_report  # noqa: PLC0415
 
     lungs, lesions = load_pair(models, threads)
+    robustness = _robustness(table, (lungs, lesions)) if table else None
     scope = measuring.ReportScope(
         slices=_slices(slices, split),
         phantoms=_phantoms(phantoms),
@@ -82,7 +91,19 @@ def report(
     provenance = _provenance(
         slices, split, (lungs, lesions), models or SHIPPED_MODELS, measured.seconds
     )
-    click.echo(write_report(out, measured, provenance))
+    click.echo(write_report(out, measured, provenance, robustness))
+
+
+def _robustness(path: Path, models: tuple[OnnxModel, OnnxModel]) -> RobustnessRecord:
+    from training.robustness.records import read_record  # noqa: PLC0415
+
+    try:
+        record = read_record(path)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if record.models != tuple(model.identity.digest for model in models):
+        raise click.ClickException(f"{path.name} is a robustness table of other models")
+    return record
 
 
 def _slices(path: Path, split: str) -> SliceSet:

@@ -8,6 +8,7 @@ from training.report.live import cases_section, front_end_section, real_section
 from training.report.markup import blocks, interval, number, table
 from training.report.patients import patients_section
 from training.report.records import Evaluation, Source
+from training.report.robustness import robustness_section
 from training.report.statistics import DRAWS, Estimate
 from training.report.summary import Summary
 
@@ -21,6 +22,7 @@ def document(evaluation: Evaluation, summary: Summary, figures: Sequence[str]) -
         cases_section(evaluation, summary, figures),
         front_end_section(evaluation, summary),
         real_section(evaluation, figures),
+        robustness_section(evaluation.robustness),
         _made(evaluation),
         _SOURCES,
     ]

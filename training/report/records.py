@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from training.metrics import Distances, LesionCount, Overlap
+from training.robustness.records import RobustnessRecord
 
 
 class Source(StrEnum):
@@ -182,7 +183,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Everything that was measured."""
+    """Everything that was measured; ``robustness`` is None where nobody measured it."""
 
     provenance: RunRecord
     patients: tuple[PatientRecord, ...]
@@ -192,3 +193,4 @@ class Evaluation:
     front_end: tuple[FrontEndRecord, ...]
     series: tuple[SeriesRecord, ...]
     singles: tuple[SingleRecord, ...]
+    robustness: RobustnessRecord | None = None

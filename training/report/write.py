@@ -12,11 +12,14 @@ from training.report.gallery import worst, write_sheet
 from training.report.measure import Measured
 from training.report.records import Evaluation, RunRecord, Source
 from training.report.summary import Summary, summarise
+from training.robustness.records import RobustnessRecord
 
 _TILES = 8
 
 
-def evaluation_of(measured: Measured, provenance: RunRecord) -> Evaluation:
+def evaluation_of(
+    measured: Measured, provenance: RunRecord, robustness: RobustnessRecord | None
+) -> Evaluation:
     """Return the records without the pictures."""
     return Evaluation(
         provenance=provenance,
@@ -27,12 +30,18 @@ def evaluation_of(measured: Measured, provenance: RunRecord) -> Evaluation:
         front_end=measured.front_end,
         series=tuple(one.record for one in measured.series),
         singles=tuple(one.record for one in measured.singles),
+        robustness=robustness,
     )
 
 
-def write_report(folder: Path, measured: Measured, provenance: RunRecord) -> Path:
+def write_report(
+    folder: Path,
+    measured: Measured,
+    provenance: RunRecord,
+    robustness: RobustnessRecord | None = None,
+) -> Path:
     """Write everything into ``folder``; return the path of the document."""
-    evaluation = evaluation_of(measured, provenance)
+    evaluation = evaluation_of(measured, provenance, robustness)
     summary = summarise(evaluation)
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
