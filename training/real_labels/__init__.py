@@ -1,0 +1,1 @@
+"""Labels of the lungs and lesions of real chests: classical segmentation, corrected by a recipe."""

@@ -1,0 +1,77 @@
+"""Makes the label file of a series: its frame, lungs and lesions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.volume import Volume
+from inference.reading.frame import Frame
+from training.real_labels.lungs import LEFT, RIGHT, lungs_of
+from training.real_labels.planes import Mask
+from training.real_labels.recipe import UNKNOWN, SeriesRecipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealLabels:
+    """The labels of a real chest on its frame, arrays (slab, row, column).
+
+    Attributes:
+        hu: int16; AIR outside the body.
+        body: bool: the patient.
+        lungs: uint8: 0, ``RIGHT``, ``LEFT`` or ``UNKNOWN``.
+        lesion: uint8: 0, 1 or ``UNKNOWN``.
+        spacing: Distance of slabs, rows and columns in mm.
+    """
+
+    hu: NDArray[np.int16]
+    body: Mask
+    lungs: NDArray[np.uint8]
+    lesion: NDArray[np.uint8]
+    spacing: tuple[float, float, float]
+
+    def save(self, path: Path) -> None:
+        """Write the labels to an NPZ file, a key for each attribute."""
+        np.savez_compressed(
+            path,
+            hu=self.hu,
+            body=self.body,
+            lungs=self.lungs,
+            lesion=self.lesion,
+            spacing=np.array(self.spacing),
+        )
+
+    def summary(self) -> dict[str, float]:
+        """Return the volume in ml of each label."""
+        voxel_ml = float(np.prod(self.spacing)) / 1000
+        counted = {
+            "right_ml": self.lungs == RIGHT,
+            "left_ml": self.lungs == LEFT,
+            "lungs_unknown_ml": self.lungs == UNKNOWN,
+            "lesion_ml": self.lesion == 1,
+            "lesion_unknown_ml": self.lesion == UNKNOWN,
+        }
+        return {name: round(float(mask.sum()) * voxel_ml, 1) for name, mask in counted.items()}
+
+
+def labels_of(volume: Volume, recipe: SeriesRecipe) -> RealLabels:
+    """Return the labels of a series: its lungs outlined and corrected, its lesions as recorded.
+
+    Raises:
+        ValueError: The recipe's seed lies in no airway: it is the recipe of another series.
+    """
+    frame = Frame.of(volume)
+    hu, spacing = frame.volume.hu, frame.volume.geometry.spacing
+    excluded = np.zeros(hu.shape, dtype=bool)
+    for region in recipe.no_lung:
+        excluded |= region.mask(hu.shape)
+    lungs = lungs_of(hu, frame.body, spacing, recipe.settings, excluded)
+    for edit in recipe.lungs:
+        edit.apply(lungs, hu, frame.body)
+    lesion = np.where(lungs == UNKNOWN, np.uint8(UNKNOWN), np.uint8(0))
+    for edit in recipe.lesions:
+        edit.apply(lesion, hu, (lungs == RIGHT) | (lungs == LEFT))
+    return RealLabels(hu=hu, body=frame.body, lungs=lungs, lesion=lesion, spacing=spacing)
