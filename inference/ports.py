@@ -75,11 +75,12 @@ class SegmentationModel(Protocol):
     def coarsest_mm(self) -> float | None:
         """The largest pixel size that the network can read, mm; None: any."""
 
+    @property
+    def reads_body(self) -> bool:
+        """Whether it reads a frame (:mod:`inference.reading.frame`); else the volume itself."""
+
     def reader(self, volume: Volume, box: Box | None = None) -> Reader:
         """Return a reader of the volume within ``box`` (default: everywhere)."""
-
-    def outline_reader(self, volume: Volume, box: Box | None = None) -> Reader | None:
-        """Return the second reader, or None; lesions are outlined on the mean of both readers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

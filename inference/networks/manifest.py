@@ -17,17 +17,16 @@ docs/models.md explains every key and has complete examples. In short::
     columns = 256
     context = 3                         # the slice and its neighbours
     context_mm = 4.0                    # how far apart they are
-    window = [-1024.0, 600.0]           # HU
+    window = [-1024.0, 400.0]           # HU
+    crop = "body"                       # read the body alone; default: the whole image
+    spacing = [1.35, 1.35]              # pixel size, mm; default: the image is resized
     mirror = true                       # read a second time, mirrored, and average
-    outline_spacing = [1.35, 1.35]      # pixel size of a further reading for outlines, mm
     coarsest_mm = 1.8                   # scans with larger pixels are rejected; default: none
-    clahe_clip = 7.0                    # 0: none
-    clahe_tiles = 8
 
     [presence]
     certainty = 0.98
     volume_ml = 2.5
-    stride = 2
+    stride = 1
 
     [output]
     minimum_lesion_ml = 0.1
@@ -56,7 +55,6 @@ from pydantic import (
 from chestct.errors import ModelError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-FinePixel = Annotated[float, Field(ge=0.2)]
 Text = Annotated[str, Field(min_length=1)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -115,13 +113,17 @@ class InputContract(_Input):
     context_mm: PositiveFloat
     spacing: tuple[PositiveFloat, PositiveFloat] | None = None
     """Pixel size, mm along (row, column); None: the whole image is resized to the input."""
-    outline_spacing: tuple[FinePixel, FinePixel] | None = None
-    """Pixel size, mm along (row, column), of a further, mirrored reading of the whole image.
-
-    Lesions are outlined on the mean of this reading and the reading that decided on their
-    presence; None: no such reading. The network must take any number of rows and columns."""
+    crop: Literal["body"] | None = None
+    """``body``: the network reads the body alone, in pixels of ``spacing`` and slabs of about 3 mm,
+    with air around it; rows and columns follow the size of the patient. None: the whole image."""
     clahe_clip: Annotated[float, Field(ge=0)] = 0.0
     clahe_tiles: PositiveInt = 8
+
+    @model_validator(mode="after")
+    def _crop_has_a_pixel_size(self) -> Self:
+        if self.crop is not None and self.spacing is None:
+            raise ValueError("crop needs the pixel size of the network: add spacing (mm)")
+        return self
 
 
 class PatchContract(_Input):
@@ -202,9 +204,6 @@ class Manifest(_Table):
         _require_classes(self)
         if self.task == "lesions" and self.presence is None:
             raise ValueError("a lesion model needs [presence]")
-        outlined = isinstance(self.input, InputContract) and self.input.outline_spacing
-        if self.task == "lungs" and outlined:
-            raise ValueError("input.outline_spacing applies to lesion models only: remove it")
         if self.activation == "softmax" and len(self.classes) == 1:
             raise ValueError("softmax over one class is always 1: set activation = 'sigmoid'")
         return self

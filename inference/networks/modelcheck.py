@@ -17,13 +17,16 @@ from chestct.volume import Label, Volume
 from inference.networks.manifest import Manifest, PatchContract, read_manifest
 from inference.networks.session import OnnxModel
 from inference.ports import SegmentationModel
-from inference.reading.lungs import delineate
+from inference.reading.frame import Frame
+from inference.reading.lungs import lung_labels
 from inference.reading.postprocess import box_of, suppress_aerated
+from inference.reading.readers import reader_on
 from phantom import Thorax
 
 _REPEATS = 2
 """The first reading is cold; the second gives the time of a warm network."""
 _CHUNK = 16
+_HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,7 @@ def real_scan(volume: Volume, model: SegmentationModel) -> TrialScan:
     Raises:
         SeriesRejected: The scan has no lungs.
     """
-    lungs = delineate(volume, model, lambda _part: None).labels
+    lungs = lung_labels(volume, model)
     return TrialScan(
         name=f"series {volume.series_uid}",
         volume=volume,
@@ -213,19 +216,23 @@ def _read(report: ModelReport, model: OnnxModel, sample: TrialScan) -> None:
 
 
 def _lungs(model: SegmentationModel, sample: TrialScan) -> NDArray[np.bool_]:
-    return delineate(sample.volume, model, lambda _part: None).labels > Label.BACKGROUND
+    return lung_labels(sample.volume, model) > Label.BACKGROUND
 
 
 def _lesion(model: SegmentationModel, sample: TrialScan) -> NDArray[np.bool_]:
     """Return the lesions in the lungs, without the presence decision."""
-    lungs = sample.lungs > 0
+    frame = Frame.of(sample.volume)
+    middles = frame.middle_slices
+    lungs = np.stack(
+        [frame.enter((sample.lungs[index] > 0).astype(np.float32)) >= _HALF for index in middles]
+    )
     inside = np.flatnonzero(lungs.any(axis=(1, 2))).tolist()
-    reader = model.reader(sample.volume, box_of(lungs))
+    reader = reader_on(frame, sample.volume, model, box_of(lungs))
     mask = np.zeros(lungs.shape, dtype=bool)
     for start in range(0, len(inside), _CHUNK):
         chunk: Sequence[int] = inside[start : start + _CHUNK]
         found = reader.probabilities(chunk)[:, model.classes.index("lesion")]
         for index, raw in zip(chunk, found, strict=True):
-            probability = suppress_aerated(raw, sample.volume, index, model.minimum_lesion_hu)
+            probability = suppress_aerated(raw, frame.volume, index, model.minimum_lesion_hu)
             mask[index] = (probability >= model.threshold) & lungs[index]
-    return mask
+    return frame.restore(mask)

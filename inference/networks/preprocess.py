@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -113,23 +113,22 @@ class PlaneGrid:
         return (rows, columns), (own_rows, own_columns)
 
 
-def covering(
-    geometry: Geometry, contract: InputContract, spacing: tuple[float, float]
-) -> InputContract:
-    """Return the contract at another pixel size, mm, with an input that holds the whole plane.
+def covering(geometry: Geometry, contract: InputContract) -> InputContract:
+    """Return the contract with an input that holds the whole plane at the contract's pixel size.
 
     The rows and columns of the input are multiples of :data:`STEP`.
     """
+    assert contract.spacing is not None, "the manifest requires the pixel size of a cropped input"
     rows, columns = (
         -int(-count * own / wanted // STEP) * STEP
         for count, own, wanted in zip(
-            geometry.shape[1:], geometry.pixel_spacing, spacing, strict=True
+            geometry.shape[1:], geometry.pixel_spacing, contract.spacing, strict=True
         )
     )
-    return contract.model_copy(update={"spacing": spacing, "rows": rows, "columns": columns})
+    return contract.model_copy(update={"rows": rows, "columns": columns})
 
 
-def windowed(hu: NDArray[np.int16], contract: InputContract) -> NDArray[np.float32]:
+def windowed(hu: NDArray[Any], contract: InputContract) -> NDArray[np.float32]:
     """Return the window of the contract as 0..255, float32."""
     low, high = contract.window
     scaled = (hu.astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low))

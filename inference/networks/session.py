@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from chestct.errors import ModelError
 from chestct.results import ModelIdentity
 from chestct.volume import Volume
-from inference.networks.manifest import Manifest, PatchContract, read_manifest
+from inference.networks.manifest import InputContract, Manifest, PatchContract, read_manifest
 from inference.networks.patches import PatchReader
 from inference.networks.preprocess import covering
 from inference.networks.slices import SliceReader
@@ -154,20 +154,19 @@ class OnnxModel:
         """The largest pixel size that the network can read, mm; None: any."""
         return self.manifest.input.coarsest_mm
 
+    @property
+    def reads_body(self) -> bool:
+        """Whether the network reads the body alone."""
+        return isinstance(self.manifest.input, InputContract) and bool(self.manifest.input.crop)
+
     def reader(self, volume: Volume, box: Box | None = None) -> Reader:
         """Return a reader of the volume within ``box`` (default: everywhere)."""
         contract = self.manifest.input
         if isinstance(contract, PatchContract):
             return PatchReader(volume, contract, self.run, box)
+        if contract.crop is not None:
+            contract = covering(volume.geometry, contract)
         return SliceReader(volume, contract, self.run, box if self._any_size else None)
-
-    def outline_reader(self, volume: Volume, box: Box | None = None) -> Reader | None:
-        """Return the second reader, or None; lesions are outlined on the mean of both readers."""
-        contract = self.manifest.input
-        if isinstance(contract, PatchContract) or contract.outline_spacing is None:
-            return None
-        again = covering(volume.geometry, contract, contract.outline_spacing)
-        return SliceReader(volume, again, self._mirrored, box)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return float32 probabilities (n, classes, ...) for the network's input (n, ...).

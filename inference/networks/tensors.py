@@ -70,10 +70,10 @@ def check_tensors(manifest: Manifest, inputs: Sequence[Tensor], outputs: Sequenc
 
 def _slice_input(manifest: Manifest, contract: InputContract, image: Tensor) -> tuple[int, ...]:
     """Return channels, rows and columns of the input of a 2D network."""
-    if contract.outline_spacing is not None and not takes_any_size(image):
+    if contract.crop is not None and not takes_any_size(image):
         raise ModelError(
-            f"{manifest.file} takes {image.shape} only; outline_spacing needs "
-            "a network of any rows and columns"
+            f"{manifest.file} takes {image.shape} only; "
+            "crop needs a network of any rows and columns"
         )
     return contract.context, contract.rows, contract.columns
 

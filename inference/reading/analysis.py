@@ -20,12 +20,14 @@ from chestct.findings import Findings, Method, Presence
 from chestct.geometry import Geometry
 from chestct.results import ModelIdentity
 from chestct.volume import Label, LesionMap, Volume
-from inference.ports import ModelSet, PresenceRule, Reader, SegmentationModel
+from inference.ports import ModelSet, PresenceRule, SegmentationModel
 from inference.reading.attach import attach
+from inference.reading.frame import Frame
 from inference.reading.lungs import delineate
 from inference.reading.postprocess import box_of, drop_small, suppress_aerated
 from inference.reading.presence import certain_ml, decide
 from inference.reading.quantify import measure
+from inference.reading.readers import reader_on
 
 _CHUNK = 16
 
@@ -64,19 +66,20 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
         _require_fine_enough(volume.geometry, model)
     seconds: dict[Stage, float] = {}
     with _stage(Stage.LUNGS, seconds, progress):
-        lungs = delineate(volume, models.lungs, lambda part: progress(Stage.LUNGS, part))
+        frame = Frame.of(volume)
+        lungs = delineate(frame, volume, models.lungs, lambda part: progress(Stage.LUNGS, part))
     with _stage(Stage.PRESENCE, seconds, progress):
-        reader = _LesionReader(volume, models.lesions, lungs.labels > 0, method)
+        reader = _LesionReader(frame, volume, models.lesions, lungs.labels > 0, method)
         presence = reader.decide_presence(lambda part: progress(Stage.PRESENCE, part))
-    lesion, sides = np.zeros(volume.geometry.shape, dtype=bool), lungs.labels
+    lesion, sides = np.zeros(lungs.labels.shape, dtype=bool), lungs.labels
     with _stage(Stage.LESIONS, seconds, progress):
         if presence.positive:
             marked = reader.segment(lambda part: progress(Stage.LESIONS, part)) & lungs.within
-            sides = attach(marked, lungs.including(marked), volume)
+            sides = attach(marked, lungs.including(marked), frame.volume)
             inside = marked & (sides > Label.BACKGROUND)
-            lesion = drop_small(inside, volume.geometry.voxel_ml, method.minimum_lesion_ml)
+            lesion = drop_small(inside, frame.volume.geometry.voxel_ml, method.minimum_lesion_ml)
     with _stage(Stage.MEASURE, seconds, progress):
-        lesion_map = _label(volume, sides, lesion)
+        lesion_map = _restored(frame, sides, lesion)
         findings = measure(
             volume, lesion_map, presence, method, lungs.quality_flags, missing=lungs.missing
         )
@@ -99,11 +102,13 @@ def _require_fine_enough(geometry: Geometry, model: SegmentationModel) -> None:
         )
 
 
-def _label(volume: Volume, lungs: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> LesionMap:
-    labels = lungs.copy()
-    labels[lesion & (lungs == Label.LEFT_LUNG)] = Label.LEFT_LESION
-    labels[lesion & (lungs == Label.RIGHT_LUNG)] = Label.RIGHT_LESION
-    return LesionMap(labels=labels, geometry=volume.geometry)
+def _restored(frame: Frame, sides: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> LesionMap:
+    """Return the labels of lungs and lesions on the grid of the volume."""
+    labels = frame.restore_labels(sides)
+    lesions = frame.restore(lesion)
+    labels[lesions & (labels == Label.LEFT_LUNG)] = Label.LEFT_LESION
+    labels[lesions & (labels == Label.RIGHT_LUNG)] = Label.RIGHT_LESION
+    return LesionMap(labels=labels, geometry=frame.source)
 
 
 @contextmanager
@@ -116,10 +121,11 @@ def _stage(stage: Stage, seconds: dict[Stage, float], progress: Progress) -> Ite
 
 
 class _LesionReader:
-    """Reads lesion probabilities slice by slice and keeps them."""
+    """Reads lesion probabilities on the frame, slab by slab, and keeps them."""
 
     def __init__(
         self,
+        frame: Frame,
         volume: Volume,
         model: SegmentationModel,
         lungs: NDArray[np.bool_],
@@ -129,10 +135,8 @@ class _LesionReader:
             raise ModelError(
                 f"the lesion model {model.identity.name} has no [presence] rule in its manifest"
             )
-        self._volume, self._lungs, self._threshold = volume, lungs, model.threshold
-        box = box_of(lungs)
-        self._reader = model.reader(volume, box)
-        self._outline_reader = model.outline_reader(volume, box)
+        self._volume, self._lungs, self._threshold = frame.volume, lungs, model.threshold
+        self._reader = reader_on(frame, volume, model, box_of(lungs))
         self._rule: PresenceRule = model.presence
         self._least_hu = method.minimum_lesion_hu
         self._channel = model.classes.index("lesion")
@@ -140,45 +144,30 @@ class _LesionReader:
         self._inside = np.flatnonzero(lungs.any(axis=(1, 2))).tolist()
 
     def decide_presence(self, progress: Callable[[float], None]) -> Presence:
-        """Decide on the presence of a lesion from every ``stride``-th slice of the lungs."""
+        """Decide on the presence of a lesion from every ``stride``-th slab of the lungs."""
         voxel_ml, certainty = self._volume.geometry.voxel_ml, self._rule.certainty
-        certain = []
-        for index, probability in self._read(
-            self._reader, self._inside[:: self._rule.stride], progress
-        ):
-            self._known[index] = probability.astype(np.float16)
-            certain.append(certain_ml(probability, self._lungs[index], voxel_ml, certainty))
+        chosen = self._inside[:: self._rule.stride]
+        self._read(chosen, progress)
+        certain = [
+            certain_ml(self._known[index], self._lungs[index], voxel_ml, certainty)
+            for index in chosen
+        ]
         return decide(certain, self._rule)
 
     def segment(self, progress: Callable[[float], None]) -> NDArray[np.bool_]:
-        """Return the marked voxels in all slices of the lungs, inside or outside the lungs.
-
-        Slices that decided on the presence are read again by the outline reader only.
-        """
+        """Return the marked voxels in all slabs of the lungs, inside or outside the lungs."""
+        self._read([index for index in self._inside if index not in self._known], progress)
         mask = np.zeros(self._volume.geometry.shape, dtype=bool)
-        rest = [index for index in self._inside if index not in self._known]
-        first = 1.0 if self._outline_reader is None else 0.5
-        for index, probability in self._read(
-            self._reader, rest, lambda part: progress(first * part)
-        ):
-            self._known[index] = probability.astype(np.float16)
-        if self._outline_reader is None:
-            for index, known in self._known.items():
-                mask[index] = known >= self._threshold
-            return mask
-        for index, probability in self._read(
-            self._outline_reader, self._inside, lambda part: progress(first + (1 - first) * part)
-        ):
-            mask[index] = (self._known[index] + probability) / 2 >= self._threshold
+        for index, known in self._known.items():
+            mask[index] = known >= self._threshold
         return mask
 
-    def _read(
-        self, reader: Reader, slices: list[int], progress: Callable[[float], None]
-    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield each slice and its probabilities, reading a chunk of slices at a time."""
-        for start in range(0, len(slices), _CHUNK):
-            chunk = slices[start : start + _CHUNK]
-            probabilities = reader.probabilities(chunk)[:, self._channel]
+    def _read(self, slabs: list[int], progress: Callable[[float], None]) -> None:
+        """Read the probabilities of slabs, a chunk at a time."""
+        for start in range(0, len(slabs), _CHUNK):
+            chunk = slabs[start : start + _CHUNK]
+            probabilities = self._reader.probabilities(chunk)[:, self._channel]
             for index, raw in zip(chunk, probabilities, strict=True):
-                yield index, suppress_aerated(raw, self._volume, index, self._least_hu)
-            progress((start + len(chunk)) / len(slices))
+                probability = suppress_aerated(raw, self._volume, index, self._least_hu)
+                self._known[index] = probability.astype(np.float16)
+            progress((start + len(chunk)) / len(slabs))

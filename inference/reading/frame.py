@@ -8,6 +8,7 @@ columns to the patient's left (LPS). The result is restored on the grid of the v
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -19,6 +20,7 @@ from chestct.geometry import Geometry
 from chestct.volume import Volume
 from inference.loading.pixels import AIR_HU
 from inference.networks.preprocess import Orientation
+from inference.ports import Box
 from inference.reading.body import body_of
 
 PIXEL_MM = 1.35
@@ -27,6 +29,7 @@ SLAB_MM = 3.0
 """Thinner slices are averaged to slabs of about this thickness: it lowers their noise."""
 _MARGIN = 4
 """Air around the body in pixels."""
+_HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,7 @@ class Frame:
         """Cut the body out of a volume; without a body the frame is the whole volume, as air."""
         coarse, slab = _resampled(volume)
         body = body_of(coarse)
-        rows, columns = (_around(body.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+        rows, columns = (_around(np.any(body, axis=axes)) for axes in ((0, 2), (0, 1)))
         hu = np.where(body[:, rows, columns], coarse.hu[:, rows, columns], np.int16(AIR_HU))
         corner = (rows.start, columns.start)
         origin = coarse.geometry.to_patient(np.array([[0.0, *corner]]))[0]
@@ -76,7 +79,9 @@ class Frame:
     def middle_slices(self) -> list[int]:
         """The slice of the source in the middle of each slab, from the feet to the head."""
         count = self.source.shape[0]
-        middles = [min(index * self.slab + self.slab // 2, count - 1) for index in range(self.count)]
+        middles = [
+            min(index * self.slab + self.slab // 2, count - 1) for index in range(self.count)
+        ]
         if Orientation.of(self.source).slices:
             middles = [count - 1 - middle for middle in middles]
         return middles
@@ -93,6 +98,20 @@ class Frame:
         rows, columns = self._window
         return np.ascontiguousarray(scaled[rows, columns])
 
+    def leave(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a plane (row, column) of the frame on the rows and columns of the source."""
+        canvas = np.zeros(self.scaled, dtype=np.float32)
+        rows, columns = self._window
+        canvas[rows, columns] = plane
+        size = self.source.shape[2], self.source.shape[1]
+        grown = np.asarray(cv2.resize(canvas, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        return Orientation.of(self.source).turn(grown)
+
+    def slab_of(self, index: int) -> int:
+        """Return the slab that holds a slice of the source."""
+        last = self.source.shape[0] - 1
+        return (last - index if Orientation.of(self.source).slices else index) // self.slab
+
     def restore(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return a mask of the frame on the grid of the source, bool (slice, row, column).
 
@@ -100,21 +119,34 @@ class Frame:
         """
         orientation = Orientation.of(self.source)
         restored = np.zeros(self.source.shape, dtype=bool)
-        canonical = restored[::-1] if orientation.slices else restored
-        if orientation.rows:
-            canonical = canonical[:, ::-1]
-        if orientation.columns:
-            canonical = canonical[:, :, ::-1]
-        rows, columns = self._window
-        canvas = np.zeros(self.scaled, dtype=np.float32)
-        size = self.source.shape[2], self.source.shape[1]
-        for index, plane in enumerate(canonical):
+        slices = restored[::-1] if orientation.slices else restored
+        for index, plane in enumerate(slices):
             low, high, share = self._neighbours(index)
-            if not (mask[low].any() or mask[high].any()):
-                continue
-            canvas[rows, columns] = (1 - share) * mask[low] + share * mask[high]
-            plane[:] = cv2.resize(canvas, size, interpolation=cv2.INTER_LINEAR) >= 0.5
+            if mask[low].any() or mask[high].any():
+                plane[:] = self.leave((1 - share) * mask[low] + share * mask[high]) >= _HALF
         return restored
+
+    def restore_labels(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return labels of the frame on the grid of the source, uint8 (slice, row, column)."""
+        restored = np.zeros(self.source.shape, dtype=np.uint8)
+        for label in np.unique(labels[labels > 0]):
+            restored[self.restore(labels == label)] = label
+        return restored
+
+    def box_in_source(self, box: Box) -> Box:
+        """Return the slices, rows and columns of the source that a box of the frame covers."""
+        orientation = Orientation.of(self.source)
+        turns = (orientation.slices, orientation.rows, orientation.columns)
+        grids = (self.count, *self.scaled)
+        spans: list[slice] = []
+        for part, shift, grid, count, turn in zip(
+            box, (0, *self.corner), grids, self.source.shape, turns, strict=True
+        ):
+            step = self.slab if not spans else count / grid
+            first = max(0, math.floor((part.start + shift) * step))
+            last = min(count, math.ceil((part.stop + shift) * step))
+            spans.append(slice(count - last, count - first) if turn else slice(first, last))
+        return spans[0], spans[1], spans[2]
 
     @property
     def _window(self) -> tuple[slice, slice]:
@@ -187,7 +219,7 @@ def _turned(cosines: tuple[float, float, float], *, turn: bool) -> tuple[float, 
     return sign * cosines[0], sign * cosines[1], sign * cosines[2]
 
 
-def _around(line: NDArray[np.bool_]) -> slice:
+def _around(line: NDArray[np.bool_] | np.bool_) -> slice:
     """Return the range of a line with the body and a margin of air; all of it without a body."""
     marked = np.flatnonzero(line)
     if not marked.size:

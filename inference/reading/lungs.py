@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.volume import Label, Volume
-from inference.ports import SegmentationModel
+from inference.ports import Reader, SegmentationModel
 from inference.reading.airways import central_airways
-from inference.reading.body import body_of
 from inference.reading.cleaning import clean_labels
+from inference.reading.frame import Frame
 from inference.reading.plausibility import doubts_about_sides, flags_of, require_plausible
+from inference.reading.readers import reader_on
 from inference.reading.sides import Missing, drop_strays, find_missing, halves_of
 
 _CHUNK = 16
@@ -25,7 +26,7 @@ _SIDES = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lungs:
-    """The lungs that can be assessed, on the volume's grid.
+    """The lungs that can be assessed, on the frame.
 
     Attributes:
         labels: uint8 (slice, row, column): ``Label.LEFT_LUNG``, ``Label.RIGHT_LUNG`` or 0.
@@ -48,8 +49,12 @@ class Lungs:
         return np.where(marked & (self.airless > 0), self.airless, self.labels)
 
 
-def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[float], None]) -> Lungs:
-    """Delineate both lungs: dense lesions and vessels included, airways excluded.
+def delineate(
+    frame: Frame, volume: Volume, model: SegmentationModel, progress: Callable[[float], None]
+) -> Lungs:
+    """Delineate both lungs on the frame of ``volume``, airways excluded.
+
+    Dense lesions and vessels are part of the lungs.
 
     The network marks the lungs, and Hounsfield units clean its mask: consolidation and vessels
     stay in, while fat, liver, bowel gas and the neck drop out (:mod:`inference.reading.cleaning`).
@@ -58,8 +63,8 @@ def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[floa
         SeriesRejected: The lungs are implausibly small (not a chest) or large, or both hold
             hardly any air.
     """
-    sides, sure = _predict(volume, model, progress)
-    body = body_of(volume)
+    sides, sure = _predict(frame.count, reader_on(frame, volume, model), model, progress)
+    volume, body = frame.volume, frame.body.copy()
     sides[~body] = Label.BACKGROUND
     airways = central_airways(volume)
     box = _box_around(sides)
@@ -83,6 +88,16 @@ def delineate(volume: Volume, model: SegmentationModel, progress: Callable[[floa
     return Lungs(labels=sides, airless=airless, within=body, quality_flags=flags, missing=missing)
 
 
+def lung_labels(volume: Volume, model: SegmentationModel) -> NDArray[np.uint8]:
+    """Return the labels of both lungs on the grid of the volume.
+
+    Raises:
+        SeriesRejected: As :func:`delineate`.
+    """
+    frame = Frame.of(volume)
+    return frame.restore_labels(delineate(frame, volume, model, lambda _part: None).labels)
+
+
 def _box_around(sides: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
     """Return the box of all labels, with a margin for the filters."""
     boxes = ndimage.find_objects((sides > 0).astype(np.uint8))
@@ -93,25 +108,21 @@ def _box_around(sides: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
 
 
 def _predict(
-    volume: Volume, model: SegmentationModel, progress: Callable[[float], None]
+    count: int, reader: Reader, model: SegmentationModel, progress: Callable[[float], None]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return the network's labels, and where it is sure that a voxel is lung.
 
     It reads a chunk of slices at a time, since probabilities are large.
     """
     right, left = model.classes.index("right"), model.classes.index("left")
-    count = volume.geometry.shape[0]
-    reader = model.reader(volume)
-    sides = np.zeros(volume.geometry.shape, dtype=np.uint8)
-    sure = np.zeros(volume.geometry.shape, dtype=bool)
+    labels, certain = [], []
     for start in range(0, count, _CHUNK):
         chunk = range(start, min(start + _CHUNK, count))
         found = reader.probabilities(chunk)
         lung = found[:, right] + found[:, left] >= model.threshold
-        sure[start : chunk.stop] = np.maximum(found[:, right], found[:, left]) >= _SURE
+        certain.append(np.maximum(found[:, right], found[:, left]) >= _SURE)
         is_left = found[:, left] > found[:, right]
-        sides[start : chunk.stop] = np.where(
-            lung, np.where(is_left, Label.LEFT_LUNG, Label.RIGHT_LUNG), Label.BACKGROUND
-        )
+        side = np.where(is_left, np.uint8(Label.LEFT_LUNG), np.uint8(Label.RIGHT_LUNG))
+        labels.append(np.where(lung, side, np.uint8(Label.BACKGROUND)))
         progress(chunk.stop / count)
-    return sides, sure
+    return np.concatenate(labels), np.concatenate(certain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ OPERATING_POINT = 0.5
 
 
 def certain_ml(
-    probability: NDArray[np.float32],
+    probability: NDArray[np.floating[Any]],
     lungs: NDArray[np.bool_],
     voxel_ml: float,
     certainty: float,
@@ -23,7 +24,7 @@ def certain_ml(
     """Return the volume of lung in a slice that is marked with certainty, ml.
 
     Args:
-        probability: float32 (row, column), 0..1.
+        probability: float (row, column), 0..1.
         lungs: bool (row, column).
         voxel_ml: Volume of one voxel.
         certainty: The least probability that counts.

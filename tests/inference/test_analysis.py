@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from hu_models import RULE, LesionsKnown, LungsByHu, LungsKnown, models
+from hu_models import RULE, LesionsKnown, LungsByHu, LungsKnown, lungs_of, models
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -16,8 +16,9 @@ from chestct.findings import Method, Severity
 from chestct.geometry import Geometry
 from chestct.uids import derive_uid
 from chestct.volume import Label, SliceSource, Volume
-from inference.reading.analysis import Stage, analyse
-from inference.reading.lungs import Lungs, delineate
+from inference.reading.analysis import Analysis, Stage, analyse
+from inference.reading.frame import Frame
+from inference.reading.lungs import Lungs
 from inference.reading.postprocess import without_air
 from phantom import Thorax
 
@@ -57,10 +58,6 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
-def lungs_of(volume: Volume, model: LungsByHu) -> Lungs:
-    return delineate(volume, model, lambda _: None)
-
-
 @pytest.fixture(scope="module")
 def dark_lungs(small_thorax: Thorax) -> Lungs:
     return lungs_of(volume_of(small_thorax), LungsByHu())
@@ -95,41 +92,20 @@ def test_a_healthy_chest_has_no_lesion_and_is_read_once(healthy_thorax: Thorax) 
     assert not analysis.lesion_map.lesion().any()
     assert analysis.findings.lesions == ()
     assert analysis.findings.severity is Severity.NONE
-    inside = np.flatnonzero((analysis.lesion_map.labels > 0).any(axis=(1, 2)))
-    assert lesions.read == inside[:: RULE.stride].tolist()
+    assert lesions.read == _slices_of_the_lungs(analysis, volume)[:: RULE.stride]
 
 
 def test_a_positive_scan_reads_every_slice_of_the_lungs_once(small_thorax: Thorax) -> None:
     lesions = ill(small_thorax)
     volume = volume_of(small_thorax)
     analysis = analyse(volume, models(known(small_thorax), lesions), METHOD, lambda *_: None)
-    inside = np.flatnonzero((analysis.lesion_map.labels > 0).any(axis=(1, 2)))
-    assert sorted(lesions.read) == inside.tolist()
+    assert sorted(lesions.read) == _slices_of_the_lungs(analysis, volume)
 
 
-def test_outlines_use_both_readings_and_presence_the_first(
-    small_thorax: Thorax,
-) -> None:
-    volume, truth = volume_of(small_thorax), small_thorax.lesion > 0
-    nothing = LesionsKnown(lesion=np.zeros_like(truth))
-    unsure = replace(ill(small_thorax), outliner=nothing, threshold=0.6)
-    analysis = analyse(volume, models(known(small_thorax), unsure), METHOD, lambda *_: None)
-    assert analysis.findings.presence.positive
-    assert not analysis.lesion_map.lesion().any(), "0.9 and 0.1 make 0.5"
-    parts: list[float] = []
-    marked = analyse(
-        volume,
-        models(known(small_thorax), replace(unsure, threshold=0.45)),
-        METHOD,
-        lambda stage, part: parts.append(part) if stage is Stage.LESIONS else None,
-    ).lesion_map.lesion()
-    assert dice(marked, truth) > 0.95
-    assert parts == sorted(parts)
-    assert 0.5 in parts
-    eager = replace(nothing, outliner=ill(small_thorax))
-    missed = analyse(volume, models(known(small_thorax), eager), METHOD, lambda *_: None)
-    assert not missed.findings.presence.positive
-    assert not missed.lesion_map.lesion().any()
+def _slices_of_the_lungs(analysis: Analysis, volume: Volume) -> list[int]:
+    """Return the middle slices of the slabs that hold lung."""
+    middles = Frame.of(volume).middle_slices
+    return [index for index in middles if (analysis.lesion_map.labels[index] > 0).any()]
 
 
 def test_lesions_lie_in_lungs_and_reach_the_minimum_size(

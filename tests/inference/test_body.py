@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hu_models import LungsByHu, LungsKnown
+from hu_models import LungsByHu, LungsKnown, lungs_of
 from numpy.typing import NDArray
 from thin_chests import thin_walled
 
@@ -12,7 +12,6 @@ from chestct.errors import RejectReason, SeriesRejected
 from chestct.volume import Volume
 from inference.loading.fill import fill_as_air
 from inference.reading.body import body_of
-from inference.reading.lungs import delineate
 from phantom import Thorax
 from phantom.volume import canonical_volume
 
@@ -49,7 +48,7 @@ def test_fill_of_any_value_is_air_and_lung_stays_in_the_body(
         fill_as_air(plane)
     assert hu[:, 0, 0].max() <= -1000
     volume = volume_of(small_thorax, hu)
-    lungs = delineate(volume, Everything(), lambda _: None)
+    lungs = lungs_of(volume, Everything())
     truth = small_thorax.left_lung | small_thorax.right_lung
     assert not lungs.labels[:, :3].any()
     assert not lungs.labels[:, outside_circle(hu.shape, 1.02)].any()
@@ -101,5 +100,5 @@ def test_implausibly_large_lungs_are_rejected(small_thorax: Thorax) -> None:
     with pytest.raises(
         SeriesRejected, match=r"would hold \d+ ml, more than the largest plausible"
     ) as caught:
-        delineate(large, model, lambda _: None)
+        lungs_of(large, model)
     assert caught.value.reason is RejectReason.IMPLAUSIBLE_LUNGS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,77 +208,39 @@ def test_a_mirrored_patient_is_read_alike(folder: ModelFolder, task: str) -> Non
     assert not np.allclose(plain.run(image), plain.run(mirrored)[..., ::-1][:, ::-1], atol=0.1)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_reading_for_outlines_shifts_nothing(
-    folder: ModelFolder, way: tuple[Vector, Vector], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A network that says what it sees says the scan; what it sees is the mirrored patient."""
-    content = linear_network([[1.0]], "rows", "columns")
-    manifest = folder.write("lesions", [[1.0]], rows=256, columns=256, content=content)
-    own = "[input]\noutline_spacing = [1.1, 1.3]\n"
-    manifest.write_text(manifest.read_text().replace("[input]\n", own))
-    model = load_model(manifest, provider="CPU", threads=1)
-    seen: list[NDArray[np.float32]] = []
-    once = model._once
-
-    def look(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append(images)
-        return once(images)
-
-    monkeypatch.setattr(model, "_once", look)
-    rows, columns = np.meshgrid(np.arange(500), np.arange(540), indexing="ij")
-    ramp = np.broadcast_to(2 * rows + columns - 900, (3, 500, 540)).astype(np.int16)
-    volume = volume_of(ramp, row_cosines=way[0], column_cosines=way[1])
-    for box in (None, (slice(0, 3), slice(20, 180), slice(30, 330))):
-        seen.clear()
-        first = model.reader(volume, box).probabilities([1])
-        reader = model.outline_reader(volume, box)
-        assert reader is not None
-        found = reader.probabilities([1])[0, 0, 20:180, 30:330]
-        assert np.abs(first[0, 0, 20:180, 30:330] - found).max() * 2000 < 0.6
-        assert np.abs(found * 2000 - 1000 - ramp[1, 20:180, 30:330]).max() < 0.3
-        one, again = seen
-        if box is None:
-            assert one.shape[2:] == (256, 256)
-            assert again.shape[2:] == (384, 384)
-        halves = (
-            (image[..., : image.shape[-1] // 2].mean(), image[..., image.shape[-1] // 2 :].mean())
-            for image in (one, again)
-        )
-        assert len({left < right for left, right in halves}) == 2
-
-
 @given(
     rows=st.integers(1, 700),
     columns=st.integers(1, 700),
     spacing=st.tuples(st.floats(0.3, 4), st.floats(0.3, 4)),
 )
-def test_the_input_of_the_reading_for_outlines_holds_the_whole_plane(
+def test_the_input_of_a_network_of_the_body_holds_the_whole_plane(
     rows: int, columns: int, spacing: tuple[float, float]
 ) -> None:
     geometry = volume_of(np.zeros((1, rows, columns), np.int16)).geometry
-    again = covering(geometry, contract(), spacing)
-    grid = PlaneGrid.of(geometry, again)
-    assert again.rows % 32 == again.columns % 32 == 0
+    whole = covering(geometry, contract(spacing=spacing))
+    grid = PlaneGrid.of(geometry, whole)
+    assert whole.rows % 32 == whole.columns % 32 == 0
     assert min(grid.corner) >= 0
     assert all(
         scaled <= room < scaled + 33 for scaled, room in zip(grid.scaled, grid.inputs, strict=True)
     )
 
 
-def test_a_network_of_fixed_size_has_no_reading_for_outlines(folder: ModelFolder) -> None:
+def _of_the_body(manifest: Path, spacing: str = "spacing = [1.35, 1.35]\n") -> Path:
+    text = manifest.read_text().replace("[input]\n", f'[input]\ncrop = "body"\n{spacing}')
+    manifest.write_text(text)
+    return manifest
+
+
+def test_a_network_of_fixed_size_cannot_follow_the_body(folder: ModelFolder) -> None:
     manifest = folder.write("lesions", [[1.0]])
-    plain = load_model(manifest, provider="CPU", threads=1)
-    assert plain.outline_reader(volume_of(blobs(2, 16, 16))) is None
-    own = "[input]\noutline_spacing = [1.1, 1.3]\n"
-    manifest.write_text(manifest.read_text().replace("[input]\n", own))
-    with pytest.raises(ModelError, match="outline_spacing needs a network of any rows"):
-        load_model(manifest, provider="CPU", threads=1)
+    assert not load_model(manifest, provider="CPU", threads=1).reads_body
+    with pytest.raises(ModelError, match="crop needs a network of any rows"):
+        load_model(_of_the_body(manifest), provider="CPU", threads=1)
 
 
-def test_lungs_have_no_reading_for_outlines(folder: ModelFolder) -> None:
+def test_a_network_of_the_body_states_its_pixel_size(folder: ModelFolder) -> None:
     manifest = folder.write("lungs", [[0.0], [1.0], [1.0]], size=("rows", "columns"))
-    own = "[input]\noutline_spacing = [1.1, 1.3]\n"
-    manifest.write_text(manifest.read_text().replace("[input]\n", own))
-    with pytest.raises(ModelError, match="outline_spacing applies to lesion models only"):
-        load_model(manifest, provider="CPU", threads=1)
+    with pytest.raises(ModelError, match="crop needs the pixel size"):
+        load_model(_of_the_body(manifest, ""), provider="CPU", threads=1)
+    assert load_model(_of_the_body(manifest), provider="CPU", threads=1).reads_body

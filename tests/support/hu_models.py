@@ -6,7 +6,7 @@ They answer as real ones do: on the volume's own grid, for the slices that were 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from scipy import ndimage
 from chestct.results import ModelIdentity
 from chestct.volume import Volume
 from inference.ports import Box, ModelSet, PresenceRule
+from inference.reading.frame import Frame
+from inference.reading.lungs import Lungs, delineate
 
 
 @dataclass
@@ -50,16 +52,12 @@ class LungsByHu:
     minimum_lesion_ml: float = 0.0
     minimum_lesion_hu: float | None = None
     coarsest_mm: float | None = None
+    reads_body: bool = False
 
     def reader(self, volume: Volume, box: Box | None = None) -> ReaderOf:
         """Return a reader of the whole volume."""
         del box
         return ReaderOf(self, volume)
-
-    def outline_reader(self, volume: Volume, box: Box | None = None) -> ReaderOf | None:
-        """Return none."""
-        del volume, box
-        return None
 
     def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
         """Return 0 or 1 (slice, class, row, column)."""
@@ -109,17 +107,12 @@ class LesionsKnown:
     minimum_lesion_ml: float = 0.1
     minimum_lesion_hu: float | None = None
     coarsest_mm: float | None = None
-    outliner: LesionsKnown | None = None
+    reads_body: bool = False
 
     def reader(self, volume: Volume, box: Box | None = None) -> ReaderOf:
         """Return a reader of the whole volume."""
         del box
         return ReaderOf(self, volume)
-
-    def outline_reader(self, volume: Volume, box: Box | None = None) -> ReaderOf | None:
-        """Return a reader of what ``outliner`` knows, if there is one."""
-        del box
-        return ReaderOf(self.outliner, volume) if self.outliner else None
 
     def probabilities(self, volume: Volume, slices: Sequence[int]) -> NDArray[np.float32]:
         """Return 0.9 or 0.1 (slice, 1, row, column)."""
@@ -131,3 +124,15 @@ class LesionsKnown:
 def models(lungs: LungsByHu, lesions: LesionsKnown) -> ModelSet:
     """Return both as the analysis takes them."""
     return ModelSet(lungs=lungs, lesions=lesions, provider="none")
+
+
+def lungs_of(volume: Volume, model: LungsByHu) -> Lungs:
+    """Return the lungs that a model delineates, on the grid of the volume."""
+    frame = Frame.of(volume)
+    lungs = delineate(frame, volume, model, lambda _: None)
+    return replace(
+        lungs,
+        labels=frame.restore_labels(lungs.labels),
+        airless=frame.restore_labels(lungs.airless),
+        within=frame.restore(lungs.within),
+    )

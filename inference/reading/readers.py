@@ -1,0 +1,49 @@
+"""Lets every network read a frame, also a network that wants the slices of the volume itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chestct.volume import Volume
+from inference.ports import Box, Reader, SegmentationModel
+from inference.reading.frame import Frame
+
+
+def reader_on(
+    frame: Frame, volume: Volume, model: SegmentationModel, box: Box | None = None
+) -> Reader:
+    """Return a reader that answers on the frame of ``volume``, within ``box`` of the frame."""
+    if model.reads_body:
+        return model.reader(frame.volume, box)
+    within = None if box is None else frame.box_in_source(box)
+    return _SourceReader(frame=frame, reader=model.reader(volume, within))
+
+
+def probabilities_on_slices(
+    volume: Volume, model: SegmentationModel, slices: Sequence[int]
+) -> NDArray[np.float32]:
+    """Return the probabilities of a network alone, float32 (len(slices), class, row, column)."""
+    if not model.reads_body:
+        return model.reader(volume).probabilities(slices)
+    frame = Frame.of(volume)
+    slabs = [frame.slab_of(index) for index in slices]
+    found = model.reader(frame.volume).probabilities(slabs)
+    return np.stack([np.stack([frame.leave(plane) for plane in one]) for one in found])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SourceReader:
+    """Reads the middle slice of each slab from the volume, and moves the answer to the frame."""
+
+    frame: Frame
+    reader: Reader
+
+    def probabilities(self, slices: Sequence[int]) -> NDArray[np.float32]:
+        """Return float32 (len(slices), classes, rows, columns) for slabs of the frame."""
+        middles = self.frame.middle_slices
+        found = self.reader.probabilities([middles[index] for index in slices])
+        return np.stack([np.stack([self.frame.enter(plane) for plane in one]) for one in found])
