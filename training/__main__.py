@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from training.commands import choose_presence, evaluate, export, train
+from training.commands import choose_presence, evaluate, export, restorer, train
 from training.readings import read
 from training.report import report
 from training.sources.command import prepare, split
@@ -17,10 +17,10 @@ def main() -> None:
 
     \b
     The whole way, from the slices of docs/model/data.md (... is python -m training):
-      ... train lungs --slices slices.npz --series chest-ct
-      ... train lesions --slices slices.npz --series chest-ct
-      ... train lesions-refined --slices slices.npz --series chest-ct
-      ... export runs/lungs runs/lesions-refined --version dev --out runs/models
+      ... restorer chest-hu/*
+      ... train lungs --slices slices.npz --chest chest.npz --restorer runs/restorer.pt
+      ... train lesions --slices slices.npz --chest chest.npz --restorer runs/restorer.pt
+      ... export runs/lungs runs/lesions --version dev --out runs/models
       ... choose-presence --slices slices.npz --series chest-ct --models runs/models --write
       ... evaluate --slices slices.npz --split validation --models runs/models
       ... report --help
@@ -29,7 +29,18 @@ def main() -> None:
     """  # noqa: D301 - click wants the backspace character itself
 
 
-for command in (train, export, choose_presence, evaluate, read, variants, report, prepare, split):
+for command in (
+    restorer,
+    train,
+    export,
+    choose_presence,
+    evaluate,
+    read,
+    variants,
+    report,
+    prepare,
+    split,
+):
     main.add_command(command)
 
 

@@ -17,9 +17,9 @@ class Batch:
     Attributes:
         images: float (n, context, rows, columns), 0..1.
         lungs: long (n, rows, columns): 0, 1 right, 2 left, 255 ignored.
-        lesions: float (n, rows, columns), 0 or 1.
-        variation: float (n); how much of the random change of grey values an image gets. What
-            was made from HU has its window and equalisation varied already.
+        lesions: float (n, rows, columns), 0, 1, or 255 where unknown.
+        variation: float (n); how much of the random change of grey values an image gets: HU mean
+            the same in every scan, the grey values of the 8-bit slices do not.
     """
 
     images: Tensor
@@ -62,8 +62,9 @@ def _geometry(batch: Batch, random: Generator, crop: int) -> tuple[Tensor, Tenso
     count = len(batch.images)
     part = crop / batch.images.shape[-1]
     angle = _uniform(count, -math.pi / 15, math.pi / 15, random)
-    # More to the small side: a wide field of view shows a small patient smaller still.
-    scale = part * torch.exp(_uniform(count, -0.22, 0.36, random))
+    # The 8-bit slices state no pixel size; those in HU have the pixels of the frame.
+    spread = torch.where(batch.variation < 1, 0.6, 1.0)
+    scale = part * torch.exp(_uniform(count, -0.26, 0.32, random) * spread)
     stretch = torch.exp(_uniform(count, -0.08, 0.08, random))
     mirror = torch.where(torch.rand(count, generator=random, device=random.device) < 0.5, -1.0, 1.0)
     prone = torch.where(torch.rand(count, generator=random, device=random.device) < 0.08, -1.0, 1.0)
@@ -92,6 +93,7 @@ def _intensity(images: Tensor, variation: Tensor, random: Generator) -> Tensor:
     """
     count = len(images)
     amount = variation[:, None, None, None]
+    blank = (images == 0) & (amount < 1)
 
     def per_image(low: float, high: float) -> Tensor:
         return _uniform(count, low, high, random)[:, None, None, None]
@@ -109,7 +111,8 @@ def _intensity(images: Tensor, variation: Tensor, random: Generator) -> Tensor:
     coarse = F.avg_pool2d(noise, 3, 1, 1) * 2
     mixed = torch.where(per_image(0, 1) < 0.5, noise, coarse)
     images = images + mixed * per_image(-0.05, 0.06).clamp(min=0)
-    return images.clamp(0, 1)
+    # Air around the body stays 0 where HU are known: the frame sets it, not the scanner.
+    return images.clamp(0, 1).masked_fill(blank, 0)
 
 
 def _surroundings(images: Tensor) -> Tensor:

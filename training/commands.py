@@ -17,7 +17,9 @@ from rich.progress import Progress, TimeElapsedColumn
 
 from inference.networks.session import load_models
 from inference.ports import PresenceRule
+from inference.reading.lungs import lung_labels
 from training import operating
+from training.chests import chest_slices, load_chest
 from training.data import SliceSet, join, load_slices, load_split
 from training.defaults import (
     SHIPPED_MODELS,
@@ -31,11 +33,12 @@ from training.defaults import (
 from training.evaluate import PatientScore, score_slices
 from training.phantoms import phantom_slices
 from training.plain import plain_slices
-from training.recipes import RECIPES, Recipe
-from training.synthetic import synthetic_slices
+from training.real import read_volume
+from training.recipes import RECIPES
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
+_new_file = click.Path(dir_okay=False, path_type=Path)
 _new_folder = click.Path(file_okay=False, path_type=Path)
 
 _slices_option = click.option(
@@ -53,7 +56,12 @@ _series_option = click.option(
 @click.command()
 @click.argument("task", type=click.Choice(list(RECIPES)))
 @_slices_option
-@_series_option
+@click.option(
+    "--chest", "chests", multiple=True, type=_file, help="Labelled chest to train on; repeatable."
+)
+@click.option("--watch", multiple=True, type=_file, help="Labelled chest to watch; repeatable.")
+@click.option("--restorer", type=_file, help="Weights of `restorer`: adds the slices in HU.")
+@click.option("--start", type=_file, help="ONNX file of the network to start from.")
 @click.option(
     "--prepared",
     multiple=True,
@@ -68,17 +76,19 @@ _series_option = click.option(
 def train(
     task: str,
     slices: Path,
-    series: tuple[Path, ...],
+    chests: tuple[Path, ...],
+    watch: tuple[Path, ...],
+    restorer: Path | None,
+    start: Path | None,
     prepared: tuple[Path, ...],
     split_file: Path | None,
     runs: Path,
     threads: int,
 ) -> None:
-    """Train TASK on the training part of the slices, on phantoms and on synthetic opacities.
+    """Train TASK on slices of patients, labelled chests (`label-chest`) and phantoms.
 
     Each epoch is a checkpoint: stop it at any time, run the same command again, and it
-    resumes after the last whole epoch. The log is runs/TASK/log.csv. lesions-refined starts
-    from the weights of lesions.
+    resumes after the last whole epoch. The log is runs/TASK/log.csv.
     """
     import torch  # noqa: PLC0415 - only `train` and `export` need torch
 
@@ -87,11 +97,20 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     recipe = RECIPES[task]
-    start = _starting_point(recipe, runs)
     known, watched = _labelled(slices, prepared, split_file)
-    click.echo("making phantoms, plain chests and opacities")
-    known += _synthetic(series, TRAINING_PHANTOMS, TRAINING_PLAIN, range(1, recipe.opacities + 1))
-    watched += _synthetic(series, WATCHED, WATCHED, WATCHED)
+    if restorer is not None:
+        known += [_in_hu(restorer, part) for part in known]
+    click.echo("making phantoms, plain chests and scans of the chests")
+    known += [
+        phantom_slices(TRAINING_PHANTOMS),
+        plain_slices(TRAINING_PLAIN),
+        chest_slices(map(load_chest, chests), range(1, recipe.scans + 1)),
+    ]
+    watched += [
+        phantom_slices(WATCHED),
+        plain_slices(WATCHED),
+        chest_slices(map(load_chest, watch), WATCHED),
+    ]
     with _progress() as tick:
         try:
             last = run(recipe, join(known), join(watched), runs / task, click.echo, tick, start)
@@ -100,14 +119,11 @@ def train(
     click.echo(f"weights in {last}")
 
 
-def _starting_point(recipe: Recipe, runs: Path) -> Path | None:
-    """Return the checkpoint that the recipe starts from, if it starts from one."""
-    if recipe.after is None:
-        return None
-    start = runs / recipe.after / "last.pt"
-    if not start.exists():
-        raise click.ClickException(f"{start} does not exist: train {recipe.after} first")
-    return start
+def _in_hu(restorer: Path, data: SliceSet) -> SliceSet:
+    """Return slices of patients with their HU estimated."""
+    from training.restoration import load_restorer, restored_slices  # noqa: PLC0415 - needs torch
+
+    return restored_slices(load_restorer(restorer), data)
 
 
 def _labelled(
@@ -126,15 +142,23 @@ def _labelled(
     return known, watched
 
 
-def _synthetic(
-    series: Sequence[Path], phantoms: range, plain: range, opacities: range
-) -> list[SliceSet]:
-    """Return slices with exact truth: phantoms, plain chests, and opacities in real chests."""
-    sets = [phantom_slices(phantoms), plain_slices(plain)]
-    if series:
-        lungs = load_models(providers=("CPU",)).lungs
-        sets += [synthetic_slices(folder, opacities, lungs) for folder in series]
-    return sets
+@click.command()
+@click.argument("series", nargs=-1, required=True, type=_folder)
+@click.option("--out", default=Path("runs/restorer.pt"), show_default=True, type=_new_file)
+def restorer(series: tuple[Path, ...], out: Path) -> None:
+    """Train the network that estimates HU from 8-bit slices, on true-HU SERIES (folders)."""
+    import torch  # noqa: PLC0415
+
+    from training.restoration import SCANS, pairs_of, train_restorer  # noqa: PLC0415
+
+    lungs = load_models(providers=("CPU",)).lungs
+    pairs = []
+    for folder in series:
+        volume = read_volume(folder)
+        pairs.append(pairs_of(volume, lung_labels(volume, lungs) > 0, range(SCANS)))
+    network = train_restorer(pairs, click.echo)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), out)
 
 
 @contextmanager
@@ -168,7 +192,7 @@ def export(
     from training.export import export as write  # noqa: PLC0415
     from training.export import load_checkpoint  # noqa: PLC0415
 
-    presence = PresenceRule(certainty=certainty, volume_ml=volume_ml, stride=2)
+    presence = PresenceRule(certainty=certainty, volume_ml=volume_ml, stride=operating.STRIDE)
     for folder in folders:
         recipe, _ = load_checkpoint(folder / "last.pt")
         rule = presence if recipe.task == "lesions" else None

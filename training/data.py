@@ -24,12 +24,15 @@ class SliceSet:
     """Slices ready for a network, grouped in volumes.
 
     Attributes:
-        images: uint8 (n, 256, 256) after window, resize and CLAHE; rows run anterior to
-            posterior, columns patient right to left; neighbours in space are neighbours here.
+        images: uint8 (n, 256, 256), HU in the window of the networks or 8-bit images of another
+            source; rows run anterior to posterior, columns patient right to left; neighbours in
+            space are neighbours here.
         lungs: uint8 (n, 256, 256): 0, RIGHT, LEFT, or IGNORE where the side is not known.
         lesions: bool (n, 256, 256).
         volumes: int (n,): the volume of each slice.
         names: The name of each volume number.
+        unknown: bool (n, 256, 256): where nobody can tell whether there is a lesion; None: known
+            everywhere.
     """
 
     images: NDArray[np.uint8]
@@ -37,6 +40,7 @@ class SliceSet:
     lesions: NDArray[np.bool_]
     volumes: NDArray[np.int64]
     names: tuple[str, ...]
+    unknown: NDArray[np.bool_] | None = None
 
     def select(self, volumes: Sequence[int]) -> SliceSet:
         """Return the slices of some volumes."""
@@ -47,6 +51,7 @@ class SliceSet:
             lesions=self.lesions[keep],
             volumes=self.volumes[keep],
             names=self.names,
+            unknown=None if self.unknown is None else self.unknown[keep],
         )
 
     def named(self, names: Collection[str]) -> SliceSet:
@@ -73,6 +78,15 @@ def join(sets: Sequence[SliceSet]) -> SliceSet:
             [one.volumes + offset for one, offset in zip(sets, offsets, strict=True)]
         ),
         names=tuple(name for one in sets for name in one.names),
+        unknown=_joined_unknown(sets),
+    )
+
+
+def _joined_unknown(sets: Sequence[SliceSet]) -> NDArray[np.bool_] | None:
+    if all(one.unknown is None for one in sets):
+        return None
+    return np.concatenate(
+        [np.zeros_like(one.lesions) if one.unknown is None else one.unknown for one in sets]
     )
 
 

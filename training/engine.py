@@ -20,27 +20,37 @@ from training.data import IGNORE, SliceSet
 from training.networks import untrained
 from training.recipes import Recipe
 from training.sampling import sample, take
+from training.start import start_from
 
 _WATCHED = 4
 """Every so many-th validation slice is scored after an epoch."""
+_STATISTICS = 4
+"""Number of batches that give the statistics of a start."""
 
 
 def loss_of(logits: Tensor, batch: Batch, task: str) -> Tensor:
     """Return cross entropy plus soft Dice over the batch."""
     if task == "lesions":
-        p, truth = torch.sigmoid(logits[:, 0]), batch.lesions
-        entropy = F.binary_cross_entropy_with_logits(logits[:, 0], truth)
-        return entropy + _soft_dice_loss(p, truth)
-    known = batch.lungs != IGNORE
-    truth = torch.where(known, batch.lungs, 0)
+        known = (batch.lesions != IGNORE).float()
+        truth = batch.lesions * known
+        entropy = F.binary_cross_entropy_with_logits(logits[:, 0], truth, weight=known)
+        return entropy + _soft_dice_loss(torch.sigmoid(logits[:, 0]) * known, truth)
+    sides = batch.lungs != IGNORE
+    labels = torch.where(sides, batch.lungs, 0)
     entropy = F.cross_entropy(logits, batch.lungs, ignore_index=IGNORE)
     p = torch.softmax(logits, 1)
-    dice = sum(_soft_dice_loss(p[:, k] * known, (truth == k).float() * known) for k in (1, 2))
+    dice = sum(_soft_dice_loss(p[:, k] * sides, (labels == k).float()) for k in (1, 2))
     return entropy + dice / 2
 
 
 def _soft_dice_loss(p: Tensor, truth: Tensor) -> Tensor:
     return 1 - (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
+
+
+def _precision(device: torch.device) -> torch.autocast:
+    """Compute in bfloat16 where that is faster: on a GPU, or on a CPU with matrix tiles (AMX)."""
+    fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - no public query
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
 @torch.no_grad()
@@ -55,7 +65,7 @@ def predict(
     for start in range(0, len(chosen), recipe.batch):
         part = chosen[start : start + recipe.batch]
         batch = take(data, recipe, part, np.ones(len(part), dtype=np.int64))
-        with torch.autocast(device.type, torch.bfloat16):
+        with _precision(device):
             logits = network(batch.images.to(device)).float()
         labels = logits.argmax(1) if recipe.task == "lungs" else logits[:, 0] > 0
         found.append(labels.to("cpu", torch.uint8).numpy())
@@ -68,12 +78,22 @@ def dice_by_volume(
     """Return the Dice coefficient over all slices of each volume."""
     volumes = data.volumes[::every]
     truth = (data.lesions if task == "lesions" else data.lungs > 0)[::every]
+    known = _known(data, task)[::every]
     scores = {}
     for volume in np.unique(volumes):
-        mine, theirs = labels[volumes == volume] > 0, truth[volumes == volume]
+        own = volumes == volume
+        mine, theirs = (labels[own] > 0) & known[own], truth[own] & known[own]
         both = mine.sum() + theirs.sum()
         scores[data.names[volume]] = float(2 * (mine & theirs).sum() / both) if both else 1.0
     return scores
+
+
+def _known(data: SliceSet, task: str) -> NDArray[np.bool_]:
+    """Return where the truth of a task is known."""
+    if task == "lungs":
+        sides: NDArray[np.bool_] = data.lungs != IGNORE
+        return sides
+    return np.ones_like(data.lesions) if data.unknown is None else ~data.unknown
 
 
 def train(
@@ -90,15 +110,17 @@ def train(
     Each epoch appends a line to ``log.csv``, replaces ``last.pt`` and reports to ``say``;
     ``tick`` receives the number of finished batches and of all batches. The weights that are
     shipped are an exponential moving average; no epoch is chosen by its score. A new run takes
-    the weights of the checkpoint ``start``, if it is given.
+    the weights of the ONNX file ``start``, if it is given.
 
     Raises:
-        ValueError: ``folder`` holds a run of another recipe.
+        ValueError: ``folder`` holds a run of another recipe, or ``start`` another network.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(recipe, start)
+    run = _Run(recipe)
     last = folder / "last.pt"
     first = run.resume(last) if last.exists() else 0
+    if start is not None and not first:
+        run.start(start, training)
     if first:
         say(f"resuming after epoch {first}")
     for epoch in range(first, recipe.epochs):
@@ -126,14 +148,11 @@ def _epoch_line(recipe: Recipe, row: dict[str, Any], scores: dict[str, float]) -
 class _Run:
     """The state of one training run: everything that a checkpoint holds."""
 
-    def __init__(self, recipe: Recipe, start: Path | None) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         torch.manual_seed(recipe.seed)
         self._recipe = recipe
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._network = untrained(recipe).to(self._device, memory_format=torch.channels_last)
-        if start is not None:
-            before = torch.load(start, map_location=self._device, weights_only=True)
-            self._network.load_state_dict(before["average"])
         self.average = untrained(recipe).to(self._device)
         self.average.load_state_dict(self._network.state_dict())
         self._optimiser = torch.optim.AdamW(
@@ -146,6 +165,18 @@ class _Run:
             total_steps=self._steps,
             pct_start=0.15,
         )
+
+    def start(self, file: Path, data: SliceSet) -> None:
+        """Take over the weights of a shipped network, with the statistics of ``data``."""
+        random = np.random.default_rng(self._recipe.seed)
+        images = torch.cat(
+            [
+                batch.images
+                for batch in sample(data, self._recipe, _STATISTICS * self._recipe.batch, random)
+            ]
+        )
+        start_from(file, self._network, images.to(self._device))
+        self.average.load_state_dict(self._network.state_dict())
 
     def resume(self, last: Path) -> int:
         """Take over the checkpoint; return its number of finished epochs.
@@ -195,7 +226,7 @@ class _Run:
         for number, batch in enumerate(batches, start=epoch * recipe.steps_per_epoch):
             changed = augment(batch.to(self._device), generator, recipe.crop)
             images = changed.images.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self._device.type, torch.bfloat16):
+            with _precision(self._device):
                 logits = network(images)
             loss = loss_of(logits.float(), changed, recipe.task)
             self._optimiser.zero_grad()

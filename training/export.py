@@ -16,8 +16,8 @@ import torch
 
 from inference.networks.manifest import InputContract, OutputContract
 from inference.ports import PresenceRule
+from training.grey import LIVE_INPUT
 from training.networks import UNet, untrained
-from training.phantoms import LIVE_INPUT
 from training.recipes import Recipe
 
 _OPSET = 21
@@ -25,22 +25,14 @@ _THRESHOLD = {"lungs": 0.5, "lesions": 0.3}
 """Chosen on the validation patients."""
 _FRONT_END: dict[str, dict[str, Any]] = {
     "lungs": {},
-    "lesions": {
-        "window": (-1024.0, 400.0),
-        "clahe_clip": 3.0,
-        "coarsest_mm": 1.8,
-        "mirror": True,
-        "outline_spacing": (1.35, 1.35),
-    },
+    "lesions": {"coarsest_mm": 1.8, "mirror": True},
 }
-"""Where the input on live CT differs from :data:`training.phantoms.LIVE_INPUT`.
+"""Where the input of a task differs from :data:`training.grey.LIVE_INPUT`.
 
-With less equalisation the lesion network makes fewer errors; validation seeds chose the values
-(MODEL_CARD.md). In larger pixels the network takes vessels for nodules (docs/decisions/0026).
-docs/model/report.md and docs/decisions/0028 say what the further readings gain."""
+In larger pixels the network takes vessels for nodules (docs/decisions/0026)."""
 _INPUT_KEYS = (
-    *("rows", "columns", "context", "context_mm", "mirror", "outline_spacing", "coarsest_mm"),
-    *("window", "clahe_clip", "clahe_tiles"),
+    *("rows", "columns", "context", "context_mm", "window", "crop", "spacing"),
+    *("mirror", "coarsest_mm"),
 )
 _CLASSES = {"lungs": ["background", "right", "left"], "lesions": ["lesion"]}
 _ACTIVATION = {"lungs": "softmax", "lesions": "sigmoid"}

@@ -16,9 +16,11 @@ from chestct.volume import Volume
 from inference.networks.manifest import read_manifest
 from inference.networks.session import OnnxModel
 from inference.ports import ModelSet, PresenceRule, SegmentationModel
+from inference.reading.frame import Frame
 from inference.reading.lungs import delineate
 from inference.reading.postprocess import suppress_aerated
 from inference.reading.presence import certain_ml, decide
+from inference.reading.readers import reader_on
 from phantom import make_thorax
 from training.data import SliceSet
 from training.evaluate import probabilities_of_slices
@@ -26,7 +28,7 @@ from training.phantoms import random_spec
 from training.plain import make_plain
 from training.synthetic import other_breaths, real_cases
 
-STRIDE = 2
+STRIDE = 1
 CERTAINTIES = (0.8, 0.9, 0.95, 0.98)
 """No higher values: real lesions are marked less surely than the synthetic ones here (ADR 25)."""
 _LEAST_ML, _MOST_ML = 0.1, 100.0
@@ -129,15 +131,16 @@ def known_scans(
     """
     for scan in scans:
         try:
-            lungs = delineate(scan.volume, models.lungs, lambda _part: None).labels > 0
+            frame = Frame.of(scan.volume)
+            lungs = delineate(frame, scan.volume, models.lungs, lambda _part: None).labels > 0
         except SeriesRejected as rejection:
             say(f"{scan.name} left out: {rejection}")
             continue
         chosen = np.flatnonzero(lungs.any(axis=(1, 2)))[::STRIDE].tolist()
-        found = models.lesions.reader(scan.volume).probabilities(chosen)
+        found = reader_on(frame, scan.volume, models.lesions).probabilities(chosen)
         channel = np.stack(
             [
-                suppress_aerated(plane, scan.volume, index, models.lesions.minimum_lesion_hu)
+                suppress_aerated(plane, frame.volume, index, models.lesions.minimum_lesion_hu)
                 for index, plane in zip(
                     chosen, found[:, models.lesions.classes.index("lesion")], strict=True
                 )
@@ -147,7 +150,7 @@ def known_scans(
         yield KnownScan(
             name=scan.name,
             has_lesions=scan.has_lesions,
-            volumes=_volumes(channel, lungs[chosen], scan.volume.geometry.voxel_ml),
+            volumes=_volumes(channel, lungs[chosen], frame.volume.geometry.voxel_ml),
         )
 
 

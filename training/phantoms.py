@@ -4,37 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from inference.networks.manifest import InputContract
 from phantom import Kernel, LesionKind, LesionSpec, PhantomSpec, make_thorax
 from training.data import LEFT, RIGHT, SliceSet
-from training.grey import to_grey
-
-LIVE_INPUT = InputContract(
-    rows=256,
-    columns=256,
-    context=3,
-    context_mm=4.0,
-    window=(-1024.0, 600.0),
-    clahe_clip=7.0,
-    clahe_tiles=8,
-)
-"""The steps before the networks on live CT. The window was chosen because with it lung,
-opacity and soft tissue of true-HU series come out as bright as in the CLAHE-processed
-training slices (see docs/model/data.md)."""
+from training.framed import framed, set_of
 
 PREFIX = "phantom-"
-
-
-def jitter(contract: InputContract, random: np.random.Generator) -> InputContract:
-    """Return the contract with a random window near its own and a random CLAHE clip limit.
-
-    A limit of 1 hardly equalises, so a wide even opacity still stands out, which strong
-    equalisation hides. Beyond 4.5 the images look like the 8-bit training slices.
-    """
-    low, high = contract.window
-    window = (low + random.uniform(-60, 60), high + random.uniform(-200, 250))
-    clip = random.uniform(1.0, 3.0) if random.random() < 0.5 else random.uniform(3.0, 9.5)
-    return contract.model_copy(update={"window": window, "clahe_clip": clip})
 
 
 def random_lesions(random: np.random.Generator) -> tuple[LesionSpec, ...]:
@@ -70,23 +44,10 @@ def random_spec(seed: int, *, lesions: bool) -> PhantomSpec:
 
 
 def phantom_slices(seeds: range) -> SliceSet:
-    """Return the slices of one phantom per seed; every third phantom has no lesion.
-
-    Each phantom has its own window and CLAHE clip limit.
-    """
-    images, lungs, lesions, volumes = [], [], [], []
-    for number, seed in enumerate(seeds):
+    """Return the slices of one phantom per seed; every third phantom has no lesion."""
+    scans = []
+    for seed in seeds:
         thorax = make_thorax(random_spec(seed, lesions=seed % 3 != 0))
-        contract = jitter(LIVE_INPUT, np.random.default_rng((seed, 101)))
-        images += [to_grey(plane, contract) for plane in thorax.hu]
         sides = np.where(thorax.right_lung, RIGHT, np.where(thorax.left_lung, LEFT, 0))
-        lungs.append(sides.astype(np.uint8))
-        lesions.append(thorax.lesion > 0)
-        volumes += [number] * len(thorax.hu)
-    return SliceSet(
-        images=np.stack(images),
-        lungs=np.concatenate(lungs),
-        lesions=np.concatenate(lesions),
-        volumes=np.array(volumes, dtype=np.int64),
-        names=tuple(f"{PREFIX}{seed}" for seed in seeds),
-    )
+        scans.append(framed(thorax.volume(), sides.astype(np.uint8), thorax.lesion > 0))
+    return set_of(scans, [f"{PREFIX}{seed}" for seed in seeds])

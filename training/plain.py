@@ -1,7 +1,7 @@
 """Plain chests: ellipsoids with hardly any anatomy, as test objects and simple phantoms are.
 
-Their lungs may be perfectly even, or pure noise. Contrast-limited equalisation blows such
-lungs up into textures that no patient has; the networks must learn to ignore them.
+Their lungs may be perfectly even, or pure noise: no patient has such lungs, but the networks must
+call them healthy.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from scipy import ndimage
 from chestct.volume import Volume
 from phantom.volume import canonical_volume
 from training.data import LEFT, RIGHT, SliceSet
-from training.grey import to_grey
+from training.framed import framed, set_of
 from training.opacities import Spacing, draw_opacities, paint, pleural_depth
-from training.phantoms import LIVE_INPUT, jitter
 
 PREFIX = "plain-"
 
@@ -112,17 +111,5 @@ def _scan(hu: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.in
 def plain_slices(seeds: range) -> SliceSet:
     """Return the slices of one plain chest per seed; every third chest has no lesion."""
     chests = [make_plain(seed, lesions=seed % 3 != 0) for seed in seeds]
-    contracts = [jitter(LIVE_INPUT, np.random.default_rng((seed, 301))) for seed in seeds]
-    return SliceSet(
-        images=np.stack(
-            [
-                to_grey(plane, contract)
-                for chest, contract in zip(chests, contracts, strict=True)
-                for plane in chest.hu
-            ]
-        ),
-        lungs=np.concatenate([chest.sides for chest in chests]),
-        lesions=np.concatenate([chest.lesion for chest in chests]),
-        volumes=np.repeat(np.arange(len(chests)), [len(chest.hu) for chest in chests]),
-        names=tuple(f"{PREFIX}{seed}" for seed in seeds),
-    )
+    scans = [framed(chest.volume(), chest.sides, chest.lesion) for chest in chests]
+    return set_of(scans, [f"{PREFIX}{seed}" for seed in seeds])

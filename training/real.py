@@ -19,7 +19,7 @@ from chestct.uids import Uid
 from chestct.volume import Label, Volume
 from inference.loading.loader import LoadingPolicy, load
 from inference.ports import SegmentationModel
-from inference.reading.lungs import delineate
+from inference.reading.lungs import lung_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def lesion_free_parts(volume: Volume, model: SegmentationModel) -> list[Chest]:
     known = known_series().get(volume.series_uid)
     if known is None:
         raise ValueError(f"series {volume.series_uid} is not in splits/true-hu.json")
-    lungs = delineate(volume, model, lambda _part: None).labels
+    lungs = lung_labels(volume, model)
     return [
         Chest(
             name=f"{known.name} {first}-{last - 1}",

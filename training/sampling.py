@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.augment import Batch
-from training.data import SliceSet
+from training.chests import PREFIX as CHEST
+from training.data import IGNORE, SliceSet
 from training.phantoms import PREFIX as PHANTOM
 from training.plain import PREFIX as PLAIN
 from training.recipes import Recipe
-from training.synthetic import PREFIX as SYNTHETIC
+from training.restoration import PREFIX as RESTORED
 
 
 def sample(
@@ -52,18 +53,20 @@ def _weights(
     data: SliceSet, volumes: NDArray[np.int64], sizes: NDArray[np.int64], recipe: Recipe
 ) -> NDArray[np.float64]:
     """Return the chance of each volume; the shares of absent sources go to the others."""
-    names = [data.names[volume] for volume in volumes]
-    phantom = np.array([name.startswith((PHANTOM, PLAIN)) for name in names])
-    synthetic = np.array([name.startswith(SYNTHETIC) for name in names])
+    sources = [_source(data.names[volume]) for volume in volumes]
+    shares = recipe.shares
     weights = np.sqrt(sizes)
-    for members, share in (
-        (phantom, recipe.phantom_share),
-        (synthetic, recipe.synthetic_share),
-        (~phantom & ~synthetic, 1 - recipe.phantom_share - recipe.synthetic_share),
-    ):
+    for source, share in shares.items():
+        members = np.array([own == source for own in sources])
         weights[members] *= share / max(weights[members].sum(), 1)
     normalised: NDArray[np.float64] = weights / weights.sum()
     return normalised
+
+
+def _source(name: str) -> str:
+    """Return the source of a volume: a key of the shares of a recipe."""
+    prefixes = {PHANTOM: "phantoms", PLAIN: "phantoms", CHEST: "chests", RESTORED: "restored"}
+    return next((source for key, source in prefixes.items() if name.startswith(key)), "patients")
 
 
 def take(
@@ -79,12 +82,15 @@ def take(
             above[which] = data.neighbour(chosen[which], int(step))
         planes = [data.images[below], planes[0], data.images[above]]
     images = torch.from_numpy(np.stack(planes, 1)).float() / 255
+    lesions = data.lesions[chosen].astype(np.float32)
+    if data.unknown is not None:
+        lesions[data.unknown[chosen]] = IGNORE
     batch = Batch(
         images=images,
         lungs=torch.from_numpy(data.lungs[chosen].astype(np.int64)),
-        lesions=torch.from_numpy(data.lesions[chosen].astype(np.float32)),
+        lesions=torch.from_numpy(lesions),
         variation=torch.where(
-            torch.from_numpy(_made_from_hu(data)[data.volumes[chosen]]),
+            torch.from_numpy(_in_hu(data)[data.volumes[chosen]]),
             recipe.hu_variation,
             1.0,
         ),
@@ -92,9 +98,9 @@ def take(
     return batch if images.shape[-1] == recipe.size else _resized(batch, recipe.size)
 
 
-def _made_from_hu(data: SliceSet) -> NDArray[np.bool_]:
-    """Return for each volume whether it came from HU through the live path."""
-    return np.array([name.startswith((PHANTOM, PLAIN, SYNTHETIC)) for name in data.names])
+def _in_hu(data: SliceSet) -> NDArray[np.bool_]:
+    """Return for each volume whether its images are HU in the window of the networks."""
+    return np.array([_source(name) != "patients" for name in data.names])
 
 
 def _resized(batch: Batch, size: int) -> Batch:

@@ -123,14 +123,6 @@ def test_the_density_rule_of_the_manifest_counts(
     assert measure_change(case, any_density, lungs, lesions).lesion_dice == free > 0
 
 
-def test_a_reading_for_outlines_is_left_out_once() -> None:
-    plain = {one.name for one in changes(contract())}
-    more = {one.name: one for one in changes(contract(outline_spacing=(1.3, 1.3)))}
-    (name,) = more.keys() - plain
-    assert name == "without the reading in pixels of 1.3 mm"
-    assert more[name].contract == {"outline_spacing": None}
-
-
 def test_each_change_of_the_scan_does_what_its_name_says() -> None:
     known = {one.name: one for one in changes(contract(window=(-1000.0, 600.0)))}
     hu = np.full((2, 20, 20), -200.0, dtype=np.float32)

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="the extra rales[train] is not insta
 
 from inference.networks.manifest import read_manifest
 from inference.ports import PresenceRule
+from inference.reading.frame import PIXEL_MM
 from phantom import make_thorax
 from training.__main__ import main
 from training.augment import Batch, _geometry, augment
@@ -30,14 +31,14 @@ from training.data import (
     patient_of,
     split_sides,
 )
-from training.engine import train
+from training.engine import loss_of, train
 from training.evaluate import dice
 from training.export import export, load_checkpoint
-from training.grey import to_grey
-from training.networks import UNet
-from training.phantoms import LIVE_INPUT, phantom_slices, random_spec
+from training.networks import UNet, untrained
+from training.phantoms import phantom_slices, random_spec
 from training.recipes import RECIPES, Recipe
 from training.sampling import _weights, sample
+from training.start import start_from
 
 pytestmark = pytest.mark.train
 
@@ -153,12 +154,12 @@ def test_a_crop_is_as_large_as_asked_and_shows_image_and_labels_alike() -> None:
 
 def test_a_run_is_not_resumed_by_another_recipe(slices: SliceSet, tmp_path: Path) -> None:
     _train(_TINY, slices, tmp_path)
-    with pytest.raises(ValueError, match=r"learning_rate was 0.002 and is 0.1"):
+    with pytest.raises(ValueError, match=r"learning_rate was 0.0015 and is 0.1"):
         _train(replace(_TINY, learning_rate=0.1), slices, tmp_path)
 
 
 def test_every_source_is_drawn_in_its_share(slices: SliceSet) -> None:
-    names = ("0", "1", "phantom-1", "synthetic-a-1")
+    names = ("0", "restored-1", "phantom-1", "chest-a-1")
     four = join([slices, slices])
     data = SliceSet(
         images=four.images,
@@ -167,9 +168,10 @@ def test_every_source_is_drawn_in_its_share(slices: SliceSet) -> None:
         volumes=four.volumes,
         names=names,
     )
-    recipe = replace(_TINY, phantom_share=0.1, synthetic_share=0.3)
+    shares = {"patients": 0.2, "restored": 0.4, "phantoms": 0.1, "chests": 0.3}
+    recipe = replace(_TINY, shares=shares)
     volumes, sizes = np.unique(data.volumes, return_counts=True)
-    assert _weights(data, volumes, sizes, recipe) == pytest.approx([0.3, 0.3, 0.1, 0.3])
+    assert _weights(data, volumes, sizes, recipe) == pytest.approx([0.2, 0.4, 0.1, 0.3])
     only = slices
     assert _weights(only, *np.unique(only.volumes, return_counts=True), recipe) == pytest.approx(
         [0.5, 0.5]
@@ -205,14 +207,19 @@ def test_every_recipe_can_be_trained_by_its_name() -> None:
     assert isinstance(task.type, click.Choice)
     assert set(task.type.choices) == set(RECIPES)
     for recipe in RECIPES.values():
-        assert recipe.after is None or recipe.after in RECIPES
+        assert sum(recipe.shares.values()) == pytest.approx(1)
 
 
-def test_window_and_clahe_of_phantoms_vary_and_their_truth_does_not() -> None:
+def test_phantoms_are_shown_in_hu_on_their_frame_with_their_truth() -> None:
     shown = phantom_slices(range(1, 2))
     thorax = make_thorax(random_spec(1, lesions=True))
-    assert not np.array_equal(shown.images[30], to_grey(thorax.hu[30], LIVE_INPUT))
-    assert np.array_equal(shown.lesions, thorax.lesion > 0)
+    pixel_ml = thorax.spacing[0] * PIXEL_MM**2 / 1000
+    lungs = thorax.left_lung | thorax.right_lung
+    for found, truth in ((shown.lungs > 0, lungs), (shown.lesions, thorax.lesion > 0)):
+        assert found.sum() * pixel_ml == pytest.approx(thorax.volume_ml(truth), rel=0.03)
+    healthy = (shown.lungs > 0) & ~shown.lesions
+    hu = shown.images[healthy] / 255 * 1424 - 1024
+    assert np.median(hu) == pytest.approx(np.median(thorax.hu[lungs & (thorax.lesion == 0)]), abs=8)
 
 
 def test_progress_counts_every_batch(slices: SliceSet, tmp_path: Path) -> None:
@@ -235,6 +242,54 @@ def test_training_learns(slices: SliceSet, tmp_path: Path) -> None:
     losses = [float(row.split(",")[1]) for row in rows[1:]]
     assert len(losses) == 6
     assert losses[-1] < losses[0]
+
+
+def test_where_the_truth_is_unknown_nothing_is_learnt(slices: SliceSet) -> None:
+    """Labels under the mask change neither the loss nor its gradient."""
+    unknown = np.zeros_like(slices.lesions)
+    unknown[:, 15:35] = True
+    losses = []
+    for labels in (slices.lesions, np.zeros_like(slices.lesions)):
+        data = replace(slices, lesions=labels, unknown=unknown)
+        (batch,) = sample(data, _TINY, 4, np.random.default_rng(0))
+        torch.manual_seed(0)
+        network = untrained(_TINY)
+        loss = loss_of(network(batch.images), batch, "lesions")
+        loss.backward()
+        assert network.head.bias.grad is not None
+        losses.append((loss.item(), network.head.bias.grad.item()))
+    assert losses[0] == losses[1]
+    known = replace(slices, unknown=np.zeros_like(unknown))
+    (batch,) = sample(known, _TINY, 4, np.random.default_rng(0))
+    torch.manual_seed(0)
+    assert loss_of(untrained(_TINY)(batch.images), batch, "lesions").item() != losses[0][0]
+
+
+@pytest.mark.parametrize("task", ["lungs", "lesions"])
+def test_a_run_that_starts_from_a_network_computes_the_same(
+    task: str, slices: SliceSet, tmp_path: Path
+) -> None:
+    """Also where the new network sees more neighbours: they weigh nothing at first."""
+    before = replace(_TINY, task=task, context=1 if task == "lungs" else 3)
+    _train(before, slices, tmp_path / "run")
+    presence = PresenceRule(certainty=0.9, volume_ml=2.0, stride=1)
+    export(tmp_path / "run" / "last.pt", tmp_path, "1", presence if task == "lesions" else None)
+    after = untrained(replace(before, context=3))
+    (batch,) = sample(slices, replace(before, context=3, batch=24), 24, np.random.default_rng(0))
+    start_from(tmp_path / f"{task}.onnx", after, batch.images)
+    _, trained = load_checkpoint(tmp_path / "run" / "last.pt")
+    seen = batch.images[:, 1:2] if task == "lungs" else batch.images
+    with torch.no_grad():
+        torch.testing.assert_close(after.eval()(batch.images), trained(seen), atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(after.train()(batch.images), trained(seen), atol=2e-3, rtol=2e-3)
+
+
+def test_another_network_is_no_start(slices: SliceSet, tmp_path: Path) -> None:
+    _train(replace(_TINY, task="lungs"), slices, tmp_path / "run")
+    export(tmp_path / "run" / "last.pt", tmp_path, "1", None)
+    wider = untrained(replace(_TINY, task="lungs", channels=(6, 8)))
+    with pytest.raises(ValueError, match="does not fit"):
+        start_from(tmp_path / "lungs.onnx", wider, torch.rand(2, 3, 32, 32))
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(slices: SliceSet, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from inference.ports import ModelSet, SegmentationModel
 from inference.reading.analysis import Analysis, analyse
 from inference.reading.postprocess import suppress_aerated
 from inference.reading.presence import OPERATING_POINT
+from inference.reading.readers import probabilities_on_slices
 from phantom import PhantomSpec, make_thorax
 from training.metrics import (
     LesionCount,
@@ -132,10 +133,7 @@ def probability_alone(
     Float32 (len(slices), row, column): of either lung, or of a lesion where the scan is dense
     enough for one.
     """
-    found = model.reader(volume).probabilities(slices).sum(axis=1)
-    outliner = model.outline_reader(volume)
-    if outliner is not None:
-        found = (found + outliner.probabilities(slices).sum(axis=1)) / 2
+    found = probabilities_on_slices(volume, model, slices).sum(axis=1)
     planes = zip(slices, found, strict=True)
     return np.stack(
         [suppress_aerated(one, volume, index, model.minimum_lesion_hu) for index, one in planes]

@@ -50,10 +50,6 @@ def changes(contract: InputContract | PatchContract) -> tuple[Change, ...]:
             ("400 HU narrower", 200, -200),
         )
     ]
-    readings: list[tuple[str, dict[str, Any]]] = []
-    if isinstance(contract, InputContract) and contract.outline_spacing:
-        size = f"{contract.outline_spacing[0]:g} mm"
-        readings = [(f"without the reading in pixels of {size}", {"outline_spacing": None})]
     clips = [
         (f"CLAHE clip {clip:g}" if clip else "no CLAHE", {"clahe_clip": clip})
         for clip in (0.0, 3.0, 7.0, 12.0)
@@ -66,7 +62,6 @@ def changes(contract: InputContract | PatchContract) -> tuple[Change, ...]:
     return (
         Change(name=AS_SHIPPED),
         Change(name="lesions of any density", output={"minimum_lesion_hu": None}),
-        *(Change(name=name, contract=value) for name, value in readings),
         *(Change(name=name, contract={"window": value}) for name, value in windows),
         *(Change(name=name, contract=value) for name, value in clips),
         *(Change(name=name, planes=value) for name, value in scans),

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from chestct.errors import SeriesRejected
 from chestct.volume import Label
 from inference.ports import SegmentationModel
-from inference.reading.lungs import delineate
+from inference.reading.lungs import lung_labels
 from phantom.volume import canonical_volume
 from training.data import LEFT, RIGHT
-from training.grey import to_grey
-from training.phantoms import LIVE_INPUT
+from training.grey import CANVAS, SLICE_INPUT, to_slice
 from training.sources.layouts import LayoutError, Scan
 from training.sources.nifti import LabelledScan, read_scan
 
@@ -139,7 +138,7 @@ def _volumes(scan: LabelledScan) -> Iterator[LabelledScan]:
 
 def _chosen(scan: LabelledScan, sides: NDArray[np.uint8]) -> list[int]:
     """Return the slices with lung that are about ``context_mm`` apart."""
-    step = max(1, round(LIVE_INPUT.context_mm / scan.spacing[0]))
+    step = max(1, round(SLICE_INPUT.context_mm / scan.spacing[0]))
     inside = np.flatnonzero((sides > 0).any(axis=(1, 2)))
     chosen: list[int] = inside[inside % step == inside[0] % step].tolist() if inside.size else []
     return chosen
@@ -191,11 +190,11 @@ def _found(scan: LabelledScan, model: SegmentationModel) -> NDArray[np.uint8]:
     """Ask the lung network; a single slice gets its raw answer, which no series can clean."""
     image = scan.image
     if scan.window is not None:  # lost HU: as dark and as bright as the network knows lungs
-        image = np.interp(image, scan.window, LIVE_INPUT.window).astype(np.float32)
+        image = np.interp(image, scan.window, SLICE_INPUT.window).astype(np.float32)
     hu = np.clip(np.round(image), -1024, 3071).astype(np.int16)
     volume = canonical_volume(hu, scan.spacing, (0.0, 0.0, 0.0))
     if len(hu) > 1:
-        labels = delineate(volume, model, lambda _part: None).labels
+        labels = lung_labels(volume, model)
         sides = np.where(labels == Label.LEFT_LUNG, LEFT, 0)
         return np.where(labels == Label.RIGHT_LUNG, RIGHT, sides).astype(np.uint8)
     found = model.reader(volume).probabilities([0])
@@ -205,16 +204,13 @@ def _found(scan: LabelledScan, model: SegmentationModel) -> NDArray[np.uint8]:
 
 
 def _images(scan: LabelledScan, slices: list[int]) -> NDArray[np.uint8]:
-    contract = LIVE_INPUT
-    if scan.window is not None:
-        contract = contract.model_copy(update={"window": scan.window})
     image = np.clip(np.round(scan.image), -32768, 32767).astype(np.int16)
-    planes = [to_grey(image[index], contract) for index in slices]
-    size = (LIVE_INPUT.rows, LIVE_INPUT.columns)
-    return np.stack(planes) if planes else np.zeros((0, *size), dtype=np.uint8)
+    window = scan.window or SLICE_INPUT.window
+    planes = [to_slice(image[index], window) for index in slices]
+    return np.stack(planes) if planes else np.zeros((0, CANVAS, CANVAS), dtype=np.uint8)
 
 
 def _shrink(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    size = (LIVE_INPUT.columns, LIVE_INPUT.rows)
+    size = (CANVAS, CANVAS)
     small = [cv2.resize(one, size, interpolation=cv2.INTER_NEAREST_EXACT) for one in labels]
-    return np.array(small, dtype=np.uint8).reshape(len(labels), size[1], size[0])
+    return np.array(small, dtype=np.uint8).reshape(len(labels), *size)
