@@ -7,6 +7,7 @@ import click
 from training.commands import choose_presence, evaluate, export, restorer, train
 from training.readings import read
 from training.report import report
+from training.robustness.command import robustness
 from training.sources.command import prepare, split
 from training.variants import variants
 
@@ -25,6 +26,7 @@ def main() -> None:
       ... evaluate --slices slices.npz --split validation --models runs/models
       ... report --help
       ... read FOLDER
+      ... robustness FOLDER
     make train SLICES=slices.npz SERIES=chest-ct runs all but the report.
     """  # noqa: D301 - click wants the backspace character itself
 
@@ -36,6 +38,7 @@ for command in (
     choose_presence,
     evaluate,
     read,
+    robustness,
     variants,
     report,
     prepare,
