@@ -6,6 +6,7 @@ import click
 
 from training.commands import choose_presence, evaluate, export, restorer, train
 from training.readings import read
+from training.real_labels.command import label_chest
 from training.report import report
 from training.robustness.command import robustness
 from training.sources.command import prepare, split
@@ -18,6 +19,7 @@ def main() -> None:
 
     \b
     The whole way, from the slices of docs/model/data.md (... is python -m training):
+      ... label-chest FOLDER --out chest.npz
       ... restorer chest-hu/*
       ... train lungs --slices slices.npz --chest chest.npz --restorer runs/restorer.pt
       ... train lesions --slices slices.npz --chest chest.npz --restorer runs/restorer.pt
@@ -43,6 +45,7 @@ for command in (
     report,
     prepare,
     split,
+    label_chest,
 ):
     main.add_command(command)
 
