@@ -21,14 +21,17 @@ def attach(
 
     Consolidated lung at the chest wall looks like chest wall to the lung network. A lesion
     outside the lungs is lung if it touches a lesion inside, lies within 30 mm of the lungs of its
-    slice, and is not bone.
+    slice, between them and the chest wall, and is not bone. Beyond the medial border of a lung
+    lie heart and great vessels, which may look like lesions too.
 
     Args:
         marked: bool (slice, row, column): lesion, inside or outside the lungs.
         lungs: uint8 labels: ``Label.LEFT_LUNG``, ``Label.RIGHT_LUNG`` or 0.
-        volume: The scan.
+        volume: The scan in canonical orientation: columns run to the patient's left.
     """
     outside = marked & (lungs == Label.BACKGROUND) & (volume.hu < _BONE_HU)
+    for index in np.flatnonzero(outside.any(axis=(1, 2))):
+        outside[index] &= _lateral(lungs[index])
     if not outside.any():
         return lungs
     labels, count = components(outside | (marked & (lungs > Label.BACKGROUND)))
@@ -46,6 +49,27 @@ def attach(
         grown[index][near & (left < right)] = Label.LEFT_LUNG
         grown[index][near & (left >= right)] = Label.RIGHT_LUNG
     return grown
+
+
+def _lateral(lungs: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return what lies lateral of the medial border of a lung in a plane (row, column).
+
+    A row without lung takes the border of the nearest row: consolidation may fill the back of a
+    lung.
+    """
+    columns = np.arange(lungs.shape[1])
+    lateral = np.zeros(lungs.shape, dtype=bool)
+    for label in (Label.LEFT_LUNG, Label.RIGHT_LUNG):
+        own = lungs == label
+        rows = np.flatnonzero(own.any(axis=1))
+        if not rows.size:
+            continue
+        nearest = rows[np.abs(np.arange(len(own))[:, None] - rows).argmin(axis=1)]
+        if label is Label.LEFT_LUNG:
+            lateral |= columns >= own.argmax(axis=1)[nearest][:, None]
+        else:
+            lateral |= columns < lungs.shape[1] - own[:, ::-1].argmax(axis=1)[nearest][:, None]
+    return lateral
 
 
 def _away(mask: NDArray[np.bool_], pixel_spacing: tuple[float, float]) -> NDArray[np.float32]:

@@ -55,10 +55,25 @@ def test_bone_is_not_lung_and_stops_the_lesion_behind_it() -> None:
 
 def test_a_lesion_is_added_up_to_thirty_millimetres_away() -> None:
     lungs, volume = chest()
-    lungs[lungs == Label.RIGHT_LUNG] = Label.BACKGROUND
-    grown = attach(box(slice(30, 45), slice(0, 70)), lungs, volume)
-    reached = np.flatnonzero(grown[2, 35, :60])
-    assert 60 - reached[0] == pytest.approx(30 / 0.9, abs=1.5)
+    lungs[:, :, 40:] = Label.BACKGROUND
+    lungs[:, 10:50, 40:60] = Label.LEFT_LUNG
+    grown = attach(box(slice(30, 45), slice(50, 100)), lungs, volume)
+    reached = np.flatnonzero(grown[2, 35])
+    assert reached[-1] - 59 == pytest.approx(30 / 0.9, abs=1.5)
+
+
+@pytest.mark.parametrize("columns", [slice(36, 55), slice(45, 64), slice(36, 64)])
+def test_nothing_between_the_lungs_is_added(columns: slice) -> None:
+    """The aorta beside the spine and a vein beside the apex are as dense as consolidation."""
+    lungs, volume = chest()
+    np.testing.assert_array_equal(attach(box(slice(30, 45), columns), lungs, volume), lungs)
+
+
+def test_a_lesion_that_fills_the_back_of_a_lung_is_added() -> None:
+    lungs, volume = chest()
+    marked = box(slice(45, 58), slice(22, 38))
+    grown = attach(marked, lungs, volume)
+    assert (grown[marked] == Label.RIGHT_LUNG).all()
 
 
 def test_a_slice_without_lung_stays_without_lung() -> None:
