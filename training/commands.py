@@ -45,20 +45,15 @@ _slices_option = click.option(
     "--slices", required=True, type=_file, help="8-bit slices with masks: docs/model/data.md."
 )
 _models_option = click.option("--models", type=_folder, help="Folder of models; default: shipped.")
-_series_option = click.option(
-    "--series",
-    multiple=True,
-    type=_folder,
-    help="Folder of a true-HU series for synthetic opacities; may be repeated.",
+_chest_option = click.option(
+    "--chest", "chests", multiple=True, type=_file, help="Labelled chest (label-chest); repeatable."
 )
 
 
 @click.command()
 @click.argument("task", type=click.Choice(list(RECIPES)))
 @_slices_option
-@click.option(
-    "--chest", "chests", multiple=True, type=_file, help="Labelled chest to train on; repeatable."
-)
+@_chest_option
 @click.option("--watch", multiple=True, type=_file, help="Labelled chest to watch; repeatable.")
 @click.option("--restorer", type=_file, help="Weights of `restorer`: adds the slices in HU.")
 @click.option("--start", type=_file, help="ONNX file of the network to start from.")
@@ -232,21 +227,20 @@ def _print_scores(scores: Sequence[PatientScore]) -> None:
 
 @click.command("choose-presence")
 @_slices_option
-@_series_option
+@_chest_option
 @_models_option
 @click.option("--write", is_flag=True, help="Put the best rule into the manifest.")
 def choose_presence(
     slices: Path,
-    series: tuple[Path, ...],
+    chests: tuple[Path, ...],
     models: Path | None,
     write: bool,  # noqa: FBT001
 ) -> None:
-    """Compare presence rules on the validation patients, phantoms, and opacities in real lungs.
+    """Compare presence rules on validation patients, phantoms, and labelled chests.
 
-    The best rule stands first. No seed and no patient was trained on, but the real chest
-    around the opacities was.
+    The best rule stands first. Give chests that were not trained on.
     """
-    scans = _validation_scans(slices, series, models)
+    scans = _validation_scans(slices, chests, models)
     outcomes = operating.outcomes(scans)
     _print_outcomes(scans, outcomes)
     if write:
@@ -254,15 +248,14 @@ def choose_presence(
 
 
 def _validation_scans(
-    slices: Path, series: Sequence[Path], models: Path | None
+    slices: Path, chests: Sequence[Path], models: Path | None
 ) -> list[operating.KnownScan]:
     _, lesions = load_pair(models)
     loaded = load_models(models, providers=("CPU",))
     data = load_slices(slices).select(load_split(SPLIT)["validation"])
     volumes = chain(
         operating.validation_phantoms(VALIDATION_SEEDS),
-        *(operating.validation_opacities(one, VALIDATION_SEEDS, loaded.lungs) for one in series),
-        *(operating.validation_breaths(one, VALIDATION_SEEDS, loaded.lungs) for one in series),
+        operating.validation_chests(map(load_chest, chests), VALIDATION_SEEDS),
     )
     return [
         *operating.known_volumes(lesions, data),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,24 +14,29 @@ from numpy.typing import NDArray
 
 from chestct.errors import SeriesRejected
 from chestct.volume import Volume
+from inference.loading.pixels import AIR_HU
 from inference.networks.manifest import read_manifest
 from inference.networks.session import OnnxModel
-from inference.ports import ModelSet, PresenceRule, SegmentationModel
+from inference.ports import ModelSet, PresenceRule
 from inference.reading.frame import Frame
 from inference.reading.lungs import delineate
 from inference.reading.postprocess import suppress_aerated
 from inference.reading.presence import certain_ml, decide
 from inference.reading.readers import reader_on
 from phantom import make_thorax
+from phantom.volume import canonical_volume
+from training.chests import LabelledChest, depth_in, make_scan
 from training.data import SliceSet
 from training.evaluate import probabilities_of_slices
 from training.phantoms import random_spec
 from training.plain import make_plain
-from training.synthetic import other_breaths, real_cases
 
 STRIDE = 1
 CERTAINTIES = (0.8, 0.9, 0.95, 0.98)
 """No higher values: real lesions are marked less surely than the synthetic ones here (ADR 25)."""
+_SEEN_ML = 5.0
+"""Lesions of this volume must make a scan positive."""
+_HIGHEST_HU = 3071
 _LEAST_ML, _MOST_ML = 0.1, 100.0
 """Volumes are clipped to this range: beyond it they say nothing more."""
 _LEAST_SPREAD = 0.25
@@ -96,30 +102,25 @@ def validation_phantoms(seeds: range) -> Iterator[KnownVolume]:
         )
 
 
-def validation_opacities(
-    folder: Path, seeds: range, lungs: SegmentationModel
-) -> Iterator[KnownVolume]:
-    """Yield synthetic opacities in the real chest of ``folder``, and the untouched chest.
+def validation_chests(chests: Iterable[LabelledChest], seeds: range) -> Iterator[KnownVolume]:
+    """Yield a scan of each labelled chest per seed; every third has no painted opacity.
 
-    Raises:
-        ValueError: The series is not in the committed list of lesion-free parts.
+    A scan whose opacities are smaller than :data:`_SEEN_ML` together is left out: it is neither
+    free of lesions nor must it be found.
     """
-    for case in real_cases(folder, seeds, lungs):
-        yield KnownVolume(name=case.name, volume=case.volume, has_lesions=bool(case.kinds))
-
-
-def validation_breaths(
-    folder: Path, seeds: range, lungs: SegmentationModel
-) -> Iterator[KnownVolume]:
-    """Yield the untouched chest of ``folder`` in another breath and reconstruction per seed.
-
-    Every third seed is used: a single breath says little about lesion-free lungs.
-
-    Raises:
-        ValueError: The series is not in the committed list of lesion-free parts.
-    """
-    for name, volume in other_breaths(folder, [seed for seed in seeds if seed % 3 == 0], lungs):
-        yield KnownVolume(name=name, volume=volume, has_lesions=False)
+    for chest in chests:
+        depth, voxel_ml = depth_in(chest.lungs, chest.spacing), math.prod(chest.spacing) / 1000
+        for seed in seeds:
+            scan = make_scan(chest, depth, seed)
+            lesion_ml = float((scan.lesion == 1).sum()) * voxel_ml
+            if 0 < lesion_ml < _SEEN_ML:
+                continue
+            hu = np.clip(np.round(scan.hu), AIR_HU, _HIGHEST_HU).astype(np.int16)
+            yield KnownVolume(
+                name=f"{chest.name} seed {seed}",
+                volume=canonical_volume(hu, chest.spacing, (0.0, 0.0, 0.0)),
+                has_lesions=lesion_ml > 0,
+            )
 
 
 def known_scans(

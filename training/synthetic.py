@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from inference.networks.session import load_models
 from inference.ports import SegmentationModel
 from training.opacities import draw_opacities, paint, pleural_depth
 from training.real import Chest, lesion_free_parts, read_volume
-from training.rescan import rebreathe, rescan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,26 +52,6 @@ def real_cases(
         untouched = [seed for seed in seeds if seed % 3 == 0][:1]
         for seed in untouched + [seed for seed in seeds if seed % 3 != 0]:
             yield _case(chest, depth, seed)
-
-
-def other_breaths(
-    folder: Path, seeds: Iterable[int], model: SegmentationModel
-) -> Iterator[tuple[str, Volume]]:
-    """Yield name and volume of each lesion-free part, breathed and reconstructed anew per seed.
-
-    Raises:
-        ValueError: The series is not in the committed list of lesion-free parts.
-    """
-    for chest in lesion_free_parts(read_volume(folder), model):
-        for seed in seeds:
-            random = np.random.default_rng((seed, 202))
-            hu = rebreathe(chest.volume.hu.astype(np.float32), chest.inside(), random)
-            yield (
-                f"{chest.name} breath {seed}",
-                replace(
-                    chest.volume, hu=_stored(rescan(hu, random, chest.volume.geometry.spacing))
-                ),
-            )
 
 
 def _stored(hu: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -13,7 +13,8 @@ from inference.networks.manifest import read_manifest
 from inference.networks.session import load_model
 from inference.ports import PresenceRule
 from phantom import Thorax
-from training.data import RIGHT, SliceSet
+from training.chests import LabelledChest
+from training.data import LEFT, RIGHT, SliceSet
 from training.operating import (
     CERTAINTIES,
     STRIDE,
@@ -22,6 +23,7 @@ from training.operating import (
     known_scans,
     known_volumes,
     outcomes,
+    validation_chests,
     validation_phantoms,
     write_rule,
     wrong,
@@ -111,6 +113,27 @@ def test_every_third_validation_scan_has_no_lesion() -> None:
     found = list(validation_phantoms(range(1002, 1005)))
     assert [scan.has_lesions for scan in found] == [False, False, True, True, True, True]
     assert len({scan.name for scan in found}) == 6
+
+
+def test_a_chest_is_free_of_lesions_has_one_that_must_be_found_or_is_left_out() -> None:
+    lungs = np.zeros((20, 60, 90), np.uint8)
+    lungs[2:18, 12:48, 10:40], lungs[2:18, 12:48, 50:80] = RIGHT, LEFT
+    chest = LabelledChest(
+        name="boxes",
+        hu=np.where(lungs > 0, -850, 40).astype(np.int16),
+        body=np.ones(lungs.shape, bool),
+        lungs=lungs,
+        lesion=np.zeros_like(lungs),
+        spacing=(4.0, 3.0, 3.0),
+    )
+    known = list(validation_chests([chest], range(1, 31)))
+    free = [scan.name for scan in known if not scan.has_lesions]
+    assert set(free) == {f"boxes seed {seed}" for seed in range(3, 31, 3)}
+    assert len(free) < len(known) <= 30
+    for scan in known:
+        assert scan.volume.geometry.spacing == chest.spacing
+        if scan.has_lesions:
+            assert (scan.volume.hu[lungs > 0] > -700).mean() > 0.005
 
 
 def test_the_scans_on_which_a_rule_is_wrong_are_named() -> None:

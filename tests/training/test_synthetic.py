@@ -19,7 +19,8 @@ from training.data import LEFT, RIGHT
 from training.opacities import Opacity, Texture, draw_opacities, paint, pleural_depth
 from training.plain import make_plain, plain_slices
 from training.real import cut, known_series, lesion_free_parts
-from training.synthetic import real_cases, rescan
+from training.rescan import rescan
+from training.synthetic import real_cases
 
 _SPACING = (5.0, 2.0, 2.0)
 _LUNG_HU = -850.0
