@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from chestct.errors import ModelError
 from inference.networks.manifest import PatchContract, read_manifest
 from inference.networks.session import OnnxModel, load_model
+from training.chests import chest_slices, load_chest
 from training.data import SliceSet, join, load_slices, load_split
 from training.defaults import SPLIT
 from training.evaluate import predict_slices
@@ -32,6 +33,9 @@ MOST_TIME = 0.95
 CALIBRATION = 96
 """Slices that calibrate the range of each tensor."""
 _PHANTOMS = range(1, 4)
+_SCANS = range(1, 5)
+_WATCHED_SCANS = range(1001, 1003)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _ROUNDS = 7
 _BATCH = 8
 
@@ -174,23 +178,42 @@ def make_variants(
 @click.command()
 @click.argument("models", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--chest", "chests", multiple=True, type=_FILE, help="Labelled chest to calibrate on."
+)
+@click.option("--watch", multiple=True, type=_FILE, help="Labelled chest to measure on.")
 @click.option("--write", is_flag=True, help="Put the accepted ones into MODELS.")
 @click.option("--json", "as_json", is_flag=True)
-def variants(models: Path, slices: Path, write: bool, as_json: bool) -> None:  # noqa: FBT001
+def variants(
+    models: Path,
+    slices: Path,
+    chests: tuple[Path, ...],
+    watch: tuple[Path, ...],
+    write: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Make 16-bit and 8-bit variants of the networks in MODELS, and measure what they cost.
 
-    Calibrated on training slices and phantoms, measured on validation slices. A variant is
-    accepted when it loses at most 0.005 of the Dice, and 8 bits only when they are faster on
-    this CPU. With --write GPUs take the 16-bit ones from then on, and CPUs the 8-bit ones.
+    Calibrated on training slices, phantoms and chests, measured on validation slices and
+    chests. A variant is accepted when it loses at most 0.005 of the Dice, and 8 bits only when
+    they are faster on this CPU. With --write GPUs take the 16-bit ones from then on, and CPUs
+    the 8-bit ones.
     """
     data, split = load_slices(slices), load_split(SPLIT)
-    known = join([data.select(split["train"]), phantom_slices(_PHANTOMS)])
+    known = join(
+        [
+            data.select(split["train"]),
+            phantom_slices(_PHANTOMS),
+            chest_slices(map(load_chest, chests), _SCANS),
+        ]
+    )
+    seen = join(
+        [data.select(split["validation"]), chest_slices(map(load_chest, watch), _WATCHED_SCANS)]
+    )
     scores: list[VariantScore] = []
     with tempfile.TemporaryDirectory() as folder:
         for task in ("lungs", "lesions"):
-            measured, files = make_variants(
-                task, models, Path(folder), known, data.select(split["validation"])
-            )
+            measured, files = make_variants(task, models, Path(folder), known, seen)
             scores += measured
             if write:
                 accepted = [score.variant for score in measured if score.accepted]
