@@ -6,9 +6,13 @@ BIN := $(VENV)/bin
 SERIES ?=
 OUT ?= demo/out
 SLICES ?=
+CHESTS ?=
+START ?= inference/models
 RUNS ?= runs
 PORT ?= 3000
 TRAINING = $(BIN)/python -m training
+LEARNED = --slices "$(SLICES)" --chest "$(RUNS)/chests/train" --watch "$(RUNS)/chests/selection" \
+	--restorer "$(RUNS)/restorer.pt"
 
 # The first interpreter that is new enough; PYTHON=/path/to/python chooses another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -52,15 +56,16 @@ soak: $(VENV)/.dev-stamp  ## 1,000 series, kill -9, a moody destination (an hour
 
 env: $(VENV)/.dev-stamp  ## make .venv with everything that the checks need
 
-# Stop it at any time; the same command goes on after the last whole epoch.
-train: $(VENV)/.train-stamp  ## train both networks: SLICES=slices.npz SERIES=folder RUNS=runs; resumable
-	@test -n "$(SLICES)" || { echo "make train SLICES=slices.npz [SERIES=folder] [RUNS=runs]: docs/model/data.md \
-	tells what the file holds and where the data come from"; exit 2; }
-	$(TRAINING) train lungs --slices "$(SLICES)" $(SERIES:%=--series "%") --runs "$(RUNS)"
-	$(TRAINING) train lesions --slices "$(SLICES)" $(SERIES:%=--series "%") --runs "$(RUNS)"
-	$(TRAINING) train lesions-refined --slices "$(SLICES)" $(SERIES:%=--series "%") --runs "$(RUNS)"
-	$(TRAINING) export "$(RUNS)/lungs" "$(RUNS)/lesions-refined" --version dev --out "$(RUNS)/models"
-	$(TRAINING) choose-presence --slices "$(SLICES)" $(SERIES:%=--series "%") \
+# Stop it at any time; the same command goes on after the last whole step or epoch.
+train: $(VENV)/.train-stamp  ## train both networks: SLICES=slices.npz CHESTS="chest-hu/*" RUNS=runs; resumable
+	@test -n "$(SLICES)" && test -n "$(CHESTS)" || { echo "make train needs SLICES=slices.npz and \
+	CHESTS='FOLDER ...', folders of CT series: docs/model/training.md says which"; exit 2; }
+	$(TRAINING) label-chest $(CHESTS) --out "$(RUNS)/chests"
+	test -f "$(RUNS)/restorer.pt" || $(TRAINING) restorer $(CHESTS) --out "$(RUNS)/restorer.pt"
+	$(TRAINING) train lungs $(LEARNED) --start "$(START)/lungs.onnx" --runs "$(RUNS)"
+	$(TRAINING) train lesions $(LEARNED) --start "$(START)/lesions.onnx" --runs "$(RUNS)"
+	$(TRAINING) export "$(RUNS)/lungs" "$(RUNS)/lesions" --version dev --out "$(RUNS)/models"
+	$(TRAINING) choose-presence --slices "$(SLICES)" --chest "$(RUNS)/chests/selection" \
 		--models "$(RUNS)/models" --write
 	$(TRAINING) evaluate --slices "$(SLICES)" --split validation --models "$(RUNS)/models"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from training.commands import choose_presence, evaluate, export, restorer, train
+from training.commands import choose_presence, evaluate, export
+from training.learn import restorer, train
 from training.readings import read
 from training.real_labels.command import label_chest
 from training.report import report
@@ -18,18 +19,19 @@ def main() -> None:
     """Train the networks of Rales, export them to ONNX, and measure the shipped models.
 
     \b
-    The whole way, from the slices of docs/model/data.md (... is python -m training):
-      ... label-chest FOLDER --out chest.npz
-      ... restorer chest-hu/*
-      ... train lungs --slices slices.npz --chest chest.npz --restorer runs/restorer.pt
-      ... train lesions --slices slices.npz --chest chest.npz --restorer runs/restorer.pt
+    The whole way, from the data of docs/model/data.md (... is python -m training):
+      ... label-chest chest-hu/* --out runs/chests
+      ... restorer chest-hu/* --out runs/restorer.pt
+      ... train lungs --slices slices.npz --chest runs/chests/train
+            --watch runs/chests/selection --restorer runs/restorer.pt --start lungs.onnx
+      ... train lesions --slices slices.npz (the same options, --start lesions.onnx)
       ... export runs/lungs runs/lesions --version dev --out runs/models
-      ... choose-presence --slices slices.npz --series chest-ct --models runs/models --write
+      ... choose-presence --slices slices.npz --chest runs/chests/selection
+            --models runs/models --write
       ... evaluate --slices slices.npz --split validation --models runs/models
       ... report --help
-      ... read FOLDER
-      ... robustness FOLDER
-    make train SLICES=slices.npz SERIES=chest-ct runs all but the report.
+    make train SLICES=slices.npz CHESTS="chest-hu/*" runs all but the report.
+    ... read FOLDER and ... robustness FOLDER run the shipped models on series.
     """  # noqa: D301 - click wants the backspace character itself
 
 

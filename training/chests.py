@@ -6,7 +6,7 @@ reconstruction, another field of view, and opacities painted into its lungs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,13 @@ def load_chest(path: Path) -> LabelledChest:
             lesion=file["lesion"],
             spacing=(slab, row, column),
         )
+
+
+def load_chests(places: Iterable[Path]) -> Iterator[LabelledChest]:
+    """Read files of ``label-chest``; a folder stands for all files in it, by name."""
+    for place in places:
+        for path in sorted(place.glob("*.npz")) if place.is_dir() else (place,):
+            yield load_chest(path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from training.real import known_series, read_volume
 from training.real_labels.build import RealLabels, labels_of
 from training.real_labels.command import label_chest
 from training.real_labels.lungs import LEFT, RIGHT, LungSettings, lungs_of
-from training.real_labels.recipe import UNKNOWN, Edit, Region, known_recipes
+from training.real_labels.recipe import UNKNOWN, Edit, Region, known_parts, known_recipes
 
 SPEC = PhantomSpec(
     shape=(70, 256, 256),
@@ -159,6 +159,7 @@ def test_the_split_names_the_series_of_the_recipes_and_keeps_the_test_patient_as
         uid: recipe.name for uid, recipe in known_recipes().items()
     }
     assert {entry["part"] for entry in series.values()} == {"train", "selection", "test"}
+    assert known_parts() == {uid: entry["part"] for uid, entry in series.items()}
     for uid, known in known_series().items():
         assert (known.part == "test") == (series[uid]["part"] == "test")
 
@@ -168,10 +169,12 @@ def test_labels_of_a_real_chest(shared_root: Path, tmp_path: Path) -> None:
     folder = shared_root / "data/chest-hu/wide-fov-5mm"
     if not folder.is_dir():
         pytest.skip("../shared/data/chest-hu is not on this machine")
-    out = tmp_path / "labels.npz"
-    result = CliRunner().invoke(label_chest, [str(folder), "--out", str(out)])
+    words = [str(folder), "--out", str(tmp_path)]
+    result = CliRunner().invoke(label_chest, words)
     assert result.exit_code == 0, result.output
     summary = json.loads(result.output)
+    out = tmp_path / "train" / "wide-fov-5mm.npz"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [out]
     assert summary["name"] == "wide-fov-5mm"
     assert 1200 < summary["right_ml"] < 1400
     assert 900 < summary["left_ml"] < 1050
@@ -183,6 +186,9 @@ def test_labels_of_a_real_chest(shared_root: Path, tmp_path: Path) -> None:
     again: RealLabels = labels_of(volume, known_recipes()[volume.series_uid])
     np.testing.assert_array_equal(again.lungs, stored["lungs"])
     np.testing.assert_array_equal(again.lesion, stored["lesion"])
+    written = out.stat()
+    assert CliRunner().invoke(label_chest, words).exit_code == 0
+    assert out.stat() == written
 
 
 @pytest.mark.real
@@ -194,8 +200,7 @@ def test_a_series_without_a_recipe_is_refused(shared_root: Path, tmp_path: Path)
     known.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.real_labels.command.known_recipes", lambda: known)
-        out = tmp_path / "labels.npz"
-        result = CliRunner().invoke(label_chest, [str(folder), "--out", str(out)])
+        result = CliRunner().invoke(label_chest, [str(folder), "--out", str(tmp_path / "chests")])
     assert result.exit_code == 1
     assert "no recipe for series" in result.output
-    assert not out.exists()
+    assert not (tmp_path / "chests").exists()

@@ -34,15 +34,18 @@ class RealLabels:
     spacing: tuple[float, float, float]
 
     def save(self, path: Path) -> None:
-        """Write the labels to an NPZ file, a key for each attribute."""
-        np.savez_compressed(
-            path,
-            hu=self.hu,
-            body=self.body,
-            lungs=self.lungs,
-            lesion=self.lesion,
-            spacing=np.array(self.spacing),
-        )
+        """Write the labels to an NPZ file at once, a key for each attribute."""
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez_compressed(
+                file,
+                hu=self.hu,
+                body=self.body,
+                lungs=self.lungs,
+                lesion=self.lesion,
+                spacing=np.array(self.spacing),
+            )
+        partial.replace(path)
 
     def summary(self) -> dict[str, float]:
         """Return the volume in ml of each label."""

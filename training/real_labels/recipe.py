@@ -152,3 +152,9 @@ def known_recipes() -> dict[str, SeriesRecipe]:
     """Return the committed recipes by Series Instance UID."""
     text = (resources.files("training") / "real_labels/recipes.json").read_text()
     return {uid: SeriesRecipe.of(entry) for uid, entry in json.loads(text)["series"].items()}
+
+
+def known_parts() -> dict[str, str]:
+    """Return the part of each series by its Series Instance UID: train, selection or test."""
+    text = (resources.files("training") / "splits/chest-hu.json").read_text()
+    return {uid: str(entry["part"]) for uid, entry in json.loads(text)["series"].items()}

@@ -1,0 +1,129 @@
+"""The commands that train: what `make train` runs, and which chests each command takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from labelled_chest import labelled_chest
+
+from chestct.uids import Uid
+from chestct.volume import Volume
+from phantom.volume import canonical_volume
+from training.__main__ import main
+from training.chests import load_chests
+from training.real_labels.recipe import known_parts, known_recipes
+
+_ROOT = Path(__file__).parents[2]
+_BY_NAME = {recipe.name: uid for uid, recipe in known_recipes().items()}
+
+
+def _made(*words: str, venv: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "--silent", "--dry-run", "train", f"VENV={venv}", *words],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_make_train_runs_commands_that_exist_with_options_that_they_have(tmp_path: Path) -> None:
+    recipe = _made("SLICES=s.npz", "CHESTS=one two", venv=tmp_path).stdout
+    lines = re.findall(r"(?ms)python -m training (.*?[^\\])$", recipe)
+    commands = [shlex.split(line.replace("\\\n", " ")) for line in lines]
+    assert [words[0] for words in commands] == [
+        *("label-chest", "restorer", "train", "train", "export", "choose-presence", "evaluate")
+    ]
+    for name, *words in commands:
+        known = {option for param in main.commands[name].params for option in param.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+    assert [words[1:3] for words in commands[:2]] == [["one", "two"]] * 2
+    assert [words[1] for words in commands[2:4]] == ["lungs", "lesions"]
+    # The test part is never named: nothing is trained or chosen on it.
+    assert "chests/test" not in recipe
+
+
+def test_make_train_says_what_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").touch()
+    (tmp_path / ".train-stamp").touch()
+    words = ["make", "--silent", "train", f"VENV={tmp_path}", "SLICES=s.npz"]
+    done = subprocess.run(words, cwd=_ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "make train needs SLICES=slices.npz and CHESTS=" in done.stdout
+
+
+def _series(name: str) -> Volume:
+    """Return the volume of the series with this name in the committed split, made up."""
+    chest = labelled_chest()
+    volume = canonical_volume(chest.hu, chest.spacing, (0.0, 0.0, 0.0))
+    return replace(volume, series_uid=Uid(_BY_NAME[name]))
+
+
+def _run(command: str, names: list[str], out: Path, folder: Path) -> Result:
+    folders = [folder / name for name in names]
+    for place in folders:
+        place.mkdir(exist_ok=True)
+    return CliRunner().invoke(main, [command, *map(str, folders), "--out", str(out)])
+
+
+def test_labelled_chests_are_sorted_by_their_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chest, saved = labelled_chest(), []
+
+    class Labels:
+        def save(self, path: Path) -> None:
+            saved.append(path)
+            arrays = {name: getattr(chest, name) for name in ("hu", "body", "lungs", "lesion")}
+            np.savez(path, spacing=chest.spacing, **arrays)
+
+        def summary(self) -> dict[str, float]:
+            return {}
+
+    monkeypatch.setattr("training.real_labels.command.read_volume", lambda at: _series(at.name))
+    monkeypatch.setattr("training.real_labels.command.labels_of", lambda *_: Labels())
+    names, out = ["normal-2mm", "wide-fov-5mm", "lungdx-5mm"], tmp_path / "chests"
+    assert _run("label-chest", names, out, tmp_path).exit_code == 0
+    parts = ["selection", "train", "test"]
+    assert saved == [out / part / f"{name}.npz" for part, name in zip(parts, names, strict=True)]
+    # What is there is not labelled again.
+    done = _run("label-chest", [*names, "covid-4mm"], out, tmp_path)
+    assert done.exit_code == 0
+    assert saved[3:] == [out / "selection" / "covid-4mm.npz"]
+    loaded = [chest.name for chest in load_chests([out / "selection", saved[1]])]
+    assert loaded == ["covid-4mm", "normal-2mm", "wide-fov-5mm"]
+
+
+def test_the_restorer_learns_from_the_train_part_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch", reason="the extra rales[train] is not installed")
+    learnt: list[object] = []
+
+    def pairs_of(volume: Volume, lungs: object, seeds: range) -> object:
+        learnt.append(volume.series_uid)
+        return None
+
+    monkeypatch.setattr("training.learn.read_volume", lambda at: _series(at.name))
+    monkeypatch.setattr("training.learn.lung_labels", lambda *_: np.zeros(1, np.uint8))
+    monkeypatch.setattr("training.restoration.pairs_of", pairs_of)
+    monkeypatch.setattr("training.restoration.train_restorer", lambda *_: torch.nn.Conv2d(1, 1, 1))
+    out = tmp_path / "runs" / "restorer.pt"
+    done = _run("restorer", sorted(_BY_NAME), out, tmp_path)
+    assert done.exit_code == 0, done.output
+    assert out.exists()
+    assert {known_parts()[str(uid)] for uid in learnt} == {"train"}
+    assert len(learnt) == sum(part == "train" for part in known_parts().values())
+    assert "normal-2mm left out: it is of the selection part" in done.output
+    none = _run("restorer", ["lungdx-5mm"], tmp_path / "none.pt", tmp_path)
+    assert none.exit_code == 1
+    assert "no series is of the train part" in none.output
+    assert not (tmp_path / "none.pt").exists()
