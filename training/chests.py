@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from chestct.volume import Volume
 from inference.loading.pixels import AIR_HU
+from phantom.volume import canonical_volume
 from training.data import IGNORE, SliceSet
 from training.grey import CANVAS, on_canvas, to_grey
 from training.opacities import Spacing, draw_scene, paint
 from training.rescan import rebreathe, rescan
 
 PREFIX = "chest-"
+_HIGHEST_HU = 3071
 _CUT_SHARE = 0.25
 """Part of the scans whose field of view cuts the body."""
 
@@ -97,6 +101,12 @@ def make_scan(chest: LabelledChest, depth: NDArray[np.float32], seed: int) -> Sc
         lungs=np.where(seen, chest.lungs, np.uint8(0)),
         lesion=np.where(seen, lesion, np.uint8(0)),
     )
+
+
+def volume_of(hu: NDArray[np.number[Any]], spacing: Spacing) -> Volume:
+    """Return the HU of a chest or scan as the loader would give them."""
+    stored = np.clip(np.round(hu), AIR_HU, _HIGHEST_HU).astype(np.int16)
+    return canonical_volume(stored, spacing, (0.0, 0.0, 0.0))
 
 
 def depth_in(lungs: NDArray[np.uint8], spacing: Spacing) -> NDArray[np.float32]:

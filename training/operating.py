@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from chestct.errors import SeriesRejected
 from chestct.volume import Volume
-from inference.loading.pixels import AIR_HU
 from inference.networks.manifest import read_manifest
 from inference.networks.session import OnnxModel
 from inference.ports import ModelSet, PresenceRule
@@ -24,8 +23,7 @@ from inference.reading.postprocess import suppress_aerated
 from inference.reading.presence import certain_ml, decide
 from inference.reading.readers import reader_on
 from phantom import make_thorax
-from phantom.volume import canonical_volume
-from training.chests import LabelledChest, depth_in, make_scan
+from training.chests import LabelledChest, depth_in, make_scan, volume_of
 from training.data import SliceSet
 from training.evaluate import probabilities_of_slices
 from training.phantoms import random_spec
@@ -36,7 +34,6 @@ CERTAINTIES = (0.8, 0.9, 0.95, 0.98)
 """No higher values: real lesions are marked less surely than the synthetic ones here (ADR 25)."""
 _SEEN_ML = 5.0
 """Lesions of this volume must make a scan positive."""
-_HIGHEST_HU = 3071
 _LEAST_ML, _MOST_ML = 0.1, 100.0
 """Volumes are clipped to this range: beyond it they say nothing more."""
 _LEAST_SPREAD = 0.25
@@ -115,10 +112,9 @@ def validation_chests(chests: Iterable[LabelledChest], seeds: range) -> Iterator
             lesion_ml = float((scan.lesion == 1).sum()) * voxel_ml
             if 0 < lesion_ml < _SEEN_ML:
                 continue
-            hu = np.clip(np.round(scan.hu), AIR_HU, _HIGHEST_HU).astype(np.int16)
             yield KnownVolume(
                 name=f"{chest.name} seed {seed}",
-                volume=canonical_volume(hu, chest.spacing, (0.0, 0.0, 0.0)),
+                volume=volume_of(scan.hu, chest.spacing),
                 has_lesions=lesion_ml > 0,
             )
 

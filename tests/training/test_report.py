@@ -118,6 +118,7 @@ def evaluation_of(*cases: CaseRecord) -> Evaluation:
         patients=(),
         slices=(),
         mirror=(),
+        labelled=(),
         cases=cases,
         front_end=(),
         series=(),
@@ -132,6 +133,7 @@ def test_the_networks_are_measured_end_to_end(
     coarse = {"shape": (24, 96, 96), "slice_spacing_mm": 12.5, "pixel_spacing_mm": 3.9}
     plan = ReportScope(
         slices=easy_slices(),
+        chests=(),
         phantoms=(small_spec(**coarse), small_spec(lesions=(), seed=2, **coarse)),
         plain=(),
         series=(small_series,),
@@ -185,6 +187,18 @@ def test_the_command_writes_the_report(
     refused = CliRunner().invoke(report, [*words, "--split", "train"])
     assert refused.exit_code == 1
     assert "no slice of the train part" in refused.output
+
+
+def test_the_command_refuses_a_chest_that_the_split_does_not_name(
+    networks: tuple[OnnxModel, OnnxModel], folder_of_models: ModelFolder, tmp_path: Path
+) -> None:
+    write_slices(tmp_path / "slices.npz")
+    (tmp_path / "mine.npz").touch()
+    words = ["--slices", str(tmp_path / "slices.npz"), "--models", str(folder_of_models.path)]
+    words += ["--chest", str(tmp_path / "mine.npz"), "--out", str(tmp_path / "out")]
+    refused = CliRunner().invoke(report, words)
+    assert refused.exit_code == 1
+    assert "chest-hu.json does not name mine; rename the file or add the series" in refused.output
 
 
 def test_the_command_takes_a_robustness_table_of_the_same_models(

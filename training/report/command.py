@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("rales", "onnxruntime", "numpy", "scipy", "opencv-python-headless")
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FEW = click.IntRange(min=0)
 
@@ -40,6 +41,13 @@ _FEW = click.IntRange(min=0)
     type=click.Choice(["validation", "train", "all"]),
     help="Which part of the slices.",
 )
+@click.option(
+    "--chest",
+    "chests",
+    multiple=True,
+    type=_FILE,
+    help="A labelled chest (label-chest), named as in training/splits/chest-hu.json; repeatable.",
+)
 @click.option("--series", multiple=True, type=_FOLDER, help="A real series; may be repeated.")
 @click.option("--covid-hu", type=_FOLDER, help="Folder of single DICOM slices.")
 @click.option("--phantoms", type=_FEW, help="Only this many phantoms, and as many plain chests.")
@@ -47,7 +55,7 @@ _FEW = click.IntRange(min=0)
 @click.option(
     "--robustness",
     "table",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=_FILE,
     help="The table of `robustness --json` for the same models.",
 )
 @click.option("--models", type=_FOLDER, help="Folder of models; default: shipped.")
@@ -56,6 +64,7 @@ _FEW = click.IntRange(min=0)
 def report(
     slices: Path,
     split: str,
+    chests: tuple[Path, ...],
     series: tuple[Path, ...],
     covid_hu: Path | None,
     phantoms: int | None,
@@ -70,20 +79,17 @@ def report(
     This takes some minutes on two cores; --phantoms and --seeds make it shorter.
     """
     from training.report import measure as measuring  # noqa: PLC0415 - all of it is slow
-    from training.report.records import Source  # noqa: PLC0415
     from training.report.write import write_report  # noqa: PLC0415
 
     lungs, lesions = load_pair(models, threads)
     robustness = _robustness(table, (lungs, lesions)) if table else None
     scope = measuring.ReportScope(
         slices=_slices(slices, split),
+        chests=_chests(chests),
         phantoms=_phantoms(phantoms),
         plain=_seeds(phantoms),
         series=series,
-        seeds={
-            Source.HELD_OUT: measuring.HELD_OUT_SEEDS[:seeds],
-            Source.SEEN: measuring.SEEN_SEEDS[:seeds],
-        },
+        seeds={source: known[:seeds] for source, known in measuring.SEEDS.items()},
         singles=tuple(sorted(covid_hu.rglob("*.dcm"))) if covid_hu else (),
     )
     with _telling() as tell:
@@ -115,6 +121,18 @@ def _slices(path: Path, split: str) -> SliceSet:
     if not len(data.volumes):
         raise click.ClickException(f"{path.name} has no slice of the {split} part")
     return data
+
+
+def _chests(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    from training.report.labelled import known_chests  # noqa: PLC0415
+
+    unknown = [path.stem for path in paths if path.stem not in known_chests()]
+    if unknown:
+        raise click.ClickException(
+            f"--chest: training/splits/chest-hu.json does not name {', '.join(unknown)}; "
+            f"rename the file or add the series. It names: {', '.join(known_chests())}"
+        )
+    return paths
 
 
 def _phantoms(most: int | None) -> tuple[PhantomSpec, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from inference.networks.session import OnnxModel
 from inference.ports import ModelSet
 from phantom import PhantomSpec
+from training.chests import load_chest
 from training.data import SliceSet
 from training.real import known_series, read_volume
 from training.report.cases import (
@@ -25,6 +26,7 @@ from training.report.cases import (
 from training.report.changes import changes
 from training.report.frontend import measure_change
 from training.report.gallery import Tile
+from training.report.labelled import LabelledReading, known_chests, read_labelled
 from training.report.real import SeriesReading, SingleReading, read_series, read_single
 from training.report.records import FrontEndRecord, MirrorRecord, PatientRecord, SliceRecord, Source
 from training.report.slices import (
@@ -37,10 +39,8 @@ from training.report.slices import (
     worst_tiles,
 )
 
-HELD_OUT_SEEDS = range(12001, 12019)
-"""Seeds of the synthetic lesions that are measured on, in a chest that was kept aside."""
-SEEN_SEEDS = range(12001, 12007)
-"""Likewise in a chest that was trained on, though never with these lesions."""
+SEEDS = {Source.HELD_OUT: range(12001, 12019), Source.SEEN: range(12001, 12007)}
+"""Seeds of the synthetic lesions, never trained on."""
 _FRONT_END = (Source.PHANTOM, Source.HELD_OUT)
 _FRONT_END_CASES = 3
 """Of each of those sources."""
@@ -54,6 +54,7 @@ class ReportScope:
 
     Attributes:
         slices: 8-bit slices with masks.
+        chests: Files of ``label-chest``, each with a name of the committed split.
         phantoms: Phantoms on which nothing was trained or chosen.
         plain: Seeds of plain chests, likewise.
         series: Folders of real series; those of the committed list get synthetic lesions too.
@@ -62,6 +63,7 @@ class ReportScope:
     """
 
     slices: SliceSet
+    chests: tuple[Path, ...]
     phantoms: tuple[PhantomSpec, ...]
     plain: tuple[int, ...]
     series: tuple[Path, ...]
@@ -81,6 +83,7 @@ class Measured:
     mirror: tuple[MirrorRecord, ...]
     worst_slices: tuple[Tile, ...]
     false_slices: tuple[Tile, ...]
+    labelled: tuple[LabelledReading, ...]
     cases: tuple[CaseReading, ...]
     front_end: tuple[FrontEndRecord, ...]
     series: tuple[SeriesReading, ...]
@@ -104,6 +107,8 @@ def measure(scope: ReportScope, lungs: OnnxModel, lesions: OnnxModel, tell: Tell
         )
         slices = measure_slices(found, scope.slices)
         patients = measure_patients(found, scope.slices, slices)
+    with _clock("labelled chests", seconds):
+        labelled = tuple(_read_labelled(scope.chests, models, tell))
     with _clock("cases with truth", seconds):
         readings, kept = _read_cases(scope, models, tell)
     with _clock("front end", seconds):
@@ -117,6 +122,7 @@ def measure(scope: ReportScope, lungs: OnnxModel, lesions: OnnxModel, tell: Tell
         mirror=measure_mirror(lung, lesion, scope.slices),
         worst_slices=worst_tiles(found, scope.slices, slices),
         false_slices=false_tiles(found, scope.slices, slices),
+        labelled=labelled,
         cases=readings,
         front_end=front_end,
         series=series,
@@ -130,6 +136,15 @@ def _clock(name: str, seconds: dict[str, float]) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - start
+
+
+def _read_labelled(
+    paths: tuple[Path, ...], models: ModelSet, tell: Tell
+) -> Iterator[LabelledReading]:
+    known = known_chests()
+    for path in paths:
+        tell(path.stem)
+        yield read_labelled(load_chest(path), known[path.stem], models)
 
 
 def _read_cases(

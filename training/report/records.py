@@ -107,6 +107,46 @@ class CaseRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledRecord:
+    """A real chest with labels through the live path; voxels of unknown label are left out.
+
+    Attributes:
+        part: Of the split: ``train``, ``selection`` or ``test``.
+        normal: The chest has no lesion.
+        call: See :class:`training.readings.reading.Call`.
+        reason: Why the chest was refused; its numbers are then those of no result.
+        missed_lung_ml, extra_lung_ml: Lung of the label that was not found, and the reverse.
+        outside_body_ml: Lung that was found outside the body: any is a leak.
+        lesion_ml: Everything marked, where the label is unknown too.
+        unknown_ml: Where nobody can tell whether there is a lesion.
+        false_ml: Marked where the label has no lesion.
+        missed_ml: Lesion of the label that is not marked.
+        lesion_dice: None where the label has no lesion.
+    """
+
+    name: str
+    part: str
+    normal: bool
+    call: str
+    reason: str | None
+    score: float | None
+    right_lung_dice: float
+    left_lung_dice: float
+    true_lung_ml: float
+    missed_lung_ml: float
+    extra_lung_ml: float
+    outside_body_ml: float
+    lesion_ml: float
+    true_lesion_ml: float
+    unknown_ml: float
+    false_ml: float
+    missed_ml: float
+    lesion_dice: float | None
+    involved_percent: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrontEndRecord:
     """The scores of a case when a single step before the networks is changed.
 
@@ -189,6 +229,7 @@ class Evaluation:
     patients: tuple[PatientRecord, ...]
     slices: tuple[SliceRecord, ...]
     mirror: tuple[MirrorRecord, ...]
+    labelled: tuple[LabelledRecord, ...]
     cases: tuple[CaseRecord, ...]
     front_end: tuple[FrontEndRecord, ...]
     series: tuple[SeriesRecord, ...]

@@ -26,6 +26,7 @@ def evaluation_of(
         patients=measured.patients,
         slices=measured.slices,
         mirror=measured.mirror,
+        labelled=tuple(chest.record for chest in measured.labelled),
         cases=tuple(one.record for one in measured.cases),
         front_end=measured.front_end,
         series=tuple(one.record for one in measured.series),
@@ -84,6 +85,10 @@ def _write_gallery(folder: Path, measured: Measured) -> list[str]:
     }
     for place, one in enumerate(measured.series, start=1):
         sheets[f"series-{place}"] = list(one.tiles)
+    for chest in measured.labelled:
+        for place in range(0, len(chest.tiles), _TILES):
+            name = f"labelled-{chest.record.name}-{place // _TILES + 1}"
+            sheets[name] = list(chest.tiles[place : place + _TILES])
     shown = {name: tiles for name, tiles in sheets.items() if tiles}
     for name, tiles in shown.items():
         write_sheet(folder / f"{name}.png", tiles)
