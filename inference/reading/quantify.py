@@ -21,10 +21,15 @@ from chestct.findings import (
 )
 from chestct.geometry import Geometry
 from chestct.volume import Label, LesionMap, Volume
+from inference.ports import Box
 from inference.reading.postprocess import components
 from inference.reading.sides import Missing
 
 Points = NDArray[np.float64]
+_LABELS = {
+    Side.LEFT: (Label.LEFT_LUNG, Label.LEFT_LESION),
+    Side.RIGHT: (Label.RIGHT_LUNG, Label.RIGHT_LESION),
+}
 _UNSEEN = "the presence score is positive, but no outlined lesion is large enough to report"
 
 
@@ -42,18 +47,20 @@ def measure(
     A positive decision without a lesion gets a flag, so that it does not read like a negative
     decision. Neither the ``missing`` lung nor both lungs together are measured.
     """
-    lesion = lesion_map.lesion()
-    masks = {Side.LEFT: lesion_map.left_lung(), Side.RIGHT: lesion_map.right_lung()}
+    voxel_ml, box = volume.geometry.voxel_ml, _box_of_lungs(lesion_map)
+    labels, inside = lesion_map.labels[box], volume.hu[box]
+    lesion = labels >= Label.LEFT_LESION
     lungs: dict[Side, Lung] = {
-        side: _lung(volume, mask, lesion, method) for side, mask in masks.items()
+        side: _lung(inside, np.isin(labels, own), lesion, voxel_ml, method)
+        for side, own in _LABELS.items()
     }
     if missing is not None:
         lungs[missing.side] = missing.lung
-    both = masks[Side.LEFT] | masks[Side.RIGHT]
-    total = _lung(volume, both, lesion, method) if missing is None else None
-    hu, voxel_ml = volume.hu[lesion], volume.geometry.voxel_ml
+    both = labels > Label.BACKGROUND
+    total = _lung(inside, both, lesion, voxel_ml, method) if missing is None else None
+    hu = inside[lesion]
     consolidated = hu >= method.high_opacity_hu
-    lesions = _lesions(volume, lesion_map, method)
+    lesions = _lesions(volume, lesion_map, box, method)
     if presence.positive and not lesions:
         quality_flags = (*quality_flags, _UNSEEN)
     return Findings(
@@ -81,14 +88,23 @@ def severity_of(involved_percent: float, method: Method) -> Severity:
     return Severity.SEVERE
 
 
+def _box_of_lungs(lesion_map: LesionMap) -> Box:
+    """Return the box of all labels; a box of one voxel where there is none."""
+    boxes = ndimage.find_objects((lesion_map.labels > Label.BACKGROUND).view(np.uint8))
+    if not boxes:
+        return (slice(0, 1), slice(0, 1), slice(0, 1))
+    slices, rows, columns = boxes[0]
+    return slices, rows, columns
+
+
 def _lung(
-    volume: Volume,
+    hu: NDArray[np.int16],
     lung: NDArray[np.bool_],
     lesion: NDArray[np.bool_],
+    voxel_ml: float,
     method: Method,
 ) -> LungMeasurement:
-    voxel_ml = volume.geometry.voxel_ml
-    voxels, inside = int(lung.sum()), volume.hu[lung & lesion]
+    voxels, inside = int(lung.sum()), hu[lung & lesion]
     return LungMeasurement(
         volume_ml=voxels * voxel_ml,
         lesion_ml=inside.size * voxel_ml,
@@ -110,16 +126,25 @@ def _high_opacity(hu: NDArray[np.int16], method: Method) -> float:
     return 100.0 * float((hu >= method.high_opacity_hu).mean())
 
 
-def _lesions(volume: Volume, lesion_map: LesionMap, method: Method) -> tuple[Lesion, ...]:
-    """Measure each connected lesion, largest first."""
-    labels, count = components(lesion_map.lesion())
+def _lesions(volume: Volume, lesion_map: LesionMap, box: Box, method: Method) -> tuple[Lesion, ...]:
+    """Measure each connected lesion within ``box``, largest first."""
+    lesion = lesion_map.labels[box] >= Label.LEFT_LESION
+    if not lesion.any():
+        return ()
+    labels, count = components(lesion)
     boxes = ndimage.find_objects(labels)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     order = np.argsort(-sizes, kind="stable")
-    return tuple(
-        _lesion(number, volume, lesion_map, labels[boxes[k]] == k + 1, boxes[k], method)
-        for number, k in enumerate(order, start=1)
-    )
+    found = []
+    for number, k in enumerate(order, start=1):
+        own = boxes[k]
+        where = tuple(
+            slice(outer.start + inner.start, outer.start + inner.stop)
+            for outer, inner in zip(box, own, strict=True)
+        )
+        place = (where[0], where[1], where[2])
+        found.append(_lesion(number, volume, lesion_map, labels[own] == k + 1, place, method))
+    return tuple(found)
 
 
 def _lesion(
@@ -127,7 +152,7 @@ def _lesion(
     volume: Volume,
     lesion_map: LesionMap,
     member: NDArray[np.bool_],
-    box: tuple[slice, slice, slice],
+    box: Box,
     method: Method,
 ) -> Lesion:
     geometry = volume.geometry
