@@ -20,8 +20,9 @@ from inference.loading.pixels import AIR_HU
 from phantom.volume import canonical_volume
 from training.data import IGNORE, SliceSet
 from training.grey import CANVAS, on_canvas, to_grey
-from training.opacities import Spacing, draw_scene, paint
+from training.opacities import Spacing, paint
 from training.rescan import rebreathe, rescan
+from training.scenes import Scene, draw_scene
 
 PREFIX = "chest-"
 _HIGHEST_HU = 3071
@@ -79,20 +80,23 @@ class Scan:
     lesion: NDArray[np.uint8]
 
 
-def make_scan(chest: LabelledChest, depth: NDArray[np.float32], seed: int) -> Scan:
-    """Scan a chest anew; every third seed paints no opacity.
+def make_scan(
+    chest: LabelledChest, depth: NDArray[np.float32], seed: int, scene: Scene | None = None
+) -> Scan:
+    """Scan a chest anew; without a ``scene`` every third seed paints no opacity.
 
     Args:
         chest: The chest.
         depth: The :func:`depth_in` of its lungs.
         seed: Decides everything else.
+        scene: The kind of opacities to paint; None: the seed decides.
     """
     random = np.random.default_rng((seed, 500))
     hu = rebreathe(chest.hu.astype(np.float32), depth > 0, random)
     lesion = chest.lesion.copy()
-    if seed % 3 != 0:
+    if scene is not None or seed % 3 != 0:
         grain = float(random.uniform(8, 45))
-        for opacity, part in draw_scene(depth, chest.lungs, chest.spacing, random):
+        for opacity, part in draw_scene(depth, chest.lungs, chest.spacing, random, scene):
             lesion[paint(hu, part, chest.spacing, opacity, grain)] = 1
     hu = rescan(hu, random, chest.spacing) + np.float32(random.uniform(-30, 30))
     seen = chest.body & _field_of_view(hu.shape, random)

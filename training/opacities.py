@@ -105,7 +105,7 @@ def _draw(
     return Opacity(
         texture=texture,
         center=(int(place[0]), int(place[1]), int(place[2])),
-        radii_mm=(_radius(size, random), _radius(size, random), _radius(size, random)),
+        radii_mm=(draw_radius(size, random), draw_radius(size, random), draw_radius(size, random)),
         crescent_mm=float(random.uniform(6, 25)) if random.random() < 0.3 else None,
         density_hu=float(random.uniform(-90, 70) if solid else random.uniform(120, 430)),
         core_hu=float(random.uniform(-200, 50)),
@@ -115,92 +115,8 @@ def _draw(
     )
 
 
-_SCENES = ("usual", "pleural", "nodules", "lobe", "lung")
-_SCENE_SHARES = (0.5, 0.22, 0.1, 0.1, 0.08)
-
-
-def draw_scene(
-    depth: NDArray[np.float32],
-    lungs: NDArray[np.uint8],
-    spacing: Spacing,
-    random: np.random.Generator,
-) -> list[tuple[Opacity, NDArray[np.float32]]]:
-    """Draw the opacities of a patient, each with the pleural depth of the lung that it is in.
-
-    Half of the patients have the opacities of :func:`draw_opacities`; the others have what those
-    lack: small solid opacities at pleura or fissure, many nodules, a whole lobe or a whole lung
-    without air.
-
-    Args:
-        depth: float32 mm, positive inside the lungs.
-        lungs: uint8, likewise: the side of each voxel.
-        spacing: mm.
-        random: Decides everything.
-    """
-    scene = _SCENES[int(random.choice(len(_SCENES), p=_SCENE_SHARES))]
-    if scene == "usual":
-        return [(opacity, depth) for opacity in draw_opacities(depth, spacing, random)]
-    if scene in ("pleural", "nodules"):
-        count = int(random.integers(1, 5) if scene == "pleural" else random.integers(6, 20))
-        return [
-            (_draw_small(depth, random, at_pleura=scene == "pleural"), depth) for _ in range(count)
-        ]
-    side = random.choice(np.unique(lungs[depth > 0]))
-    own = np.where(lungs == side, depth, np.float32(0))
-    return [(_draw_airless(own, random, whole=scene == "lung"), own)]
-
-
-def _draw_small(
-    depth: NDArray[np.float32],
-    random: np.random.Generator,
-    *,
-    at_pleura: bool,
-) -> Opacity:
-    """Draw an opacity of about 0.5 to 25 ml, solid and at the surface of the lung or a nodule."""
-    near = depth[:, ::2, ::2] > 0
-    if at_pleura:
-        near &= depth[:, ::2, ::2] < 5
-    places = np.argwhere(near) * (1, 2, 2)
-    place = places[random.integers(len(places))]
-    size = random.uniform(7, 20) if at_pleura else random.uniform(5, 11)
-    solid = random.random() < (0.75 if at_pleura else 0.4)
-    return Opacity(
-        texture=Texture.CONSOLIDATION if solid else Texture.GROUND_GLASS,
-        center=(int(place[0]), int(place[1]), int(place[2])),
-        radii_mm=(_radius(size, random), _radius(size, random), _radius(size, random)),
-        crescent_mm=None,
-        density_hu=float(random.uniform(-90, 70) if solid else random.uniform(180, 430)),
-        core_hu=0.0,
-        edge_mm=float(random.uniform(0.5, 4)),
-        roughness=float(random.uniform(0, 0.35)),
-        seed=int(random.integers(2**31)),
-    )
-
-
-def _draw_airless(
-    depth: NDArray[np.float32],
-    random: np.random.Generator,
-    *,
-    whole: bool,
-) -> Opacity:
-    """Draw the consolidation of a lobe, or of a whole lung, in a lung of a pleural depth."""
-    places = np.argwhere(depth[:, ::4, ::4] > 0) * (1, 4, 4)
-    place = places[random.integers(len(places))]
-    size = 1000.0 if whole else random.uniform(45, 85)
-    return Opacity(
-        texture=Texture.CONSOLIDATION,
-        center=(int(place[0]), int(place[1]), int(place[2])),
-        radii_mm=(_radius(size, random), _radius(size, random), _radius(size, random)),
-        crescent_mm=None,
-        density_hu=float(random.uniform(-60, 70)),
-        core_hu=0.0,
-        edge_mm=float(random.uniform(0.5, 6)),
-        roughness=0.0 if whole else float(random.uniform(0, 0.3)),
-        seed=int(random.integers(2**31)),
-    )
-
-
-def _radius(size: float, random: np.random.Generator) -> float:
+def draw_radius(size: float, random: np.random.Generator) -> float:
+    """Draw a radius around ``size``."""
     return float(size * np.exp(random.normal(0, 0.35)))
 
 

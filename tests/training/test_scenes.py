@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from training.chests import depth_in
 from training.data import LEFT, RIGHT
-from training.opacities import _SCENE_SHARES, _SCENES, Opacity, Texture, draw_scene, paint
+from training.opacities import Opacity, Texture, paint
+from training.scenes import SHARES, Scene, draw_scene
 
 _SEEDS = range(8)
 _VOXEL_ML = float(np.prod(SPACING)) / 1000
@@ -17,12 +18,8 @@ _LUNGS = labelled_chest().lungs
 _DEPTH = depth_in(_LUNGS, SPACING)
 
 
-def _scene(
-    name: str, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> list[tuple[Opacity, NDArray[np.float32]]]:
-    shares = [float(scene == name) for scene in _SCENES]
-    monkeypatch.setattr("training.opacities._SCENE_SHARES", shares)
-    return draw_scene(_DEPTH, _LUNGS, SPACING, np.random.default_rng(seed))
+def _scene(scene: Scene, seed: int) -> list[tuple[Opacity, NDArray[np.float32]]]:
+    return draw_scene(_DEPTH, _LUNGS, SPACING, np.random.default_rng(seed), scene)
 
 
 def _painted(opacity: Opacity, part: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -31,28 +28,28 @@ def _painted(opacity: Opacity, part: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def test_half_of_the_patients_have_the_usual_opacities() -> None:
-    assert sum(_SCENE_SHARES) == pytest.approx(1)
-    assert dict(zip(_SCENES, _SCENE_SHARES, strict=True))["usual"] == 0.5
+    assert sum(SHARES.values()) == pytest.approx(1)
+    assert SHARES[Scene.USUAL] == 0.5
 
 
 @pytest.mark.parametrize("seed", _SEEDS)
-def test_usual_opacities_are_one_to_nine(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 1 <= len(_scene("usual", seed, monkeypatch)) <= 9
+def test_usual_opacities_are_one_to_nine(seed: int) -> None:
+    assert 1 <= len(_scene(Scene.USUAL, seed)) <= 9
 
 
 @pytest.mark.parametrize("seed", _SEEDS)
-def test_pleural_opacities_touch_the_pleura(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = _scene("pleural", seed, monkeypatch)
-    assert 1 <= len(scene) <= 4
-    for opacity, part in scene:
+def test_pleural_opacities_touch_the_pleura(seed: int) -> None:
+    drawn = _scene(Scene.PLEURAL, seed)
+    assert 1 <= len(drawn) <= 4
+    for opacity, part in drawn:
         assert 0 < _DEPTH[opacity.center] < 5
         truth = _painted(opacity, part)
         assert 0 < _DEPTH[truth].min() <= SPACING[0]
         assert truth.sum() * _VOXEL_ML < 100
 
 
-def test_a_usual_pleural_opacity_is_small_and_solid(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = [item for seed in range(30) for item in _scene("pleural", seed, monkeypatch)]
+def test_a_usual_pleural_opacity_is_small_and_solid() -> None:
+    drawn = [item for seed in range(30) for item in _scene(Scene.PLEURAL, seed)]
     volumes = [_painted(*item).sum() * _VOXEL_ML for item in drawn]
     assert 0.5 < np.median(volumes) < 25
     solid = [opacity.texture is Texture.CONSOLIDATION for opacity, _ in drawn]
@@ -60,34 +57,45 @@ def test_a_usual_pleural_opacity_is_small_and_solid(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("seed", _SEEDS)
-def test_nodules_are_many_and_small(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = _scene("nodules", seed, monkeypatch)
-    assert 6 <= len(scene) < 20
-    radii = [float(np.cbrt(np.prod(opacity.radii_mm))) for opacity, _ in scene]
+def test_nodules_are_many_and_small(seed: int) -> None:
+    drawn = _scene(Scene.NODULES, seed)
+    assert 6 <= len(drawn) < 20
+    radii = [float(np.cbrt(np.prod(opacity.radii_mm))) for opacity, _ in drawn]
     assert 4 < np.median(radii) < 13
 
 
-@pytest.mark.parametrize("name", ["lobe", "lung"])
+@pytest.mark.parametrize("scene", [Scene.LOBE, Scene.LUNG])
 @pytest.mark.parametrize("seed", _SEEDS)
-def test_consolidation_of_a_lobe_or_a_lung_stays_in_one_lung(
-    name: str, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ((opacity, part),) = _scene(name, seed, monkeypatch)
+def test_consolidation_of_a_lobe_or_a_lung_stays_in_one_lung(scene: Scene, seed: int) -> None:
+    ((opacity, part),) = _scene(scene, seed)
     assert opacity.texture is Texture.CONSOLIDATION
     truth = _painted(opacity, part)
     (side,) = np.unique(_LUNGS[truth])
     assert side in (RIGHT, LEFT)
     share = truth.sum() / (side == _LUNGS).sum()
-    if name == "lung":
+    if scene is Scene.LUNG:
         assert share == 1
     else:
         assert truth.sum() * _VOXEL_ML > 40
 
 
-def test_both_lungs_are_consolidated_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    sides = {
-        int(_LUNGS[part > 0].max())
-        for seed in _SEEDS
-        for _, part in _scene("lung", seed, monkeypatch)
-    }
+def test_both_lungs_are_consolidated_in_turn() -> None:
+    sides = {int(_LUNGS[part > 0].max()) for seed in _SEEDS for _, part in _scene(Scene.LUNG, seed)}
     assert sides == {RIGHT, LEFT}
+
+
+def test_a_solid_opacity_is_small_and_drawn_only_where_it_is_asked_for() -> None:
+    assert Scene.SOLID not in SHARES
+    drawn = [item for seed in range(30) for item in _scene(Scene.SOLID, seed)]
+    assert len(drawn) == 30
+    assert {opacity.texture for opacity, _ in drawn} == {Texture.CONSOLIDATION}
+    volumes = [_painted(*item).sum() * _VOXEL_ML for item in drawn]
+    assert np.mean(np.array(volumes) <= 10) > 0.8
+
+
+def test_a_seed_without_a_scene_draws_one_of_the_shares() -> None:
+    """The seeds of a training draw the same scenes for ever."""
+    counts = [
+        len(draw_scene(_DEPTH, _LUNGS, SPACING, np.random.default_rng(seed))) for seed in range(12)
+    ]
+    assert counts == [3, 4, 5, 6, 1, 6, 3, 3, 6, 1, 1, 7]
