@@ -19,12 +19,12 @@ from training.data import SliceSet, join, load_slices, load_split
 from training.defaults import SPLIT, TRAINING_PHANTOMS, TRAINING_PLAIN, WATCHED
 from training.options import (
     chest_option,
-    existing,
     file,
     folder,
     new_file,
     new_folder,
     slices_option,
+    watch_option,
 )
 from training.phantoms import phantom_slices
 from training.plain import plain_slices
@@ -67,12 +67,7 @@ def restorer(series: tuple[Path, ...], out: Path) -> None:
 @click.argument("task", type=click.Choice(list(RECIPES)))
 @slices_option
 @chest_option
-@click.option(
-    "--watch",
-    multiple=True,
-    type=existing,
-    help="Labelled chest, or a folder of them, to score after each epoch; repeatable.",
-)
+@watch_option
 @click.option("--restorer", type=file, help="Weights of `restorer`: adds the slices in HU.")
 @click.option("--start", type=file, help="ONNX file of the network to start from.")
 @click.option(

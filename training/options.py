@@ -23,3 +23,9 @@ chest_option = click.option(
     type=existing,
     help="Labelled chest, or a folder of them: see `label-chest`; repeatable.",
 )
+watch_option = click.option(
+    "--watch",
+    multiple=True,
+    type=existing,
+    help="Labelled chest, or a folder of them, to measure on; repeatable.",
+)

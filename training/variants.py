@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from chestct.errors import ModelError
 from inference.networks.manifest import PatchContract, read_manifest
 from inference.networks.session import OnnxModel, load_model
-from training.chests import chest_slices, load_chest
+from training.chests import chest_slices, load_chests
 from training.data import SliceSet, join, load_slices, load_split
 from training.defaults import SPLIT
 from training.evaluate import predict_slices
 from training.metrics import dice
+from training.options import chest_option, folder, slices_option, watch_option
 from training.phantoms import phantom_slices
 
 MOST_LOSS = 0.005
@@ -35,7 +36,6 @@ CALIBRATION = 96
 _PHANTOMS = range(1, 4)
 _SCANS = range(1, 5)
 _WATCHED_SCANS = range(1001, 1003)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _ROUNDS = 7
 _BATCH = 8
 
@@ -176,12 +176,10 @@ def make_variants(
 
 
 @click.command()
-@click.argument("models", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--chest", "chests", multiple=True, type=_FILE, help="Labelled chest to calibrate on."
-)
-@click.option("--watch", multiple=True, type=_FILE, help="Labelled chest to measure on.")
+@click.argument("models", type=folder)
+@slices_option
+@chest_option
+@watch_option
 @click.option("--write", is_flag=True, help="Put the accepted ones into MODELS.")
 @click.option("--json", "as_json", is_flag=True)
 def variants(
@@ -200,20 +198,14 @@ def variants(
     the 8-bit ones.
     """
     data, split = load_slices(slices), load_split(SPLIT)
-    known = join(
-        [
-            data.select(split["train"]),
-            phantom_slices(_PHANTOMS),
-            chest_slices(map(load_chest, chests), _SCANS),
-        ]
-    )
-    seen = join(
-        [data.select(split["validation"]), chest_slices(map(load_chest, watch), _WATCHED_SCANS)]
-    )
+    scans = chest_slices(load_chests(chests), _SCANS)
+    known = join([data.select(split["train"]), phantom_slices(_PHANTOMS), scans])
+    watched_scans = chest_slices(load_chests(watch), _WATCHED_SCANS)
+    seen = join([data.select(split["validation"]), watched_scans])
     scores: list[VariantScore] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as place:
         for task in ("lungs", "lesions"):
-            measured, files = make_variants(task, models, Path(folder), known, seen)
+            measured, files = make_variants(task, models, Path(place), known, seen)
             scores += measured
             if write:
                 accepted = [score.variant for score in measured if score.accepted]
