@@ -68,25 +68,25 @@ class SliceSet:
 
 
 def join(sets: Sequence[SliceSet]) -> SliceSet:
-    """Return one set with the volumes of all."""
-    offsets = np.cumsum([0, *(len(one.names) for one in sets[:-1])])
+    """Return a set with the volumes of all ``sets``."""
+    offsets = np.cumsum([0, *(len(data.names) for data in sets[:-1])])
     return SliceSet(
-        images=np.concatenate([one.images for one in sets]),
-        lungs=np.concatenate([one.lungs for one in sets]),
-        lesions=np.concatenate([one.lesions for one in sets]),
+        images=np.concatenate([data.images for data in sets]),
+        lungs=np.concatenate([data.lungs for data in sets]),
+        lesions=np.concatenate([data.lesions for data in sets]),
         volumes=np.concatenate(
-            [one.volumes + offset for one, offset in zip(sets, offsets, strict=True)]
+            [data.volumes + offset for data, offset in zip(sets, offsets, strict=True)]
         ),
-        names=tuple(name for one in sets for name in one.names),
+        names=tuple(name for data in sets for name in data.names),
         unknown=_joined_unknown(sets),
     )
 
 
 def _joined_unknown(sets: Sequence[SliceSet]) -> NDArray[np.bool_] | None:
-    if all(one.unknown is None for one in sets):
+    if all(data.unknown is None for data in sets):
         return None
     return np.concatenate(
-        [np.zeros_like(one.lesions) if one.unknown is None else one.unknown for one in sets]
+        [np.zeros_like(data.lesions) if data.unknown is None else data.unknown for data in sets]
     )
 
 
@@ -95,8 +95,8 @@ def load_slices(path: Path) -> SliceSet:
 
     ``ct`` uint8 (n, 256, 256); ``lung`` and ``lesion`` bit-packed along the last axis, the
     lesion inside the lung; ``volume`` (n,), whole numbers. Optional: ``sides`` uint8 like
-    ``ct``, 0, RIGHT and LEFT, and ``name``, one for each volume; without them sides are told
-    by their place and volumes are named by their number.
+    ``ct``, 0, RIGHT and LEFT, and ``name``, the name of each volume. Without ``sides`` the
+    position of a lung gives its side; without ``name`` a volume has its number as name.
     """
     with np.load(path) as file:
         images = file["ct"]

@@ -1,4 +1,4 @@
-"""The shipped models, the split, and the seeds that the commands use unless told otherwise."""
+"""The shipped models, the split, and the seeds that the commands use."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _BATCH = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatientScore:
-    """Dice coefficients over all slices of one patient."""
+    """The Dice coefficients over all slices of a patient."""
 
     patient: int
     slices: int
@@ -27,7 +27,7 @@ class PatientScore:
 
 
 def probabilities_of_slices(model: OnnxModel, data: SliceSet) -> NDArray[np.float32]:
-    """Return (n, classes, rows, columns) for slices that are already windowed, resized, CLAHE.
+    """Return (n, classes, rows, columns) for 8-bit slices, which enter the network as they are.
 
     The neighbours of a slice are the adjacent slices of its volume.
 

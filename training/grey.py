@@ -27,8 +27,6 @@ LIVE_INPUT = InputContract(
     spacing=(PIXEL_MM, PIXEL_MM),
 )
 """The input of the networks on live CT."""
-
-
 SLICE_INPUT = InputContract(
     rows=CANVAS,
     columns=CANVAS,
@@ -42,7 +40,7 @@ SLICE_INPUT = InputContract(
 
 
 def to_slice(hu: NDArray[np.int16], window: tuple[float, float]) -> NDArray[np.uint8]:
-    """Return a plane (row, column) of HU as the 8-bit slices of patients come.
+    """Return a plane (row, column) of HU processed as the 8-bit slices of patients are.
 
     Window to 0..255, resize with area averaging, then contrast-limited adaptive histogram
     equalisation (clip limit 7, 8 by 8 tiles).
@@ -61,11 +59,11 @@ def to_grey(hu: NDArray[Any]) -> NDArray[np.uint8]:
 def on_canvas(planes: NDArray[Scalar], shift: NDArray[np.int64]) -> NDArray[Scalar]:
     """Return planes (n, row, column) centred on the canvas, moved by ``shift``, zero around."""
     canvas = np.zeros((len(planes), CANVAS, CANVAS), dtype=planes.dtype)
-    to, of = [slice(None)], [slice(None)]
+    target, source = [slice(None)], [slice(None)]
     for length, move in zip(planes.shape[1:], shift, strict=True):
         start = (CANVAS - length) // 2 + int(move)
         first, last = max(0, start), min(CANVAS, start + length)
-        to.append(slice(first, last))
-        of.append(slice(first - start, last - start))
-    canvas[tuple(to)] = planes[tuple(of)]
+        target.append(slice(first, last))
+        source.append(slice(first - start, last - start))
+    canvas[tuple(target)] = planes[tuple(source)]
     return canvas

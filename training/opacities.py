@@ -95,12 +95,13 @@ def _draw(
     size: float,
     random: np.random.Generator,
 ) -> Opacity:
+    """Draw an opacity of about ``size`` mm at one of the places ``inside`` the lungs."""
     texture = _TEXTURES[int(random.choice(len(_TEXTURES), p=_TEXTURE_SHARES))]
     candidates = inside[random.integers(0, len(inside), int(random.integers(1, 4)))]
-    # The best of a few is peripheral, posterior and basal more often than not.
+    # The preferred of a few places is mostly peripheral, posterior and basal.
     height, back = candidates[:, 0] * spacing[0], candidates[:, 1] * spacing[1]
-    liking = back - 0.4 * height - 3 * depth[tuple(candidates.T)]
-    place = candidates[int(np.argmax(liking))]
+    preference = back - 0.4 * height - 3 * depth[tuple(candidates.T)]
+    place = candidates[int(np.argmax(preference))]
     solid = texture is Texture.CONSOLIDATION
     return Opacity(
         texture=texture,
@@ -127,10 +128,10 @@ def paint(
     opacity: Opacity,
     grain_hu: float,
 ) -> NDArray[np.bool_]:
-    """Paint one opacity into ``hu`` (slice, row, column) and return its truth.
+    """Paint an opacity into ``hu`` (slice, row, column) and return its truth.
 
     The truth is the lung where at least half of the opacity's density is reached. Solid parts
-    get noise of standard deviation ``grain_hu``, since what hides the lung hides its noise.
+    get noise of standard deviation ``grain_hu``: they hide the lung together with its noise.
     """
     truth = np.zeros(hu.shape, dtype=bool)
     window = _window(opacity, spacing, hu.shape)
@@ -149,6 +150,7 @@ def paint(
 def _window(
     opacity: Opacity, spacing: Spacing, shape: tuple[int, ...]
 ) -> tuple[slice, slice, slice]:
+    """Return the box of the volume that an opacity can reach."""
     reach = 1.5 * np.array(opacity.radii_mm) + opacity.edge_mm
     low = np.maximum(0, np.floor(opacity.center - reach / spacing)).astype(int)
     high = np.minimum(shape, np.ceil(opacity.center + reach / spacing) + 1).astype(int)
@@ -163,10 +165,10 @@ def _distance(
     spacing: Spacing,
     random: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Return how far out each voxel lies: below 1 inside, above 1 outside."""
+    """Return the distance of each voxel from the centre: 1 on the border of the opacity."""
     squares = [
-        ((np.arange(one.start, one.stop, dtype=np.float32) - at) * step / radius) ** 2
-        for one, at, step, radius in zip(
+        ((np.arange(span.start, span.stop, dtype=np.float32) - at) * step / radius) ** 2
+        for span, at, step, radius in zip(
             window, opacity.center, spacing, opacity.radii_mm, strict=True
         )
     ]
@@ -190,6 +192,7 @@ def _density(
     grain_hu: float,
     random: np.random.Generator,
 ) -> NDArray[np.float32]:
+    """Return the HU of the ``lung`` wherever the opacity fills it whole."""
     grain = _field(random, lung.shape, spacing, 4.0)
     noise = ndimage.gaussian_filter(
         random.normal(size=lung.shape).astype(np.float32), (0, 0.7, 0.7)
@@ -197,7 +200,7 @@ def _density(
     noise *= grain_hu / max(1e-6, float(noise.std()))
     if opacity.texture is Texture.CONSOLIDATION:
         return np.maximum(lung, opacity.density_hu + 25 * grain + noise)
-    # Ground-glass adds less where there is less air left to replace: vessels stay visible.
+    # Ground-glass adds less where the lung holds less air: vessels stay visible.
     air = np.clip(-lung / 850, 0.1, 1)
     glass = lung + air * opacity.density_hu * (1 + 0.22 * grain)
     if opacity.texture is Texture.CRAZY_PAVING:
@@ -219,7 +222,7 @@ def _field(
     ]
     knots = random.normal(size=coarse).astype(np.float32)
     size = (shape[2], shape[1])
-    planes = np.stack([cv2.resize(one, size, interpolation=cv2.INTER_CUBIC) for one in knots])
+    planes = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC) for plane in knots])
     at = np.linspace(0, len(planes) - 1, shape[0])
     low = np.minimum(at.astype(int), len(planes) - 2)
     rest = (at - low).astype(np.float32)[:, None, None]

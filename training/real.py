@@ -1,4 +1,4 @@
-"""Real chest CT in Hounsfield units: read from a folder, with lungs and lesion-free parts."""
+"""Reads real chest CT in Hounsfield units, and its lesion-free parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from chestct.identity import patient_key
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid
-from chestct.volume import Label, Volume
+from chestct.volume import Volume
 from inference.loading.loader import LoadingPolicy, load
 from inference.ports import SegmentationModel
 from inference.reading.lungs import lung_labels
@@ -41,8 +41,8 @@ class Chest:
 
     Attributes:
         volume: HU.
-        lungs: uint8 (slice, row, column), labels of :class:`chestct.volume.Label`; from the
-            shipped lung network and its cleaning, since nobody outlined these lungs by hand.
+        lungs: uint8 (slice, row, column), labels of :class:`chestct.volume.Label`, from the
+            shipped lung network and its cleaning.
     """
 
     name: str
@@ -53,26 +53,22 @@ class Chest:
         """Return the mask of both lungs."""
         return self.lungs > 0
 
-    def left(self) -> NDArray[np.bool_]:
-        """Return the mask of the left lung."""
-        return self.lungs == Label.LEFT_LUNG
-
 
 def known_series() -> dict[str, KnownSeries]:
     """Return the committed list of true-HU series by Series Instance UID."""
     text = (resources.files("training") / "splits/true-hu.json").read_text()
     return {
         uid: KnownSeries(
-            name=one["name"],
-            part=one["part"],
-            parts=tuple((first, last) for first, last in one["parts"]),
+            name=entry["name"],
+            part=entry["part"],
+            parts=tuple((first, last) for first, last in entry["parts"]),
         )
-        for uid, one in json.loads(text)["series"].items()
+        for uid, entry in json.loads(text)["series"].items()
     }
 
 
 def read_volume(folder: Path) -> Volume:
-    """Read the one CT series in ``folder``, files in any order.
+    """Read the only CT series in ``folder``, files in any order.
 
     Raises:
         ValueError: The folder is empty or holds several series.
@@ -103,11 +99,14 @@ def lesion_free_parts(volume: Volume, model: SegmentationModel) -> list[Chest]:
     """Return the lesion-free parts of a series of the committed list.
 
     Raises:
-        ValueError: The list does not name the series: nobody said where it is free of lesions.
+        ValueError: The list does not name the series.
     """
     known = known_series().get(volume.series_uid)
     if known is None:
-        raise ValueError(f"series {volume.series_uid} is not in splits/true-hu.json")
+        raise ValueError(
+            f"series {volume.series_uid} is not in splits/true-hu.json, "
+            "which says where a series is free of lesions"
+        )
     lungs = lung_labels(volume, model)
     return [
         Chest(

@@ -1,8 +1,8 @@
-"""Estimates HU from the 8-bit slices of patients, whose grey values no longer are HU.
+"""Estimates HU from the 8-bit slices of patients.
 
 The slices passed through a window per slice and contrast-limited equalisation
-(docs/model/data.md). A network that saw real chests in HU on both sides of that processing undoes
-it, so that the experts' outlines also teach what density a lesion has.
+(docs/model/data.md). A network learns to undo that from real chests in HU, before and after a
+simulation of it. So the experts' outlines also teach the density of a lesion (ADR 37).
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def restorer() -> UNet:
 def as_slice(
     hu: NDArray[np.float32], random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return a plane of HU as an 8-bit slice of a patient, and as the networks would see it.
+    """Return a plane of HU as an 8-bit slice of a patient, and in the window of the networks.
 
-    The position, kernel, noise, field of view and window vary as they do between the sources.
+    Position, kernel, noise, field of view and window vary as they do between the sources.
     """
     hu = _moved(hu.astype(np.float32), random) if random.random() < 0.5 else hu.astype(np.float32)
     if random.random() < 0.5:
@@ -74,6 +74,7 @@ def as_slice(
 
 
 def _moved(hu: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
+    """Turn and scale a plane about a point near its middle."""
     rows, columns = hu.shape
     middle = (columns / 2 + random.uniform(-20, 20), rows / 2 + random.uniform(-20, 20))
     matrix = cv2.getRotationMatrix2D(middle, random.uniform(-5, 5), random.uniform(0.8, 1.25))
@@ -82,7 +83,7 @@ def _moved(hu: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.f
 
 
 def _outside(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.bool_]:
-    """Return what lies outside a round field of view."""
+    """Return the pixels outside a round field of view."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     radius = min(shape) / 2 * random.uniform(0.95, 1.03)
     outside: NDArray[np.bool_] = (y - shape[0] / 2) ** 2 + (x - shape[1] / 2) ** 2 > radius**2
@@ -102,11 +103,11 @@ def _window(hu: NDArray[np.float32], random: np.random.Generator) -> tuple[float
 def pairs_of(
     volume: Volume, lungs: NDArray[np.bool_], seeds: range
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return 8-bit slices and the images to restore, both uint8 (n, 256, 256), of a real chest.
+    """Return 8-bit slices of a real chest and the images to restore, both uint8 (n, 256, 256).
 
     Args:
         volume: The chest.
-        lungs: Its lungs, bool (slice, row, column); all scans but that of seed 0 have opacities.
+        lungs: Its lungs, bool (slice, row, column), into which every seed but 0 paints opacities.
         seeds: One scan per seed.
     """
     spacing = volume.geometry.spacing
@@ -142,7 +143,7 @@ def train_restorer(
             row, column = random.integers(0, CANVAS - _CROP + 1, 2)
             part = (chosen, slice(row, row + _CROP), slice(column, column + _CROP))
             image, truth = (
-                torch.from_numpy(one[part]).float()[:, None] / 255 for one in (given, wanted)
+                torch.from_numpy(images[part]).float()[:, None] / 255 for images in (given, wanted)
             )
             loss = (network(image) - truth).abs().mean()
             optimiser.zero_grad()
@@ -156,7 +157,7 @@ def train_restorer(
 
 
 def in_hu(share: float) -> float:
-    """Return a part of the networks' window in HU."""
+    """Return the HU that a share of the networks' window spans."""
     low, high = LIVE_INPUT.window
     return share * (high - low)
 
@@ -165,18 +166,18 @@ def in_hu(share: float) -> float:
 def estimate(network: UNet, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the estimated HU (n, row, column) of 8-bit slices."""
     low, _ = LIVE_INPUT.window
-    found = [
+    shares = [
         network.eval()(torch.from_numpy(part).float()[:, None] / 255)[:, 0].numpy()
         for part in np.array_split(images, max(1, len(images) // _BATCH))
     ]
-    hu: NDArray[np.float32] = np.float32(low) + np.clip(np.concatenate(found), 0, 1) * np.float32(
+    hu: NDArray[np.float32] = np.float32(low) + np.clip(np.concatenate(shares), 0, 1) * np.float32(
         in_hu(1.0)
     )
     return hu
 
 
 def restored_slices(network: UNet, data: SliceSet) -> SliceSet:
-    """Return the slices of patients in estimated HU, body alone, lungs scaled to a usual width."""
+    """Return the slices of patients in estimated HU: body alone, lungs of the usual width."""
     parts = [_restored(network, data.select([int(v)])) for v in np.unique(data.volumes)]
     return SliceSet(
         images=np.concatenate([part[0] for part in parts]),
@@ -190,6 +191,7 @@ def restored_slices(network: UNet, data: SliceSet) -> SliceSet:
 def _restored(
     network: UNet, data: SliceSet
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return images, lungs and lesions of a volume on the canvas."""
     hu = estimate(network, data.images)
     stored = np.round(hu).astype(np.int16)
     body = body_of(canonical_volume(stored, (3.0, PIXEL_MM, PIXEL_MM), (0.0, 0.0, 0.0)))

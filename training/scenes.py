@@ -1,4 +1,4 @@
-"""Scenes: what a patient has, as opacities to paint into the lungs."""
+"""Draws the opacities of a patient: several usual ones, or a scene that is rare by chance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Scene(StrEnum):
     LUNG = "lung"
     """A consolidated lung."""
     SOLID = "solid"
-    """One small consolidation; drawn only where it is asked for."""
+    """One small consolidation; drawn only where the caller names it."""
 
 
 SHARES = {
@@ -35,7 +35,7 @@ SHARES = {
     Scene.LOBE: 0.1,
     Scene.LUNG: 0.08,
 }
-"""Part of the patients, where nobody asks for a scene."""
+"""Part of the patients with each scene, where the caller names none."""
 
 
 def draw_scene(
@@ -45,11 +45,10 @@ def draw_scene(
     random: np.random.Generator,
     scene: Scene | None = None,
 ) -> list[tuple[Opacity, NDArray[np.float32]]]:
-    """Draw the opacities of a patient, each with the pleural depth of the lung that it is in.
+    """Draw the opacities of a patient, each with the pleural depth of the lungs that it may fill.
 
-    Without a ``scene`` half of the patients have usual opacities; the others have what those lack:
-    small solid opacities at pleura or fissure, many nodules, a whole lobe or a whole lung without
-    air.
+    Usual opacities hardly ever are small and solid at the pleura, many nodules, or a lobe or lung
+    without air: without a ``scene`` half of the patients have one of these.
 
     Args:
         depth: float32 mm, positive inside the lungs.
@@ -79,7 +78,7 @@ def _draw_small(
     *,
     at_pleura: bool,
 ) -> Opacity:
-    """Draw an opacity of about 0.5 to 25 ml, solid and at the surface of the lung or a nodule."""
+    """Draw an opacity of about 0.5 to 25 ml: at the surface of the lungs, or a nodule."""
     near = depth[:, ::2, ::2] > 0
     if at_pleura:
         near &= depth[:, ::2, ::2] < 5
@@ -116,7 +115,7 @@ def _draw_airless(
     *,
     whole: bool,
 ) -> Opacity:
-    """Draw the consolidation of a lobe, or of a whole lung, in a lung of a pleural depth."""
+    """Draw the consolidation of a lobe, or of a whole lung, in the lung of that depth."""
     places = np.argwhere(depth[:, ::4, ::4] > 0) * (1, 4, 4)
     place = places[random.integers(len(places))]
     size = 1000.0 if whole else random.uniform(45, 85)

@@ -1,4 +1,4 @@
-"""Synthetic opacities in real lungs: test cases with exact truth."""
+"""Paints synthetic opacities into real lungs: cases with exact truth for the report."""
 
 from __future__ import annotations
 
@@ -54,33 +54,21 @@ def real_cases(
             yield _case(chest, depth, seed)
 
 
-def _stored(hu: NDArray[np.float32]) -> NDArray[np.int16]:
-    return np.clip(np.round(hu), -1024, 3071).astype(np.int16)
-
-
 def _case(chest: Chest, depth: NDArray[np.float32], seed: int) -> SyntheticCase:
-    hu, truth, kinds = _with_opacities(chest, chest.volume.hu.astype(np.float32), depth, seed)
+    """Paint the opacities of ``seed``."""
+    hu, spacing = chest.volume.hu.astype(np.float32), chest.volume.geometry.spacing
+    random = np.random.default_rng((seed, 200))
+    grain = float(random.uniform(8, 45))
+    opacities = draw_opacities(depth, spacing, random) if seed % 3 else ()
+    lesion = np.zeros(hu.shape, dtype=bool)
+    for opacity in opacities:
+        lesion |= paint(hu, depth, spacing, opacity, grain)
+    stored = np.clip(np.round(hu), -1024, 3071).astype(np.int16)
     return SyntheticCase(
         name=f"{chest.name} seed {seed}",
-        volume=replace(chest.volume, hu=_stored(hu)),
-        lesion=truth,
+        volume=replace(chest.volume, hu=stored),
+        lesion=lesion,
         lungs=chest.inside(),
         seed=seed,
-        kinds=kinds,
+        kinds=tuple(str(opacity.texture) for opacity in opacities),
     )
-
-
-def _with_opacities(
-    chest: Chest, hu: NDArray[np.float32], depth: NDArray[np.float32], seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[str, ...]]:
-    """Paint the opacities of ``seed`` into ``hu``; return it with the truth and the textures."""
-    random = np.random.default_rng((seed, 200))
-    truth = np.zeros(hu.shape, dtype=bool)
-    if seed % 3 == 0:
-        return hu, truth, ()
-    spacing = chest.volume.geometry.spacing
-    grain = float(random.uniform(8, 45))
-    opacities = draw_opacities(depth, spacing, random)
-    for opacity in opacities:
-        truth |= paint(hu, depth, spacing, opacity, grain)
-    return hu, truth, tuple(str(one.texture) for one in opacities)

@@ -30,19 +30,19 @@ def airways_of(
         threshold: Air of the airways is darker.
         pixel_mm2: Area of a pixel.
     """
-    found = np.zeros(hu.shape, dtype=bool)
+    airways = np.zeros(hu.shape, dtype=bool)
     start = seed[0]
-    found[start] = _at(hu[start] < threshold, seed[1:])
+    airways[start] = _at(hu[start] < threshold, seed[1:])
     downwards = range(start - 1, -1, -1)
     upwards = range(start + 1, len(hu))
     largest = _LARGEST_MM2 / pixel_mm2
     for order, step in ((downwards, -1), (upwards, 1), (downwards, -1)):
         for index in order:
-            before = found[index - step] | found[index]
+            before = airways[index - step] | airways[index]
             if not before.any():
                 continue
-            found[index] |= _continued(hu[index], before, threshold, largest)
-    return found
+            airways[index] |= _continued(hu[index], before, threshold, largest)
+    return airways
 
 
 def _at(air: Mask, place: tuple[int, int]) -> Mask:
@@ -57,20 +57,20 @@ def _at(air: Mask, place: tuple[int, int]) -> Mask:
         raise ValueError(f"no air within {_NEAR_PIXELS} pixels of the trachea's seed {place}")
     nearest = distance.argmin()
     _, parts = cv2.connectedComponents(air.astype(np.uint8), connectivity=4)
-    found: Mask = parts == parts[rows[nearest], columns[nearest]]
-    return found
+    part: Mask = parts == parts[rows[nearest], columns[nearest]]
+    return part
 
 
 def _continued(hu: NDArray[np.float32], before: Mask, threshold: float, largest: float) -> Mask:
     """Return the parts of the air of a slab that continue the airways of its neighbour."""
     _, parts = cv2.connectedComponents((hu < threshold).astype(np.uint8), connectivity=4)
     reached = dilated(before[np.newaxis], 1)[0]
-    found = np.zeros(hu.shape, dtype=bool)
+    continued = np.zeros(hu.shape, dtype=bool)
     for number in np.unique(parts[reached & (parts > 0)]):
         part: Mask = parts == number
         if part.sum() <= largest and _walled(part, hu):
-            found |= part
-    return found
+            continued |= part
+    return continued
 
 
 def _walled(part: Mask, hu: NDArray[np.float32]) -> bool:

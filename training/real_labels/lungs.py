@@ -1,4 +1,4 @@
-"""Outlines the aerated lungs on a frame, right and left told apart."""
+"""Outlines the aerated lungs on a frame, the right and the left separately."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def _pieces(air: Mask, voxels: float) -> Mask:
     parts, count = ndimage.label(air)
     large = np.bincount(parts.ravel(), minlength=count + 1) >= voxels
     large[0] = False
-    found: Mask = large[parts]
-    return found
+    pieces: Mask = large[parts]
+    return pieces
 
 
 def _sides(

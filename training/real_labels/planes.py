@@ -56,15 +56,15 @@ def _filled(plane: Mask, widest_hole: float) -> Mask:
     radius = cv2.distanceTransform(holes.astype(np.uint8), cv2.DIST_L2, 5)
     narrow = ndimage.maximum(radius, parts, range(count)) <= widest_hole
     narrow[0] = False
-    found: Mask = plane | narrow[parts]
-    return found
+    closed_plane: Mask = plane | narrow[parts]
+    return closed_plane
 
 
 def nearest(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> NDArray[np.uint8]:
     """Return for each voxel the label that is nearest to it."""
     _, at = ndimage.distance_transform_edt(labels == 0, sampling=spacing, return_indices=True)
-    found: NDArray[np.uint8] = labels[tuple(at)]
-    return found
+    taken: NDArray[np.uint8] = labels[tuple(at)]
+    return taken
 
 
 def _each(mask: Mask, operation: int, pixels: int) -> Mask:

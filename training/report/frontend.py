@@ -1,7 +1,6 @@
 """Measures the steps before the networks: each is changed, one at a time.
 
-The training slices went through a CLAHE and a window that live CT meets only by a fixed setting.
-Cases with truth show how much depends on that setting.
+Live CT enters the networks through a fixed window. Cases with truth show how much depends on it.
 """
 
 from __future__ import annotations

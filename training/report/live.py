@@ -131,8 +131,7 @@ def front_end_section(evaluation: Evaluation, summary: Summary) -> str:
     cases = list(dict.fromkeys(one.case for one in evaluation.front_end))
     return blocks(
         "## What the steps before the networks are worth",
-        "The networks learned from slices whose window and CLAHE live CT meets only by a fixed "
-        "setting. One thing at a time is changed before them, on "
+        "Live CT enters the networks through a fixed window. One thing at a time is changed, on "
         f"{len(cases)} scans ({', '.join(cases)}), up to {MOST_SLICES} slices with lesions of "
         "each; networks alone, lesions inside the true lungs. The second row leaves out the rule "
         "that what is less dense than the manifest says is no lesion.",

@@ -26,7 +26,7 @@ class Table:
 
     def chest(self, series_uid: str) -> ChestRecord | None:
         """Return the chest of a series, if the table has it."""
-        return next((one for one in self.record.chests if one.series_uid == series_uid), None)
+        return next((chest for chest in self.record.chests if chest.series_uid == series_uid), None)
 
     def put(self, chest: ChestRecord) -> None:
         """Add a chest, or replace it."""

@@ -36,23 +36,24 @@ def prepare(dataset: str, folder: Path, out: Path) -> None:
     try:
         scans = list(DATASETS[dataset](folder))
         shown = track(scans, description="reading")
-        done = write(dataset, shown, out, lungs, lambda one: click.echo(_line(one)))
+        done = write(dataset, shown, out, lungs, lambda volume: click.echo(_line(volume)))
     except LayoutError as error:
         raise click.ClickException(str(error)) from error
-    kept = [one for one in done if one.refused is None]
-    patients = len({one.patient for one in kept})
-    slices, ill = sum(one.slices for one in kept), sum(one.with_lesion for one in kept)
+    kept = [volume for volume in done if volume.refused is None]
+    patients = len({volume.patient for volume in kept})
+    slices, ill = sum(volume.slices for volume in kept), sum(volume.with_lesion for volume in kept)
     click.echo(
         f"{out}: {patients} patients, {len(kept)} volumes, {slices} slices with lung, "
         f"{ill} of them with lesion; {len(done) - len(kept)} volumes were left out"
     )
 
 
-def _line(one: Prepared) -> str:
-    if one.refused is not None:
-        return f"{one.name}: left out: {one.refused}"
+def _line(volume: Prepared) -> str:
+    if volume.refused is not None:
+        return f"{volume.name}: left out: {volume.refused}"
     return (
-        f"{one.name}: {one.slices} slices, {one.with_lesion} with lesion; lungs: {one.lung_source}"
+        f"{volume.name}: {volume.slices} slices, {volume.with_lesion} with lesion; "
+        f"lungs: {volume.lung_source}"
     )
 
 
@@ -64,7 +65,7 @@ def _line(one: Prepared) -> str:
     type=click.FloatRange(0, 1, max_open=True),
     default=0.2,
     show_default=True,
-    help="Part of the patients of each file; at least one of them, where there are two.",
+    help="Part of the patients of each file; at least one patient where it has two.",
 )
 @click.option("--seed", default=1, show_default=True)
 def split(files: tuple[Path, ...], out: Path, validation: float, seed: int) -> None:
@@ -77,12 +78,12 @@ def split(files: tuple[Path, ...], out: Path, validation: float, seed: int) -> N
     sides: dict[str, str] = {}
     for file in files:
         names, patients = _who(file)
-        new = [one for one in sorted(set(patients)) if one not in sides]
+        new = [patient for patient in sorted(set(patients)) if patient not in sides]
         count = round(validation * len(new))
         if validation and len(new) > 1:
             count = max(1, count)
         chosen = set(random.permutation(new)[:count])
-        sides |= {one: "validation" if one in chosen else "train" for one in new}
+        sides |= {patient: "validation" if patient in chosen else "train" for patient in new}
         for name, patient in zip(names, patients, strict=True):
             parts[sides[patient]].append(name)
     text = {"rule": f"by patient; seed {seed}, {validation:g} for validation", "volumes": parts}
