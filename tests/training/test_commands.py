@@ -18,7 +18,10 @@ from chestct.volume import Volume
 from phantom.volume import canonical_volume
 from training.__main__ import main
 from training.chests import load_chests
+from training.data import SliceSet, load_split
+from training.grey import CANVAS
 from training.real_labels.recipe import known_parts, known_recipes
+from training.recipes import RECIPES
 
 _ROOT = Path(__file__).parents[2]
 _BY_NAME = {recipe.name: uid for uid, recipe in known_recipes().items()}
@@ -127,3 +130,74 @@ def test_the_restorer_learns_from_the_train_part_alone(
     assert none.exit_code == 1
     assert "no series is of the train part" in none.output
     assert not (tmp_path / "none.pt").exists()
+
+
+def _slices(path: Path) -> None:
+    """Write two slices of a patient to train on, and two of a patient to watch."""
+    lung = np.zeros((4, CANVAS, CANVAS), dtype=bool)
+    lung[:, 60:190, 40:110], lung[:, 60:190, 146:216] = True, True
+    lesion = np.zeros_like(lung)
+    lesion[:, 100:140, 60:90] = True
+    split = load_split("covid-ct-seg")
+    np.savez(
+        path,
+        ct=np.where(lesion, 180, np.where(lung, 30, 150)).astype(np.uint8),
+        lung=np.packbits(lung, axis=-1),
+        lesion=np.packbits(lesion, axis=-1),
+        volume=np.repeat([split["train"][0], split["validation"][0]], 2).astype(np.uint8),
+    )
+
+
+def _label(folder: Path, name: str) -> None:
+    folder.mkdir(parents=True)
+    chest = labelled_chest()
+    arrays = {key: getattr(chest, key) for key in ("hu", "body", "lungs", "lesion", "spacing")}
+    np.savez(folder / f"{name}.npz", **arrays)
+
+
+@pytest.mark.train
+def test_train_learns_from_every_source_and_watches_the_selection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch", reason="the extra rales[train] is not installed")
+    from training import engine, restoration  # noqa: PLC0415
+
+    tiny = replace(
+        RECIPES["lesions"],
+        channels=(4, 8),
+        crop=48,
+        epochs=1,
+        slices_per_epoch=4,
+        batch=4,
+        scans=2,
+    )
+    trained: list[SliceSet] = []
+
+    def run(*arguments: object) -> Path:
+        trained.extend(data for data in arguments if isinstance(data, SliceSet))
+        return learn(*arguments)
+
+    learn = engine.train
+    monkeypatch.setattr(engine, "train", run)
+    monkeypatch.setattr("training.learn.RECIPES", {"lesions": tiny})
+    monkeypatch.setattr("training.learn.TRAINING_PHANTOMS", range(1, 2))
+    monkeypatch.setattr("training.learn.TRAINING_PLAIN", range(1, 2))
+    monkeypatch.setattr("training.learn.WATCHED", range(1001, 1002))
+    _slices(tmp_path / "slices.npz")
+    _label(tmp_path / "chests" / "train", "known")
+    _label(tmp_path / "chests" / "selection", "aside")
+    torch.save(restoration.restorer().state_dict(), tmp_path / "restorer.pt")
+    words = ["train", "lesions", "--slices", str(tmp_path / "slices.npz"), "--threads", "1"]
+    words += ["--chest", str(tmp_path / "chests" / "train")]
+    words += ["--watch", str(tmp_path / "chests" / "selection")]
+    words += ["--restorer", str(tmp_path / "restorer.pt"), "--runs", str(tmp_path / "runs")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    known, watched = ({data.names[at] for at in np.unique(data.volumes)} for data in trained)
+    patients = [str(load_split("covid-ct-seg")[part][0]) for part in ("train", "validation")]
+    made = {"phantom-1", "plain-1", "chest-known-1", "chest-known-2"}
+    assert known == {patients[0], f"restored-{patients[0]}", *made}
+    assert watched == {patients[1], "phantom-1001", "plain-1001", "chest-aside-1001"}
+    header, row = (tmp_path / "runs" / "lesions" / "log.csv").read_text().splitlines()
+    assert "dice_chest-aside-1001" in header
+    assert row.startswith("1,")
