@@ -18,6 +18,7 @@ from linear_models import ModelFolder, linear_network
 
 from inference.networks.manifest import Manifest, PatchContract
 from inference.networks.modelcheck import ModelReport, TrialScan, check_model, phantom_scan
+from inference.reading.frame import Frame
 from phantom import make_thorax, small_spec
 from rales.cli import cli
 
@@ -47,13 +48,17 @@ def said(report: ModelReport, name: str) -> str:
 
 
 def test_a_good_network_passes_and_is_measured(folder: ModelFolder, sample: TrialScan) -> None:
-    """Dense voxels are lesions: about right in a phantom, and known exactly."""
+    """Dense voxels of the frame are lesions: about right in a phantom, and known exactly."""
     folder.write("lesions", [[1.0]], rows=224, columns=224)
     report = check(folder, "lesions", sample)
     assert report.passed, failures(report)
-    inside = sample.lungs > 0
-    share = np.clip((sample.volume.hu + 1000.0) / 2000, 0, 1)
-    marked = inside & (share >= 0.5)
+    frame = Frame.of(sample.volume)
+    share = np.clip((sample.volume.hu.astype(np.float32) + 1000) / 2000, 0, 1)
+    dense, inside = (
+        np.stack([frame.enter(values[index].astype(np.float32)) for index in frame.middle_slices])
+        for values in (share, sample.lungs > 0)
+    )
+    marked = frame.restore((dense >= 0.5) & (inside >= 0.5))
     dice = 2 * (marked & sample.lesion).sum() / (marked.sum() + sample.lesion.sum())
     assert f"Dice {dice:.2f}" in said(report, "result")
     assert f"{sample.lesion.sum() * sample.volume.geometry.voxel_ml:.0f} ml" in said(
