@@ -1,10 +1,11 @@
-"""A labelled chest of two boxes of lung, small enough for tests of every step of the training."""
+"""Labelled chests, small enough for tests of every step of the training."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from inference.loading.pixels import AIR_HU
+from phantom import Thorax
 from training.chests import LabelledChest
 from training.data import IGNORE, LEFT, RIGHT
 
@@ -30,4 +31,16 @@ def labelled_chest() -> LabelledChest:
     hu[lesion > 0] = -300
     return LabelledChest(
         name="boxes", hu=hu, body=body, lungs=lungs, lesion=lesion, spacing=SPACING
+    )
+
+
+def chest_of(thorax: Thorax) -> LabelledChest:
+    """Return a phantom as a chest with all its labels, the whole volume being body."""
+    return LabelledChest(
+        name="phantom",
+        hu=thorax.hu,
+        body=np.ones(thorax.hu.shape, dtype=bool),
+        lungs=(RIGHT * thorax.right_lung + LEFT * thorax.left_lung).astype(np.uint8),
+        lesion=(thorax.lesion > 0).astype(np.uint8),
+        spacing=thorax.spacing,
     )

@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib", reason="the extra rales[train] is not installe
 
 from click.testing import CliRunner
 from dark_lungs import SIZE, write_dark_lungs
+from labelled_chest import labelled_chest
 from linear_models import ModelFolder
 from PIL import Image
 
@@ -90,6 +91,18 @@ def write_slices(path: Path) -> None:
     )
 
 
+def write_chest(path: Path) -> None:
+    chest = labelled_chest()
+    np.savez(
+        path,
+        hu=chest.hu,
+        body=chest.body,
+        lungs=chest.lungs,
+        lesion=np.zeros_like(chest.lesion),
+        spacing=np.array(chest.spacing),
+    )
+
+
 def record(name: str, *, score: float, has_lesions: bool = True, found: float = 1.0) -> CaseRecord:
     true = 4.0 if has_lesions else 0.0
     return CaseRecord(
@@ -119,6 +132,7 @@ def evaluation_of(*cases: CaseRecord) -> Evaluation:
         slices=(),
         mirror=(),
         labelled=(),
+        painted=(),
         cases=cases,
         front_end=(),
         series=(),
@@ -134,6 +148,7 @@ def test_the_networks_are_measured_end_to_end(
     plan = ReportScope(
         slices=easy_slices(),
         chests=(),
+        painted=0,
         phantoms=(small_spec(**coarse), small_spec(lesions=(), seed=2, **coarse)),
         plain=(),
         series=(small_series,),
@@ -189,11 +204,35 @@ def test_the_command_writes_the_report(
     assert "no slice of the train part" in refused.output
 
 
+def test_the_command_reads_and_paints_a_labelled_chest(
+    networks: tuple[OnnxModel, OnnxModel], folder_of_models: ModelFolder, tmp_path: Path
+) -> None:
+    write_slices(tmp_path / "slices.npz")
+    write_chest(tmp_path / "normal-2mm.npz")
+    words = ["--slices", str(tmp_path / "slices.npz"), "--models", str(folder_of_models.path)]
+    words += ["--chest", str(tmp_path / "normal-2mm.npz"), "--seeds", "1", "--phantoms", "0"]
+    words += ["--threads", "1", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(report, words)
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "## Labelled chests" in text
+    assert "## Kinds of disease" in text
+    assert "(figures/painted-curves.png)" in text
+    assert "None" not in text
+    assert "nan" not in text
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [chest["name"] for chest in numbers["labelled"]] == ["normal-2mm"]
+    kinds = {scan["kind"] for scan in numbers["painted"]}
+    assert {"untouched", "usual", "lung"} <= kinds
+    assert {scan["chest"] for scan in numbers["painted"]} == {"normal-2mm"}
+    assert numbers["summary"]["painted"]["rule_ml"] > 0
+
+
 def test_the_command_refuses_a_chest_that_the_split_does_not_name(
     networks: tuple[OnnxModel, OnnxModel], folder_of_models: ModelFolder, tmp_path: Path
 ) -> None:
     write_slices(tmp_path / "slices.npz")
-    (tmp_path / "mine.npz").touch()
+    write_chest(tmp_path / "mine.npz")
     words = ["--slices", str(tmp_path / "slices.npz"), "--models", str(folder_of_models.path)]
     words += ["--chest", str(tmp_path / "mine.npz"), "--out", str(tmp_path / "out")]
     refused = CliRunner().invoke(report, words)

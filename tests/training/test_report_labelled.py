@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hu_models import LesionsKnown, LungsKnown, models
+from labelled_chest import chest_of
 
 from phantom import Thorax
 from training.chests import LabelledChest
-from training.data import IGNORE, LEFT, RIGHT
+from training.data import IGNORE
 from training.metrics import Mask
 from training.report.document import document
 from training.report.labelled import KnownChest, known_chests, read_labelled
@@ -18,17 +19,6 @@ from training.report.records import Evaluation, LabelledRecord, RunRecord
 from training.report.summary import summarise
 
 ASIDE = KnownChest(part="test", normal=False, free=None)
-
-
-def chest_of(thorax: Thorax) -> LabelledChest:
-    return LabelledChest(
-        name="phantom",
-        hu=thorax.hu,
-        body=np.ones(thorax.hu.shape, dtype=bool),
-        lungs=(RIGHT * thorax.right_lung + LEFT * thorax.left_lung).astype(np.uint8),
-        lesion=(thorax.lesion > 0).astype(np.uint8),
-        spacing=thorax.spacing,
-    )
 
 
 def record_of(
@@ -152,6 +142,7 @@ def text_of(*chests: LabelledRecord) -> str:
         slices=(),
         mirror=(),
         labelled=chests,
+        painted=(),
         cases=(),
         front_end=(),
         series=(),

@@ -135,7 +135,7 @@ def test_each_change_of_the_scan_does_what_its_name_says() -> None:
     noise = known["noise, SD 80 HU"].planes(hu) - hu
     assert noise.std() == pytest.approx(80, rel=0.1)
     assert known["window 400 HU narrower"].contract["window"] == (-800.0, 400.0)
-    assert known["no CLAHE"].contract == {"clahe_clip": 0.0}
+    assert not any("CLAHE" in name for name in known)
     assert np.array_equal(known[AS_SHIPPED].planes(hu), hu)
 
 

@@ -50,10 +50,6 @@ def changes(contract: InputContract | PatchContract) -> tuple[Change, ...]:
             ("400 HU narrower", 200, -200),
         )
     ]
-    clips = [
-        (f"CLAHE clip {clip:g}" if clip else "no CLAHE", {"clahe_clip": clip})
-        for clip in (0.0, 3.0, 7.0, 12.0)
-    ]
     scans = [
         *((f"gamma {value:g}", _gamma(window, value)) for value in (0.8, 1.25)),
         *((f"blur, sigma {sigma:g} pixels", _blur(sigma)) for sigma in (1.0, 2.0)),
@@ -63,7 +59,6 @@ def changes(contract: InputContract | PatchContract) -> tuple[Change, ...]:
         Change(name=AS_SHIPPED),
         Change(name="lesions of any density", output={"minimum_lesion_hu": None}),
         *(Change(name=name, contract={"window": value}) for name, value in windows),
-        *(Change(name=name, contract=value) for name, value in clips),
         *(Change(name=name, planes=value) for name, value in scans),
     )
 

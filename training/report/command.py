@@ -18,22 +18,22 @@ from rich.console import Console
 
 from inference.networks.session import OnnxModel
 from training.defaults import SHIPPED_MODELS, SPLIT, TEST_PHANTOMS, load_pair
+from training.options import chest_option, file, folder, models_option, slices_option
 
 if TYPE_CHECKING:
     from phantom import PhantomSpec
+    from training.chests import LabelledChest
     from training.data import SliceSet
     from training.report.records import ModelRecord, RunRecord
     from training.robustness.records import RobustnessRecord
 
 _PACKAGES = ("rales", "onnxruntime", "numpy", "scipy", "opencv-python-headless")
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FEW = click.IntRange(min=0)
 
 
 @click.command()
-@click.option("--slices", required=True, type=click.Path(exists=True, path_type=Path))
+@slices_option
 @click.option(
     "--split",
     default="validation",
@@ -41,24 +41,22 @@ _FEW = click.IntRange(min=0)
     type=click.Choice(["validation", "train", "all"]),
     help="Which part of the slices.",
 )
-@click.option(
-    "--chest",
-    "chests",
-    multiple=True,
-    type=_FILE,
-    help="A labelled chest (label-chest), named as in training/splits/chest-hu.json; repeatable.",
-)
-@click.option("--series", multiple=True, type=_FOLDER, help="A real series; may be repeated.")
-@click.option("--covid-hu", type=_FOLDER, help="Folder of single DICOM slices.")
+@chest_option
+@click.option("--series", multiple=True, type=folder, help="A real series; may be repeated.")
+@click.option("--covid-hu", type=folder, help="Folder of single DICOM slices.")
 @click.option("--phantoms", type=_FEW, help="Only this many phantoms, and as many plain chests.")
-@click.option("--seeds", type=_FEW, help="Only this many synthetic scans of each real chest.")
+@click.option(
+    "--seeds",
+    type=_FEW,
+    help="Only this many synthetic scans of each real chest (and kind of opacity).",
+)
 @click.option(
     "--robustness",
     "table",
-    type=_FILE,
+    type=file,
     help="The table of `robustness --json` for the same models.",
 )
-@click.option("--models", type=_FOLDER, help="Folder of models; default: shipped.")
+@models_option
 @click.option("--threads", default=0, help="Threads of ONNX Runtime; 0 takes all cores.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def report(
@@ -76,9 +74,10 @@ def report(
 ) -> None:
     """Measure the ONNX models on all given data; write report.md, report.json and figures.
 
-    This takes some minutes on two cores; --phantoms and --seeds make it shorter.
+    Everything takes half an hour or more; `--phantoms 0 --seeds 1` leaves a minute or two.
     """
     from training.report import measure as measuring  # noqa: PLC0415 - all of it is slow
+    from training.report.painted import SCANS  # noqa: PLC0415
     from training.report.write import write_report  # noqa: PLC0415
 
     lungs, lesions = load_pair(models, threads)
@@ -86,6 +85,7 @@ def report(
     scope = measuring.ReportScope(
         slices=_slices(slices, split),
         chests=_chests(chests),
+        painted=SCANS if seeds is None else min(seeds, SCANS),
         phantoms=_phantoms(phantoms),
         plain=_seeds(phantoms),
         series=series,
@@ -123,16 +123,18 @@ def _slices(path: Path, split: str) -> SliceSet:
     return data
 
 
-def _chests(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+def _chests(places: tuple[Path, ...]) -> tuple[LabelledChest, ...]:
+    from training.chests import load_chests  # noqa: PLC0415
     from training.report.labelled import known_chests  # noqa: PLC0415
 
-    unknown = [path.stem for path in paths if path.stem not in known_chests()]
+    chests, known = tuple(load_chests(places)), known_chests()
+    unknown = [chest.name for chest in chests if chest.name not in known]
     if unknown:
         raise click.ClickException(
             f"--chest: training/splits/chest-hu.json does not name {', '.join(unknown)}; "
-            f"rename the file or add the series. It names: {', '.join(known_chests())}"
+            f"rename the file or add the series. It names {', '.join(known)}"
         )
-    return paths
+    return chests
 
 
 def _phantoms(most: int | None) -> tuple[PhantomSpec, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from training.report.labelled_section import labelled_section
 from training.report.live import cases_section, front_end_section, real_section
 from training.report.markup import blocks, interval, table
+from training.report.painted_section import painted_section
 from training.report.patients import patients_section
 from training.report.records import Evaluation, Source
 from training.report.robustness import robustness_section
@@ -21,6 +22,7 @@ def document(evaluation: Evaluation, summary: Summary, figures: Sequence[str]) -
         _goals(evaluation, summary),
         patients_section(evaluation, summary, figures),
         labelled_section(evaluation, figures),
+        painted_section(summary.painted, figures),
         cases_section(evaluation, summary, figures),
         front_end_section(evaluation, summary),
         real_section(evaluation, figures),
@@ -50,7 +52,12 @@ def _head(evaluation: Evaluation) -> str:
 
 
 def _goals(evaluation: Evaluation, summary: Summary) -> str:
-    rows = [*_patient_goals(summary), *_labelled_goals(evaluation, summary), *_case_goals(summary)]
+    rows = [
+        *_patient_goals(summary),
+        *_labelled_goals(evaluation, summary),
+        *_painted_goals(summary),
+        *_case_goals(summary),
+    ]
     return blocks(
         "## Goals",
         "Goals for Dice by patient are meant for patients that are kept aside from everything.",
@@ -83,6 +90,16 @@ def _labelled_goals(evaluation: Evaluation, summary: Summary) -> Iterator[list[s
     outside = max(labelled.outside_most_ml, *series, 0.0)
     name = "lung outside the body, the highest of labelled chests and series"
     yield _most(name, outside, f"{outside:.1f} ml", 0, "ml")
+
+
+def _painted_goals(summary: Summary) -> Iterator[list[str]]:
+    painted = summary.painted
+    if not painted:
+        return
+    if painted.found_from_5_ml.count:
+        yield _least("painted opacities from 5 ml: found", painted.found_from_5_ml, 1)
+    if painted.dice_from_10_ml.count:
+        yield _least("painted opacities from 10 ml: lesion Dice", painted.dice_from_10_ml, 0.75)
 
 
 def _case_goals(summary: Summary) -> Iterator[list[str]]:

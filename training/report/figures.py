@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,15 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from training.report.records import CaseRecord, PatientRecord, SliceRecord, Source
+from training.report.painted_summary import by_kind, found_at
+from training.report.records import (
+    UNTOUCHED,
+    CaseRecord,
+    PaintedRecord,
+    PatientRecord,
+    SliceRecord,
+    Source,
+)
 from training.report.statistics import Agreement, Bin
 
 # Of Okabe and Ito's palette; marks differ too, for those who see no colours.
@@ -21,6 +30,9 @@ _MARKS = {
     Source.SEEN: ("^", "#009E73"),
 }
 _SIZE = (7.2, 4.0)
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_DASHES = ("--", ":", (0, (5, 1, 1, 1)), (0, (1, 3)))
+_LEAST_ML, _MOST_ML = 0.1, 100.0
 
 
 def bland_altman_patients(
@@ -103,6 +115,32 @@ def reliability_curve(path: Path, bins: Sequence[Bin], operating_point: float) -
     axes.set_xlabel("presence score")
     axes.set_ylabel("part that has lesions")
     axes.legend(fontsize=8, frameon=False, loc="center left")
+    _save(figure, path)
+
+
+def operating_curves(path: Path, scans: Sequence[PaintedRecord]) -> None:
+    """Plot the part of scans that is found by the volume of the presence rule, by kind."""
+    figure, axes = _figure("presence: found, and false alarms, by the volume of the rule")
+    volumes = np.geomspace(_LEAST_ML, _MOST_ML, 200)
+
+    def plot(own: Sequence[PaintedRecord], label: str, **style: Any) -> None:
+        found = [found_at(own, volume).mean for volume in volumes]
+        axes.plot(volumes, found, label=f"{label} (n = {len(own)})", **style)
+
+    for (kind, own), colour in zip(by_kind(scans).items(), cycle(_COLOURS), strict=False):
+        plot(own, kind, color=colour, linewidth=1.4)
+    untouched = [scan for scan in scans if scan.kind == UNTOUCHED]
+    chests = dict.fromkeys(scan.chest for scan in untouched)
+    for chest, dash in zip(chests, cycle(_DASHES), strict=False):
+        own = [scan for scan in untouched if scan.chest == chest]
+        plot(own, f"false alarms, {chest}", color="black", linewidth=1.4, linestyle=dash)
+    label = f"shipped rule, {scans[0].rule_ml:g} ml"
+    axes.axvline(scans[0].rule_ml, color="0.5", linewidth=1.2, linestyle="-.", label=label)
+    axes.set_xscale("log")
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel("volume that must be marked with certainty, ml")
+    axes.set_ylabel("part of the scans")
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _save(figure, path)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -78,6 +79,14 @@ def box_of(*masks: Mask) -> tuple[slice, slice]:
         for one, size in zip(found, union.shape, strict=True)
     ]
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
+
+
+def squared(stack: NDArray[Any], fill: int) -> NDArray[Any]:
+    """Return planes (slab, row, column) with as many rows as columns: a tile is square."""
+    rows, columns = stack.shape[1:]
+    side = max(rows, columns)
+    margins = ((0, 0), (0, side - rows), (0, side - columns))
+    return np.pad(stack, margins, constant_values=fill)
 
 
 def worst(tiles: Iterable[Tile], most: int, of_each: int) -> list[Tile]:

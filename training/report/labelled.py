@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chestct.volume import LesionMap
 from inference.loading.pixels import AIR_HU
@@ -17,7 +15,7 @@ from training.chests import LabelledChest, volume_of
 from training.data import IGNORE, LEFT, RIGHT
 from training.metrics import Mask, dice
 from training.readings.reading import Reading, read_volume
-from training.report.gallery import Tile, box_of, grey
+from training.report.gallery import Tile, box_of, grey, squared
 from training.report.records import LabelledRecord
 
 _EVERY = 5
@@ -114,11 +112,11 @@ def _record(
 def _tiles(chest: LabelledChest, found: LesionMap) -> tuple[Tile, ...]:
     """Return every fifth slab, all cut to one box around the lungs."""
     hu, lesion, truth = (
-        _squared(stack, fill)
+        squared(stack, fill)
         for stack, fill in ((chest.hu, AIR_HU), (found.lesion(), 0), (chest.lesion == 1, 0))
     )
-    lungs = _squared(found.left_lung() | found.right_lung(), 0)
-    box = box_of(*lungs, *_squared(chest.lungs > 0, 0))
+    lungs = squared(found.left_lung() | found.right_lung(), 0)
+    box = box_of(*lungs, *squared(chest.lungs > 0, 0))
     return tuple(
         Tile(
             image=grey(hu[index])[box],
@@ -132,11 +130,3 @@ def _tiles(chest: LabelledChest, found: LesionMap) -> tuple[Tile, ...]:
         )
         for index in range(_EVERY // 2, len(hu), _EVERY)
     )
-
-
-def _squared(stack: NDArray[Any], fill: int) -> NDArray[Any]:
-    """Return planes (slab, row, column) with as many rows as columns: a box of tiles is square."""
-    rows, columns = stack.shape[1:]
-    side = max(rows, columns)
-    margins = ((0, 0), (0, side - rows), (0, side - columns))
-    return np.pad(stack, margins, constant_values=fill)

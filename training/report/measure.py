@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from inference.networks.session import OnnxModel
 from inference.ports import ModelSet
 from phantom import PhantomSpec
-from training.chests import load_chest
+from training.chests import LabelledChest
 from training.data import SliceSet
 from training.real import known_series, read_volume
 from training.report.cases import (
@@ -27,6 +28,7 @@ from training.report.changes import changes
 from training.report.frontend import measure_change
 from training.report.gallery import Tile
 from training.report.labelled import LabelledReading, known_chests, read_labelled
+from training.report.painted import PaintedReading, part_without_lesions, read_painted
 from training.report.real import SeriesReading, SingleReading, read_series, read_single
 from training.report.records import FrontEndRecord, MirrorRecord, PatientRecord, SliceRecord, Source
 from training.report.slices import (
@@ -46,6 +48,7 @@ _FRONT_END_CASES = 3
 """Of each of those sources."""
 
 Tell = Callable[[str], None]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,8 @@ class ReportScope:
 
     Attributes:
         slices: 8-bit slices with masks.
-        chests: Files of ``label-chest``, each with a name of the committed split.
+        chests: Labelled chests, each with a name of the committed split.
+        painted: Number of scans of each kind of opacity in each chest without lesions.
         phantoms: Phantoms on which nothing was trained or chosen.
         plain: Seeds of plain chests, likewise.
         series: Folders of real series; those of the committed list get synthetic lesions too.
@@ -63,7 +67,8 @@ class ReportScope:
     """
 
     slices: SliceSet
-    chests: tuple[Path, ...]
+    chests: tuple[LabelledChest, ...]
+    painted: int
     phantoms: tuple[PhantomSpec, ...]
     plain: tuple[int, ...]
     series: tuple[Path, ...]
@@ -84,6 +89,7 @@ class Measured:
     worst_slices: tuple[Tile, ...]
     false_slices: tuple[Tile, ...]
     labelled: tuple[LabelledReading, ...]
+    painted: tuple[PaintedReading, ...]
     cases: tuple[CaseReading, ...]
     front_end: tuple[FrontEndRecord, ...]
     series: tuple[SeriesReading, ...]
@@ -107,12 +113,11 @@ def measure(scope: ReportScope, lungs: OnnxModel, lesions: OnnxModel, tell: Tell
         )
         slices = measure_slices(found, scope.slices)
         patients = measure_patients(found, scope.slices, slices)
-    with _clock("labelled chests", seconds):
-        labelled = tuple(_read_labelled(scope.chests, models, tell))
+    labelled = _timed("labelled chests", seconds, _read_labelled(scope.chests, models, tell))
+    painted = _timed("painted opacities", seconds, _read_painted(scope, models, tell))
     with _clock("cases with truth", seconds):
         readings, kept = _read_cases(scope, models, tell)
-    with _clock("front end", seconds):
-        front_end = tuple(_front_end(kept, lungs, lesions, tell))
+    front_end = _timed("front end", seconds, _front_end(kept, lungs, lesions, tell))
     with _clock("real series and slices", seconds):
         series = tuple(_read_series(scope, models, tell))
         singles = tuple(read_single(path, models) for path in scope.singles)
@@ -123,6 +128,7 @@ def measure(scope: ReportScope, lungs: OnnxModel, lesions: OnnxModel, tell: Tell
         worst_slices=worst_tiles(found, scope.slices, slices),
         false_slices=false_tiles(found, scope.slices, slices),
         labelled=labelled,
+        painted=painted,
         cases=readings,
         front_end=front_end,
         series=series,
@@ -138,13 +144,29 @@ def _clock(name: str, seconds: dict[str, float]) -> Iterator[None]:
     seconds[name] = time.perf_counter() - start
 
 
+def _timed(name: str, seconds: dict[str, float], readings: Iterable[_T]) -> tuple[_T, ...]:
+    with _clock(name, seconds):
+        return tuple(readings)
+
+
 def _read_labelled(
-    paths: tuple[Path, ...], models: ModelSet, tell: Tell
+    chests: tuple[LabelledChest, ...], models: ModelSet, tell: Tell
 ) -> Iterator[LabelledReading]:
     known = known_chests()
-    for path in paths:
-        tell(path.stem)
-        yield read_labelled(load_chest(path), known[path.stem], models)
+    for chest in chests:
+        tell(chest.name)
+        yield read_labelled(chest, known[chest.name], models)
+
+
+def _read_painted(scope: ReportScope, models: ModelSet, tell: Tell) -> Iterator[PaintedReading]:
+    known = known_chests()
+    for chest in scope.chests:
+        free, part = part_without_lesions(chest, known[chest.name]), known[chest.name].part
+        if free is None:
+            continue
+        for reading in read_painted(free, part, scope.painted, models):
+            tell(f"{chest.name}: {reading.record.kind}, seed {reading.record.seed}")
+            yield reading
 
 
 def _read_cases(

@@ -11,6 +11,9 @@ from enum import StrEnum
 from training.metrics import Distances, LesionCount, Overlap
 from training.robustness.records import RobustnessRecord
 
+UNTOUCHED = "untouched"
+"""The kind of a scan without painted opacities."""
+
 
 class Source(StrEnum):
     """Where the truth of a case comes from."""
@@ -147,6 +150,39 @@ class LabelledRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaintedRecord:
+    """A scan of a real chest without lesions, with opacities of one kind painted in.
+
+    Attributes:
+        part: Of the split: ``selection`` or ``test``.
+        kind: See :class:`training.scenes.Scene`, or :data:`UNTOUCHED`.
+        call: See :class:`training.readings.reading.Call`.
+        reason: Why the scan was refused; its numbers are then those of no result.
+        certain_ml: Volume that was marked with certainty: the presence rule compares it with
+            ``rule_ml``.
+        marked_ml: Everything marked as lesion.
+        marked_share: Part of the opacities that is marked; None for an untouched scan.
+        false_ml: Marked where nothing was painted and the label of the chest has no lesion.
+        lesion_dice: None for an untouched scan, and where a lung is not assessable.
+    """
+
+    chest: str
+    part: str
+    kind: str
+    seed: int
+    call: str
+    reason: str | None
+    painted_ml: float
+    certain_ml: float
+    rule_ml: float
+    marked_ml: float
+    marked_share: float | None
+    false_ml: float
+    lesion_dice: float | None
+    involved_percent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrontEndRecord:
     """The scores of a case when a single step before the networks is changed.
 
@@ -230,6 +266,7 @@ class Evaluation:
     slices: tuple[SliceRecord, ...]
     mirror: tuple[MirrorRecord, ...]
     labelled: tuple[LabelledRecord, ...]
+    painted: tuple[PaintedRecord, ...]
     cases: tuple[CaseRecord, ...]
     front_end: tuple[FrontEndRecord, ...]
     series: tuple[SeriesRecord, ...]

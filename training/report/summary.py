@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from training.metrics import Distances
 from training.report.changes import AS_SHIPPED
 from training.report.chest_summary import LabelledSummary, labelled_summary
+from training.report.painted_summary import PaintedSummary, painted_summary
 from training.report.records import (
     CaseRecord,
     Evaluation,
@@ -125,7 +126,7 @@ class Summary:
 
     Attributes:
         patients: None where no slices were measured.
-        labelled: None where no labelled chests were measured.
+        labelled, painted: None where no labelled chests were measured.
         cases: By source.
         not_trained_on: Over all cases but those of chests that were trained on.
     """
@@ -133,6 +134,7 @@ class Summary:
     patients: PatientsSummary | None
     mirror: MirrorSummary | None
     labelled: LabelledSummary | None
+    painted: PaintedSummary | None
     cases: tuple[CasesSummary, ...]
     not_trained_on: CasesSummary | None
     front_end: tuple[ChangeSummary, ...]
@@ -148,6 +150,7 @@ def summarise(evaluation: Evaluation) -> Summary:
         patients=_patients(evaluation.patients, evaluation.slices) if evaluation.patients else None,
         mirror=_mirror(evaluation),
         labelled=labelled_summary(evaluation.labelled) if evaluation.labelled else None,
+        painted=painted_summary(evaluation.painted) if evaluation.painted else None,
         cases=tuple(_cases(str(source), own) for source, own in by_source if own),
         not_trained_on=_cases("all but chests trained on", aside) if aside else None,
         front_end=_front_end(evaluation.front_end),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from training.report.document import document
-from training.report.figures import bland_altman_cases, bland_altman_patients, reliability_curve
-from training.report.gallery import worst, write_sheet
+from training.report.figures import (
+    bland_altman_cases,
+    bland_altman_patients,
+    operating_curves,
+    reliability_curve,
+)
+from training.report.gallery import Tile, worst, write_sheet
 from training.report.measure import Measured
-from training.report.records import Evaluation, RunRecord, Source
+from training.report.records import UNTOUCHED, Evaluation, RunRecord, Source
 from training.report.summary import Summary, summarise
 from training.robustness.records import RobustnessRecord
 
@@ -27,6 +33,7 @@ def evaluation_of(
         slices=measured.slices,
         mirror=measured.mirror,
         labelled=tuple(chest.record for chest in measured.labelled),
+        painted=tuple(scan.record for scan in measured.painted),
         cases=tuple(one.record for one in measured.cases),
         front_end=measured.front_end,
         series=tuple(one.record for one in measured.series),
@@ -71,6 +78,9 @@ def _write_plots(folder: Path, evaluation: Evaluation, summary: Summary) -> list
         bland_altman_cases(folder / "involvement-cases.png", evaluation.cases, aside.involved)
         point = evaluation.cases[0].operating_point
         reliability_curve(folder / "reliability.png", aside.reliability, point)
+    if evaluation.painted:
+        names.append("painted-curves")
+        operating_curves(folder / "painted-curves.png", evaluation.painted)
     return names
 
 
@@ -81,6 +91,8 @@ def _write_gallery(folder: Path, measured: Measured) -> list[str]:
         "false-slices": worst(measured.false_slices, _TILES, 2),
         "worst-cases": worst((tile for one in aside for tile in one.worst), _TILES, 1),
         "false-cases": worst((tile for one in aside for tile in one.false), _TILES, 1),
+        "painted-missed": worst(_painted(measured, untouched=False), _TILES, 2),
+        "painted-false": worst(_painted(measured, untouched=True), _TILES, 2),
         "singles": [one.tile for one in measured.singles],
     }
     for place, one in enumerate(measured.series, start=1):
@@ -93,3 +105,9 @@ def _write_gallery(folder: Path, measured: Measured) -> list[str]:
     for name, tiles in shown.items():
         write_sheet(folder / f"{name}.png", tiles)
     return list(shown)
+
+
+def _painted(measured: Measured, *, untouched: bool) -> Iterator[Tile]:
+    for scan in measured.painted:
+        if (scan.record.kind == UNTOUCHED) is untouched:
+            yield from scan.tiles
