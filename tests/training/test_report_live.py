@@ -159,11 +159,23 @@ def test_lung_outside_the_body_is_removed() -> None:
     lesions = LesionsKnown(np.zeros(hu.shape, dtype=bool))
     inside = read_series("s", volume, models(LungsKnown(left=left, right=right), lesions))
     assert inside.record.outside_body_ml == 0
-    assert not inside.record.positive
+    assert inside.record.call == "negative"
     assert len(inside.tiles) == 4
     right[:, 20:60, 0:4] = True  # the analysis drops it
     beside = read_series("s", volume, models(LungsKnown(left=left, right=right), lesions))
     assert beside.record.outside_body_ml == 0
+
+
+def test_a_refused_series_is_a_line_of_the_report(small_thorax: Thorax) -> None:
+    none = np.zeros_like(small_thorax.left_lung)
+    lesions = LesionsKnown(small_thorax.lesion > 0)
+    refused = read_series(
+        "s", small_thorax.volume(), models(LungsKnown(left=none, right=none), lesions)
+    )
+    assert refused.record.call == "refused"
+    assert refused.record.reason is not None
+    assert refused.record.score is None
+    assert (refused.record.lung_ml, refused.record.outside_body_ml, refused.tiles) == (0, 0, ())
 
 
 @pytest.mark.real

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from chestct.errors import SeriesRejected
 from chestct.findings import Method
-from chestct.volume import Volume
+from chestct.volume import LesionMap, Volume
 from inference.networks.preprocess import Orientation
 from inference.ports import ModelSet, SegmentationModel
 from inference.reading.analysis import Analysis, analyse
@@ -32,6 +32,7 @@ from training.metrics import (
     surface_gaps,
 )
 from training.plain import make_plain
+from training.readings.reading import Reading
 from training.report.gallery import Tile, box_of, grey
 from training.report.records import CaseRecord, Source
 from training.report.slices import percent
@@ -118,6 +119,14 @@ def read_case(case: Case, models: ModelSet) -> CaseReading:
         worst=_worst(case, found),
         false=_false(case, found, analysis.findings.method),
     )
+
+
+def map_of(reading: Reading, volume: Volume) -> LesionMap:
+    """Return what a reading marked; nothing where the analysis refused the volume."""
+    if reading.analysis is not None:
+        return reading.analysis.lesion_map
+    blank = np.zeros(volume.geometry.shape, dtype=np.uint8)
+    return LesionMap(labels=blank, geometry=volume.geometry)
 
 
 def method_of(models: ModelSet) -> Method:

@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 
-import numpy as np
-
 from chestct.volume import LesionMap
 from inference.loading.pixels import AIR_HU
 from inference.ports import ModelSet
@@ -15,6 +13,7 @@ from training.chests import LabelledChest, volume_of
 from training.data import IGNORE, LEFT, RIGHT
 from training.metrics import Mask, dice
 from training.readings.reading import Reading, read_volume
+from training.report.cases import map_of
 from training.report.gallery import Tile, box_of, grey, squared
 from training.report.records import LabelledRecord
 
@@ -63,11 +62,7 @@ def read_labelled(chest: LabelledChest, known: KnownChest, models: ModelSet) -> 
     """Analyse a labelled chest as the node would; a refused chest has neither lungs nor lesions."""
     volume = volume_of(chest.hu, chest.spacing)
     reading = read_volume(volume, models, lambda _stage, _part: None)
-    if reading.analysis is None:
-        blank = np.zeros(chest.hu.shape, dtype=np.uint8)
-        found = LesionMap(labels=blank, geometry=volume.geometry)
-    else:
-        found = reading.analysis.lesion_map
+    found = map_of(reading, volume)
     return LabelledReading(
         record=_record(chest, known, reading, found),
         tiles=() if known.part == "train" else _tiles(chest, found),

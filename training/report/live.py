@@ -157,8 +157,8 @@ def real_section(evaluation: Evaluation, figures: Sequence[str]) -> str:
         return ""
     return blocks(
         "## Real CT without truth",
-        "Nobody outlined these: the numbers are what the product says, to be judged by the "
-        "pictures.",
+        "Whole series as they are stored; nobody outlined them on this grid. The numbers are what "
+        "the product says, to be judged by the pictures.",
         table(_SERIES_HEAD, map(_series_row, evaluation.series)) if evaluation.series else "",
         *(
             picture(f"series-{place}", one.name, figures)
@@ -193,7 +193,7 @@ def _series_row(series: SeriesRecord) -> list[str]:
     return [
         series.name,
         f"{series.slices} of {series.slice_spacing_mm:g} mm",
-        "positive" if series.positive else "negative",
+        f"{series.call}: {series.reason}" if series.reason else series.call,
         number(series.score, 3),
         number(series.lung_ml, 0),
         number(series.lesion_ml, 1),

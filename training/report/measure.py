@@ -101,7 +101,7 @@ def measure(scope: ReportScope, lungs: OnnxModel, lesions: OnnxModel, tell: Tell
     """Measure on everything in ``scope``; ``tell`` receives the progress.
 
     Raises:
-        SeriesRejected: A real series would be rejected by the node.
+        SeriesRejected: A real series cannot be loaded.
     """
     models = ModelSet(lungs=lungs, lesions=lesions, provider="CPU")
     seconds: dict[str, float] = {}

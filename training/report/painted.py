@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from chestct.volume import Volume
 from inference.loading.pixels import AIR_HU
 from inference.ports import ModelSet
@@ -14,6 +12,7 @@ from training.chests import LabelledChest, Scan, depth_in, make_scan, volume_of
 from training.data import IGNORE
 from training.metrics import Mask, dice, overlap
 from training.readings.reading import Call, read_volume
+from training.report.cases import map_of
 from training.report.gallery import Tile, box_of, grey, squared
 from training.report.labelled import KnownChest
 from training.report.painted_summary import is_found
@@ -76,12 +75,9 @@ def _read(
 ) -> PaintedReading:
     volume = volume_of(scan.hu, chest.spacing)
     reading = read_volume(volume, models, lambda _stage, _part: None)
-    found, truth = np.zeros(scan.hu.shape, dtype=bool), scan.lesion == 1
-    score, involved = None, 0.0
-    if reading.analysis is not None:
-        findings = reading.analysis.findings
-        found = reading.analysis.lesion_map.lesion()
-        score, involved = findings.presence.score, findings.covered.involved_percent
+    findings = reading.analysis.findings if reading.analysis else None
+    score = findings.presence.score if findings else 0.0
+    found, truth = map_of(reading, volume).lesion(), scan.lesion == 1
     marked = found & (scan.lesion != IGNORE)
     voxel_ml, rule_ml = volume.geometry.voxel_ml, _rule_ml(models)
     record = PaintedRecord(
@@ -92,13 +88,13 @@ def _read(
         call=str(reading.call),
         reason=reading.obstacle.message if reading.obstacle else None,
         painted_ml=float(truth.sum()) * voxel_ml,
-        certain_ml=0.0 if score is None else rule_ml * score / (1 - score),
+        certain_ml=rule_ml * score / (1 - score),
         rule_ml=rule_ml,
         marked_ml=float(found.sum()) * voxel_ml,
         marked_share=overlap(marked, truth).sensitivity,
         false_ml=float((marked & ~truth).sum()) * voxel_ml,
         lesion_dice=dice(marked, truth) if kind and reading.call in _OUTLINED else None,
-        involved_percent=involved,
+        involved_percent=findings.covered.involved_percent if findings else 0.0,
     )
     return PaintedReading(record=record, tiles=_tiles(record, volume, scan, found, truth))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +18,10 @@ from inference.loading.headers import slice_headers
 from inference.loading.pixels import stored_frames, to_hu
 from inference.networks.preprocess import Orientation
 from inference.ports import ModelSet
-from inference.reading.analysis import analyse
 from inference.reading.presence import certain_ml, decide
 from training.metrics import Mask
-from training.report.cases import method_of, probability_alone
+from training.readings.reading import read_volume
+from training.report.cases import map_of, probability_alone
 from training.report.gallery import Tile, box_of, grey
 from training.report.records import SeriesRecord, SingleRecord
 from training.report.slices import percent
@@ -50,15 +49,10 @@ class SingleReading:
 
 
 def read_series(name: str, volume: Volume, models: ModelSet) -> SeriesReading:
-    """Analyse a real series as the node would.
-
-    Raises:
-        SeriesRejected: It has no lungs.
-    """
-    start = time.perf_counter()
-    analysis = analyse(volume, models, method_of(models), lambda _stage, _part: None)
-    seconds = time.perf_counter() - start
-    findings, labels = analysis.findings, analysis.lesion_map
+    """Analyse a real series as the node would; a refused series has no lungs and no pictures."""
+    reading = read_volume(volume, models, lambda _stage, _part: None)
+    findings = reading.analysis.findings if reading.analysis else None
+    labels = map_of(reading, volume)
     lungs, lesion = labels.left_lung() | labels.right_lung(), labels.lesion()
     outside = sum(int((lungs[k] & ~_body(volume, k)).sum()) for k in range(len(lungs)))
     return SeriesReading(
@@ -66,19 +60,20 @@ def read_series(name: str, volume: Volume, models: ModelSet) -> SeriesReading:
             name=name,
             slices=len(lungs),
             slice_spacing_mm=volume.geometry.slice_spacing,
-            positive=findings.presence.positive,
-            score=findings.presence.score,
-            lung_ml=findings.covered.volume_ml,
-            lesion_ml=findings.covered.lesion_ml,
-            involved_percent=findings.covered.involved_percent,
-            lesions=len(findings.lesions),
+            call=str(reading.call),
+            reason=reading.obstacle.message if reading.obstacle else None,
+            score=findings.presence.score if findings else None,
+            lung_ml=findings.covered.volume_ml if findings else 0.0,
+            lesion_ml=findings.covered.lesion_ml if findings else 0.0,
+            involved_percent=findings.covered.involved_percent if findings else 0.0,
+            lesions=len(findings.lesions) if findings else 0,
             outside_body_ml=outside * volume.geometry.voxel_ml,
-            quality_flags=findings.quality_flags,
-            seconds=seconds,
+            quality_flags=findings.quality_flags if findings else (),
+            seconds=sum(reading.seconds.values()),
         ),
         tiles=tuple(
             _tile(volume, lungs[index], lesion[index], index, (f"{name}", f"slice {index + 1}"))
-            for index in _shown(lungs, lesion)
+            for index in (_shown(lungs, lesion) if findings else ())
         ),
     )
 

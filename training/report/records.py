@@ -198,16 +198,20 @@ class FrontEndRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesRecord:
-    """The result of the live path on a real series without truth.
+    """The result of the live path on a real series as it is stored.
 
-    ``outside_body_ml`` is lung that was marked outside the body: any is a leak.
+    Attributes:
+        call: See :class:`training.readings.reading.Call`.
+        reason: Why the series was refused; its numbers are then those of no result.
+        outside_body_ml: Lung that was marked outside the body: any is a leak.
     """
 
     name: str
     slices: int
     slice_spacing_mm: float
-    positive: bool
-    score: float
+    call: str
+    reason: str | None
+    score: float | None
     lung_ml: float
     lesion_ml: float
     involved_percent: float
