@@ -47,6 +47,24 @@ class Method:
     moderate_percent: float = 25.0
 
 
+class Zone(StrEnum):
+    """A third of the height of a lung between its apex and its base; not a lobe."""
+
+    UPPER = "upper"
+    MIDDLE = "middle"
+    LOWER = "lower"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneMeasurement:
+    """A zone of a lung; ``involved_percent`` is ``100 * lesion_ml / volume_ml``."""
+
+    zone: Zone
+    volume_ml: float
+    lesion_ml: float
+    involved_percent: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LungMeasurement:
     """The measurements of one lung, or of both lungs together.
@@ -58,6 +76,7 @@ class LungMeasurement:
         high_opacity_percent: Share of the *lesion* volume at or above
             :attr:`Method.high_opacity_hu`; 0 without lesions.
         lesion_mean_hu: Mean HU of the lesion voxels; None without lesions.
+        zones: The thirds of a lung, from apex to base; empty for both lungs together.
     """
 
     volume_ml: float
@@ -65,6 +84,7 @@ class LungMeasurement:
     involved_percent: float
     high_opacity_percent: float
     lesion_mean_hu: float | None
+    zones: tuple[ZoneMeasurement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,4 +268,7 @@ def lung_from_dict(plain: Mapping[str, Any]) -> Lung:
     """
     if "not_assessable" in plain:
         return NotAssessable(aerated_ml=plain["aerated_ml"], needed_ml=plain["needed_ml"])
-    return LungMeasurement(**plain)
+    zones = tuple(
+        ZoneMeasurement(**{**zone, "zone": Zone(zone["zone"])}) for zone in plain.get("zones", ())
+    )
+    return LungMeasurement(**{**plain, "zones": zones})

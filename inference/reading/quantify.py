@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,8 @@ from chestct.findings import (
     Presence,
     Severity,
     Side,
+    Zone,
+    ZoneMeasurement,
 )
 from chestct.geometry import Geometry
 from chestct.volume import Label, LesionMap, Volume
@@ -50,10 +55,12 @@ def measure(
     voxel_ml, box = volume.geometry.voxel_ml, _box_of_lungs(lesion_map)
     labels, inside = lesion_map.labels[box], volume.hu[box]
     lesion = labels >= Label.LEFT_LESION
-    lungs: dict[Side, Lung] = {
-        side: _lung(inside, np.isin(labels, own), lesion, voxel_ml, method)
-        for side, own in _LABELS.items()
-    }
+    head_first = volume.geometry.slice_cosines[2] < 0
+    lungs: dict[Side, Lung] = {}
+    for side, own in _LABELS.items():
+        mask = np.isin(labels, own)
+        zones = _zones(mask, lesion, voxel_ml, head_first=head_first)
+        lungs[side] = replace(_lung(inside, mask, lesion, voxel_ml, method), zones=zones)
     if missing is not None:
         lungs[missing.side] = missing.lung
     both = labels > Label.BACKGROUND
@@ -112,6 +119,33 @@ def _lung(
         high_opacity_percent=_high_opacity(inside, method),
         lesion_mean_hu=float(inside.mean()) if inside.size else None,
     )
+
+
+def _zones(
+    lung: NDArray[np.bool_], lesion: NDArray[np.bool_], voxel_ml: float, *, head_first: bool
+) -> tuple[ZoneMeasurement, ...]:
+    """Measure the thirds of the height of a lung, from apex to base; empty without the lung.
+
+    Fissures cannot be told on thick slices, so the parts of a lung are thirds, not lobes.
+    """
+    slices = np.flatnonzero(lung.any(axis=(1, 2)))
+    if not slices.size:
+        return ()
+    ends = np.linspace(slices[0], slices[-1] + 1, len(Zone) + 1).round().astype(int)
+    parts = list(itertools.pairwise(ends.tolist()))
+    measured = []
+    for zone, (first, last) in zip(Zone, parts if head_first else parts[::-1], strict=True):
+        part = lung[first:last]
+        voxels, inside = int(part.sum()), int((part & lesion[first:last]).sum())
+        measured.append(
+            ZoneMeasurement(
+                zone=zone,
+                volume_ml=voxels * voxel_ml,
+                lesion_ml=inside * voxel_ml,
+                involved_percent=100.0 * inside / voxels if voxels else 0.0,
+            )
+        )
+    return tuple(measured)
 
 
 def _opacity(hu: NDArray[np.int16], voxel_ml: float) -> OpacityMeasurement:

@@ -85,6 +85,7 @@ def _lung(lung: Lung) -> dict[str, Any]:
         "involved_percent": round(lung.involved_percent, 2),
         "lesion_ml": round(lung.lesion_ml, 2),
         "lung_ml": round(lung.volume_ml, 1),
+        "zones": {zone.zone.value: round(zone.involved_percent, 2) for zone in lung.zones},
     }
 
 

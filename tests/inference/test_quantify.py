@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from chestct.findings import Findings, Method, Presence, Severity, Side
+from chestct.findings import (
+    Findings,
+    LungMeasurement,
+    Method,
+    Presence,
+    Severity,
+    Side,
+    lung_from_dict,
+    lung_to_dict,
+)
 from chestct.geometry import Geometry, Vector
 from chestct.uids import derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
@@ -56,6 +65,29 @@ def chest() -> NDArray[np.uint8]:
     labels[1:7, 5:35, 5:25] = Label.RIGHT_LUNG
     labels[1:7, 5:35, 35:55] = Label.LEFT_LUNG
     return labels
+
+
+@pytest.mark.parametrize("upwards", [True, False])
+def test_the_zones_of_a_lung_run_from_apex_to_base(upwards: bool) -> None:  # noqa: FBT001
+    """A lesion in the lowest third of the left lung, whichever way the slices run."""
+    labels = chest()
+    labels[1:3, 10:20, 40:50] = Label.LEFT_LESION
+    columns: Vector = (0.0, 1.0, 0.0)
+    if not upwards:
+        labels, columns = labels[::-1, ::-1], (0.0, -1.0, 0.0)
+    found = findings_of(labels, cosines=((1.0, 0.0, 0.0), columns))
+    assert isinstance(found.left, LungMeasurement)
+    assert isinstance(found.right, LungMeasurement)
+    assert [zone.zone for zone in found.left.zones] == ["upper", "middle", "lower"]
+    assert [zone.lesion_ml > 0 for zone in found.left.zones] == [False, False, True]
+    for lung in (found.left, found.right):
+        assert sum(zone.volume_ml for zone in lung.zones) == pytest.approx(lung.volume_ml)
+        assert sum(zone.lesion_ml for zone in lung.zones) == pytest.approx(lung.lesion_ml)
+    lower = found.left.zones[2]
+    assert lower.involved_percent == pytest.approx(100 * lower.lesion_ml / lower.volume_ml)
+    assert found.total is not None
+    assert found.total.zones == ()
+    assert lung_from_dict(lung_to_dict(found.left)) == found.left
 
 
 def test_the_phantom_is_measured_as_it_was_made(small_thorax: Thorax) -> None:

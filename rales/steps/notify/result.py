@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from chestct.errors import NotificationImpossible
 from chestct.findings import (
@@ -65,7 +66,7 @@ def read_result(job: Job) -> Result:
     return Result(
         left=lung_from_dict(findings["left"]),
         right=lung_from_dict(findings["right"]),
-        total=LungMeasurement(**findings["total"]) if findings["total"] else None,
+        total=_total(findings["total"]),
         ground_glass=OpacityMeasurement(**findings["ground_glass"]),
         consolidation=OpacityMeasurement(**findings["consolidation"]),
         lesions=len(findings["lesions"]),
@@ -75,3 +76,8 @@ def read_result(job: Job) -> Result:
         models=tuple(ModelIdentity(**model) for model in content["models"]),
         software=content["software"],
     )
+
+
+def _total(plain: dict[str, Any] | None) -> LungMeasurement | None:
+    total = lung_from_dict(plain) if plain else None
+    return total if isinstance(total, LungMeasurement) else None
