@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from chestct.geometry import Geometry
 from chestct.volume import Volume
 from inference.loading.pixels import AIR_HU
-from inference.networks.preprocess import Orientation
+from inference.networks.preprocess import STEP, Orientation
 from inference.ports import Box
 from inference.reading.body import body_of
 
@@ -220,8 +220,13 @@ def _turned(cosines: tuple[float, float, float], *, turn: bool) -> tuple[float, 
 
 
 def _around(line: NDArray[np.bool_] | np.bool_) -> slice:
-    """Return the range of a line with the body and a margin of air; all of it without a body."""
+    """Return the range of a line with the body and a margin of air; all of it without a body.
+
+    It starts and ends at multiples of :data:`STEP`, unless the line ends before: pixels at the rim
+    of the body, such as another table, do not move the grid of the networks.
+    """
     marked = np.flatnonzero(line)
     if not marked.size:
         return slice(0, line.size)
-    return slice(max(0, int(marked[0]) - _MARGIN), min(line.size, int(marked[-1]) + 1 + _MARGIN))
+    first, last = int(marked[0]) - _MARGIN, int(marked[-1]) + 1 + _MARGIN
+    return slice(max(0, first // STEP * STEP), min(line.size, -(-last // STEP) * STEP))
