@@ -201,10 +201,6 @@ def _lungs(pen: _Pen, findings: Findings) -> None:
     ):
         if isinstance(lung, LungMeasurement):
             pen.row((name, *_figures(lung)), _LUNG_COLUMNS)
-            if lung.zones:
-                thirds = " / ".join(f"{zone.involved_percent:.1f}" for zone in lung.zones)
-                names = " / ".join(zone.zone for zone in lung.zones)
-                pen.row((f"    {names} third", "", "", thirds, "", ""), _LUNG_COLUMNS, _PALE)
         else:
             reason = "not assessable" if lung else "not stated"
             pen.row((name, reason, "", "", "", ""), _LUNG_COLUMNS, _WARNING)

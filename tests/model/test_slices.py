@@ -240,7 +240,9 @@ def test_a_network_of_fixed_size_cannot_follow_the_body(folder: ModelFolder) -> 
 
 
 def test_a_network_of_the_body_states_its_pixel_size(folder: ModelFolder) -> None:
-    manifest = folder.write("lungs", [[0.0], [1.0], [1.0]], size=("rows", "columns"))
+    def manifest() -> Path:
+        return folder.write("lungs", [[0.0], [1.0], [1.0]], size=("rows", "columns"))
+
     with pytest.raises(ModelError, match="crop needs the pixel size"):
-        load_model(_of_the_body(manifest, ""), provider="CPU", threads=1)
-    assert load_model(_of_the_body(manifest), provider="CPU", threads=1).reads_body
+        load_model(_of_the_body(manifest(), ""), provider="CPU", threads=1)
+    assert load_model(_of_the_body(manifest()), provider="CPU", threads=1).reads_body

@@ -14,6 +14,8 @@ from training.real_labels.lungs import LEFT, RIGHT, lungs_of
 from training.real_labels.planes import Mask
 from training.real_labels.recipe import UNKNOWN, SeriesRecipe
 
+_MARGIN = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealLabels:
@@ -66,15 +68,29 @@ def labels_of(volume: Volume, recipe: SeriesRecipe) -> RealLabels:
     Raises:
         ValueError: The recipe's seed lies in no airway: it is the recipe of another series.
     """
-    frame = Frame.of(volume)
-    hu, spacing = frame.volume.hu, frame.volume.geometry.spacing
+    hu, body, spacing = _body_alone(Frame.of(volume))
     excluded = np.zeros(hu.shape, dtype=bool)
     for region in recipe.no_lung:
         excluded |= region.mask(hu.shape)
-    lungs = lungs_of(hu, frame.body, spacing, recipe.settings, excluded)
+    lungs = lungs_of(hu, body, spacing, recipe.settings, excluded)
     for edit in recipe.lungs:
-        edit.apply(lungs, hu, frame.body)
+        edit.apply(lungs, hu, body)
     lesion = np.where(lungs == UNKNOWN, np.uint8(UNKNOWN), np.uint8(0))
     for edit in recipe.lesions:
         edit.apply(lesion, hu, (lungs == RIGHT) | (lungs == LEFT))
-    return RealLabels(hu=hu, body=frame.body, lungs=lungs, lesion=lesion, spacing=spacing)
+    return RealLabels(hu=hu, body=body, lungs=lungs, lesion=lesion, spacing=spacing)
+
+
+def _body_alone(frame: Frame) -> tuple[NDArray[np.int16], Mask, tuple[float, float, float]]:
+    """Return HU, body and voxel size of a frame, cut to the body and a margin of air.
+
+    The voxels of a recipe count from this corner, which does not depend on the grid of the
+    networks.
+    """
+    spans = []
+    for axes in ((0, 2), (0, 1)):
+        marked = np.flatnonzero(np.any(frame.body, axis=axes))
+        spans.append(slice(max(0, int(marked[0]) - _MARGIN), int(marked[-1]) + 1 + _MARGIN))
+    part = (slice(None), *spans)
+    hu = np.ascontiguousarray(frame.volume.hu[part])
+    return hu, np.ascontiguousarray(frame.body[part]), frame.volume.geometry.spacing
