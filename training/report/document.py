@@ -156,6 +156,8 @@ _SOURCES = """## Sources of the pictures
 - Labelled chests: COVID-CT-MD (normal-2mm, covid-4mm; CC BY 4.0), RICORD (covid-basal-4mm; CC
   BY-NC 4.0), LIDC-IDRI (collapsed-lobe-3mm; CC BY 3.0), ACRIN-FLT-Breast (wide-fov-5mm,
   head-to-chest-5mm; CC BY 3.0), and the two patients above.
+- COVID-CT-MD (normal-2mm, covid-4mm): Afshar P. et al., Sci Data 2021,
+  doi:10.1038/s41597-021-00900-3 (CC BY 4.0).
 - COVID-19-NY-SBU: Saltz J. et al., Stony Brook University COVID-19 Positive Cases, The Cancer
   Imaging Archive 2021, doi:10.7937/TCIA.BBAG-2923 (CC BY 4.0).
 - Outlines are drawn in; series are shown in the lung window and cut to the lungs, their slices
