@@ -268,6 +268,15 @@ def lung_from_dict(plain: Mapping[str, Any]) -> Lung:
     """
     if "not_assessable" in plain:
         return NotAssessable(aerated_ml=plain["aerated_ml"], needed_ml=plain["needed_ml"])
+    return measurement_from_dict(plain)
+
+
+def measurement_from_dict(plain: Mapping[str, Any]) -> LungMeasurement:
+    """Return the measurement whose plain JSON types are given.
+
+    Raises:
+        TypeError: The keys are not those of a measurement.
+    """
     zones = tuple(
         ZoneMeasurement(**{**zone, "zone": Zone(zone["zone"])}) for zone in plain.get("zones", ())
     )

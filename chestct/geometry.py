@@ -166,6 +166,11 @@ class Geometry:
         offsets = (points - affine[:3, 3]).T
         return np.linalg.solve(affine[:3, :3], offsets).T.astype(np.float64)
 
+    def position(self, index: Vector) -> Vector:
+        """Return the LPS position, mm, of a fractional (slice, row, column) index."""
+        x, y, z = self.to_patient(np.array([index]))[0].tolist()
+        return x, y, z
+
     def slice_position(self, index: int) -> Vector:
         """Image Position (Patient) of slice ``index``, LPS mm."""
         step = self.slice_spacing * index

@@ -19,13 +19,12 @@ from chestct.volume import Volume
 from inference.loading.pixels import AIR_HU
 from phantom.volume import canonical_volume
 from training.data import IGNORE, SliceSet
-from training.grey import CANVAS, on_canvas, to_grey
+from training.grey import CANVAS, as_stored, on_canvas, to_grey
 from training.opacities import Spacing, paint
 from training.rescan import rebreathe, rescan
 from training.scenes import Scene, draw_scene
 
 PREFIX = "chest-"
-_HIGHEST_HU = 3071
 _CUT_SHARE = 0.25
 """Part of the scans whose field of view cuts the body."""
 
@@ -109,8 +108,7 @@ def make_scan(
 
 def volume_of(hu: NDArray[np.number[Any]], spacing: Spacing) -> Volume:
     """Return the HU of a chest or scan as the loader would give them."""
-    stored = np.clip(np.round(hu), AIR_HU, _HIGHEST_HU).astype(np.int16)
-    return canonical_volume(stored, spacing, (0.0, 0.0, 0.0))
+    return canonical_volume(as_stored(hu), spacing, (0.0, 0.0, 0.0))
 
 
 def depth_in(lungs: NDArray[np.uint8], spacing: Spacing) -> NDArray[np.float32]:

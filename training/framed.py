@@ -30,19 +30,13 @@ def framed(volume: Volume, sides: NDArray[np.uint8], lesions: NDArray[np.bool_])
     A pixel has the label of most of its area, in the middle slice of its slab.
     """
     frame = Frame.of(volume)
-
-    def enter(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        planes = [frame.enter(mask[index].astype(np.float32)) for index in frame.middle_slices]
-        entered: NDArray[np.bool_] = np.stack(planes) >= 0.5
-        return entered
-
     own = np.zeros(frame.volume.hu.shape, dtype=np.uint8)
     for side in (RIGHT, LEFT):
-        own[enter(sides == side)] = side
+        own[frame.enter_mask(sides == side)] = side
     return Framed(
         images=on_canvas(to_grey(frame.volume.hu), _CENTRED),
         sides=on_canvas(own, _CENTRED),
-        lesions=on_canvas(enter(lesions), _CENTRED),
+        lesions=on_canvas(frame.enter_mask(lesions), _CENTRED),
     )
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.loading.pixels import AIR_HU
 from inference.networks.manifest import InputContract
 from inference.networks.preprocess import equalised, windowed
 from inference.reading.frame import PIXEL_MM
@@ -27,6 +28,8 @@ LIVE_INPUT = InputContract(
     spacing=(PIXEL_MM, PIXEL_MM),
 )
 """The input of the networks on live CT."""
+_HIGHEST_HU = 3071
+
 SLICE_INPUT = InputContract(
     rows=CANVAS,
     columns=CANVAS,
@@ -37,6 +40,12 @@ SLICE_INPUT = InputContract(
     clahe_tiles=8,
 )
 """The processing of the 8-bit slices of patients (Ma et al. 2020 as redistributed)."""
+
+
+def as_stored(hu: NDArray[Any]) -> NDArray[np.int16]:
+    """Return HU of any shape as a scanner stores them: whole, from air to 12 bits."""
+    stored: NDArray[np.int16] = np.clip(np.round(hu), AIR_HU, _HIGHEST_HU).astype(np.int16)
+    return stored
 
 
 def to_slice(hu: NDArray[np.int16], window: tuple[float, float]) -> NDArray[np.uint8]:

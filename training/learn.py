@@ -29,7 +29,7 @@ from training.options import (
 from training.phantoms import phantom_slices
 from training.plain import plain_slices
 from training.real import read_volume
-from training.real_labels.recipe import known_parts
+from training.real_labels.split import known_parts
 from training.recipes import RECIPES
 
 

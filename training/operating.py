@@ -19,9 +19,8 @@ from inference.networks.session import OnnxModel
 from inference.ports import ModelSet, PresenceRule
 from inference.reading.frame import Frame
 from inference.reading.lungs import delineate
-from inference.reading.postprocess import suppress_aerated
 from inference.reading.presence import certain_ml, decide
-from inference.reading.readers import reader_on
+from inference.reading.readers import lesion_probabilities, reader_on
 from phantom import make_thorax
 from training.chests import LabelledChest, depth_in, make_scan, volume_of
 from training.data import SliceSet
@@ -134,15 +133,10 @@ def known_scans(
             say(f"{scan.name} left out: {rejection}")
             continue
         chosen = np.flatnonzero(lungs.any(axis=(1, 2)))[::STRIDE].tolist()
-        found = reader_on(frame, scan.volume, models.lesions).probabilities(chosen)
-        channel = np.stack(
-            [
-                suppress_aerated(plane, frame.volume, index, models.lesions.minimum_lesion_hu)
-                for index, plane in zip(
-                    chosen, found[:, models.lesions.classes.index("lesion")], strict=True
-                )
-            ]
-        )
+        least_hu = models.lesions.minimum_lesion_hu
+        reader = reader_on(frame, scan.volume, models.lesions)
+        read = lesion_probabilities(reader, frame, models.lesions, chosen, least_hu)
+        channel = np.stack([plane for _, planes in read for plane in planes])
         say(scan.name)
         yield KnownScan(
             name=scan.name,

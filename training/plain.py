@@ -17,6 +17,7 @@ from chestct.volume import Volume
 from phantom.volume import canonical_volume
 from training.data import LEFT, RIGHT, SliceSet
 from training.framed import framed, set_of
+from training.grey import as_stored
 from training.opacities import Spacing, draw_opacities, paint, pleural_depth
 
 PREFIX = "plain-"
@@ -105,7 +106,7 @@ def _scan(hu: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.in
     if random.random() < 0.5:
         noise = ndimage.gaussian_filter(noise, (0, 0.7, 0.7))
     noise *= random.choice([0.0, 3.0, 10.0, 20.0, 35.0]) / float(noise.std())
-    return np.clip(np.round(hu + noise), -1024, 3071).astype(np.int16)
+    return as_stored(hu + noise)
 
 
 def plain_slices(seeds: range) -> SliceSet:

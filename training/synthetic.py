@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from chestct.volume import Volume
 from inference.networks.session import load_models
 from inference.ports import SegmentationModel
+from training.grey import as_stored
 from training.opacities import draw_opacities, paint, pleural_depth
 from training.real import Chest, lesion_free_parts, read_volume
 
@@ -63,10 +64,9 @@ def _case(chest: Chest, depth: NDArray[np.float32], seed: int) -> SyntheticCase:
     lesion = np.zeros(hu.shape, dtype=bool)
     for opacity in opacities:
         lesion |= paint(hu, depth, spacing, opacity, grain)
-    stored = np.clip(np.round(hu), -1024, 3071).astype(np.int16)
     return SyntheticCase(
         name=f"{chest.name} seed {seed}",
-        volume=replace(chest.volume, hu=stored),
+        volume=replace(chest.volume, hu=as_stored(hu)),
         lesion=lesion,
         lungs=chest.inside(),
         seed=seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +19,12 @@ from inference.networks.session import OnnxModel
 from inference.ports import SegmentationModel
 from inference.reading.frame import Frame
 from inference.reading.lungs import lung_labels
-from inference.reading.postprocess import box_of, suppress_aerated
-from inference.reading.readers import reader_on
+from inference.reading.postprocess import box_of
+from inference.reading.readers import lesion_probabilities, reader_on
 from phantom import Thorax
 
 _REPEATS = 2
 """The first reading is cold; the second gives the time of a warm network."""
-_CHUNK = 16
-_HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,17 +220,13 @@ def _lungs(model: SegmentationModel, sample: TrialScan) -> NDArray[np.bool_]:
 def _lesion(model: SegmentationModel, sample: TrialScan) -> NDArray[np.bool_]:
     """Return the lesions in the lungs, without the presence decision."""
     frame = Frame.of(sample.volume)
-    middles = frame.middle_slices
-    lungs = np.stack(
-        [frame.enter((sample.lungs[index] > 0).astype(np.float32)) >= _HALF for index in middles]
-    )
+    lungs = frame.enter_mask(sample.lungs > 0)
     inside = np.flatnonzero(lungs.any(axis=(1, 2))).tolist()
     reader = reader_on(frame, sample.volume, model, box_of(lungs))
     mask = np.zeros(lungs.shape, dtype=bool)
-    for start in range(0, len(inside), _CHUNK):
-        chunk: Sequence[int] = inside[start : start + _CHUNK]
-        found = reader.probabilities(chunk)[:, model.classes.index("lesion")]
-        for index, raw in zip(chunk, found, strict=True):
-            probability = suppress_aerated(raw, frame.volume, index, model.minimum_lesion_hu)
+    for chunk, planes in lesion_probabilities(
+        reader, frame, model, inside, model.minimum_lesion_hu
+    ):
+        for index, probability in zip(chunk, planes, strict=True):
             mask[index] = (probability >= model.threshold) & lungs[index]
     return frame.restore(mask)

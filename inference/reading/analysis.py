@@ -24,12 +24,10 @@ from inference.ports import ModelSet, PresenceRule, SegmentationModel
 from inference.reading.attach import attach
 from inference.reading.frame import Frame
 from inference.reading.lungs import delineate
-from inference.reading.postprocess import box_of, drop_small, suppress_aerated
+from inference.reading.postprocess import box_of, drop_small
 from inference.reading.presence import certain_ml, decide
 from inference.reading.quantify import measure
-from inference.reading.readers import reader_on
-
-_CHUNK = 16
+from inference.reading.readers import lesion_probabilities, reader_on
 
 
 class Stage(StrEnum):
@@ -135,17 +133,16 @@ class _LesionReader:
             raise ModelError(
                 f"the lesion model {model.identity.name} has no [presence] rule in its manifest"
             )
-        self._volume, self._lungs, self._threshold = frame.volume, lungs, model.threshold
+        self._frame, self._lungs, self._model = frame, lungs, model
         self._reader = reader_on(frame, volume, model, box_of(lungs))
         self._rule: PresenceRule = model.presence
         self._least_hu = method.minimum_lesion_hu
-        self._channel = model.classes.index("lesion")
         self._known: dict[int, NDArray[np.float16]] = {}
         self._inside = np.flatnonzero(lungs.any(axis=(1, 2))).tolist()
 
     def decide_presence(self, progress: Callable[[float], None]) -> Presence:
         """Decide on the presence of a lesion from every ``stride``-th slab of the lungs."""
-        voxel_ml, certainty = self._volume.geometry.voxel_ml, self._rule.certainty
+        voxel_ml, certainty = self._frame.volume.geometry.voxel_ml, self._rule.certainty
         chosen = self._inside[:: self._rule.stride]
         self._read(chosen, progress)
         certain = [
@@ -157,17 +154,18 @@ class _LesionReader:
     def segment(self, progress: Callable[[float], None]) -> NDArray[np.bool_]:
         """Return the marked voxels in all slabs of the lungs, inside or outside the lungs."""
         self._read([index for index in self._inside if index not in self._known], progress)
-        mask = np.zeros(self._volume.geometry.shape, dtype=bool)
+        mask = np.zeros(self._lungs.shape, dtype=bool)
         for index, known in self._known.items():
-            mask[index] = known >= self._threshold
+            mask[index] = known >= self._model.threshold
         return mask
 
     def _read(self, slabs: list[int], progress: Callable[[float], None]) -> None:
         """Read the probabilities of slabs, a chunk at a time."""
-        for start in range(0, len(slabs), _CHUNK):
-            chunk = slabs[start : start + _CHUNK]
-            probabilities = self._reader.probabilities(chunk)[:, self._channel]
-            for index, raw in zip(chunk, probabilities, strict=True):
-                probability = suppress_aerated(raw, self._volume, index, self._least_hu)
+        done = 0
+        for chunk, planes in lesion_probabilities(
+            self._reader, self._frame, self._model, slabs, self._least_hu
+        ):
+            for index, probability in zip(chunk, planes, strict=True):
                 self._known[index] = probability.astype(np.float16)
-            progress((start + len(chunk)) / len(slabs))
+            done += len(chunk)
+            progress(done / len(slabs))

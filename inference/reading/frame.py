@@ -60,12 +60,8 @@ class Frame:
         rows, columns = (_around(np.any(body, axis=axes)) for axes in ((0, 2), (0, 1)))
         hu = np.where(body[:, rows, columns], coarse.hu[:, rows, columns], np.int16(AIR_HU))
         corner = (rows.start, columns.start)
-        origin = coarse.geometry.to_patient(np.array([[0.0, *corner]]))[0]
-        geometry = replace(
-            coarse.geometry,
-            shape=hu.shape,
-            origin=(float(origin[0]), float(origin[1]), float(origin[2])),
-        )
+        origin = coarse.geometry.position((0.0, *corner))
+        geometry = replace(coarse.geometry, shape=hu.shape, origin=origin)
         return cls(
             volume=replace(coarse, hu=hu, geometry=geometry),
             body=np.ascontiguousarray(body[:, rows, columns]),
@@ -97,6 +93,15 @@ class Frame:
         scaled = np.asarray(_resized(turned, self.scaled), np.float32)
         rows, columns = self._window
         return np.ascontiguousarray(scaled[rows, columns])
+
+    def enter_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return a mask (slice, row, column) of the source on the frame.
+
+        A pixel is in the mask if most of its area is, in the middle slice of its slab.
+        """
+        planes = [self.enter(mask[index].astype(np.float32)) for index in self.middle_slices]
+        entered: NDArray[np.bool_] = np.stack(planes) >= _HALF
+        return entered
 
     def leave(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a plane (row, column) of the frame on the rows and columns of the source."""
@@ -206,12 +211,11 @@ def _first_centre(
     """Return the centre of the first coarse voxel, LPS mm."""
     steps = (slab, geometry.shape[1] / scaled[0], geometry.shape[2] / scaled[1])
     turns = (orientation.slices, orientation.rows, orientation.columns)
-    index = [
+    slab_at, row, column = (
         count - 0.5 - step / 2 if turn else step / 2 - 0.5
         for count, step, turn in zip(geometry.shape, steps, turns, strict=True)
-    ]
-    x, y, z = geometry.to_patient(np.array([index]))[0]
-    return float(x), float(y), float(z)
+    )
+    return geometry.position((slab_at, row, column))
 
 
 def _turned(cosines: tuple[float, float, float], *, turn: bool) -> tuple[float, float, float]:

@@ -27,7 +27,7 @@ from chestct.findings import (
 from chestct.geometry import Geometry
 from chestct.volume import Label, LesionMap, Volume
 from inference.ports import Box
-from inference.reading.postprocess import components
+from inference.reading.postprocess import box_of, components
 from inference.reading.sides import Missing
 
 Points = NDArray[np.float64]
@@ -97,11 +97,8 @@ def severity_of(involved_percent: float, method: Method) -> Severity:
 
 def _box_of_lungs(lesion_map: LesionMap) -> Box:
     """Return the box of all labels; a box of one voxel where there is none."""
-    boxes = ndimage.find_objects((lesion_map.labels > Label.BACKGROUND).view(np.uint8))
-    if not boxes:
-        return (slice(0, 1), slice(0, 1), slice(0, 1))
-    slices, rows, columns = boxes[0]
-    return slices, rows, columns
+    labelled = lesion_map.labels > Label.BACKGROUND
+    return box_of(labelled) if labelled.any() else (slice(0, 1), slice(0, 1), slice(0, 1))
 
 
 def _lung(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from chestct.volume import Volume
 from inference.ports import Box, Reader, SegmentationModel
 from inference.reading.frame import Frame
+from inference.reading.postprocess import suppress_aerated
+
+_CHUNK = 16
 
 
 def reader_on(
@@ -21,6 +24,25 @@ def reader_on(
         return model.reader(frame.volume, box)
     within = None if box is None else frame.box_in_source(box)
     return _SourceReader(frame=frame, reader=model.reader(volume, within))
+
+
+def lesion_probabilities(
+    reader: Reader,
+    frame: Frame,
+    model: SegmentationModel,
+    slabs: Sequence[int],
+    least_hu: float | None,
+) -> Iterator[tuple[Sequence[int], list[NDArray[np.float32]]]]:
+    """Yield chunks of slabs and their probabilities (row, column), 0 in aerated lung.
+
+    A chunk is read at a time, since probabilities are large; ``least_hu`` is that of
+    :func:`inference.reading.postprocess.suppress_aerated`.
+    """
+    channel = model.classes.index("lesion")
+    for start in range(0, len(slabs), _CHUNK):
+        chunk = slabs[start : start + _CHUNK]
+        planes = zip(chunk, reader.probabilities(chunk)[:, channel], strict=True)
+        yield chunk, [suppress_aerated(raw, frame.volume, at, least_hu) for at, raw in planes]
 
 
 def probabilities_on_slices(

@@ -20,7 +20,8 @@ from training.__main__ import main
 from training.chests import load_chests
 from training.data import SliceSet, load_split
 from training.grey import CANVAS
-from training.real_labels.recipe import known_parts, known_recipes
+from training.real_labels.recipe import known_recipes
+from training.real_labels.split import known_parts
 from training.recipes import RECIPES
 
 _ROOT = Path(__file__).parents[2]

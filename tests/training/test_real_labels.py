@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from inference.reading.frame import Frame
 from phantom import PhantomSpec, make_thorax
+from training.data import IGNORE, LEFT, RIGHT
 from training.real import known_series, read_volume
 from training.real_labels.build import RealLabels, labels_of
 from training.real_labels.command import label_chest
-from training.real_labels.lungs import LEFT, RIGHT, LungSettings, lungs_of
-from training.real_labels.recipe import UNKNOWN, Edit, Region, known_parts, known_recipes
+from training.real_labels.lungs import LungSettings, lungs_of
+from training.real_labels.recipe import Edit, Region, known_recipes
+from training.real_labels.split import known_parts
 
 SPEC = PhantomSpec(
     shape=(70, 256, 256),
@@ -120,7 +122,7 @@ def test_an_edit_changes_only_what_it_names() -> None:
     edit = Edit.of({**entry, "box": [[0, 2], [0, 20], [0, 20]]})
     edit.apply(labels, hu, everywhere)
     assert (labels[1] == RIGHT).all()
-    assert (labels[0, :, 11:] == UNKNOWN).all()
+    assert (labels[0, :, 11:] == IGNORE).all()
     assert not labels[0, :, :9].any()
 
 

@@ -13,8 +13,9 @@ from phantom import Thorax
 from training.chests import LabelledChest
 from training.data import IGNORE
 from training.metrics import Mask
+from training.real_labels.split import KnownChest, known_chests
 from training.report.document import document
-from training.report.labelled import KnownChest, known_chests, read_labelled
+from training.report.labelled import read_labelled
 from training.report.records import Evaluation, LabelledRecord, RunRecord
 from training.report.summary import summarise
 

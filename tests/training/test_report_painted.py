@@ -14,8 +14,8 @@ from PIL import Image
 from inference.ports import ModelSet
 from phantom import Thorax
 from training.metrics import Mask
+from training.real_labels.split import KnownChest
 from training.report.figures import operating_curves
-from training.report.labelled import KnownChest
 from training.report.painted import part_without_lesions, read_painted
 from training.report.painted_section import painted_section
 from training.report.painted_summary import found_at, painted_summary

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from chestct.volume import Volume
 from inference.reading.frame import Frame
-from training.real_labels.lungs import LEFT, RIGHT, lungs_of
+from training.data import IGNORE, LEFT, RIGHT
+from training.real_labels.lungs import lungs_of
 from training.real_labels.planes import Mask
-from training.real_labels.recipe import UNKNOWN, SeriesRecipe
+from training.real_labels.recipe import SeriesRecipe
 
 _MARGIN = 4
 
@@ -24,8 +25,8 @@ class RealLabels:
     Attributes:
         hu: int16; AIR outside the body.
         body: bool: the patient.
-        lungs: uint8: 0, ``RIGHT``, ``LEFT`` or ``UNKNOWN``.
-        lesion: uint8: 0, 1 or ``UNKNOWN``.
+        lungs: uint8: 0, ``RIGHT``, ``LEFT`` or ``IGNORE``.
+        lesion: uint8: 0, 1 or ``IGNORE``.
         spacing: Distance of slabs, rows and columns in mm.
     """
 
@@ -55,9 +56,9 @@ class RealLabels:
         counted = {
             "right_ml": self.lungs == RIGHT,
             "left_ml": self.lungs == LEFT,
-            "lungs_unknown_ml": self.lungs == UNKNOWN,
+            "lungs_unknown_ml": self.lungs == IGNORE,
             "lesion_ml": self.lesion == 1,
-            "lesion_unknown_ml": self.lesion == UNKNOWN,
+            "lesion_unknown_ml": self.lesion == IGNORE,
         }
         return {name: round(float(mask.sum()) * voxel_ml, 1) for name, mask in counted.items()}
 
@@ -75,7 +76,7 @@ def labels_of(volume: Volume, recipe: SeriesRecipe) -> RealLabels:
     lungs = lungs_of(hu, body, spacing, recipe.settings, excluded)
     for edit in recipe.lungs:
         edit.apply(lungs, hu, body)
-    lesion = np.where(lungs == UNKNOWN, np.uint8(UNKNOWN), np.uint8(0))
+    lesion = np.where(lungs == IGNORE, np.uint8(IGNORE), np.uint8(0))
     for edit in recipe.lesions:
         edit.apply(lesion, hu, (lungs == RIGHT) | (lungs == LEFT))
     return RealLabels(hu=hu, body=body, lungs=lungs, lesion=lesion, spacing=spacing)

@@ -10,7 +10,8 @@ import click
 from training.options import folder, new_folder
 from training.real import read_volume
 from training.real_labels.build import labels_of
-from training.real_labels.recipe import known_parts, known_recipes
+from training.real_labels.recipe import known_recipes
+from training.real_labels.split import known_parts
 
 
 @click.command("label-chest")

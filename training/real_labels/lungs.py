@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from training.data import LEFT, RIGHT
 from training.real_labels.airways import airways_of
 from training.real_labels.planes import Mask, closed, dilated, eroded, filled, nearest, smoothed
-
-RIGHT = 1
-LEFT = 2
 
 _RIM_PIXELS = 2
 """Skin, averaged with room air, looks like lung."""

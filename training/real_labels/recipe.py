@@ -11,12 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.real_labels.lungs import LEFT, RIGHT, LungSettings
+from training.data import IGNORE, LEFT, RIGHT
+from training.real_labels.lungs import LungSettings
 from training.real_labels.planes import Mask, closed, opened, smoothed
 
-UNKNOWN = 255
-"""Label of a voxel that nobody can judge: training and measuring leave it out."""
-_LABELS = {"none": 0, "right": RIGHT, "left": LEFT, "lesion": 1, "unknown": UNKNOWN}
+_LABELS = {"none": 0, "right": RIGHT, "left": LEFT, "lesion": 1, "unknown": IGNORE}
 _WIDEST_HOLE = 30.0
 
 
@@ -152,9 +151,3 @@ def known_recipes() -> dict[str, SeriesRecipe]:
     """Return the committed recipes by Series Instance UID."""
     text = (resources.files("training") / "real_labels/recipes.json").read_text()
     return {uid: SeriesRecipe.of(entry) for uid, entry in json.loads(text)["series"].items()}
-
-
-def known_parts() -> dict[str, str]:
-    """Return the part of each series by its Series Instance UID: train, selection or test."""
-    text = (resources.files("training") / "splits/chest-hu.json").read_text()
-    return {uid: str(entry["part"]) for uid, entry in json.loads(text)["series"].items()}

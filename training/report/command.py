@@ -125,7 +125,7 @@ def _slices(path: Path, split: str) -> SliceSet:
 
 def _chests(places: tuple[Path, ...]) -> tuple[LabelledChest, ...]:
     from training.chests import load_chests  # noqa: PLC0415
-    from training.report.labelled import known_chests  # noqa: PLC0415
+    from training.real_labels.split import known_chests  # noqa: PLC0415
 
     chests, known = tuple(load_chests(places)), known_chests()
     unknown = [chest.name for chest in chests if chest.name not in known]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from importlib import resources
 
 from chestct.volume import LesionMap
 from inference.loading.pixels import AIR_HU
@@ -13,6 +11,7 @@ from training.chests import LabelledChest, volume_of
 from training.data import IGNORE, LEFT, RIGHT
 from training.metrics import Mask, dice
 from training.readings.reading import Reading, read_volume
+from training.real_labels.split import KnownChest
 from training.report.cases import map_of
 from training.report.gallery import Tile, box_of, grey, squared
 from training.report.records import LabelledRecord
@@ -22,40 +21,11 @@ _EVERY = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownChest:
-    """An entry of the committed split of the labelled chests.
-
-    Attributes:
-        part: ``train``, ``selection`` or ``test``.
-        normal: The chest has no lesion.
-        free: The first and one past the last slab of the part without lesions, where the whole
-            chest is not free; None: nobody judged a part.
-    """
-
-    part: str
-    normal: bool
-    free: tuple[int, int] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledReading:
     """The record of a chest, and pictures of it unless it was trained on."""
 
     record: LabelledRecord
     tiles: tuple[Tile, ...]
-
-
-def known_chests() -> dict[str, KnownChest]:
-    """Return the committed split of the labelled chests by name."""
-    text = (resources.files("training") / "splits/chest-hu.json").read_text()
-    return {
-        entry["name"]: KnownChest(
-            part=entry["part"],
-            normal=entry.get("normal", False),
-            free=tuple(entry["free"]) if "free" in entry else None,
-        )
-        for entry in json.loads(text)["series"].values()
-    }
 
 
 def read_labelled(chest: LabelledChest, known: KnownChest, models: ModelSet) -> LabelledReading:

@@ -16,6 +16,7 @@ from phantom import PhantomSpec
 from training.chests import LabelledChest
 from training.data import SliceSet
 from training.real import known_series, read_volume
+from training.real_labels.split import known_chests
 from training.report.cases import (
     Case,
     CaseReading,
@@ -27,7 +28,7 @@ from training.report.cases import (
 from training.report.changes import changes
 from training.report.frontend import measure_change
 from training.report.gallery import Tile
-from training.report.labelled import LabelledReading, known_chests, read_labelled
+from training.report.labelled import LabelledReading, read_labelled
 from training.report.painted import PaintedReading, part_without_lesions, read_painted
 from training.report.real import SeriesReading, SingleReading, read_series, read_single
 from training.report.records import FrontEndRecord, MirrorRecord, PatientRecord, SliceRecord, Source

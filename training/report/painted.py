@@ -12,9 +12,9 @@ from training.chests import LabelledChest, Scan, depth_in, make_scan, volume_of
 from training.data import IGNORE
 from training.metrics import Mask, dice, overlap
 from training.readings.reading import Call, read_volume
+from training.real_labels.split import KnownChest
 from training.report.cases import map_of
 from training.report.gallery import Tile, box_of, grey, squared
-from training.report.labelled import KnownChest
 from training.report.painted_summary import is_found
 from training.report.records import UNTOUCHED, PaintedRecord
 from training.scenes import Scene

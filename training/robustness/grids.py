@@ -34,7 +34,7 @@ def cropped(volume: Volume, *, share: float) -> Volume:
     rows, columns = central(volume.geometry.shape, share)
     hu = volume.hu[:, rows, columns].copy()
     first = (0.0, float(rows.start), float(columns.start))
-    geometry = replace(volume.geometry, shape=_shape(hu), origin=_position(volume.geometry, first))
+    geometry = replace(volume.geometry, shape=_shape(hu), origin=volume.geometry.position(first))
     return replace(volume, hu=hu, geometry=geometry)
 
 
@@ -79,7 +79,7 @@ def of_matrix(volume: Volume, *, size: int) -> Volume | None:
     geometry = replace(
         volume.geometry,
         shape=hu.shape,
-        origin=_position(volume.geometry, first),
+        origin=volume.geometry.position(first),
         pixel_spacing=(spacing[0] * steps[0], spacing[1] * steps[1]),
     )
     return replace(volume, hu=hu, geometry=geometry)
@@ -136,7 +136,7 @@ def stored_upside_down(volume: Volume) -> Volume:
     count, rows, _ = volume.geometry.shape
     geometry = replace(
         volume.geometry,
-        origin=_position(volume.geometry, (count - 1.0, rows - 1.0, 0.0)),
+        origin=volume.geometry.position((count - 1.0, rows - 1.0, 0.0)),
         column_cosines=_opposite(volume.geometry.column_cosines),
     )
     hu = volume.hu[::-1, ::-1].copy()
@@ -148,7 +148,7 @@ def stored_turned(volume: Volume) -> Volume:
     _, rows, columns = volume.geometry.shape
     geometry = replace(
         volume.geometry,
-        origin=_position(volume.geometry, (0.0, rows - 1.0, columns - 1.0)),
+        origin=volume.geometry.position((0.0, rows - 1.0, columns - 1.0)),
         row_cosines=_opposite(volume.geometry.row_cosines),
         column_cosines=_opposite(volume.geometry.column_cosines),
     )
@@ -162,7 +162,7 @@ def _with_slices(
     geometry = replace(
         volume.geometry,
         shape=_shape(hu),
-        origin=_position(volume.geometry, (float(places[0]), 0.0, 0.0)),
+        origin=volume.geometry.position((float(places[0]), 0.0, 0.0)),
         slice_spacing=spacing,
     )
     nearest = np.clip(np.rint(places).astype(int), 0, len(volume.sources) - 1)
@@ -173,12 +173,6 @@ def _with_slices(
 def _shape(hu: NDArray[np.int16]) -> tuple[int, int, int]:
     count, rows, columns = hu.shape
     return count, rows, columns
-
-
-def _position(geometry: Geometry, index: Vector) -> Vector:
-    """Return the LPS position of a fractional (slice, row, column) index."""
-    x, y, z = geometry.to_patient(np.array([index]))[0].tolist()
-    return x, y, z
 
 
 def _opposite(vector: Vector) -> Vector:

@@ -14,7 +14,7 @@ from chestct.errors import SeriesRejected
 from chestct.volume import Label
 from inference.ports import SegmentationModel
 from inference.reading.lungs import lung_labels
-from phantom.volume import canonical_volume
+from training.chests import volume_of
 from training.data import LEFT, RIGHT
 from training.grey import CANVAS, SLICE_INPUT, to_slice
 from training.sources.layouts import LayoutError, Scan
@@ -191,9 +191,8 @@ def _found(scan: LabelledScan, model: SegmentationModel) -> NDArray[np.uint8]:
     image = scan.image
     if scan.window is not None:  # lost HU: as dark and as bright as the network knows lungs
         image = np.interp(image, scan.window, SLICE_INPUT.window).astype(np.float32)
-    hu = np.clip(np.round(image), -1024, 3071).astype(np.int16)
-    volume = canonical_volume(hu, scan.spacing, (0.0, 0.0, 0.0))
-    if len(hu) > 1:
+    volume = volume_of(image, scan.spacing)
+    if len(image) > 1:
         labels = lung_labels(volume, model)
         sides = np.where(labels == Label.LEFT_LUNG, LEFT, 0)
         return np.where(labels == Label.RIGHT_LUNG, RIGHT, sides).astype(np.uint8)

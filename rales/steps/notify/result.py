@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from chestct.errors import NotificationImpossible
 from chestct.findings import (
@@ -16,6 +15,7 @@ from chestct.findings import (
     Severity,
     coverage_of,
     lung_from_dict,
+    measurement_from_dict,
 )
 from chestct.results import ModelIdentity
 from rales.state.results import load_objects
@@ -66,7 +66,7 @@ def read_result(job: Job) -> Result:
     return Result(
         left=lung_from_dict(findings["left"]),
         right=lung_from_dict(findings["right"]),
-        total=_total(findings["total"]),
+        total=measurement_from_dict(findings["total"]) if findings["total"] else None,
         ground_glass=OpacityMeasurement(**findings["ground_glass"]),
         consolidation=OpacityMeasurement(**findings["consolidation"]),
         lesions=len(findings["lesions"]),
@@ -76,8 +76,3 @@ def read_result(job: Job) -> Result:
         models=tuple(ModelIdentity(**model) for model in content["models"]),
         software=content["software"],
     )
-
-
-def _total(plain: dict[str, Any] | None) -> LungMeasurement | None:
-    total = lung_from_dict(plain) if plain else None
-    return total if isinstance(total, LungMeasurement) else None
