@@ -48,11 +48,18 @@ class Method:
 
 
 class Zone(StrEnum):
-    """A third of the height of a lung between its apex and its base; not a lobe."""
+    """A part of a lung by geometry; not a lobe.
+
+    Upper, middle and lower divide the height of the lung between apex and base into thirds.
+    Peripheral and central divide the same lung once more: peripheral is the outer third of the way
+    from its costal and diaphragmatic surface to its medial surface.
+    """
 
     UPPER = "upper"
     MIDDLE = "middle"
     LOWER = "lower"
+    PERIPHERAL = "peripheral"
+    CENTRAL = "central"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +83,8 @@ class LungMeasurement:
         high_opacity_percent: Share of the *lesion* volume at or above
             :attr:`Method.high_opacity_hu`; 0 without lesions.
         lesion_mean_hu: Mean HU of the lesion voxels; None without lesions.
-        zones: The thirds of a lung, from apex to base; empty for both lungs together.
+        zones: The zones of a lung in the order of :class:`Zone`; empty for both lungs together.
+            Results of older versions have the first three.
     """
 
     volume_ml: float

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from pydicom.sr.coding import Code
 
+from chestct.findings import Zone
+
 PRIVATE_SCHEME = "99RALES"
 
 
@@ -69,6 +71,18 @@ COUNT = _sct("246206008", "Number of lesions")
 INVOLVED = _private("PCT_INVOLVED", "Percent of lung involved")
 INVOLVED_LEFT = _private("PCT_LEFT_LUNG", "Percent of left lung involved")
 INVOLVED_RIGHT = _private("PCT_RIGHT_LUNG", "Percent of right lung involved")
+INVOLVED_UPPER = _private("PCT_UPPER_THIRD", "Percent of upper third of lung involved")
+INVOLVED_MIDDLE = _private("PCT_MIDDLE_THIRD", "Percent of middle third of lung involved")
+INVOLVED_LOWER = _private("PCT_LOWER_THIRD", "Percent of lower third of lung involved")
+INVOLVED_PERIPHERAL = _private("PCT_PERIPHERAL", "Percent of peripheral lung involved")
+INVOLVED_CENTRAL = _private("PCT_CENTRAL", "Percent of central lung involved")
+INVOLVED_ZONES = {
+    Zone.UPPER: INVOLVED_UPPER,
+    Zone.MIDDLE: INVOLVED_MIDDLE,
+    Zone.LOWER: INVOLVED_LOWER,
+    Zone.PERIPHERAL: INVOLVED_PERIPHERAL,
+    Zone.CENTRAL: INVOLVED_CENTRAL,
+}
 HIGH_OPACITY = _private("PCT_HIGH_OPACITY", "High-opacity share of lesion volume")
 LESION_VOLUME = _private("LESION_VOLUME", "Volume of lesion in lung")
 PRESENCE_SCORE = _private("PRESENCE_SCORE", "Lesion presence score")

@@ -15,7 +15,7 @@ def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
     Without a total, only the assessable lung has an involvement. OHIF 3.13 prints the first five
     numbers, so the sides come last: each lung also has a group of its own.
     """
-    volume, lesion_volume, involved = lung_numbers(findings.covered)
+    volume, lesion_volume, involved, *_ = lung_numbers(findings.covered)
     sides = ((codes.INVOLVED_LEFT, findings.left), (codes.INVOLVED_RIGHT, findings.right))
     return [
         *([involved] if findings.total is not None else []),
@@ -32,11 +32,15 @@ def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
 
 
 def lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
-    """Return the measurements of a lung, or of both together."""
+    """Return the measurements of a lung and its zones, or of both lungs together."""
     return [
         _volume(codes.VOLUME, lung.volume_ml),
         _volume(codes.LESION_VOLUME, lung.lesion_ml),
         number(codes.INVOLVED, lung.involved_percent, codes.PERCENT),
+        *(
+            number(codes.INVOLVED_ZONES[zone.zone], zone.involved_percent, codes.PERCENT)
+            for zone in lung.zones
+        ),
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import cv2
@@ -21,14 +20,13 @@ from chestct.findings import (
     Presence,
     Severity,
     Side,
-    Zone,
-    ZoneMeasurement,
 )
 from chestct.geometry import Geometry
 from chestct.volume import Label, LesionMap, Volume
 from inference.ports import Box
 from inference.reading.postprocess import box_of, components
 from inference.reading.sides import Missing
+from inference.reading.zones import measure_zones
 
 Points = NDArray[np.float64]
 _LABELS = {
@@ -55,11 +53,10 @@ def measure(
     voxel_ml, box = volume.geometry.voxel_ml, _box_of_lungs(lesion_map)
     labels, inside = lesion_map.labels[box], volume.hu[box]
     lesion = labels >= Label.LEFT_LESION
-    head_first = volume.geometry.slice_cosines[2] < 0
     lungs: dict[Side, Lung] = {}
     for side, own in _LABELS.items():
         mask = np.isin(labels, own)
-        zones = _zones(mask, lesion, voxel_ml, head_first=head_first)
+        zones = measure_zones(mask, lesion, volume.geometry, side)
         lungs[side] = replace(_lung(inside, mask, lesion, voxel_ml, method), zones=zones)
     if missing is not None:
         lungs[missing.side] = missing.lung
@@ -116,33 +113,6 @@ def _lung(
         high_opacity_percent=_high_opacity(inside, method),
         lesion_mean_hu=float(inside.mean()) if inside.size else None,
     )
-
-
-def _zones(
-    lung: NDArray[np.bool_], lesion: NDArray[np.bool_], voxel_ml: float, *, head_first: bool
-) -> tuple[ZoneMeasurement, ...]:
-    """Measure the thirds of the height of a lung, from apex to base; empty without the lung.
-
-    Fissures cannot be told on thick slices, so the parts of a lung are thirds, not lobes.
-    """
-    slices = np.flatnonzero(lung.any(axis=(1, 2)))
-    if not slices.size:
-        return ()
-    ends = np.linspace(slices[0], slices[-1] + 1, len(Zone) + 1).round().astype(int)
-    parts = list(itertools.pairwise(ends.tolist()))
-    measured = []
-    for zone, (first, last) in zip(Zone, parts if head_first else parts[::-1], strict=True):
-        part = lung[first:last]
-        voxels, inside = int(part.sum()), int((part & lesion[first:last]).sum())
-        measured.append(
-            ZoneMeasurement(
-                zone=zone,
-                volume_ml=voxels * voxel_ml,
-                lesion_ml=inside * voxel_ml,
-                involved_percent=100.0 * inside / voxels if voxels else 0.0,
-            )
-        )
-    return tuple(measured)
 
 
 def _opacity(hu: NDArray[np.int16], voxel_ml: float) -> OpacityMeasurement:

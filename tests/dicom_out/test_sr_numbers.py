@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -131,6 +132,26 @@ def test_opacities(case: Case, tmp_path: Path) -> None:
         found = values(*groups(sr, "Lung lesions (opacities)"))
         assert found["High-opacity share of lesion volume"] == close(share, PERCENT)
         assert len(seg.SegmentSequence) == 4
+
+
+def test_each_lung_has_its_involvement_by_zone(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series", labels=one_lesion())
+    sr = read(case, tmp_path / "out")[-1]
+    lungs = {"Left lung": case.lesion_map.left_lung(), "Right lung": case.lesion_map.right_lung()}
+    for name, lung in lungs.items():
+        found = values(*groups(sr, name))
+        inside = np.flatnonzero(lung.any(axis=(1, 2)))
+        ends = np.linspace(inside[0], inside[-1] + 1, 4).round().astype(int)
+        for zone, (first, last) in zip(
+            ("lower", "middle", "upper"), itertools.pairwise(ends), strict=True
+        ):
+            part = lung[first:last]
+            share = 100 * (part & (case.lesion_map.labels[first:last] >= 3)).sum() / part.sum()
+            assert found[f"Percent of {zone} third of lung involved"] == close(share, PERCENT)
+        assert {"Percent of peripheral lung involved", "Percent of central lung involved"} <= set(
+            found
+        )
+    assert "Percent of central lung involved" not in values(*groups(sr, "Summary"))
 
 
 @pytest.mark.parametrize("segments", [False, True], ids=["outlined", "segmented"])

@@ -17,6 +17,7 @@ from chestct.findings import (
     Presence,
     Severity,
     Side,
+    Zone,
     lung_from_dict,
     lung_to_dict,
 )
@@ -78,11 +79,12 @@ def test_the_zones_of_a_lung_run_from_apex_to_base(upwards: bool) -> None:  # no
     found = findings_of(labels, cosines=((1.0, 0.0, 0.0), columns))
     assert isinstance(found.left, LungMeasurement)
     assert isinstance(found.right, LungMeasurement)
-    assert [zone.zone for zone in found.left.zones] == ["upper", "middle", "lower"]
-    assert [zone.lesion_ml > 0 for zone in found.left.zones] == [False, False, True]
+    assert [zone.zone for zone in found.left.zones] == list(Zone)
+    assert [zone.lesion_ml > 0 for zone in found.left.zones[:3]] == [False, False, True]
     for lung in (found.left, found.right):
-        assert sum(zone.volume_ml for zone in lung.zones) == pytest.approx(lung.volume_ml)
-        assert sum(zone.lesion_ml for zone in lung.zones) == pytest.approx(lung.lesion_ml)
+        for zones in (lung.zones[:3], lung.zones[3:]):
+            assert sum(zone.volume_ml for zone in zones) == pytest.approx(lung.volume_ml)
+            assert sum(zone.lesion_ml for zone in zones) == pytest.approx(lung.lesion_ml)
     lower = found.left.zones[2]
     assert lower.involved_percent == pytest.approx(100 * lower.lesion_ml / lower.volume_ml)
     assert found.total is not None

@@ -25,6 +25,8 @@ from chestct.findings import (
     Presence,
     Severity,
     Side,
+    Zone,
+    ZoneMeasurement,
 )
 from chestct.states import JobState
 from rales.config.sections import Config
@@ -73,9 +75,15 @@ LESION = Lesion(
         slice_index=3, long_axis_mm=40.0, short_axis_mm=30.0, long_axis=((1.0, 2.0), (3.0, 4.0))
     ),
 )
+ZONES = tuple(
+    ZoneMeasurement(zone=zone, volume_ml=500.0, lesion_ml=10.0, involved_percent=percent)
+    for zone, percent in zip(Zone, (1.114, 2.224, 3.334, 4.444, 5.554), strict=True)
+)
 ILL = replace(
     HEALTHY,
-    left=replace(HEALTHY.left, volume_ml=1987.654, lesion_ml=61.237, involved_percent=3.0809),
+    left=replace(
+        HEALTHY.left, volume_ml=1987.654, lesion_ml=61.237, involved_percent=3.0809, zones=ZONES
+    ),
     total=replace(
         HEALTHY.total,
         volume_ml=3987.654,

@@ -76,6 +76,7 @@ def _lung(part: str, side: Code, lung: LungMeasurement | str) -> Iterator[Measur
         if isinstance(lung, str)
         else (lung.volume_ml, lung.lesion_ml, lung.involved_percent)
     )
+    zones = [] if isinstance(lung, str) else _zones(lung)
     numbers = (
         ("volume", codes.VOLUME, codes.MILLILITRE, "Volume of lung"),
         ("lesion-volume", codes.LESION_VOLUME, codes.MILLILITRE, ""),
@@ -93,7 +94,20 @@ def _lung(part: str, side: Code, lung: LungMeasurement | str) -> Iterator[Measur
         }
         if unit is codes.MILLILITRE:
             content["method"] = concept(codes.VOXEL_SUM)
+        elif zones:
+            content["component"] = zones
         yield Measured(part=f"{part}-{name}", content=content)
+
+
+def _zones(lung: LungMeasurement) -> list[Json]:
+    """Return the involvement of each zone of a lung, as components."""
+    return [
+        {
+            "code": concept(codes.INVOLVED_ZONES[zone.zone]),
+            "valueQuantity": quantity(zone.involved_percent, codes.PERCENT),
+        }
+        for zone in lung.zones
+    ]
 
 
 def _summary(result: Result, site: Json, missing: str) -> Iterator[Measured]:

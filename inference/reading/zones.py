@@ -1,0 +1,145 @@
+"""Measures where in a lung the lesions are: thirds of its height, and its periphery and centre.
+
+The zones are geometry, not anatomy: on slices of 3 mm and more fissures are not reliably visible,
+so a third of the height is not a lobe.
+
+*Peripheral* is the outer third of the way from the costal and diaphragmatic surface of a lung to
+its medial surface; *central* are the inner two thirds. This is the "peripheral one-third of the
+lung" of Pan et al. (Radiology 2020;295:715, doi:10.1148/radiol.2020200370), measured in three
+dimensions. Lung beside the mediastinum is therefore central.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from chestct.findings import Side, Zone, ZoneMeasurement
+from chestct.geometry import Geometry, Vector
+from inference.reading.postprocess import box_of
+
+_GRID_MM = 4.0
+"""The distances are computed on voxels of about this size."""
+_GAP_MM = 8.0
+"""A gap in the lung up to twice as wide (a vessel, an airway) is no part of its surface."""
+_THIRDS = (Zone.UPPER, Zone.MIDDLE, Zone.LOWER)
+
+
+def measure_zones(
+    lung: NDArray[np.bool_], lesion: NDArray[np.bool_], geometry: Geometry, side: Side
+) -> tuple[ZoneMeasurement, ...]:
+    """Measure every zone of the lung of one side; empty without the lung.
+
+    Args:
+        lung: The lung with its lesions (slice, row, column), axial, any part of the grid.
+        lesion: The lesions of any lung on the same part of the grid.
+        geometry: The grid.
+        side: The side of the lung.
+    """
+    if not lung.any():
+        return ()
+    box = box_of(lung)
+    flips = _flips(geometry, side)
+    lung, lesion = lung[box][flips], (lung & lesion)[box][flips]
+    return tuple(
+        _measured(zone, lung[part], lesion[part], geometry.voxel_ml)
+        for zone, part in _parts(lung, geometry.spacing)
+    )
+
+
+def _flips(geometry: Geometry, side: Side) -> tuple[slice, slice, slice]:
+    """Return the view in which slices run to the feet, rows to the back, columns laterally."""
+    outwards = 1.0 if side is Side.LEFT else -1.0
+    directions = (
+        -geometry.slice_cosines[2],
+        geometry.column_cosines[1],
+        geometry.row_cosines[0] * outwards,
+    )
+    first, second, third = (slice(None, None, -1 if step < 0 else 1) for step in directions)
+    return first, second, third
+
+
+def _parts(
+    lung: NDArray[np.bool_], spacing: Vector
+) -> Iterator[tuple[Zone, slice | NDArray[np.bool_]]]:
+    """Return the index of the voxels of each zone."""
+    ends = np.linspace(0, len(lung), len(_THIRDS) + 1).round().astype(int).tolist()
+    for zone, (first, last) in zip(_THIRDS, itertools.pairwise(ends), strict=True):
+        yield zone, slice(first, last)
+    outer = peripheral(lung, spacing)
+    yield Zone.PERIPHERAL, outer
+    yield Zone.CENTRAL, ~outer
+
+
+def _measured(
+    zone: Zone, lung: NDArray[np.bool_], lesion: NDArray[np.bool_], voxel_ml: float
+) -> ZoneMeasurement:
+    voxels, inside = int(lung.sum()), int(lesion.sum())
+    return ZoneMeasurement(
+        zone=zone,
+        volume_ml=voxels * voxel_ml,
+        lesion_ml=inside * voxel_ml,
+        involved_percent=100.0 * inside / voxels if voxels else 0.0,
+    )
+
+
+def peripheral(lung: NDArray[np.bool_], spacing: Vector) -> NDArray[np.bool_]:
+    """Return the voxels in the outer third of one lung (slice, row, column).
+
+    The slices run to the feet and the columns laterally. A voxel is peripheral when the way to the
+    costal or diaphragmatic surface is less than half the way to the medial surface.
+    """
+    counts = [
+        min(size, max(1, round(size * step / _GRID_MM)))
+        for size, step in zip(lung.shape, spacing, strict=True)
+    ]
+    coarse = lung[np.ix_(*map(_centres, counts, lung.shape))]
+    grid = tuple(
+        size * step / count for size, step, count in zip(lung.shape, spacing, counts, strict=True)
+    )
+    pad = [1 + round(_GAP_MM / step) for step in grid]
+    outer, medial = _surfaces(np.pad(coarse, [(size, size) for size in pad]), grid)
+    inside = tuple(slice(size, -size) for size in pad)
+    to_outer = ndimage.distance_transform_edt(~outer, sampling=grid)[inside]
+    to_medial = ndimage.distance_transform_edt(~medial, sampling=grid)[inside]
+    nearest = [
+        np.arange(size) * count // size for size, count in zip(lung.shape, counts, strict=True)
+    ]
+    wide: NDArray[np.bool_] = (2 * to_outer < to_medial)[np.ix_(*nearest)]
+    return wide
+
+
+def _centres(count: int, size: int) -> NDArray[np.int64]:
+    """Return the index of the centre of each of ``count`` equal parts of an axis."""
+    return ((np.arange(count) + 0.5) * size / count).astype(np.int64)
+
+
+def _surfaces(
+    lung: NDArray[np.bool_], grid: tuple[float, ...]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the voxels just outside a lung: beyond its outer and beyond its medial surface.
+
+    The medial surface faces the midline, in the medial half of the lung: farther out, the base of
+    the lung faces the diaphragm.
+    """
+    filled = _closed(lung, grid)
+    rim = ndimage.binary_dilation(filled, ndimage.generate_binary_structure(3, 1)) & ~filled
+    before = (np.cumsum(filled, axis=2) == 0) & filled.any(axis=2, keepdims=True)
+    columns = np.flatnonzero(filled.any(axis=(0, 1)))
+    half = np.arange(filled.shape[2]) <= (columns[0] + columns[-1]) / 2
+    return rim & ~before, rim & before & half
+
+
+def _closed(lung: NDArray[np.bool_], grid: tuple[float, ...]) -> NDArray[np.bool_]:
+    """Return a padded lung without the gaps of vessels and airways."""
+    near = ndimage.distance_transform_edt(~lung, sampling=grid) <= _GAP_MM
+    closed: NDArray[np.bool_] = lung | (
+        ndimage.distance_transform_edt(near, sampling=grid) > _GAP_MM
+    )
+    for plane in closed:
+        ndimage.binary_fill_holes(plane, output=plane)
+    return closed
