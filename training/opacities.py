@@ -30,6 +30,7 @@ class Texture(StrEnum):
 
 _TEXTURES = (Texture.GROUND_GLASS, Texture.CRAZY_PAVING, Texture.MIXED, Texture.CONSOLIDATION)
 _TEXTURE_SHARES = (0.45, 0.12, 0.2, 0.23)
+_BRONCHUS_HU = -800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class Opacity:
         edge_mm: Over how much it fades out.
         roughness: How uneven its border is; 0 is an ellipsoid.
         seed: Decides border and texture.
+        open_bronchi: Bronchi that still hold air run through a consolidation (air bronchogram).
     """
 
     texture: Texture
@@ -56,6 +58,7 @@ class Opacity:
     edge_mm: float
     roughness: float
     seed: int
+    open_bronchi: bool = False
 
 
 def pleural_depth(lungs: NDArray[np.bool_], spacing: Spacing) -> NDArray[np.float32]:
@@ -199,7 +202,12 @@ def _density(
     )
     noise *= grain_hu / max(1e-6, float(noise.std()))
     if opacity.texture is Texture.CONSOLIDATION:
-        return np.maximum(lung, opacity.density_hu + 25 * grain + noise)
+        solid = np.maximum(lung, opacity.density_hu + 25 * grain + noise)
+        if opacity.open_bronchi:
+            # Two smooth fields are both zero along curves.
+            first, second = (_field(random, lung.shape, spacing, 18.0) for _ in range(2))
+            solid += np.exp(-(first**2 + second**2) / 0.02) * (_BRONCHUS_HU - solid)
+        return solid
     # Ground-glass adds less where the lung holds less air: vessels stay visible.
     air = np.clip(-lung / 850, 0.1, 1)
     glass = lung + air * opacity.density_hu * (1 + 0.22 * grain)

@@ -60,7 +60,7 @@ RECIPES = {
         batch=12,
         learning_rate=1.5e-3,
         seed=3,
-        shares={"patients": 0.24, "restored": 0.3, "chests": 0.38, "phantoms": 0.08},
+        shares={"patients": 0.28, "restored": 0.28, "chests": 0.38, "phantoms": 0.06},
     ),
     "lungs": Recipe(
         task="lungs",

@@ -27,9 +27,9 @@ def _painted(opacity: Opacity, part: NDArray[np.float32]) -> NDArray[np.bool_]:
     return paint(hu, part, SPACING, opacity, 15.0)
 
 
-def test_half_of_the_patients_have_the_usual_opacities() -> None:
+def test_a_quarter_of_the_patients_have_a_consolidated_lobe() -> None:
     assert sum(SHARES.values()) == pytest.approx(1)
-    assert SHARES[Scene.USUAL] == 0.5
+    assert SHARES[Scene.LOBE] == pytest.approx(0.25, abs=0.02)
 
 
 @pytest.mark.parametrize("seed", _SEEDS)
