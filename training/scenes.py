@@ -48,8 +48,8 @@ def draw_scene(
     """Draw the opacities of a patient, each with the pleural depth of the lungs that it may fill.
 
     Usual opacities hardly ever are small and solid at the pleura, many nodules, or a lobe or lung
-    without air: without a ``scene`` most of the patients have one of these. A quarter have a consolidated lobe:
-    at a base it looks like abdomen, and networks that saw few of them called it so.
+    without air: without a ``scene`` most of the patients have one of these. A quarter have a
+    consolidated lobe: at a base it looks like abdomen, and networks that saw few called it so.
 
     Args:
         depth: float32 mm, positive inside the lungs.

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from chestct.errors import ModelError, RejectReason, SeriesRejected
 from chestct.findings import Findings, Method, Presence
@@ -67,7 +68,8 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
         frame = Frame.of(volume)
         lungs = delineate(frame, volume, models.lungs, lambda part: progress(Stage.LUNGS, part))
     with _stage(Stage.PRESENCE, seconds, progress):
-        reader = _LesionReader(frame, volume, models.lesions, lungs.labels > 0, method)
+        solid_too = (lungs.labels > Label.BACKGROUND) | (lungs.airless > Label.BACKGROUND)
+        reader = _LesionReader(frame, volume, models.lesions, solid_too, method)
         presence = reader.decide_presence(lambda part: progress(Stage.PRESENCE, part))
     lesion, sides = np.zeros(lungs.labels.shape, dtype=bool), lungs.labels
     with _stage(Stage.LESIONS, seconds, progress):
@@ -152,12 +154,19 @@ class _LesionReader:
         return decide(certain, self._rule)
 
     def segment(self, progress: Callable[[float], None]) -> NDArray[np.bool_]:
-        """Return the marked voxels in all slabs of the lungs, inside or outside the lungs."""
+        """Return the marked voxels in all slabs of the lungs, inside or outside the lungs.
+
+        The network reads each slab almost alone, so its marks may flicker from slab to slab. The
+        probabilities are therefore averaged over three slabs, weighted 1:2:1. Aerated lung, whose
+        probability is 0, stays unmarked.
+        """
         self._read([index for index in self._inside if index not in self._known], progress)
-        mask = np.zeros(self._lungs.shape, dtype=bool)
+        probability = np.zeros(self._lungs.shape, dtype=np.float32)
         for index, known in self._known.items():
-            mask[index] = known >= self._model.threshold
-        return mask
+            probability[index] = known
+        smooth = ndimage.convolve1d(probability, (0.25, 0.5, 0.25), axis=0, mode="nearest")
+        marked: NDArray[np.bool_] = (smooth >= self._model.threshold) & (probability > 0)
+        return marked
 
     def _read(self, slabs: list[int], progress: Callable[[float], None]) -> None:
         """Read the probabilities of slabs, a chunk at a time."""

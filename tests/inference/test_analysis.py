@@ -156,7 +156,9 @@ def test_a_consolidation_missed_by_the_lung_network_is_added(small_thorax: Thora
 
 def test_aerated_lung_is_not_lesion_and_no_positive_scan(healthy_thorax: Thorax) -> None:
     """The model marks all healthy lung as lesion; the density limit removes it."""
-    everything = LesionsKnown(lesion=healthy_thorax.left_lung | healthy_thorax.right_lung)
+    everything = LesionsKnown(
+        lesion=healthy_thorax.left_lung | healthy_thorax.right_lung, threshold=0.3
+    )
     volume = volume_of(healthy_thorax)
     found = {
         least: analyse(
@@ -252,6 +254,34 @@ def test_an_airless_lobe_is_lung_where_both_networks_mark_it(
         networks = models(known(small_thorax), replace(marked, lesion=lesion))
         found = analyse(volume, networks, METHOD, lambda *_: None).lesion_map
         assert low <= found.right_lung()[lobe].mean() <= high
+
+
+def test_a_lesion_that_fills_an_airless_lobe_alone_makes_the_scan_positive(
+    healthy_thorax: Thorax,
+) -> None:
+    volume, lobe = _with_a_lobe_full_of_water(healthy_thorax)
+    lungs = lungs_of(volume, known(healthy_thorax))
+    lesion = lobe & (lungs.airless > 0)
+    networks = models(known(healthy_thorax), LesionsKnown(lesion=lesion))
+    findings = analyse(volume, networks, METHOD, lambda *_: None).findings
+    assert findings.presence.positive
+    assert findings.lesions[0].volume_ml > 0.8 * healthy_thorax.volume_ml(lesion)
+
+
+def test_a_lesion_does_not_flicker_from_slab_to_slab(small_thorax: Thorax) -> None:
+    volume = volume_of(small_thorax)
+    whole = small_thorax.lesion > 0
+    slices = np.flatnonzero(whole.any(axis=(1, 2)))
+    flickering = whole.copy()
+    dropped = [slab for slab in Frame.of(volume).middle_slices if slab in slices][2:-2:3]
+    flickering[dropped] = False
+    assert dropped
+    networks = models(known(small_thorax), LesionsKnown(lesion=flickering, threshold=0.4))
+    found = analyse(volume, networks, METHOD, lambda *_: None).lesion_map.lesion()
+    both = whole[1:] & whole[:-1]
+    for index in dropped:
+        continuing = both[index] & both[index - 1]
+        assert found[index][continuing].mean() > 0.9
 
 
 def test_an_airless_lobe_is_not_lung_where_the_model_is_unsure(small_thorax: Thorax) -> None:
