@@ -10,16 +10,19 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 _FINER = 3
-_MOST_POINTS = 8191
-"""Pairs of FL that fit the 16-bit length of Graphic Data (PS3.5 section 7.1.2)."""
+_TOLERANCE = 0.5 * _FINER
+"""How far a simplified outline may lie from the traced outline: half a pixel."""
+_MOST_POINTS = 2000
+"""The point budget of an outline; the 16-bit length of Graphic Data holds 8191 (PS3.5 7.1.2)."""
+_LEAST_CORNERS = 3
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the closed outline of the largest part of a mask (row, column).
 
     The result is (n, 2) as (column, row) in image coordinates: the corner of the first pixel is
-    (0, 0), its centre (0.5, 0.5). The last point repeats the first. An outline with more points
-    than an attribute holds is simplified.
+    (0, 0), its centre (0.5, 0.5). The last point repeats the first. The outline is simplified by
+    at most half a pixel; further only if it would have more than ``_MOST_POINTS`` points.
 
     Raises:
         ValueError: The mask is empty.
@@ -45,11 +48,14 @@ def _enlarged(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def _closed(contour: MatLike) -> NDArray[np.float64]:
-    """Return a contour of an enlarged mask in image coordinates, closed, simplified if needed."""
-    line, coarseness = contour, 1.0
+    """Return a contour of an enlarged mask in image coordinates, simplified and closed."""
+    tolerance = _TOLERANCE
+    line = cv2.approxPolyDP(contour, tolerance, closed=True)
     while len(line) >= _MOST_POINTS:
-        line = cv2.approxPolyDP(contour, coarseness, closed=True)
-        coarseness *= 1.5
+        tolerance *= 1.2
+        line = cv2.approxPolyDP(contour, tolerance, closed=True)
+    if len(line) < _LEAST_CORNERS:  # a region as thin as the tolerance keeps its shape
+        line = contour
     points = (line.reshape(-1, 2).astype(np.float64) + 0.5) / _FINER
     return np.vstack([points, points[:1]])
 
