@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from chestct.geometry import Vector
 
@@ -15,6 +13,21 @@ class Side(StrEnum):
 
     LEFT = "left"
     RIGHT = "right"
+
+
+class Outcome(StrEnum):
+    """What a result claims; every output states it in the words of :mod:`chestct.verdict`."""
+
+    FOUND = "opacities found"
+    NONE_MARKED = "none marked"
+    INDETERMINATE = "indeterminate"
+
+
+class End(StrEnum):
+    """An end of the scan."""
+
+    HEAD = "head"
+    FEET = "feet"
 
 
 class Severity(StrEnum):
@@ -192,6 +205,7 @@ class Findings:
         severity: Of both lungs together; None without a total.
         ground_glass, consolidation: Lesion voxels below :attr:`Method.high_opacity_hu`, and
             those at or above it.
+        cut: The ends of the scan that the lungs reach, so that part of them may be missing.
 
     Raises:
         ValueError: The numbers do not match the assessable lungs.
@@ -207,6 +221,7 @@ class Findings:
     ground_glass: OpacityMeasurement
     consolidation: OpacityMeasurement
     quality_flags: tuple[str, ...] = ()
+    cut: tuple[End, ...] = ()
 
     def __post_init__(self) -> None:
         both = self.covers is Coverage.BOTH
@@ -216,6 +231,29 @@ class Findings:
             )
         if not both and any(Coverage(lesion.side) is not self.covers for lesion in self.lesions):
             raise ValueError("findings have a lesion in the lung that is not assessable")
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the result claims."""
+        if self.lesions:
+            return Outcome.FOUND
+        return Outcome.INDETERMINATE if self.indeterminate_reasons else Outcome.NONE_MARKED
+
+    @property
+    def indeterminate_reasons(self) -> tuple[str, ...]:
+        """Why a result without lesions is not negative; empty for a result with lesions."""
+        if self.lesions:
+            return ()
+        reasons = []
+        if self.presence.positive:
+            reasons.append("positive score, nothing outlined")
+        if self.missing is not None:
+            side = Side.RIGHT if self.covers is Coverage.LEFT else Side.LEFT
+            reasons.append(f"{side} lung not assessable")
+        if self.cut:
+            where = "both ends" if len(self.cut) > 1 else f"the {self.cut[0]} end"
+            reasons.append(f"lungs cut at {where}")
+        return tuple(reasons)
 
     @property
     def covers(self) -> Coverage:
@@ -236,15 +274,6 @@ class Findings:
             (lung for lung in (self.left, self.right) if isinstance(lung, NotAssessable)), None
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        plain = asdict(self)
-        plain["presence"]["positive"] = self.presence.positive
-        plain["covers"] = str(self.covers)
-        for side in (Side.LEFT, Side.RIGHT):
-            plain[side] = lung_to_dict(self.left if side is Side.LEFT else self.right)
-        return plain
-
 
 def coverage_of(left: Lung, right: Lung) -> Coverage:
     """Return which of two lungs are assessable.
@@ -258,34 +287,3 @@ def coverage_of(left: Lung, right: Lung) -> Coverage:
     if all(measured):
         return Coverage.BOTH
     return Coverage.LEFT if measured[0] else Coverage.RIGHT
-
-
-def lung_to_dict(lung: Lung) -> dict[str, Any]:
-    """Return plain JSON types; ``not_assessable`` gives the reason for a lung without numbers."""
-    plain = asdict(lung)
-    if isinstance(lung, NotAssessable):
-        plain["not_assessable"] = lung.reason
-    return plain
-
-
-def lung_from_dict(plain: Mapping[str, Any]) -> Lung:
-    """Return the lung that :func:`lung_to_dict` wrote.
-
-    Raises:
-        TypeError: The keys are not those of a lung.
-    """
-    if "not_assessable" in plain:
-        return NotAssessable(aerated_ml=plain["aerated_ml"], needed_ml=plain["needed_ml"])
-    return measurement_from_dict(plain)
-
-
-def measurement_from_dict(plain: Mapping[str, Any]) -> LungMeasurement:
-    """Return the measurement whose plain JSON types are given.
-
-    Raises:
-        TypeError: The keys are not those of a measurement.
-    """
-    zones = tuple(
-        ZoneMeasurement(**{**zone, "zone": Zone(zone["zone"])}) for zone in plain.get("zones", ())
-    )
-    return LungMeasurement(**{**plain, "zones": zones})

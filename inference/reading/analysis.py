@@ -81,7 +81,13 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     with _stage(Stage.MEASURE, seconds, progress):
         lesion_map = _restored(frame, sides, lesion)
         findings = measure(
-            volume, lesion_map, presence, method, lungs.quality_flags, missing=lungs.missing
+            volume,
+            lesion_map,
+            presence,
+            method,
+            lungs.quality_flags,
+            missing=lungs.missing,
+            cut=lungs.cut,
         )
     return Analysis(
         lesion_map=lesion_map,

@@ -9,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from chestct.findings import End
 from chestct.volume import Label, Volume
 from inference.ports import Reader, SegmentationModel
 from inference.reading.airways import central_airways
 from inference.reading.cleaning import clean_labels
 from inference.reading.frame import Frame
-from inference.reading.plausibility import doubts_about_sides, flags_of, require_plausible
+from inference.reading.plausibility import (
+    doubts_about_sides,
+    ends_reached,
+    flags_of,
+    require_plausible,
+)
 from inference.reading.readers import reader_on
 from inference.reading.sides import Missing, drop_strays, find_missing, halves_of
 
@@ -35,12 +41,14 @@ class Lungs:
         within: bool, likewise: the patient, without the half whose lung is not assessable.
             Nothing outside is lung.
         missing: The lung that is not assessable, if any; it has no labels.
+        cut: The ends of the scan that the lungs reach.
         quality_flags: Doubts about the delineation, for the reader of the result.
     """
 
     labels: NDArray[np.uint8]
     airless: NDArray[np.uint8]
     within: NDArray[np.bool_]
+    cut: tuple[End, ...]
     quality_flags: tuple[str, ...]
     missing: Missing | None = None
 
@@ -85,7 +93,14 @@ def delineate(
         sides[sides == own] = airless[airless == own] = Label.BACKGROUND
         body &= (sides > 0) | (halves != own)
         flags = (*flags_of(sides, volume, [side for side in _SIDES if side != own]), missing.flag)
-    return Lungs(labels=sides, airless=airless, within=body, quality_flags=flags, missing=missing)
+    return Lungs(
+        labels=sides,
+        airless=airless,
+        within=body,
+        cut=ends_reached(sides, volume),
+        quality_flags=flags,
+        missing=missing,
+    )
 
 
 def lung_labels(volume: Volume, model: SegmentationModel) -> NDArray[np.uint8]:

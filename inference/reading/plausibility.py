@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chestct.errors import RejectReason, SeriesRejected
+from chestct.findings import End
 from chestct.volume import Label, Volume
 
 _LEAST_LUNGS_ML = 400.0
@@ -18,7 +19,7 @@ _MOST_LUNG_ML = 6_000.0
 only; a lung is little more than half of it. A larger outline includes air outside the lungs."""
 _SMALL_LUNG_ML = 300.0
 _CUT_MM2 = 800.0
-"""Area of lung in the first or last slice from which the scan may have cut the lungs."""
+"""Area of lung in the first or last slab from which the scan may have cut the lungs."""
 _SIDES = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
 
 
@@ -54,19 +55,24 @@ def flags_of(
 ) -> tuple[str, ...]:
     """Flag lungs that the scan may have cut, and assessed lungs that are small."""
     flags = []
-    pixel = volume.geometry.pixel_spacing[0] * volume.geometry.pixel_spacing[1]
-    cut = [
-        name
-        for name, plane in (("first", sides[0]), ("last", sides[-1]))
-        if float((plane > 0).sum()) * pixel > _CUT_MM2
-    ]
-    if cut:
-        flags.append(f"the lungs reach the {' and the '.join(cut)} slice: part may be missing")
+    if cut := ends_reached(sides, volume):
+        ends = " and the ".join(f"{end} end" for end in cut)
+        flags.append(f"the lungs reach the {ends} of the scan: part may be missing")
     for label in assessed:
         name = "left" if label is Label.LEFT_LUNG else "right"
         if float((sides == label).sum()) * volume.geometry.voxel_ml < _SMALL_LUNG_ML:
             flags.append(f"the {name} lung is small or missing")
     return tuple(flags)
+
+
+def ends_reached(sides: NDArray[np.uint8], volume: Volume) -> tuple[End, ...]:
+    """Return the ends at which the scan may have cut the lungs; slices run from feet to head."""
+    pixel = volume.geometry.pixel_spacing[0] * volume.geometry.pixel_spacing[1]
+    return tuple(
+        end
+        for end, plane in ((End.HEAD, sides[-1]), (End.FEET, sides[0]))
+        if float((plane > 0).sum()) * pixel > _CUT_MM2
+    )
 
 
 def doubts_about_sides(sides: NDArray[np.uint8], volume: Volume) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from chestct.findings import (
     Diameter,
+    End,
     Findings,
     Lesion,
     Lung,
@@ -33,7 +34,6 @@ _LABELS = {
     Side.LEFT: (Label.LEFT_LUNG, Label.LEFT_LESION),
     Side.RIGHT: (Label.RIGHT_LUNG, Label.RIGHT_LESION),
 }
-_UNSEEN = "the presence score is positive, but no outlined lesion is large enough to report"
 
 
 def measure(
@@ -44,11 +44,12 @@ def measure(
     quality_flags: tuple[str, ...] = (),
     *,
     missing: Missing | None = None,
+    cut: tuple[End, ...] = (),
 ) -> Findings:
     """Measure ``lesion_map`` on ``volume``; both are on the same grid.
 
-    A positive decision without a lesion gets a flag, so that it does not read like a negative
-    decision. Neither the ``missing`` lung nor both lungs together are measured.
+    If a lung is ``missing``, neither it nor both lungs together are measured. ``cut`` names the
+    ends of the scan that the lungs reach.
     """
     voxel_ml, box = volume.geometry.voxel_ml, _box_of_lungs(lesion_map)
     labels, inside = lesion_map.labels[box], volume.hu[box]
@@ -64,20 +65,18 @@ def measure(
     total = _lung(inside, both, lesion, voxel_ml, method) if missing is None else None
     hu = inside[lesion]
     consolidated = hu >= method.high_opacity_hu
-    lesions = _lesions(volume, lesion_map, box, method)
-    if presence.positive and not lesions:
-        quality_flags = (*quality_flags, _UNSEEN)
     return Findings(
         left=lungs[Side.LEFT],
         right=lungs[Side.RIGHT],
         total=total,
-        lesions=lesions,
+        lesions=_lesions(volume, lesion_map, box, method),
         presence=presence,
         severity=None if total is None else severity_of(total.involved_percent, method),
         method=method,
         ground_glass=_opacity(hu[~consolidated], voxel_ml),
         consolidation=_opacity(hu[consolidated], voxel_ml),
         quality_flags=quality_flags,
+        cut=cut,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from chestct.analysed import AnalysedSeries
 from chestct.errors import OutOfResources
+from chestct.findings_json import findings_to_dict
 from chestct.results import Extra, ResultSet
 from dicom_out.objects.compose import compose
 from dicom_out.objects.extras import compose_extras
@@ -74,7 +75,7 @@ def write_findings(analysed: AnalysedSeries, report: AnalysisReport, folder: Pat
         "software": analysed.software.title,
         "models": [asdict(model) for model in analysed.models],
         "provider": report.provider,
-        "findings": report.findings.to_dict(),
+        "findings": findings_to_dict(report.findings),
         "evolution": report.evolution,
         "seconds": {stage: round(value, 3) for stage, value in report.seconds.items()},
         "objects": {item.role: item.sop_instance_uid for item in report.results.objects},

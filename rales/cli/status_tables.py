@@ -91,7 +91,7 @@ def _result(job: Job) -> str:
             f"{findings['involved_percent']} % involved, {findings['lesion_ml']} ml, "
             f"{findings['severity']}"
             if findings["lesions"] and findings["severity"]
-            else findings.get("verdict", "no lesion found")
+            else findings.get("verdict", "none marked")
         )
         parts.extend(findings["quality_flags"])
         parts.append(_evolution(job.result.get("evolution")))

@@ -121,7 +121,7 @@ def test_the_report_has_no_number_of_the_lung_and_none_of_both(
     assert f"{side} lung not assessable" in text
     if not ill:
         assert f"{side} not assessable" in sr.SeriesDescription
-        assert f"none marked in the assessed lung; {side} lung not assessable" in text
+        assert f"indeterminate: {side} lung not assessable" in text
     assert len(sr.SeriesDescription) <= 64
 
 

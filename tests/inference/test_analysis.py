@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.errors import ModelError, RejectReason, SeriesRejected
-from chestct.findings import Method, Severity
+from chestct.findings import End, Method, Outcome, Severity
 from chestct.geometry import Geometry
 from chestct.uids import derive_uid
 from chestct.volume import Label, SliceSource, Volume
@@ -124,7 +124,7 @@ def test_lesions_lie_in_lungs_and_reach_the_minimum_size(
     assert not (analysis.lesion_map.lesion() & ~both).any()
 
 
-def test_a_positive_decision_without_a_lesion_is_flagged(
+def test_a_positive_decision_without_a_lesion_is_indeterminate(
     small_thorax: Thorax,
 ) -> None:
     method = replace(METHOD, minimum_lesion_ml=1e6)
@@ -133,7 +133,8 @@ def test_a_positive_decision_without_a_lesion_is_flagged(
     findings = analyse(volume, found, method, lambda *_: None).findings
     assert findings.presence.positive
     assert not findings.lesions
-    assert any("presence score is positive" in flag for flag in findings.quality_flags)
+    assert findings.outcome is Outcome.INDETERMINATE
+    assert "positive score, nothing outlined" in findings.indeterminate_reasons
 
 
 def test_a_consolidation_missed_by_the_lung_network_is_added(small_thorax: Thorax) -> None:
@@ -345,19 +346,31 @@ def test_a_scan_without_lungs_is_rejected(small_thorax: Thorax) -> None:
     assert caught.value.reason is RejectReason.NO_LUNGS
 
 
-def test_a_cut_lung_is_flagged(small_thorax: Thorax) -> None:
-    middle = slice(25, 50)
+@pytest.mark.parametrize(
+    ("kept", "cut"),
+    [
+        (slice(25, 50), (End.HEAD, End.FEET)),
+        (slice(25, None), (End.FEET,)),
+        (slice(0, 50), (End.HEAD,)),
+    ],
+)
+def test_a_cut_lung_is_flagged_by_its_end(
+    kept: slice, cut: tuple[End, ...], small_thorax: Thorax
+) -> None:
     part = replace(
         small_thorax,
-        hu=small_thorax.hu[middle],
-        left_lung=small_thorax.left_lung[middle],
-        right_lung=small_thorax.right_lung[middle],
-        lesion=small_thorax.lesion[middle],
+        hu=small_thorax.hu[kept],
+        left_lung=small_thorax.left_lung[kept],
+        right_lung=small_thorax.right_lung[kept],
+        lesion=small_thorax.lesion[kept],
     )
-    flags = lungs_of(volume_of(part), known(part)).quality_flags
-    assert any("first and the last slice" in flag for flag in flags)
-    whole = lungs_of(volume_of(small_thorax), known(small_thorax)).quality_flags
-    assert not any("slice" in flag for flag in whole)
+    lungs = lungs_of(volume_of(part), known(part))
+    assert lungs.cut == cut
+    ends = " and the ".join(f"{end} end" for end in cut)
+    assert f"the lungs reach the {ends} of the scan: part may be missing" in lungs.quality_flags
+    whole = lungs_of(volume_of(small_thorax), known(small_thorax))
+    assert whole.cut == ()
+    assert not any("end of the scan" in flag for flag in whole.quality_flags)
 
 
 def test_swapped_sides_are_flagged(small_thorax: Thorax) -> None:

@@ -18,9 +18,8 @@ from chestct.findings import (
     Severity,
     Side,
     Zone,
-    lung_from_dict,
-    lung_to_dict,
 )
+from chestct.findings_json import lung_from_dict, lung_to_dict
 from chestct.geometry import Geometry, Vector
 from chestct.uids import derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume

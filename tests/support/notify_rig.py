@@ -28,6 +28,7 @@ from chestct.findings import (
     Zone,
     ZoneMeasurement,
 )
+from chestct.findings_json import findings_to_dict
 from chestct.states import JobState
 from rales.config.sections import Config
 from rales.state.store import (
@@ -160,7 +161,7 @@ class Rig(StateRig):
         ]
         model = {"name": "net", "version": "1", "digest": "d", "licence": "x"}
         content = {
-            "findings": findings.to_dict(),
+            "findings": findings_to_dict(findings),
             "models": [model, model | {"name": "lesions"}],
             "software": "Rales 0.1.0",
         }

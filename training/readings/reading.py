@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from chestct.errors import SeriesRejected
-from chestct.findings import Coverage, Findings, Method, lung_to_dict
+from chestct.findings import Coverage, Findings, Method
+from chestct.findings_json import lung_to_dict
 from chestct.series import Series
 from chestct.volume import Volume
 from inference.loading.loader import LoadingPolicy, load

@@ -14,9 +14,8 @@ from chestct.findings import (
     OpacityMeasurement,
     Severity,
     coverage_of,
-    lung_from_dict,
-    measurement_from_dict,
 )
+from chestct.findings_json import lung_from_dict, measurement_from_dict
 from chestct.results import ModelIdentity
 from rales.state.results import load_objects
 from rales.state.store import Job
