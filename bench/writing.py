@@ -28,7 +28,7 @@ from chestct.geometry import Geometry
 from chestct.results import AnalysisKey, ModelIdentity, SegKind, SoftwareIdentity
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid, derive_uid
-from chestct.volume import Label, LesionMap, SliceSource, Volume
+from chestct.volume import Label, LesionMap, SliceSource, Volume, is_lesion
 from dicom_out.objects.compose import compose, warm_up
 from dicom_out.objects.sources import read_sources
 from inference.reading.quantify import measure
@@ -68,7 +68,7 @@ def _analysed(folder: Path, labels: NDArray[np.uint8]) -> AnalysedSeries:
     series, sources = _write(folder, geometry)
     noise = np.random.default_rng(1).integers(-250, 250, labels.shape[1:])
     volume = Volume(
-        hu=np.where(labels >= Label.LEFT_LESION, noise - 350, -850).astype(np.int16),
+        hu=np.where(is_lesion(labels), noise - 350, -850).astype(np.int16),
         geometry=geometry,
         sources=sources,
         series_uid=_SERIES,
@@ -131,6 +131,7 @@ def _labels(slices: int, size: int, *, lesions: bool) -> NDArray[np.uint8]:
             if lesions:
                 ball = (across - 0.3) ** 2 + (deep - 0.4) ** 2 + (z[index] / 0.85 + 0.3) ** 2
                 labels[index][inside & (ball < 1 / 16)] = lung + 2
+                labels[index][inside & (ball < 1 / 64)] = lung + 4
     return labels
 
 

@@ -44,8 +44,9 @@ class Method:
     """The thresholds behind the numbers; the SR states them.
 
     Attributes:
-        high_opacity_hu: Lesion voxels at or above this HU count as high opacity
-            (consolidation), those below as ground-glass.
+        high_opacity_hu: Opacity at or above this HU, smoothed over a few millimetres, is
+            consolidation (high opacity), below it ground-glass; a piece of either that a reader
+            would not see counts as the other.
         minimum_lesion_ml: A smaller connected lesion was dropped.
         minimum_lesion_hu: A voxel that is less dense than this, smoothed over a millimetre or two,
             is aerated lung and no lesion; None: the density was not used.
@@ -86,6 +87,17 @@ class ZoneMeasurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpacityMeasurement:
+    """One kind of opacity in one lung or both; ``mean_hu`` is None without such opacity."""
+
+    volume_ml: float
+    mean_hu: float | None
+
+
+NO_OPACITY = OpacityMeasurement(volume_ml=0.0, mean_hu=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LungMeasurement:
     """The measurements of one lung, or of both lungs together.
 
@@ -93,9 +105,9 @@ class LungMeasurement:
         volume_ml: Volume, lesions included.
         lesion_ml: Volume of the lesions.
         involved_percent: ``100 * lesion_ml / volume_ml``.
-        high_opacity_percent: Share of the *lesion* volume at or above
-            :attr:`Method.high_opacity_hu`; 0 without lesions.
+        high_opacity_percent: Share of consolidation in the *lesion* volume; 0 without lesions.
         lesion_mean_hu: Mean HU of the lesion voxels; None without lesions.
+        ground_glass, consolidation: The two kinds of opacity that the lesions consist of.
         zones: The zones of a lung in the order of :class:`Zone`; empty for both lungs together.
             Results of older versions have the first three.
     """
@@ -105,6 +117,8 @@ class LungMeasurement:
     involved_percent: float
     high_opacity_percent: float
     lesion_mean_hu: float | None
+    ground_glass: OpacityMeasurement = NO_OPACITY
+    consolidation: OpacityMeasurement = NO_OPACITY
     zones: tuple[ZoneMeasurement, ...] = ()
 
 
@@ -142,14 +156,6 @@ class Coverage(StrEnum):
     def words(self) -> str:
         """The covered lungs, as part of a sentence."""
         return "the lungs" if self is Coverage.BOTH else f"the {self} lung"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpacityMeasurement:
-    """One kind of opacity in the assessed lungs; ``mean_hu`` is None without such opacity."""
-
-    volume_ml: float
-    mean_hu: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,8 +209,7 @@ class Findings:
         total: Both lungs together; None unless both are assessable.
         lesions: The lesions of the assessable lungs, largest first.
         severity: Of both lungs together; None without a total.
-        ground_glass, consolidation: Lesion voxels below :attr:`Method.high_opacity_hu`, and
-            those at or above it.
+        ground_glass, consolidation: The two kinds of opacity in the assessable lungs.
         cut: The ends of the scan that the lungs reach, so that part of them may be missing.
 
     Raises:

@@ -99,4 +99,17 @@ def measurement_from_dict(plain: Mapping[str, Any]) -> LungMeasurement:
     zones = tuple(
         ZoneMeasurement(**{**zone, "zone": Zone(zone["zone"])}) for zone in plain.get("zones", ())
     )
-    return LungMeasurement(**{**plain, "zones": zones})
+    return LungMeasurement(**{**plain, "zones": zones, **_kinds_from_dict(plain)})
+
+
+def _kinds_from_dict(plain: Mapping[str, Any]) -> dict[str, OpacityMeasurement]:
+    """Return the two kinds of opacity of a lung.
+
+    Earlier results state neither; their volumes follow from the share of consolidation.
+    """
+    dense_ml = plain["lesion_ml"] * plain["high_opacity_percent"] / 100
+    volumes = {"ground_glass": plain["lesion_ml"] - dense_ml, "consolidation": dense_ml}
+    return {
+        kind: OpacityMeasurement(**plain.get(kind, {"volume_ml": volume_ml, "mean_hu": None}))
+        for kind, volume_ml in volumes.items()
+    }

@@ -66,13 +66,39 @@ class Volume:
 
 
 class Label(IntEnum):
-    """The label of a voxel; a lesion voxel also names its lung, so that labels never overlap."""
+    """The label of a voxel. Each label names a lung, so that labels never overlap.
+
+    Labels of the left lung are odd, labels of the right lung are even.
+    """
 
     BACKGROUND = 0
     LEFT_LUNG = 1
     RIGHT_LUNG = 2
-    LEFT_LESION = 3
-    RIGHT_LESION = 4
+    LEFT_GROUND_GLASS = 3
+    RIGHT_GROUND_GLASS = 4
+    LEFT_CONSOLIDATION = 5
+    RIGHT_CONSOLIDATION = 6
+
+
+LEFT_LABELS = (Label.LEFT_LUNG, Label.LEFT_GROUND_GLASS, Label.LEFT_CONSOLIDATION)
+RIGHT_LABELS = (Label.RIGHT_LUNG, Label.RIGHT_GROUND_GLASS, Label.RIGHT_CONSOLIDATION)
+
+LESION_LABELS = (
+    Label.LEFT_GROUND_GLASS,
+    Label.RIGHT_GROUND_GLASS,
+    Label.LEFT_CONSOLIDATION,
+    Label.RIGHT_CONSOLIDATION,
+)
+
+
+def is_lesion(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where labels are an opacity of either kind."""
+    return labels >= Label.LEFT_GROUND_GLASS
+
+
+def is_consolidation(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where labels are consolidation."""
+    return labels >= Label.LEFT_CONSOLIDATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +128,12 @@ class LesionMap:
 
     def left_lung(self) -> NDArray[np.bool_]:
         """Boolean mask of the left lung, its lesions included."""
-        return np.isin(self.labels, (Label.LEFT_LUNG, Label.LEFT_LESION))
+        return np.isin(self.labels, LEFT_LABELS)
 
     def right_lung(self) -> NDArray[np.bool_]:
         """Boolean mask of the right lung, its lesions included."""
-        return np.isin(self.labels, (Label.RIGHT_LUNG, Label.RIGHT_LESION))
+        return np.isin(self.labels, RIGHT_LABELS)
 
     def lesion(self) -> NDArray[np.bool_]:
         """Boolean mask of all lesions."""
-        return self.labels >= Label.LEFT_LESION
+        return is_lesion(self.labels)

@@ -65,7 +65,7 @@ def _layers(analysed: AnalysedSeries) -> Iterator[tuple[SegDocument, Segments]]:
     findings = analysed.findings
     yield (
         tissues_document(findings.covers),
-        tissue_segments(analysed.volume, analysed.lesion_map, findings.method),
+        tissue_segments(analysed.lesion_map, findings.method),
     )
     if analysed.options.lesion_segments and analysed.measured:
         yield LESIONS, lesion_segments(analysed.lesion_map, analysed.measured)

@@ -15,7 +15,7 @@ from pydicom.sr.coding import Code
 from scipy import ndimage
 
 from chestct.findings import Lesion, Method, Side
-from chestct.volume import Label, LesionMap, Volume
+from chestct.volume import Label, LesionMap
 from dicom_out.objects import codes
 
 
@@ -85,44 +85,35 @@ _RIGHT_LUNG = SegmentPlan(
     colour=(70, 220, 160),
 )
 LUNGS = (_LEFT_LUNG, _RIGHT_LUNG)
-_DENSER = 2
-"""Added to the label of a consolidation voxel; see :func:`tissue_segments`."""
-_TISSUES = 1 + max(Label) + _DENSER
+_OPACITIES = (
+    (Label.LEFT_GROUND_GLASS, Label.RIGHT_GROUND_GLASS),
+    (Label.LEFT_CONSOLIDATION, Label.RIGHT_CONSOLIDATION),
+)
 
 
-def tissue_segments(volume: Volume, lesion_map: LesionMap, method: Method) -> Segments:
-    """Return the lungs, ground-glass and consolidation; segments without voxels are left out.
-
-    Lesion voxels at or above :attr:`Method.high_opacity_hu` are consolidation, the others are
-    ground-glass. The decision is per voxel, so that the segments match the volumes of the SR.
-    """
-    labels, hu = lesion_map.labels, volume.hu
-    tissues = np.zeros_like(labels)
-    counts = np.zeros((len(labels), _TISSUES), np.int64)
-    for index, plane in enumerate(labels):
-        if plane.any():
-            dense = (plane >= Label.LEFT_LESION) & (hu[index] >= method.high_opacity_hu)
-            tissues[index] = plane + _DENSER * dense.view(np.uint8)
-            counts[index] = np.bincount(tissues[index].ravel(), minlength=_TISSUES)
-    lesions = (int(Label.LEFT_LESION), int(Label.RIGHT_LESION))
-    dense_lesions = tuple(label + _DENSER for label in lesions)
+def tissue_segments(lesion_map: LesionMap, method: Method) -> Segments:
+    """Return the lungs, ground-glass and consolidation; segments without voxels are left out."""
+    labels = lesion_map.labels
+    counts = np.stack([np.bincount(plane.ravel(), minlength=len(Label)) for plane in labels])
+    glass, dense = _OPACITIES
     members = (
-        (_LEFT_LUNG, (int(Label.LEFT_LUNG),)),
-        (_RIGHT_LUNG, (int(Label.RIGHT_LUNG),)),
-        (_ground_glass(method, _side(counts, *lesions)), lesions),
-        (_consolidation(method, _side(counts, *dense_lesions)), dense_lesions),
+        (_LEFT_LUNG, (Label.LEFT_LUNG,)),
+        (_RIGHT_LUNG, (Label.RIGHT_LUNG,)),
+        (_ground_glass(method, _side(counts, *glass)), glass),
+        (_consolidation(method, _side(counts, *dense)), dense),
     )
     present = [(plan, values) for plan, values in members if counts[:, list(values)].any()]
-    table = np.zeros(_TISSUES, np.uint8)
+    table = np.zeros(len(Label), np.uint8)
     for number, (_, values) in enumerate(present, start=1):
         table[list(values)] = number
-    for plane in tissues:
-        np.take(table, plane, out=plane)
+    numbers = np.empty_like(labels)
+    for plane, numbered in zip(labels, numbers, strict=True):
+        np.take(table, plane, out=numbered)
     return Segments(
         plans=tuple(
             replace(plan, number=number) for number, (plan, _) in enumerate(present, start=1)
         ),
-        numbers=tissues,
+        numbers=numbers,
         per_slice=np.stack([counts[:, list(values)].sum(axis=1) for _, values in present], axis=1),
     )
 

@@ -30,7 +30,7 @@ from chestct.findings import (
     OpacityMeasurement,
     Severity,
 )
-from chestct.volume import Label
+from chestct.volume import Label, is_lesion
 from dicom_out.objects import codes
 from dicom_out.objects.contours import beside, part_at, surrounded
 from dicom_out.objects.segments import LUNGS, SegmentPlan, laterality_of, lesion_role
@@ -228,7 +228,7 @@ def _all_lesions(report: ReportContent, taken: set[int]) -> Volumetric:
     return Volumetric(
         tracking_identifier=report.tracking("lesions", "Lung lesions (opacities)"),
         referenced_regions=[
-            report.region(report.analysed.lesion_map.labels[index] >= Label.LEFT_LESION, index)
+            report.region(is_lesion(report.analysed.lesion_map.labels[index]), index)
         ],
         finding_type=codes.LESION,
         algorithm_id=report.lesion_algorithm(),
@@ -275,7 +275,7 @@ def _lesion_region(report: ReportContent, lesion: Lesion) -> hd.sr.ImageRegion:
     """Return the outline of a lesion on the slice of its axes."""
     index = lesion.diameter.slice_index
     (row, column), _ = lesion.diameter.long_axis
-    opaque = report.analysed.lesion_map.labels[index] >= Label.LEFT_LESION
+    opaque = is_lesion(report.analysed.lesion_map.labels[index])
     return report.region(part_at(opaque, int(row), int(column)), index)
 
 

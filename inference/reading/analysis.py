@@ -20,15 +20,20 @@ from chestct.errors import ModelError, RejectReason, SeriesRejected
 from chestct.findings import Findings, Method, Presence
 from chestct.geometry import Geometry
 from chestct.results import ModelIdentity
-from chestct.volume import Label, LesionMap, Volume
+from chestct.volume import Label, LesionMap, Volume, is_lesion
 from inference.ports import ModelSet, PresenceRule, SegmentationModel
 from inference.reading.attach import attach
+from inference.reading.density import consolidated
 from inference.reading.frame import Frame
 from inference.reading.lungs import delineate
 from inference.reading.postprocess import box_of, drop_small
 from inference.reading.presence import certain_ml, decide
 from inference.reading.quantify import measure
 from inference.reading.readers import lesion_probabilities, reader_on
+
+_GROUND_GLASS = np.uint8(Label.LEFT_GROUND_GLASS - Label.LEFT_LUNG)
+_CONSOLIDATION = np.uint8(Label.LEFT_CONSOLIDATION - Label.LEFT_GROUND_GLASS)
+"""Steps from a label to that of the same lung with opacity, and with denser opacity."""
 
 
 class Stage(StrEnum):
@@ -79,7 +84,8 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
             inside = marked & (sides > Label.BACKGROUND)
             lesion = drop_small(inside, frame.volume.geometry.voxel_ml, method.minimum_lesion_ml)
     with _stage(Stage.MEASURE, seconds, progress):
-        lesion_map = _restored(frame, sides, lesion)
+        dense = _consolidation(frame.volume, sides, lesion, method)
+        lesion_map = _restored(frame, sides, lesion, dense)
         findings = measure(
             volume,
             lesion_map,
@@ -108,12 +114,25 @@ def _require_fine_enough(geometry: Geometry, model: SegmentationModel) -> None:
         )
 
 
-def _restored(frame: Frame, sides: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> LesionMap:
-    """Return the labels of lungs and lesions on the grid of the volume."""
+def _consolidation(
+    volume: Volume, sides: NDArray[np.uint8], lesion: NDArray[np.bool_], method: Method
+) -> NDArray[np.bool_]:
+    """Return the part of the lesions that is consolidation, decided for each lung by itself."""
+    left, right = (
+        consolidated(lesion & (sides == lung), volume, method.high_opacity_hu)
+        for lung in (Label.LEFT_LUNG, Label.RIGHT_LUNG)
+    )
+    return left | right
+
+
+def _restored(
+    frame: Frame, sides: NDArray[np.uint8], lesion: NDArray[np.bool_], dense: NDArray[np.bool_]
+) -> LesionMap:
+    """Return the labels of lungs, ground-glass and consolidation on the grid of the volume."""
     labels = frame.restore_labels(sides)
-    lesions = frame.restore(lesion)
-    labels[lesions & (labels == Label.LEFT_LUNG)] = Label.LEFT_LESION
-    labels[lesions & (labels == Label.RIGHT_LUNG)] = Label.RIGHT_LESION
+    lungs = labels > Label.BACKGROUND
+    labels[lungs & frame.restore(lesion)] += _GROUND_GLASS
+    labels[is_lesion(labels) & frame.restore(dense)] += _CONSOLIDATION
     return LesionMap(labels=labels, geometry=frame.source)
 
 

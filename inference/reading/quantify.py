@@ -23,17 +23,22 @@ from chestct.findings import (
     Side,
 )
 from chestct.geometry import Geometry
-from chestct.volume import Label, LesionMap, Volume
+from chestct.volume import (
+    LEFT_LABELS,
+    RIGHT_LABELS,
+    Label,
+    LesionMap,
+    Volume,
+    is_consolidation,
+    is_lesion,
+)
 from inference.ports import Box
 from inference.reading.postprocess import box_of, components
 from inference.reading.sides import Missing
 from inference.reading.zones import measure_zones
 
 Points = NDArray[np.float64]
-_LABELS = {
-    Side.LEFT: (Label.LEFT_LUNG, Label.LEFT_LESION),
-    Side.RIGHT: (Label.RIGHT_LUNG, Label.RIGHT_LESION),
-}
+_LABELS = {Side.LEFT: LEFT_LABELS, Side.RIGHT: RIGHT_LABELS}
 
 
 def measure(
@@ -53,28 +58,27 @@ def measure(
     """
     voxel_ml, box = volume.geometry.voxel_ml, _box_of_lungs(lesion_map)
     labels, inside = lesion_map.labels[box], volume.hu[box]
-    lesion = labels >= Label.LEFT_LESION
+    lesion = is_lesion(labels)
     lungs: dict[Side, Lung] = {}
     for side, own in _LABELS.items():
         mask = np.isin(labels, own)
         zones = measure_zones(mask, lesion, volume.geometry, side)
-        lungs[side] = replace(_lung(inside, mask, lesion, voxel_ml, method), zones=zones)
+        lungs[side] = replace(_lung(inside, mask, labels, voxel_ml), zones=zones)
     if missing is not None:
         lungs[missing.side] = missing.lung
     both = labels > Label.BACKGROUND
-    total = _lung(inside, both, lesion, voxel_ml, method) if missing is None else None
-    hu = inside[lesion]
-    consolidated = hu >= method.high_opacity_hu
+    total = _lung(inside, both, labels, voxel_ml) if missing is None else None
+    dense = is_consolidation(labels)
     return Findings(
         left=lungs[Side.LEFT],
         right=lungs[Side.RIGHT],
         total=total,
-        lesions=_lesions(volume, lesion_map, box, method),
+        lesions=_lesions(volume, lesion_map, box),
         presence=presence,
         severity=None if total is None else severity_of(total.involved_percent, method),
         method=method,
-        ground_glass=_opacity(hu[~consolidated], voxel_ml),
-        consolidation=_opacity(hu[consolidated], voxel_ml),
+        ground_glass=_opacity(inside[lesion & ~dense], voxel_ml),
+        consolidation=_opacity(inside[dense], voxel_ml),
         quality_flags=quality_flags,
         cut=cut,
     )
@@ -98,19 +102,18 @@ def _box_of_lungs(lesion_map: LesionMap) -> Box:
 
 
 def _lung(
-    hu: NDArray[np.int16],
-    lung: NDArray[np.bool_],
-    lesion: NDArray[np.bool_],
-    voxel_ml: float,
-    method: Method,
+    hu: NDArray[np.int16], lung: NDArray[np.bool_], labels: NDArray[np.uint8], voxel_ml: float
 ) -> LungMeasurement:
-    voxels, inside = int(lung.sum()), hu[lung & lesion]
+    voxels, inside, kinds = int(lung.sum()), lung & is_lesion(labels), is_consolidation(labels)
+    lesion = hu[inside]
     return LungMeasurement(
         volume_ml=voxels * voxel_ml,
-        lesion_ml=inside.size * voxel_ml,
-        involved_percent=100.0 * inside.size / voxels if voxels else 0.0,
-        high_opacity_percent=_high_opacity(inside, method),
-        lesion_mean_hu=float(inside.mean()) if inside.size else None,
+        lesion_ml=lesion.size * voxel_ml,
+        involved_percent=100.0 * lesion.size / voxels if voxels else 0.0,
+        high_opacity_percent=_share(kinds[inside]),
+        lesion_mean_hu=float(lesion.mean()) if lesion.size else None,
+        ground_glass=_opacity(hu[inside & ~kinds], voxel_ml),
+        consolidation=_opacity(hu[inside & kinds], voxel_ml),
     )
 
 
@@ -120,15 +123,14 @@ def _opacity(hu: NDArray[np.int16], voxel_ml: float) -> OpacityMeasurement:
     )
 
 
-def _high_opacity(hu: NDArray[np.int16], method: Method) -> float:
-    if hu.size == 0:
-        return 0.0
-    return 100.0 * float((hu >= method.high_opacity_hu).mean())
+def _share(dense: NDArray[np.bool_]) -> float:
+    """Return the percent of lesion voxels that are consolidation; 0 without voxels."""
+    return 100.0 * float(dense.mean()) if dense.size else 0.0
 
 
-def _lesions(volume: Volume, lesion_map: LesionMap, box: Box, method: Method) -> tuple[Lesion, ...]:
+def _lesions(volume: Volume, lesion_map: LesionMap, box: Box) -> tuple[Lesion, ...]:
     """Measure each connected lesion within ``box``, largest first."""
-    lesion = lesion_map.labels[box] >= Label.LEFT_LESION
+    lesion = is_lesion(lesion_map.labels[box])
     if not lesion.any():
         return ()
     labels, count = components(lesion)
@@ -143,7 +145,7 @@ def _lesions(volume: Volume, lesion_map: LesionMap, box: Box, method: Method) ->
             for outer, inner in zip(box, own, strict=True)
         )
         place = (where[0], where[1], where[2])
-        found.append(_lesion(number, volume, lesion_map, labels[own] == k + 1, place, method))
+        found.append(_lesion(number, volume, lesion_map, labels[own] == k + 1, place))
     return tuple(found)
 
 
@@ -153,19 +155,18 @@ def _lesion(
     lesion_map: LesionMap,
     member: NDArray[np.bool_],
     box: Box,
-    method: Method,
 ) -> Lesion:
     geometry = volume.geometry
     start = np.array([part.start for part in box])
-    hu = volume.hu[box][member]
-    left = int((lesion_map.labels[box][member] == Label.LEFT_LESION).sum())
+    hu, labels = volume.hu[box][member], lesion_map.labels[box][member]
+    left = int(np.isin(labels, LEFT_LABELS).sum())
     center = geometry.to_patient((np.argwhere(member).mean(axis=0) + start)[None])[0]
     return Lesion(
         number=number,
         side=Side.LEFT if 2 * left > hu.size else Side.RIGHT,
         volume_ml=hu.size * geometry.voxel_ml,
         mean_hu=float(hu.mean()),
-        high_opacity_percent=_high_opacity(hu, method),
+        high_opacity_percent=_share(is_consolidation(labels)),
         centroid=(float(center[0]), float(center[1]), float(center[2])),
         diameter=_diameter(member, start, geometry),
     )

@@ -12,7 +12,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from chestct.findings import Findings
 from chestct.verdict import sentence, sides_involved, verdict, volumes
-from chestct.volume import Label, LesionMap, Volume
+from chestct.volume import (
+    LEFT_LABELS,
+    LESION_LABELS,
+    RIGHT_LABELS,
+    Label,
+    LesionMap,
+    Volume,
+    is_lesion,
+)
 
 Picture = NDArray[np.uint8]
 
@@ -74,7 +82,7 @@ def canonical(volume: Volume, lesion_map: LesionMap) -> Canonical:
 
 def choose_slices(labels: NDArray[np.uint8], wanted: int) -> list[int]:
     """Return slices from head to feet: over the lesions if there are any, else over the lungs."""
-    per_slice = (labels >= Label.LEFT_LESION).sum(axis=(1, 2))
+    per_slice = is_lesion(labels).sum(axis=(1, 2))
     if not per_slice.any():
         per_slice = (labels > Label.BACKGROUND).sum(axis=(1, 2))
     inside = np.flatnonzero(per_slice)
@@ -92,7 +100,7 @@ def axial_tile(shown: Canonical, index: int) -> Picture:
 
 def _coronal_tile(shown: Canonical) -> Picture:
     """Draw the coronal plane with most lesion, or with most lung if there is no lesion."""
-    weight = (shown.labels >= Label.LEFT_LESION).sum(axis=(0, 2))
+    weight = is_lesion(shown.labels).sum(axis=(0, 2))
     if not weight.any():
         weight = (shown.labels > Label.BACKGROUND).sum(axis=(0, 2))
     row = int(weight.argmax())
@@ -115,9 +123,9 @@ def draw_plane(
         cv2.resize(grey, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB
     ).astype(np.float32)
     for name, members in (
-        ("left", (Label.LEFT_LUNG, Label.LEFT_LESION)),
-        ("right", (Label.RIGHT_LUNG, Label.RIGHT_LESION)),
-        ("lesion", (Label.LEFT_LESION, Label.RIGHT_LESION)),
+        ("left", LEFT_LABELS),
+        ("right", RIGHT_LABELS),
+        ("lesion", LESION_LABELS),
     ):
         mask = np.isin(labels, members).astype(np.float32)
         shown = (cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR) >= 0.5).astype(np.uint8)  # noqa: PLR2004

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from chestct.analysed import AnalysedSeries
 from chestct.findings import Findings, LungMeasurement
 from chestct.verdict import sentence, unassessed, verdict
-from chestct.volume import Label
+from chestct.volume import Label, is_lesion
 from dicom_out.objects.extras import Drawings
 from rales.pictures.overlay import (
     COLOURS,
@@ -230,7 +230,7 @@ def coronal_projection(shown: Canonical, side: int) -> Picture:
     """Return a front view of the lungs; the deeper a lesion is, the brighter it is drawn."""
     lungs: NDArray[np.bool_] = np.any(shown.labels > Label.BACKGROUND, axis=1)[::-1]
     row_mm = shown.spacing[1]
-    depth = (shown.labels >= Label.LEFT_LESION).sum(axis=1)[::-1] * row_mm
+    depth = is_lesion(shown.labels).sum(axis=1)[::-1] * row_mm
     height, width = lungs.shape[0] * shown.spacing[0], lungs.shape[1] * shown.spacing[2]
     scale = side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -38,11 +38,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from chestct.volume import Label
+from chestct.volume import LEFT_LABELS, LESION_LABELS, RIGHT_LABELS, Label
 
 TILT = math.radians(4)
 LUNG_LABELS = {"Left lung": Label.LEFT_LUNG, "Right lung": Label.RIGHT_LUNG}
-LESIONS = (Label.LEFT_LESION, Label.RIGHT_LESION)
+LESIONS = LESION_LABELS
 NAMES = {
     "latin-1": ("ISO_IR 100", "Müller^Jörg"),
     "japanese": (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
@@ -267,11 +267,9 @@ def require_measurements(sr: Path, out: Path, points: dict[Label, NDArray], ml: 
         own = read.setdefault(group["TrackingIdentifier"], {})
         for one in group.get("measurementItems", ()):
             own[one["quantity"]["CodeMeaning"]] = float(one["value"])
-    for name, lung, lesion in (
-        ("Left lung", Label.LEFT_LUNG, Label.LEFT_LESION),
-        ("Right lung", Label.RIGHT_LUNG, Label.RIGHT_LESION),
-    ):
-        count = len(points[lung]) + len(points[lesion])
+    for name, (lung, *lesions) in (("Left lung", LEFT_LABELS), ("Right lung", RIGHT_LABELS)):
+        lesion = sum(len(points[label]) for label in lesions)
+        count = len(points[lung]) + lesion
         assert read[name]["Volume"] == pytest.approx(count * ml, abs=0.0051)
-        share = 100.0 * len(points[lesion]) / count
+        share = 100.0 * lesion / count
         assert read[name]["Percent of lung involved"] == pytest.approx(share, abs=0.0051)

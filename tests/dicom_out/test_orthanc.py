@@ -49,8 +49,8 @@ def lesion_map(small_thorax: Thorax, small_series: Path) -> LesionMap:
     lesion = small_thorax.lesion > 0
     labels[small_thorax.left_lung] = Label.LEFT_LUNG
     labels[small_thorax.right_lung] = Label.RIGHT_LUNG
-    labels[small_thorax.left_lung & lesion] = Label.LEFT_LESION
-    labels[small_thorax.right_lung & lesion] = Label.RIGHT_LESION
+    labels[small_thorax.left_lung & lesion] = Label.LEFT_GROUND_GLASS
+    labels[small_thorax.right_lung & lesion] = Label.RIGHT_GROUND_GLASS
     return LesionMap(labels=labels, geometry=volume.geometry)
 
 

@@ -75,10 +75,10 @@ def test_left_front_and_head_are_where_a_reader_expects_them(
     labels[(abs(left) < 100) & (abs(back) < 80)] = Label.RIGHT_LUNG
     # 60 mm wide, 20 mm deep, to the left, in front, above.
     labels[(abs(left - 55) <= 30) & (abs(back + 45) <= 10) & (abs(head - 50) <= 12)] = (
-        Label.LEFT_LESION
+        Label.LEFT_GROUND_GLASS
     )
     shown = canonical(volume, LesionMap(labels=labels, geometry=volume.geometry))
-    index = int((shown.labels == Label.LEFT_LESION).sum(axis=(1, 2)).argmax())
+    index = int((shown.labels == Label.LEFT_GROUND_GLASS).sum(axis=(1, 2)).argmax())
     assert index > SHAPE[0] / 2, "slices run from feet to head"
     tile = red(axial_tile(shown, index))
     downs, acrosses = np.nonzero(tile)

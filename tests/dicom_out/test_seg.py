@@ -29,7 +29,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from chestct.errors import ResultInvalid
 from chestct.results import ModelIdentity, ReportOptions, SegKind
-from chestct.volume import Label
+from chestct.volume import LEFT_LABELS, Label
 from dicom_out.objects import compose as writer
 from dicom_out.objects.seg import LESIONS, TISSUES, SegDocument
 from dicom_out.objects.segments import Segments
@@ -48,13 +48,12 @@ NAMES = ["Left lung", "Right lung", "Ground-glass opacity", "Consolidation"]
 
 def masks(case: Case) -> dict[str, NDArray[np.bool_]]:
     """Return what each segment should hold, by its name."""
-    labels, dense = case.lesion_map.labels, case.volume.hu >= -300
-    lesion = (labels == Label.LEFT_LESION) | (labels == Label.RIGHT_LESION)
+    labels = case.lesion_map.labels
     wanted = (
         labels == Label.LEFT_LUNG,
         labels == Label.RIGHT_LUNG,
-        lesion & ~dense,
-        lesion & dense,
+        (labels == Label.LEFT_GROUND_GLASS) | (labels == Label.RIGHT_GROUND_GLASS),
+        (labels == Label.LEFT_CONSOLIDATION) | (labels == Label.RIGHT_CONSOLIDATION),
     )
     return dict(zip(NAMES, wanted, strict=True))
 
@@ -228,7 +227,7 @@ def test_without_lesion_there_is_no_lesion_segment(tmp_path: Path) -> None:
 
 def test_segment_numbers_have_no_gap_when_a_lung_is_missing(tmp_path: Path) -> None:
     labels = both_lungs()
-    labels[np.isin(labels, (Label.LEFT_LUNG, Label.LEFT_LESION))] = Label.BACKGROUND
+    labels[np.isin(labels, LEFT_LABELS)] = Label.BACKGROUND
     seg = read_seg(make_case(tmp_path / "series", labels=labels), tmp_path / "out")
     assert [segment.SegmentNumber for segment in seg.SegmentSequence] == [1, 2, 3]
     assert seg.SegmentSequence[0].SegmentLabel == "Right lung"

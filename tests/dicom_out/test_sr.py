@@ -33,7 +33,7 @@ from chestct.findings import Findings, Method, Presence
 from chestct.geometry import Geometry
 from chestct.results import ResultReference, SegKind
 from chestct.uids import derive_uid
-from chestct.volume import Label, LesionMap, SliceSource, Volume
+from chestct.volume import Label, LesionMap
 from dicom_out.objects.contours import outline
 from dicom_out.objects.segments import tissue_segments
 from dicom_out.objects.text import render_text
@@ -166,7 +166,7 @@ def test_each_segment_has_a_volumetric_and_a_planar_group_under_its_tracking_uid
 def all_lesion() -> NDArray[np.uint8]:
     """Return two lungs, the left one all lesion."""
     labels = healthy_lungs()
-    labels[labels == Label.LEFT_LUNG] = Label.LEFT_LESION
+    labels[labels == Label.LEFT_LUNG] = Label.LEFT_GROUND_GLASS
     return labels
 
 
@@ -215,11 +215,11 @@ def enclosed(sr: Dataset, case: Case, tracking: str) -> tuple[int, NDArray[np.bo
 @pytest.mark.parametrize("enhanced", [False, True], ids=["slices", "multi-frame"])
 def test_outlines_lie_around_what_they_outline(*, enhanced: bool, tmp_path: Path) -> None:
     labels = healthy_lungs()
-    labels[2:5, 10:18, 3:7] = Label.RIGHT_LESION
+    labels[2:5, 10:18, 3:7] = Label.RIGHT_GROUND_GLASS
     case = make_case(tmp_path / "series", labels=labels, enhanced=enhanced)
     sr = read_sr(case, tmp_path / "out")
     index, inside = enclosed(sr, case, "Lesion 1")
-    assert np.array_equal(inside, labels[index] == Label.RIGHT_LESION)
+    assert np.array_equal(inside, labels[index] == Label.RIGHT_GROUND_GLASS)
     index, inside = enclosed(sr, case, "Left lung")
     assert np.array_equal(inside, labels[index] == Label.LEFT_LUNG)
 
@@ -227,14 +227,14 @@ def test_outlines_lie_around_what_they_outline(*, enhanced: bool, tmp_path: Path
 def test_the_outline_is_of_the_lesion_whose_axes_are_given(tmp_path: Path) -> None:
     """The largest lesion by volume need not be the largest in the slice of its diameter."""
     labels = healthy_lungs()
-    labels[2:5, 4:16, 3:5] = Label.RIGHT_LESION  # 72 voxels, longest in every slice it has
-    labels[2, 5:13, 10:16] = Label.LEFT_LESION  # 48 voxels, all in one slice
-    labels[2, 4:17, 3:5] = Label.RIGHT_LESION
+    labels[2:5, 4:16, 3:5] = Label.RIGHT_GROUND_GLASS  # 72 voxels, longest in every slice it has
+    labels[2, 5:13, 10:16] = Label.LEFT_GROUND_GLASS  # 48 voxels, all in one slice
+    labels[2, 4:17, 3:5] = Label.RIGHT_GROUND_GLASS
     case = make_case(tmp_path / "series", labels=labels)
     sr = read_sr(case, tmp_path / "out")
     index, inside = enclosed(sr, case, "Lesion 1")
     assert index == case.findings.lesions[0].diameter.slice_index == 2
-    assert np.array_equal(inside, labels[2] == Label.RIGHT_LESION)
+    assert np.array_equal(inside, labels[2] == Label.RIGHT_GROUND_GLASS)
 
 
 def test_nothing_found_is_said_with_the_volumes(tmp_path: Path) -> None:
@@ -418,7 +418,7 @@ def test_an_empty_mask_has_no_outline() -> None:
         outline(np.zeros((3, 3), bool))
 
 
-masks_of_segments = arrays(np.uint8, (4, 3, 3), elements=st.integers(0, 4))
+masks_of_segments = arrays(np.uint8, (4, 3, 3), elements=st.integers(0, max(Label)))
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -434,16 +434,7 @@ def test_a_segment_is_outlined_where_most_of_it_shows(
         pixel_spacing=(1.0, 1.0),
         slice_spacing=1.0,
     )
-    source = SliceSource(sop_class_uid=derive_uid("class"), sop_instance_uid=derive_uid("image"))
-    hu = np.where(np.arange(36).reshape(4, 3, 3) % 2, -100, -700).astype(np.int16)
-    volume = Volume(
-        hu=hu,
-        geometry=geometry,
-        sources=(source,) * 4,
-        series_uid=derive_uid("series"),
-        frame_of_reference_uid=derive_uid("frame"),
-    )
-    segments = tissue_segments(volume, LesionMap(labels=labels, geometry=geometry), Method())
+    segments = tissue_segments(LesionMap(labels=labels, geometry=geometry), Method())
     assert [plan.number for plan in segments.plans] == list(range(1, len(segments.plans) + 1))
     assert np.array_equal(segments.numbers > 0, labels > 0)
     for plan in segments.plans:

@@ -45,9 +45,9 @@ def planar_groups(sr: Dataset) -> Iterator[tuple[dict[str, str], NDArray[np.floa
 def lesions_of_two_shapes() -> NDArray[np.uint8]:
     """Return a long thin lesion, the largest, and a compact one with more area in its key slice."""
     labels = healthy_lungs()
-    labels[1:6, 4:18, 4] = Label.RIGHT_LESION
-    labels[3, 4:20, 4] = Label.RIGHT_LESION
-    labels[3, 5:17, 11:16] = Label.LEFT_LESION
+    labels[1:6, 4:18, 4] = Label.RIGHT_GROUND_GLASS
+    labels[3, 4:20, 4] = Label.RIGHT_GROUND_GLASS
+    labels[3, 5:17, 11:16] = Label.LEFT_GROUND_GLASS
     return labels
 
 
@@ -84,7 +84,7 @@ def tracked(sr: Dataset) -> dict[str, list[Dataset]]:
 
 def one_lung_all_lesion() -> NDArray[np.uint8]:
     labels = healthy_lungs()
-    labels[labels == Label.LEFT_LUNG] = Label.LEFT_LESION
+    labels[labels == Label.LEFT_LUNG] = Label.LEFT_GROUND_GLASS
     return labels
 
 
@@ -154,9 +154,9 @@ def test_the_outline_of_one_pixel_surrounds_its_centre() -> None:
 def test_a_diameter_never_spans_two_parts_of_a_slice(tmp_path: Path) -> None:
     """A lesion whose parts meet in another slice: what is outlined is as long as is said."""
     labels = healthy_lungs()
-    labels[2, 4:8, 3:5] = Label.RIGHT_LESION
-    labels[2, 12:18, 3:5] = Label.RIGHT_LESION
-    labels[3, 7:13, 3:5] = Label.RIGHT_LESION
+    labels[2, 4:8, 3:5] = Label.RIGHT_GROUND_GLASS
+    labels[2, 12:18, 3:5] = Label.RIGHT_GROUND_GLASS
+    labels[3, 7:13, 3:5] = Label.RIGHT_GROUND_GLASS
     case = make_case(tmp_path / "series", labels=labels)
     (lesion,) = case.findings.lesions
     row_spacing, column_spacing = case.volume.geometry.pixel_spacing

@@ -19,7 +19,7 @@ from ports import free_port
 from pydicom.dataset import Dataset
 
 from chestct.findings import Method
-from chestct.volume import Label
+from chestct.volume import Label, is_consolidation
 from inference.loading.loader import LoadingPolicy, load
 from inference.networks.session import load_models
 from inference.reading.analysis import analyse
@@ -99,7 +99,7 @@ def _check_round_trip(node: ShippedNode, pacs: Pacs, folder: Path) -> tuple[Data
     method = models.method(Method())
     analysis = analyse(volume, models, method, lambda _stage, _part: None)
     labels, lesion = analysis.lesion_map.labels, analysis.lesion_map.lesion()
-    dense = volume.hu >= method.high_opacity_hu
+    dense = is_consolidation(labels)
     masks = _segment_masks(files["seg"], folder)
     wanted = {
         "Left lung": labels == Label.LEFT_LUNG,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from chestct.findings import (
+    NO_OPACITY,
     Findings,
     LungMeasurement,
     Method,
+    OpacityMeasurement,
     Presence,
     Severity,
     Side,
     Zone,
 )
-from chestct.findings_json import lung_from_dict, lung_to_dict
+from chestct.findings_json import lung_from_dict, lung_to_dict, measurement_from_dict
 from chestct.geometry import Geometry, Vector
 from chestct.uids import derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
@@ -71,7 +74,7 @@ def chest() -> NDArray[np.uint8]:
 def test_the_zones_of_a_lung_run_from_apex_to_base(upwards: bool) -> None:  # noqa: FBT001
     """A lesion in the lowest third of the left lung, whichever way the slices run."""
     labels = chest()
-    labels[1:3, 10:20, 40:50] = Label.LEFT_LESION
+    labels[1:3, 10:20, 40:50] = Label.LEFT_GROUND_GLASS
     columns: Vector = (0.0, 1.0, 0.0)
     if not upwards:
         labels, columns = labels[::-1, ::-1], (0.0, -1.0, 0.0)
@@ -96,8 +99,8 @@ def test_the_phantom_is_measured_as_it_was_made(small_thorax: Thorax) -> None:
     labels = np.zeros(thorax.hu.shape, np.uint8)
     labels[thorax.left_lung], labels[thorax.right_lung] = Label.LEFT_LUNG, Label.RIGHT_LUNG
     ill = thorax.lesion > 0
-    labels[ill & thorax.left_lung] = Label.LEFT_LESION
-    labels[ill & thorax.right_lung] = Label.RIGHT_LESION
+    labels[ill & thorax.left_lung] = Label.LEFT_CONSOLIDATION
+    labels[ill & thorax.right_lung] = Label.RIGHT_GROUND_GLASS
     found = findings_of(labels, thorax.hu, spacing=thorax.spacing, origin=thorax.origin)
     for side, lung in (("left", thorax.left_lung), ("right", thorax.right_lung)):
         measured = getattr(found, side)
@@ -107,14 +110,13 @@ def test_the_phantom_is_measured_as_it_was_made(small_thorax: Thorax) -> None:
     assert found.total.involved_percent == pytest.approx(100 * (both & ill).sum() / both.sum())
     glass = next(lesion for lesion in found.lesions if lesion.side is Side.RIGHT)
     dense = next(lesion for lesion in found.lesions if lesion.side is Side.LEFT)
-    assert glass.high_opacity_percent < 15
-    assert dense.high_opacity_percent > 85
+    assert (glass.high_opacity_percent, dense.high_opacity_percent) == (0, 100)
     assert glass.mean_hu < METHOD.high_opacity_hu < dense.mean_hu
 
 
 def test_a_box_has_its_volume_place_and_diagonal() -> None:
     labels = chest()
-    labels[2:4, 10:14, 36:44] = Label.LEFT_LESION
+    labels[2:4, 10:14, 36:44] = Label.LEFT_GROUND_GLASS
     found = findings_of(labels)
     (lesion,) = found.lesions
     assert lesion.volume_ml == pytest.approx(2 * 4 * 8 * 5 * 1.5 * 0.75 / 1000)
@@ -128,12 +130,12 @@ def test_a_box_has_its_volume_place_and_diagonal() -> None:
 
 def test_the_diameter_is_that_of_the_widest_slice_and_lies_in_the_lesion() -> None:
     labels = chest()
-    labels[2, 10, 36:39] = Label.LEFT_LESION
-    labels[3, 10:12, 36:47] = Label.LEFT_LESION
+    labels[2, 10, 36:39] = Label.LEFT_GROUND_GLASS
+    labels[3, 10:12, 36:47] = Label.LEFT_GROUND_GLASS
     diameter = findings_of(labels).lesions[0].diameter
     assert diameter.slice_index == 3
     for row, column in diameter.long_axis:
-        assert labels[3, round(row), round(column)] == Label.LEFT_LESION
+        assert labels[3, round(row), round(column)] == Label.LEFT_GROUND_GLASS
 
 
 def test_an_ellipse_has_its_axes() -> None:
@@ -142,7 +144,7 @@ def test_an_ellipse_has_its_axes() -> None:
     turned = np.deg2rad(30)
     y, x = (rows - 100) * 0.5, (columns - 150) * 0.8
     along, across = x * np.cos(turned) + y * np.sin(turned), y * np.cos(turned) - x * np.sin(turned)
-    labels[1][(along / 40) ** 2 + (across / 15) ** 2 <= 1] = Label.RIGHT_LESION
+    labels[1][(along / 40) ** 2 + (across / 15) ** 2 <= 1] = Label.RIGHT_GROUND_GLASS
     diameter = findings_of(labels, spacing=(3.0, 0.5, 0.8)).lesions[0].diameter
     assert diameter.long_axis_mm == pytest.approx(80, abs=1)
     assert diameter.short_axis_mm == pytest.approx(30, abs=1)
@@ -150,16 +152,16 @@ def test_an_ellipse_has_its_axes() -> None:
 
 def test_a_single_voxel_is_as_long_as_a_pixel() -> None:
     labels = chest()
-    labels[2, 10, 40] = Label.LEFT_LESION
+    labels[2, 10, 40] = Label.LEFT_GROUND_GLASS
     diameter = findings_of(labels).lesions[0].diameter
     assert (diameter.long_axis_mm, diameter.short_axis_mm) == (0.75, 0.75)
 
 
 def test_lesions_are_numbered_by_volume() -> None:
     labels = chest()
-    labels[2, 10:12, 40:42] = Label.LEFT_LESION
-    labels[2, 20:25, 10:20] = Label.RIGHT_LESION
-    labels[5, 30, 10] = Label.RIGHT_LESION
+    labels[2, 10:12, 40:42] = Label.LEFT_GROUND_GLASS
+    labels[2, 20:25, 10:20] = Label.RIGHT_GROUND_GLASS
+    labels[5, 30, 10] = Label.RIGHT_GROUND_GLASS
     found = findings_of(labels)
     assert [lesion.number for lesion in found.lesions] == [1, 2, 3]
     volumes = [lesion.volume_ml for lesion in found.lesions]
@@ -167,18 +169,34 @@ def test_lesions_are_numbered_by_volume() -> None:
     assert sum(volumes) == pytest.approx(found.total.lesion_ml)
 
 
-def test_high_opacity_counts_lesion_voxels_from_the_cut_on() -> None:
+def test_each_lung_states_its_two_kinds_of_opacity() -> None:
     labels, hu = chest(), np.full((8, 40, 60), -600, np.int16)
-    labels[2, 10, 36:46] = Label.LEFT_LESION
-    hu[2, 10, 36:39] = -300
-    hu[2, 10, 39] = -301
+    labels[2, 10, 36:46] = Label.LEFT_GROUND_GLASS
+    labels[2, 10, 36:39] = Label.LEFT_CONSOLIDATION
+    hu[2, 10, 36:39] = -100
     hu[4] = 50  # dense, but no lesion
     found = findings_of(labels, hu)
-    assert found.total.high_opacity_percent == pytest.approx(30)
-    assert found.left.lesion_mean_hu == pytest.approx((3 * -300 - 301 + 6 * -600) / 10)
-    assert findings_of(
-        labels, hu, method=Method(high_opacity_hu=-301)
-    ).total.high_opacity_percent == (pytest.approx(40))
+    ml = math.prod(SPACING) / 1000
+    for measured in (found.total, found.left):
+        assert measured.high_opacity_percent == pytest.approx(30)
+        assert measured.lesion_mean_hu == pytest.approx(-450)
+        assert measured.ground_glass == OpacityMeasurement(volume_ml=7 * ml, mean_hu=-600)
+        assert measured.consolidation == OpacityMeasurement(volume_ml=3 * ml, mean_hu=-100)
+    assert (found.right.ground_glass, found.right.consolidation) == (NO_OPACITY, NO_OPACITY)
+    assert found.ground_glass == found.total.ground_glass
+    assert lung_from_dict(lung_to_dict(found.left)) == found.left
+
+
+def test_the_kinds_of_an_earlier_result_follow_from_their_share() -> None:
+    stored = {
+        "volume_ml": 2000.0,
+        "lesion_ml": 100.0,
+        "involved_percent": 5.0,
+        "high_opacity_percent": 25.0,
+        "lesion_mean_hu": -400.0,
+    }
+    lung = measurement_from_dict(stored)
+    assert (lung.ground_glass.volume_ml, lung.consolidation.volume_ml) == (75.0, 25.0)
 
 
 def test_without_lungs_or_lesions_nothing_is_divided_by_zero() -> None:
@@ -211,8 +229,8 @@ def label_maps(draw: st.DrawFn) -> NDArray[np.uint8]:
         start = [draw(st.integers(0, size - 1)) for size in labels.shape]
         box = tuple(slice(at, at + draw(st.integers(1, 9))) for at in start)
         lungs = labels[box]
-        lungs[lungs == Label.LEFT_LUNG] = Label.LEFT_LESION
-        lungs[lungs == Label.RIGHT_LUNG] = Label.RIGHT_LESION
+        lungs[lungs == Label.LEFT_LUNG] = Label.LEFT_GROUND_GLASS
+        lungs[lungs == Label.RIGHT_LUNG] = Label.RIGHT_GROUND_GLASS
     return labels
 
 

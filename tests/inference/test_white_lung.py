@@ -12,7 +12,7 @@ from chestct.errors import RejectReason, SeriesRejected
 from chestct.findings import Coverage, LungMeasurement, Method, NotAssessable, Severity
 from chestct.geometry import Geometry
 from chestct.verdict import verdict
-from chestct.volume import Label, Volume
+from chestct.volume import LEFT_LABELS, RIGHT_LABELS, Label, Volume
 from inference.reading.analysis import Analysis, analyse
 from inference.reading.sides import drop_strays, find_missing, halves_of
 from phantom import Thorax
@@ -73,10 +73,8 @@ def side_of(analysis: Analysis, side: str) -> LungMeasurement | NotAssessable:
     return analysis.findings.left if side == "left" else analysis.findings.right
 
 
-def labels_of(side: str) -> tuple[Label, Label]:
-    if side == "left":
-        return Label.LEFT_LUNG, Label.LEFT_LESION
-    return Label.RIGHT_LUNG, Label.RIGHT_LESION
+def labels_of(side: str) -> tuple[Label, ...]:
+    return LEFT_LABELS if side == "left" else RIGHT_LABELS
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -115,7 +115,7 @@ def make_case(
         series_uid=series.series_uid,
         frame_of_reference_uid=derive_uid("frame"),
     )
-    lesion_map = LesionMap(labels=labels, geometry=geometry)
+    lesion_map = LesionMap(labels=with_density(labels, hu), geometry=geometry)
     score = 0.91 if lesion_map.lesion().any() else 0.12
     presence = Presence(score=score, operating_point=0.5)
     return Case(
@@ -132,6 +132,16 @@ def make_case(
     )
 
 
+def with_density(labels: NDArray[np.uint8], hu: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """Return labels with every ground-glass voxel of -300 HU and more as consolidation.
+
+    The writers take any split. This one has voxels of either kind on every slice of a lesion.
+    """
+    glass = np.isin(labels, (Label.LEFT_GROUND_GLASS, Label.RIGHT_GROUND_GLASS))
+    dense = glass & (hu >= Method().high_opacity_hu)
+    return labels + np.uint8(2) * dense.view(np.uint8)
+
+
 def healthy_lungs() -> NDArray[np.uint8]:
     """Return two lungs of different size without lesion (the first slice is empty)."""
     labels = np.zeros(SHAPE, np.uint8)
@@ -143,15 +153,15 @@ def healthy_lungs() -> NDArray[np.uint8]:
 def both_lungs() -> NDArray[np.uint8]:
     """Return two lungs, one lesion in the left and a larger one in the right."""
     labels = healthy_lungs()
-    labels[2:4, 6:9, 11:14] = Label.LEFT_LESION
-    labels[2:5, 10:18, 3:7] = Label.RIGHT_LESION
+    labels[2:4, 6:9, 11:14] = Label.LEFT_GROUND_GLASS
+    labels[2:5, 10:18, 3:7] = Label.RIGHT_GROUND_GLASS
     return labels
 
 
 def left_lesion() -> NDArray[np.uint8]:
     """Return two lungs with a lesion in the left one only."""
     labels = healthy_lungs()
-    labels[2, 6:9, 11:15] = Label.LEFT_LESION
+    labels[2, 6:9, 11:15] = Label.LEFT_GROUND_GLASS
     return labels
 
 

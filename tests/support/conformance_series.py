@@ -33,8 +33,10 @@ PAINT = {
     Label.BACKGROUND: 40,
     Label.LEFT_LUNG: -860,
     Label.RIGHT_LUNG: -840,
-    Label.LEFT_LESION: -500,
-    Label.RIGHT_LESION: -200,
+    Label.LEFT_GROUND_GLASS: -500,
+    Label.RIGHT_GROUND_GLASS: -480,
+    Label.LEFT_CONSOLIDATION: -180,
+    Label.RIGHT_CONSOLIDATION: -200,
 }
 """Hounsfield units of each label."""
 
@@ -214,7 +216,7 @@ def lungs(*, mirrored: bool = False) -> Labels:
 def with_lesion(labels: Labels) -> Labels:
     """Put one lesion in, of unlike extents, into the right lung."""
     box = labels[7:12, 10:18, :]
-    box[(box == Label.RIGHT_LUNG) & _part(box.shape)] = Label.RIGHT_LESION
+    box[(box == Label.RIGHT_LUNG) & _part(box.shape)] = Label.RIGHT_CONSOLIDATION
     return labels
 
 
@@ -222,8 +224,8 @@ def with_lesions(labels: Labels) -> Labels:
     """Put hundreds of lesions in: single voxels that do not touch."""
     dots = np.zeros(SHAPE, bool)
     dots[4:20:3, 8:32:3, ::3] = True
-    labels[dots & (labels == Label.LEFT_LUNG)] = Label.LEFT_LESION
-    labels[dots & (labels == Label.RIGHT_LUNG)] = Label.RIGHT_LESION
+    labels[dots & (labels == Label.LEFT_LUNG)] = Label.LEFT_GROUND_GLASS
+    labels[dots & (labels == Label.RIGHT_LUNG)] = Label.RIGHT_CONSOLIDATION
     return labels
 
 

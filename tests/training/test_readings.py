@@ -173,7 +173,7 @@ def test_a_sheet_shows_slices_from_the_feet_with_both_lungs_in_their_place(
     labels = np.zeros(hu.shape, dtype=np.uint8)
     labels[:, 5:35, 2:16] = Label.RIGHT_LUNG
     labels[:, 5:35, 24:38] = Label.LEFT_LUNG
-    labels[6:, 10:20, 28:34] = Label.LEFT_LESION
+    labels[6:, 10:20, 28:34] = Label.LEFT_GROUND_GLASS
     for turned in (False, True):
         volume = volume_of(hu, row_cosines=(-1, 0, 0) if turned else (1, 0, 0))
         # Columns to the patient's right turn the normal to the feet.

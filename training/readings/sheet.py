@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from chestct.volume import Label, LesionMap, Volume
+from chestct.volume import LEFT_LABELS, LESION_LABELS, RIGHT_LABELS, LesionMap, Volume
 from rales.pictures.overlay import Canonical, canonical
 from training.report.gallery import box_of, outline
 
@@ -25,9 +25,9 @@ TILE, HEADER = 320, 40
 COLUMNS = 6
 
 _MEMBERS = {
-    "right lung": (Label.RIGHT_LUNG, Label.RIGHT_LESION),
-    "left lung": (Label.LEFT_LUNG, Label.LEFT_LESION),
-    "lesion": (Label.LEFT_LESION, Label.RIGHT_LESION),
+    "right lung": RIGHT_LABELS,
+    "left lung": LEFT_LABELS,
+    "lesion": LESION_LABELS,
 }
 _AIR_HU = -300
 _TEXT = (235, 235, 235)

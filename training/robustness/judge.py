@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from chestct.volume import Label
+from chestct.volume import Label, is_lesion
 from inference.ports import ModelSet
 from inference.reading.analysis import Analysis
 from training.readings.reading import Call, Progress, Reading, call_of, read_volume
@@ -67,7 +67,7 @@ def judge(
 def _volumes(labels: Labels, analysis: Analysis) -> tuple[float, float]:
     """Return the volume of lesion and that of lung, in ml."""
     voxel_ml = analysis.lesion_map.geometry.voxel_ml
-    lesion, lung = labels >= Label.LEFT_LESION, labels > Label.BACKGROUND
+    lesion, lung = is_lesion(labels), labels > Label.BACKGROUND
     return int(lesion.sum()) * voxel_ml, int(lung.sum()) * voxel_ml
 
 
