@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -19,6 +20,7 @@ class SliceSource:
 
     ``frame_number`` counts from 1; ``frame_count`` is the number of frames of the instance. Both
     are None for a single-frame image. ``rescale`` is (slope, intercept) from stored values to HU.
+    ``instance_number`` is None where the image has none.
     """
 
     sop_class_uid: Uid
@@ -26,6 +28,29 @@ class SliceSource:
     frame_number: int | None = None
     frame_count: int | None = None
     rescale: tuple[float, float] | None = None
+    instance_number: int | None = None
+
+
+def slice_names(sources: Sequence[SliceSource]) -> tuple[str, ...]:
+    """Return the name of each slice by which a person finds it in a viewer.
+
+    This is the Instance Number, and the frame number in a multi-frame image. Slices whose numbers
+    are missing or not unique are counted in the order of ``sources``, from the feet.
+    """
+    names = tuple(map(_name, sources))
+    if len({source.sop_instance_uid for source in sources}) == 1 and len(sources) > 1:
+        names = tuple(f"frame {source.frame_number}" for source in sources)
+    if "" in names or len(set(names)) < len(names):
+        return tuple(f"slice {k} of {len(names)} from the feet" for k in range(1, len(names) + 1))
+    return names
+
+
+def _name(source: SliceSource) -> str:
+    """Return the name of a slice among several images; empty without an Instance Number."""
+    if source.instance_number is None:
+        return ""
+    frame = "" if source.frame_number is None else f", frame {source.frame_number}"
+    return f"image {source.instance_number}{frame}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,6 +121,7 @@ def _parse(frame: Frame) -> SliceHeader:
             frame_number=frame.number,
             frame_count=None if frame.number is None else integer(dataset, "NumberOfFrames"),
             rescale=(slope, intercept),
+            instance_number=integer(dataset, "InstanceNumber"),
         ),
         instance=frame.instance,
         frame=(frame.number or 1) - 1,

@@ -133,7 +133,7 @@ def _shifted(headers: Sequence[SliceHeader], aside: Sequence[float]) -> SeriesRe
     most = max(headers[0].pixel_spacing)
     worst = max(range(len(aside)), key=aside.__getitem__)
     message = (
-        f"slice {worst + 1} of {len(headers)} is shifted sideways by {aside[worst]:.1f} mm, "
+        f"a slice is shifted sideways by {aside[worst]:.1f} mm, "
         f"at most a pixel ({most:g} mm) is analysed"
     )
     uid = headers[worst].source.sop_instance_uid

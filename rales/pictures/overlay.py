@@ -20,6 +20,7 @@ from chestct.volume import (
     LesionMap,
     Volume,
     is_lesion,
+    slice_names,
 )
 
 Picture = NDArray[np.uint8]
@@ -39,11 +40,15 @@ _FILL = 0.35
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canonical:
-    """HU and labels; rows run front to back, columns right to left, slices feet to head."""
+    """HU and labels; rows run front to back, columns right to left, slices feet to head.
+
+    ``names`` are the names of the slices for captions.
+    """
 
     hu: NDArray[np.int16]
     labels: NDArray[np.uint8]
     spacing: tuple[float, float, float]
+    names: tuple[str, ...]
 
 
 def write_montage(path: Path, volume: Volume, lesion_map: LesionMap, findings: Findings) -> None:
@@ -77,7 +82,12 @@ def canonical(volume: Volume, lesion_map: LesionMap) -> Canonical:
             geometry.row_cosines[0],
         )
     )
-    return Canonical(hu=volume.hu[flips], labels=lesion_map.labels[flips], spacing=geometry.spacing)
+    return Canonical(
+        hu=volume.hu[flips],
+        labels=lesion_map.labels[flips],
+        spacing=geometry.spacing,
+        names=slice_names(volume.sources[flips[0]]),
+    )
 
 
 def choose_slices(labels: NDArray[np.uint8], wanted: int) -> list[int]:
@@ -93,9 +103,9 @@ def choose_slices(labels: NDArray[np.uint8], wanted: int) -> list[int]:
 
 
 def axial_tile(shown: Canonical, index: int) -> Picture:
-    """Draw one slice; its number counts from 1 at the head, as in viewers."""
+    """Draw one slice with its name."""
     plane = draw_plane(shown.hu[index], shown.labels[index], shown.spacing[1:], TILE)
-    return caption(plane, f"slice {shown.hu.shape[0] - index}")
+    return caption(plane, shown.names[index])
 
 
 def _coronal_tile(shown: Canonical) -> Picture:

@@ -90,7 +90,7 @@ def draw_slices(analysed: AnalysedSeries) -> tuple[Picture, list[float]]:
     frames = [
         caption(
             draw_plane(shown.hu[index], shown.labels[index], shown.spacing[1:], _FRAME),
-            f"slice {len(shown.hu) - index}: AI-made, research use only, not verified",
+            f"{shown.names[index]}: AI-made, research use only, not verified",
         )
         for index in slices
     ]

@@ -161,7 +161,7 @@ def test_a_page_changes_with_what_it_tells(tmp_path: Path) -> None:
 
 _NOTES = (
     "earlier reports could not be looked up in the PACS",
-    "the lungs reach the first and the last slice: part may be missing",
+    "the lungs reach the head end and the feet end of the scan: part may be missing",
     "the left lung is small or missing",
     "left and right lung could not be told apart reliably",
 )

@@ -191,6 +191,7 @@ def _write_slices(
                 sop_class_uid=Uid(CTImageStorage),
                 sop_instance_uid=uid,
                 rescale=(float(dataset.RescaleSlope), float(dataset.RescaleIntercept)),
+                instance_number=count - index,
             )
         )
     return paths, tuple(sources)
@@ -250,6 +251,7 @@ def _write_enhanced(
             frame_number=count - index,
             frame_count=count,
             rescale=(1.0, -1024.0),
+            instance_number=1,
         )
         for index in range(count)
     )
