@@ -27,8 +27,8 @@ from chestct.uids import digest
 from chestct.volume import Label
 from conformance.observed import SampleResults, values_by_keyword
 from dicom_out.objects.compose import compose
+from dicom_out.objects.copied_attributes import COPIED, TERMS
 from dicom_out.objects.extras import compose_extras
-from dicom_out.objects.patient_study import COPIED
 from inference.reading.quantify import measure
 from inference.reading.sides import Missing
 from rales.pictures.page import drawings_of
@@ -36,7 +36,6 @@ from rales.pictures.page import drawings_of
 _ALWAYS = ("SpecificCharacterSet", "StudyInstanceUID")
 _VALUES = {
     "AS": "04{0}Y",
-    "CS": "{1}",
     "DA": "200{0}0304",
     "DS": "6{0}",
     "LO": "Text {0}",
@@ -96,7 +95,12 @@ class SampleSeries:
             if self.is_sparse:
                 header.pop(keyword, None)
             else:
-                value = _VALUES[dictionary_VR(keyword)].format(number, "FMO"[number % 3])
+                terms = sorted(term.decode() for term in TERMS.get(keyword, ()))
+                value = (
+                    terms[number % len(terms)]
+                    if terms
+                    else _VALUES[dictionary_VR(keyword)].format(number)
+                )
                 setattr(header, keyword, value)
         if not self.is_sparse:
             header.RescaleType = "HU"

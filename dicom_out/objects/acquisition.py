@@ -10,6 +10,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
+from dicom_out.objects.patient_study import valid_text
 from dicom_out.objects.raw import latin_value
 
 _TIMES = (
@@ -40,7 +41,7 @@ class Acquisition:
     Attributes:
         acquired: Local time of the scanner; midnight if ``has_time`` is false.
         is_identified: Whether the header has a Patient ID.
-        birth_date, sex, kernel: The values of the header, or empty.
+        birth_date, sex, kernel: The values of the header, or empty; in the form of results.
     """
 
     acquired: datetime
@@ -66,8 +67,8 @@ def read_acquisition(path: Path) -> Acquisition | None:
         acquired=acquired,
         has_time=has_time,
         is_identified=bool(latin_value(header, "PatientID")),
-        birth_date=latin_value(header, "PatientBirthDate"),
-        sex=latin_value(header, "PatientSex"),
+        birth_date=valid_text(header, "PatientBirthDate"),
+        sex=valid_text(header, "PatientSex"),
         kernel=latin_value(header, "ConvolutionKernel") or _kernel_of_frames(header),
     )
 

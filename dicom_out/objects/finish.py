@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from pydicom.dataset import Dataset
 
 from chestct.analysed import AnalysedSeries
+from dicom_out.objects.copied_attributes import REFERENCED_REQUEST, REQUEST_ATTRIBUTES
 from dicom_out.objects.identity import RESEARCH
-from dicom_out.objects.patient_study import copy_patient_and_study
+from dicom_out.objects.patient_study import copy_patient_and_study, set_items
 from dicom_out.objects.raw import ascii_value
 from dicom_out.objects.sources import Sources
+from dicom_out.objects.value_forms import valid_time_zone
+
+_DOCUMENTS = frozenset({"KO", "SR"})
+"""Modalities of the objects that refer to requests as documents do (PS3.3 C.17.2, C.17.6.2)."""
 
 
 def finish(
@@ -28,7 +34,19 @@ def finish(
     dataset.ContentQualification = "RESEARCH"
     _date(dataset, analysed.created, sources.original)
     copy_patient_and_study(sources.original, dataset)
+    _refer_to_requests(dataset, sources.original)
     return dataset
+
+
+def _refer_to_requests(dataset: Dataset, original: Dataset) -> None:
+    """Name the requests that the source was acquired for."""
+    if dataset.Modality in _DOCUMENTS:
+        study = {"StudyInstanceUID": str(dataset.StudyInstanceUID).encode()}
+        form = replace(REFERENCED_REQUEST, defaults=REFERENCED_REQUEST.defaults | study)
+        into = "ReferencedRequestSequence"
+    else:
+        form, into = REQUEST_ATTRIBUTES, "RequestAttributesSequence"
+    set_items(original, "RequestAttributesSequence", form, dataset, into)
 
 
 def _date(dataset: Dataset, created: datetime, original: Dataset) -> None:
@@ -39,10 +57,7 @@ def _date(dataset: Dataset, created: datetime, original: Dataset) -> None:
     of this machine, and no zone.
     """
     offset = ascii_value(original, "TimezoneOffsetFromUTC")
-    try:
-        zone = datetime.strptime(offset, "%z").tzinfo
-    except ValueError:
-        zone = None
+    zone = datetime.strptime(offset, "%z").tzinfo if valid_time_zone(offset) else None
     local = created.astimezone(zone)
     date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
     for kind in ("Content", "InstanceCreation", "Series"):

@@ -1,132 +1,146 @@
-"""The patient and the study of the source, copied into every result byte for byte."""
+"""The patient and the study of the source, copied into every result.
+
+A valid value is copied encoded, byte for byte, so that no character set, however odd, changes it.
+An invalid value is mended where its meaning is certain, and otherwise left out.
+"""
 
 from __future__ import annotations
-
-import codecs
-import re
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicom_out.objects.raw import raw_value
+from dicom_out.objects.copied_attributes import (
+    CLINICAL_TRIALS,
+    COPIED,
+    EVERY_ATTRIBUTE,
+    LOSSY_HISTORY,
+    SEQUENCES,
+    TYPE_2,
+    ItemForm,
+)
+from dicom_out.objects.header_copy import (
+    Copied,
+    Faults,
+    copy_character_set,
+    copy_form,
+    copy_items,
+    copy_values,
+    name_of,
+    padded,
+)
+from dicom_out.objects.raw import ascii_value, raw_value
+from dicom_out.objects.value_forms import valid_time_zone
 
-COPIED = (
-    "SpecificCharacterSet",
-    # Patient (PS3.3 C.7.1.1)
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientBirthTime",
-    "PatientSex",
-    "OtherPatientIDs",
-    "EthnicGroup",
-    "PatientComments",
-    # General Study and Patient Study (PS3.3 C.7.2)
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-    "StudyID",
-    "AccessionNumber",
-    "StudyDescription",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-)
-TYPE_2 = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-    "StudyID",
-    "AccessionNumber",
-)
-"""Of the copied attributes, those that a result holds even when the source lacks them."""
-DECIMAL_STRING = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
-"""A Decimal String (DS, PS3.5 section 6.2)."""
-_FORMS = {
-    "PatientAge": re.compile(rb"\d{3}[DWMY]\Z"),
-    "PatientSize": DECIMAL_STRING,
-    "PatientWeight": DECIMAL_STRING,
-    "PatientBirthTime": re.compile(rb"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?\Z"),
-}
-"""Type 3 attributes with the form of a valid value. A value of another form ("1,80") is not
-copied: it would make the result invalid, and it does not identify the patient."""
-_TEXT_CODECS = ("ascii", "utf-8", "iso8859", "cp125", "gb", "shift_jis", "euc")
-"""First letters of the Python codecs that some senders write as Specific Character Set."""
+_UNSTATED = b"Not stated by the source images"
+"""De-identification Method of de-identified images without one: the standard requires a value."""
 
 
 def copy_patient_and_study(original: Dataset, result: Dataset) -> None:
-    """Copy the patient and the study of the source into a result; only padding may change.
-
-    The elements are copied encoded, so that no character set, however odd, changes them.
-    """
-    for keyword in COPIED:
-        tag = Tag(keyword)
-        value = _copied(original, keyword)
-        if value is not None:
-            value = _padded(value, dictionary_VR(tag))
-            result[tag] = RawDataElement(
-                tag=tag,
-                VR=dictionary_VR(tag),
-                length=len(value),
-                value=value,
-                value_tell=0,
-                is_implicit_VR=False,
-                is_little_endian=True,
-            )
-        elif keyword in TYPE_2:
-            setattr(result, keyword, "")
-        elif tag in result:
-            del result[tag]
+    """Copy the patient and the study of the source into a result."""
+    values, _ = _patient_and_study(original)
+    for keyword in EVERY_ATTRIBUTE:
+        result.pop(Tag(keyword), None)
+    for keyword, value in values.items():
+        set_encoded(result, keyword, value)
 
 
 def same_patient_and_study(original: Dataset, result: Dataset) -> bool:
     """Return whether a result that was read back has the patient and the study of the source."""
-    for keyword in COPIED:
-        expected, actual = _copied(original, keyword), raw_value(result, keyword)
-        if (expected or b"").rstrip(b"\0 ") != (actual or b"").rstrip(b"\0 "):
-            return False
-    return True
+    values, _ = _patient_and_study(original)
+    return all(
+        values.get(keyword, b"").rstrip(b"\0 ")
+        == (raw_value(result, keyword) or b"").rstrip(b"\0 ")
+        for keyword in EVERY_ATTRIBUTE
+    )
 
 
-def _copied(original: Dataset, keyword: str) -> bytes | None:
-    """Return the encoded value to copy; None when the attribute is not copied."""
-    value = raw_value(original, keyword)
-    if keyword == "SpecificCharacterSet" and not _is_usable_character_set(value or b""):
-        return None  # type 1C: absent rather than empty
-    form = _FORMS.get(keyword)
-    if value and form is not None and not form.match(value.strip(b" \0")):
-        return None
-    return value
+def header_note(original: Dataset) -> str:
+    """Return which header values of the source are invalid; empty when none are."""
+    _, faults = _patient_and_study(original)
+    _copy_values(original, LOSSY_HISTORY, faults)
+    offset = ascii_value(original, "TimezoneOffsetFromUTC")
+    if offset and not valid_time_zone(offset):
+        faults.left_out[name_of("TimezoneOffsetFromUTC")] = None
+    return faults.note
 
 
-def _is_usable_character_set(character_set: bytes) -> bool:
-    """Return whether a Specific Character Set has a term, and no term that breaks readers.
-
-    Readers treat an undefined term (PS3.3 section C.12.1.1.2) as the name of a codec. Some of
-    those codecs do not encode text. Readers ignore a term that names no codec.
-    """
-    terms = [term.strip(b" \0") for term in character_set.split(b"\\")]
-    return any(terms) and all(map(_is_harmless, terms))
-
-
-def _is_harmless(term: bytes) -> bool:
-    try:
-        codec = codecs.lookup(term.decode("ascii"))
-    except (LookupError, ValueError):
-        return True
-    return codec.name.startswith(_TEXT_CODECS)
+def carried_identity(header: Dataset) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return Patient ID, issuer, name and character set, encoded as results carry them."""
+    faults = Faults()
+    copied = copy_character_set(header, b"", faults)
+    copy_values(header, ("PatientID", "IssuerOfPatientID", "PatientName"), copied, faults)
+    values = copied.values
+    return (
+        values.get("PatientID", b""),
+        values.get("IssuerOfPatientID", b""),
+        values.get("PatientName", b""),
+        values.get("SpecificCharacterSet", b""),
+    )
 
 
-def _padded(value: bytes, vr: str) -> bytes:
-    """Return a value with the padding of its VR and no other (PS3.5 section 6.2)."""
-    padding = b"\0" if vr == "UI" else b" "
-    value = value.rstrip(b"\0 " if vr == "UI" else b"\0")
-    return value + padding * (len(value) % 2)
+def valid_text(header: Dataset, keyword: str) -> str:
+    """Return a value as results carry it, each byte as one character; empty when it is invalid."""
+    values = _copy_values(header, (keyword,), Faults())
+    return values.get(keyword, b"").decode("latin-1").strip(" \0")
+
+
+def lossy_history(original: Dataset) -> dict[str, list[str]]:
+    """Return the valid values of the attributes that state lossy compression, by keyword."""
+    values = _copy_values(original, LOSSY_HISTORY, Faults())
+    if "LossyImageCompression" not in values:
+        return {}
+    return {
+        keyword: [part.strip() for part in value.decode("ascii").split("\\")]
+        for keyword, value in values.items()
+    }
+
+
+def _copy_values(header: Dataset, keywords: tuple[str, ...], faults: Faults) -> dict[str, bytes]:
+    copied = Copied(values={}, character_set=b"")
+    copy_values(header, keywords, copied, faults)
+    return copied.values
+
+
+def set_items(original: Dataset, keyword: str, form: ItemForm, result: Dataset, into: str) -> None:
+    """Copy the valid items of a sequence of the source into the sequence ``into`` of a result."""
+    character_set = copy_character_set(original, b"", Faults()).character_set
+    if items := copy_items(original, keyword, form, character_set, Faults()):
+        set_encoded(result, into, items)
+
+
+def set_encoded(result: Dataset, keyword: str, value: bytes) -> None:
+    """Set an element to an encoded value."""
+    tag, vr = Tag(keyword), dictionary_VR(keyword)
+    value = padded(value, vr)
+    result[tag] = RawDataElement(
+        tag=tag,
+        VR=vr,
+        length=len(value),
+        value=value,
+        value_tell=0,
+        is_implicit_VR=False,
+        is_little_endian=True,
+    )
+
+
+def _patient_and_study(original: Dataset) -> tuple[dict[str, bytes], Faults]:
+    """Return the encoded values to copy, and which values of the source are invalid."""
+    faults = Faults()
+    copied = copy_character_set(original, b"", faults)
+    copy_values(original, COPIED, copied, faults)
+    for keyword, form in SEQUENCES.items():
+        if items := copy_items(original, keyword, form, copied.character_set, faults):
+            copied.values[keyword] = items
+    for module in CLINICAL_TRIALS:
+        copy_form(original, module, copied, faults)
+    values = copied.values
+    values["StudyInstanceUID"] = (raw_value(original, "StudyInstanceUID") or b"").rstrip(b"\0 ")
+    method = {"DeidentificationMethod", "DeidentificationMethodCodeSequence"}
+    if values.get("PatientIdentityRemoved", b"").strip() == b"YES" and not method & values.keys():
+        values["DeidentificationMethod"] = _UNSTATED
+        faults.mended[name_of("DeidentificationMethod")] = None
+    for keyword in TYPE_2:
+        values.setdefault(keyword, b"")
+    return values, faults

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,10 +13,10 @@ from chestct.errors import InputUnavailable, ResultInvalid
 from chestct.series import Series
 from chestct.uids import derive_uid
 from chestct.volume import SliceSource, Volume
-from dicom_out.objects.patient_study import DECIMAL_STRING, TYPE_2
+from dicom_out.objects.copied_attributes import TYPE_2
+from dicom_out.objects.patient_study import lossy_history
 from dicom_out.objects.raw import ascii_value
 
-_CODE_STRING = re.compile(rb"[A-Z0-9 _]{1,16}\Z")
 _DECIMALS = 6
 """Decimals of a position in mm; the digits beyond are rounding errors of float arithmetic."""
 
@@ -107,23 +106,9 @@ def _common(series: Series, volume: Volume, original: Dataset) -> Dataset:
     image.Modality = "CT"
     image.Rows, image.Columns = volume.geometry.shape[1:]
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
-    _copy_lossy_compression(image, original)
+    for keyword, values in lossy_history(original).items():
+        setattr(image, keyword, values)
     return image
-
-
-def _copy_lossy_compression(image: Dataset, original: Dataset) -> None:
-    """Copy the statement on lossy compression where the source has a valid one."""
-    stated = ascii_value(original, "LossyImageCompression")
-    if stated not in {"00", "01"}:
-        return
-    image.LossyImageCompression = stated
-    for keyword, form in (
-        ("LossyImageCompressionRatio", DECIMAL_STRING),
-        ("LossyImageCompressionMethod", _CODE_STRING),
-    ):
-        values = [value.strip() for value in ascii_value(original, keyword).split("\\")]
-        if all(form.match(value.encode()) for value in values):
-            setattr(image, keyword, values)
 
 
 def _single_frame(common: Dataset, volume: Volume, index: int) -> Dataset:

@@ -19,6 +19,7 @@ from chestct.uids import Uid
 from dicom_out.objects import codes
 from dicom_out.objects.acquisition import read_study_time
 from dicom_out.objects.identity import MANUFACTURER
+from dicom_out.objects.patient_study import valid_text
 from dicom_out.objects.raw import raw_value
 
 _DEEPEST = 12
@@ -113,8 +114,8 @@ def _read(report: Dataset) -> EarlierReport:
             _raw(report, "PatientName"),
             _raw(report, "SpecificCharacterSet"),
         ),
-        birth_date=_raw(report, "PatientBirthDate").decode("latin-1"),
-        sex=_raw(report, "PatientSex").decode("latin-1"),
+        birth_date=valid_text(report, "PatientBirthDate"),
+        sex=valid_text(report, "PatientSex"),
         acquired=acquired,
         models=(lung_model[_MODEL], lesion_model[_MODEL]),
         method=_method(lesion_model),

@@ -19,6 +19,7 @@ from dicom_out.network.allowance import Conversations
 from dicom_out.network.prior_reports import ReportQuery, fetch_reports
 from dicom_out.network.query import ArchiveUnavailable
 from dicom_out.objects.acquisition import read_study_time
+from dicom_out.objects.patient_study import carried_identity
 from dicom_out.objects.sr_reader import EarlierReport, NotOurReport, read_report
 from rales.analysis.priors import keyed_digest
 from rales.config.peers import destinations_of
@@ -26,7 +27,14 @@ from rales.config.sections import Config
 
 _LOG = logging.getLogger(__name__)
 
-_HEADER = ["SpecificCharacterSet", "PatientID", "StudyDate", "StudyTime"]
+_HEADER = [
+    "SpecificCharacterSet",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "StudyDate",
+    "StudyTime",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +95,10 @@ def find_prior_reports(
         if study_time is None:
             return PriorReports()
         reports = fetch(ReportQuery(header=header, until=study_time.date(), days=days))
-        return PriorReports(results=_of_patient(reports, series.instances[0].patient_key))
+        key = series.instances[0].patient_key
+        carried = carried_identity(header)
+        keys = {key, patient_key(*carried)} if carried[0] else {key}
+        return PriorReports(results=_of_patient(reports, key, keys))
     except ArchiveUnavailable as error:
         if conversations.are_over:
             raise AnalysisStopped("the node is stopping") from error
@@ -100,8 +111,12 @@ def find_prior_reports(
     return PriorReports(trouble=trouble)
 
 
-def _of_patient(reports: Sequence[Dataset], key: str) -> tuple[PriorResult, ...]:
-    """Return the reports of one patient, the newest first."""
+def _of_patient(reports: Sequence[Dataset], key: str, keys: set[str]) -> tuple[PriorResult, ...]:
+    """Return the reports of one patient, the newest first.
+
+    ``keys`` has ``key``, which is that of the images, and that of reports on them: an invalid
+    value of the images is mended in a report.
+    """
     earlier_reports = []
     for report in reports:
         try:
@@ -109,7 +124,7 @@ def _of_patient(reports: Sequence[Dataset], key: str) -> tuple[PriorResult, ...]
         except NotOurReport as error:
             _LOG.info("an SR of the archive is left out: %s", error)
             continue
-        if patient_key(*earlier.patient) == key:
+        if patient_key(*earlier.patient) in keys:
             earlier_reports.append(earlier)
     earlier_reports.sort(key=lambda report: report.written, reverse=True)
     return tuple(_prior(report, key) for report in earlier_reports)

@@ -24,6 +24,8 @@ from chestct.series import Series
 from chestct.uids import digest
 from chestct.volume import LesionMap, Volume
 from dicom_out.objects.compose import warm_up as warm_up_writer
+from dicom_out.objects.patient_study import header_note
+from dicom_out.objects.sources import read_sources
 from inference.loading.loader import LoadingPolicy, load
 from inference.networks.session import load_models
 from inference.ports import ModelSet
@@ -118,9 +120,10 @@ def run(
         volume = load(request.series, LoadingPolicy(rules=settings.rules))
     analysis = analyse(volume, models, settings.method_with(models), progress)
     seconds |= {str(stage): value for stage, value in analysis.seconds.items()}
-    analysed, context = _with_history(request, volume, analysis)
+    sources = read_sources(request.series, volume)
+    analysed, context = _with_history(request, volume, analysis, header_note(sources.original))
     with _timed(seconds, "write", progress):
-        written = write_results(analysed, settings, request.folder)
+        written = write_results(analysed, sources, settings, request.folder)
     evolution = evolution_to_dict(analysed.evolution) if analysed.evolution else None
     report = AnalysisReport(
         results=written.results,
@@ -139,11 +142,11 @@ def run(
 
 
 def _with_history(
-    request: AnalysisRequest, volume: Volume, analysis: Analysis
+    request: AnalysisRequest, volume: Volume, analysis: Analysis, header_trouble: str
 ) -> tuple[AnalysedSeries, AcquisitionContext | None]:
     """Return the analysed series, compared with its priors, and how its images were acquired."""
     findings = analysis.findings
-    notes = (request.shortfall, *volume.notes, *findings.quality_flags)
+    notes = (request.shortfall, *volume.notes, *findings.quality_flags, header_trouble)
     trouble = _NO_PRIORS if request.priors_trouble else ""
     findings = replace(findings, quality_flags=tuple(filter(None, (*notes, trouble))))
     key = AnalysisKey(

@@ -15,7 +15,7 @@ from chestct.findings_json import findings_to_dict
 from chestct.results import Extra, ResultSet
 from dicom_out.objects.compose import compose
 from dicom_out.objects.extras import compose_extras
-from dicom_out.objects.sources import read_sources
+from dicom_out.objects.sources import Sources
 from rales.analysis.settings import AnalysisSettings
 from rales.pictures.overlay import write_montage
 from rales.pictures.page import drawings_of
@@ -33,18 +33,16 @@ class WrittenResults:
 
 
 def write_results(
-    analysed: AnalysedSeries, settings: AnalysisSettings, folder: Path
+    analysed: AnalysedSeries, sources: Sources, settings: AnalysisSettings, folder: Path
 ) -> WrittenResults:
-    """Write every object and picture of an analysed series; the source header is read once.
+    """Write every object and picture of an analysed series.
 
     Raises:
-        InputUnavailable: A source image cannot be read now.
         ResultInvalid: A written object does not read back as computed.
         OutOfResources: The results cannot be written.
     """
     with _disk_errors():
         folder.mkdir(parents=True, exist_ok=True)
-        sources = read_sources(analysed.series, analysed.volume)
         objects = [
             item for kind in settings.kinds for item in compose(analysed, sources, folder, kind)
         ]

@@ -93,6 +93,19 @@ def test_a_report_of_somebody_else_is_none(
     assert found_of(case, [report]).results == ()
 
 
+@pytest.mark.filterwarnings("ignore:The PN component length:UserWarning")
+def test_a_report_on_images_with_an_invalid_name_is_a_prior(tmp_path: Path) -> None:
+    """The report carries the name in valid form, which differs from that of the images."""
+
+    def change(dataset: Dataset) -> None:
+        dataset.PatientName = "x" * 70
+
+    case = make_case(tmp_path / "series", change=change)
+    report = report_of(case, tmp_path / "out")
+    assert found_of(case, [report]).results
+    assert report.PatientName == "x" * 64
+
+
 def test_what_is_no_report_of_ours_is_left_out(case: Case, tmp_path: Path) -> None:
     foreign = report_of(case, tmp_path / "out")
     foreign.Manufacturer = "Somebody Else"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -26,13 +26,15 @@ class Habit:
     """One way in which a series differs from the textbook.
 
     ``aside``: so many images, the last ones, are no part of it. ``verbatim``: what a validator
-    says of a value that results take over as it stands, whatever it is.
+    says of a value that results take over as it stands, whatever it is. ``invalid``: results say
+    that they leave a value out.
     """
 
     name: str
     change: Change
     aside: int = 0
     verbatim: str = ""
+    invalid: bool = False
 
 
 def put(dataset: Dataset, keyword: str, value: bytes) -> None:
@@ -55,7 +57,9 @@ def habits() -> list[Habit]:
         Habit("leading zeros in UIDs", _leading_zeros, verbatim="Leading zeroes in embedded"),
         *(_each(f"{keyword} empty", keyword, b"") for keyword in _MAY_BE_EMPTY),
         *(
-            _each(f"{keyword} {value.decode()}", keyword, value)
+            replace(
+                _each(f"{keyword} {value.decode()}", keyword, value), invalid=keyword in _CARRIED
+            )
             for keyword, value in _NOT_NEEDED.items()
         ),
         Habit("orientation differs by 1e-4", _turned),
@@ -135,6 +139,16 @@ _NOT_NEEDED = {
     "ContentTime": b"10:16:00.5.1",
     "NumberOfSeriesRelatedInstances": b"many",
 }
+_CARRIED = frozenset(
+    {
+        "PatientSize",
+        "PatientWeight",
+        "PatientAge",
+        "LossyImageCompression",
+        "LossyImageCompressionRatio",
+        "TimezoneOffsetFromUTC",
+    }
+)
 _ONE_NAME = (
     (b"DOE^JANE", b"DOE^JANE^^^"),
     (b"DOE^JANE", b"DOE^JANE="),
