@@ -22,7 +22,7 @@ from inference.loading.spacing import SAME_PLACE_MM, even_grid
 from inference.loading.uniformity import require_uniform
 
 _UPRIGHT_DEGREES = 30.0
-"""Largest turn of the image rows: the networks expect the back of the patient below."""
+"""Largest turn of the image rows from an axis of the patient: the networks read upright images."""
 _TILT_DEGREES = 0.5
 _CUT = 1e-5
 """Relative error of the length of direction cosines that were cut to a few decimals."""
@@ -91,12 +91,13 @@ def _require_axial(geometry: Geometry) -> None:
             f"the slices are not axial: they lean by {_from_axis(geometry.slice_cosines[2]):.1f}"
             f" degrees, at most {AXIAL_DEGREES:g} are analysed",
         )
-    across = geometry.row_cosines[0]
-    if abs(across) < math.cos(math.radians(_UPRIGHT_DEGREES)):
+    along = max(map(abs, geometry.row_cosines[:2]))
+    if along < math.cos(math.radians(_UPRIGHT_DEGREES)):
         raise SeriesRejected(
             RejectReason.NOT_AXIAL,
-            "the image rows do not run from one side of the patient to the other: they are turned"
-            f" by {_from_axis(across):.1f} degrees, at most {_UPRIGHT_DEGREES:g} are analysed",
+            "the image rows run neither from side to side nor from front to back of the patient: "
+            f"they are turned by {_from_axis(along):.1f} degrees from both, at most "
+            f"{_UPRIGHT_DEGREES:g} are analysed",
         )
 
 

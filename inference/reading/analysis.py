@@ -19,6 +19,7 @@ from scipy import ndimage
 from chestct.errors import ModelError, RejectReason, SeriesRejected
 from chestct.findings import Findings, Method, Presence
 from chestct.geometry import Geometry
+from chestct.orientation import CanonicalView
 from chestct.results import ModelIdentity
 from chestct.volume import Label, LesionMap, Volume, is_lesion
 from inference.ports import ModelSet, PresenceRule, SegmentationModel
@@ -60,7 +61,7 @@ class Analysis:
 
 
 def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress) -> Analysis:
-    """Analyse an axial chest volume.
+    """Analyse an axial chest volume, in canonical orientation however it is stored.
 
     Raises:
         SeriesRejected: The volume has no lungs, or larger pixels than a model can read.
@@ -69,12 +70,14 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     for model in (models.lungs, models.lesions):
         _require_fine_enough(volume.geometry, model)
     seconds: dict[Stage, float] = {}
+    view = CanonicalView.of(volume.geometry)
+    upright = view.volume(volume)
     with _stage(Stage.LUNGS, seconds, progress):
-        frame = Frame.of(volume)
-        lungs = delineate(frame, volume, models.lungs, lambda part: progress(Stage.LUNGS, part))
+        frame = Frame.of(upright)
+        lungs = delineate(frame, upright, models.lungs, lambda part: progress(Stage.LUNGS, part))
     with _stage(Stage.PRESENCE, seconds, progress):
         solid_too = (lungs.labels > Label.BACKGROUND) | (lungs.airless > Label.BACKGROUND)
-        reader = _LesionReader(frame, volume, models.lesions, solid_too, method)
+        reader = _LesionReader(frame, upright, models.lesions, solid_too, method)
         presence = reader.decide_presence(lambda part: progress(Stage.PRESENCE, part))
     lesion, sides = np.zeros(lungs.labels.shape, dtype=bool), lungs.labels
     with _stage(Stage.LESIONS, seconds, progress):
@@ -85,7 +88,7 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
             lesion = drop_small(inside, frame.volume.geometry.voxel_ml, method.minimum_lesion_ml)
     with _stage(Stage.MEASURE, seconds, progress):
         dense = _consolidation(frame.volume, sides, lesion, method)
-        lesion_map = _restored(frame, sides, lesion, dense)
+        lesion_map = _restored(view, frame, sides, lesion, dense)
         findings = measure(
             volume,
             lesion_map,
@@ -126,14 +129,19 @@ def _consolidation(
 
 
 def _restored(
-    frame: Frame, sides: NDArray[np.uint8], lesion: NDArray[np.bool_], dense: NDArray[np.bool_]
+    view: CanonicalView,
+    frame: Frame,
+    sides: NDArray[np.uint8],
+    lesion: NDArray[np.bool_],
+    dense: NDArray[np.bool_],
 ) -> LesionMap:
-    """Return the labels of lungs, ground-glass and consolidation on the grid of the volume."""
+    """Return the labels of lungs, ground-glass and consolidation on the stored grid."""
     labels = frame.restore_labels(sides)
     lungs = labels > Label.BACKGROUND
     labels[lungs & frame.restore(lesion)] += _GROUND_GLASS
     labels[is_lesion(labels) & frame.restore(dense)] += _CONSOLIDATION
-    return LesionMap(labels=labels, geometry=frame.source)
+    stored = np.ascontiguousarray(view.turn_back(labels))
+    return LesionMap(labels=stored, geometry=view.stored)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from chestct.findings import (
     Side,
 )
 from chestct.geometry import Geometry
+from chestct.orientation import CanonicalView
 from chestct.volume import (
     LEFT_LABELS,
     RIGHT_LABELS,
@@ -53,9 +54,14 @@ def measure(
 ) -> Findings:
     """Measure ``lesion_map`` on ``volume``; both are on the same grid.
 
+    The numbers do not depend on how the images are stored: everything is measured in canonical
+    orientation, and only the place of a diameter is given in stored indices.
+
     If a lung is ``missing``, neither it nor both lungs together are measured. ``cut`` names the
     ends of the scan that the lungs reach.
     """
+    view = CanonicalView.of(volume.geometry)
+    volume, lesion_map = view.volume(volume), view.lesion_map(lesion_map)
     voxel_ml, box = volume.geometry.voxel_ml, _box_of_lungs(lesion_map)
     labels, inside = lesion_map.labels[box], volume.hu[box]
     lesion = is_lesion(labels)
@@ -73,7 +79,7 @@ def measure(
         left=lungs[Side.LEFT],
         right=lungs[Side.RIGHT],
         total=total,
-        lesions=_lesions(volume, lesion_map, box),
+        lesions=tuple(_stored(lesion, view) for lesion in _lesions(volume, lesion_map, box)),
         presence=presence,
         severity=None if total is None else severity_of(total.involved_percent, method),
         method=method,
@@ -93,6 +99,17 @@ def severity_of(involved_percent: float, method: Method) -> Severity:
     if involved_percent < method.moderate_percent:
         return Severity.MODERATE
     return Severity.SEVERE
+
+
+def _stored(lesion: Lesion, view: CanonicalView) -> Lesion:
+    """Return a lesion whose diameter names stored slices, rows and columns."""
+    diameter = lesion.diameter
+    (slice_index, *start), (_, *end) = (
+        view.stored_index((diameter.slice_index, row, column)) for row, column in diameter.long_axis
+    )
+    axis = ((start[0], start[1]), (end[0], end[1]))
+    own = replace(diameter, slice_index=int(slice_index), long_axis=axis)
+    return replace(lesion, diameter=own)
 
 
 def _box_of_lungs(lesion_map: LesionMap) -> Box:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from chestct.findings import Findings
+from chestct.orientation import CanonicalView
 from chestct.verdict import sentence, sides_involved, verdict, volumes
 from chestct.volume import (
     LEFT_LABELS,
@@ -73,20 +74,13 @@ def write_montage(path: Path, volume: Volume, lesion_map: LesionMap, findings: F
 
 def canonical(volume: Volume, lesion_map: LesionMap) -> Canonical:
     """Return a volume in the orientation of the pictures."""
-    geometry = volume.geometry
-    flips = tuple(
-        slice(None, None, -1 if component < 0 else 1)
-        for component in (
-            geometry.slice_cosines[2],
-            geometry.column_cosines[1],
-            geometry.row_cosines[0],
-        )
-    )
+    view = CanonicalView.of(volume.geometry)
+    upright = view.volume(volume)
     return Canonical(
-        hu=volume.hu[flips],
-        labels=lesion_map.labels[flips],
-        spacing=geometry.spacing,
-        names=slice_names(volume.sources[flips[0]]),
+        hu=upright.hu,
+        labels=view.turn(lesion_map.labels),
+        spacing=upright.geometry.spacing,
+        names=slice_names(upright.sources),
     )
 
 

@@ -105,10 +105,10 @@ CASES: list[tuple[str, RejectReason, Change, str]] = [
         "not axial",
     ),
     (
-        "on the side",
+        "askew",
         RejectReason.NOT_AXIAL,
-        every(ImageOrientationPatient=[0, -1, 0, 1, 0, 0]),
-        "rows do not run",
+        every(ImageOrientationPatient=[0.8, 0.6, 0, -0.6, 0.8, 0]),
+        "turned by 36.9 degrees",
     ),
     ("sizes", RejectReason.MIXED_GEOMETRY, one(4, Rows=20), "40x34 and 20x34"),
     (
