@@ -25,7 +25,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from chestct.analysed import AnalysedSeries
 from chestct.findings import Method, Presence
 from chestct.geometry import Geometry
-from chestct.results import AnalysisKey, ModelIdentity, SegKind, SoftwareIdentity
+from chestct.results import AnalysisKey, ModelIdentity, Profile, SoftwareIdentity
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid, derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume, is_lesion
@@ -105,7 +105,7 @@ def _run(folder: Path, labels: NDArray[np.uint8], rounds: int) -> None:
         key = replace(analysed.key, config_digest=str(number))
         current = replace(analysed, key=key)
         sources = read_sources(current.series, current.volume)
-        objects = compose(current, sources, folder, SegKind.BINARY)
+        objects = compose(current, sources, folder, (Profile.OHIF,))
         seconds.append(time.perf_counter() - start)
         cpu = time.process_time() - cpu
     shape = "x".join(str(side) for side in labels.shape)

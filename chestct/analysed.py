@@ -11,9 +11,9 @@ from chestct.findings import Findings, Lesion
 from chestct.results import (
     AnalysisKey,
     ModelIdentity,
+    Profile,
     ReportOptions,
     ResultReference,
-    SegKind,
     SoftwareIdentity,
 )
 from chestct.series import Series
@@ -31,7 +31,7 @@ class AnalysedSeries:
         created: Time of the analysis; dates every result object.
         options: What the report details beyond the totals.
         evolution: The change since the prior study; None without a prior study.
-        predecessors: The SRs of the previous revision that the new SRs replace, by SEG kind.
+        predecessors: The SRs of the previous revision that the new SRs replace, by profile.
     """
 
     series: Series
@@ -44,7 +44,7 @@ class AnalysedSeries:
     created: datetime
     options: ReportOptions = field(default_factory=ReportOptions)
     evolution: Evolution | None = None
-    predecessors: Mapping[SegKind, ResultReference] = field(default_factory=dict)
+    predecessors: Mapping[Profile, ResultReference] = field(default_factory=dict)
 
     @property
     def measured(self) -> tuple[Lesion, ...]:

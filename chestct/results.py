@@ -75,17 +75,31 @@ class AnalysisKey:
         return parts if self.edition == 1 else (*parts, f"edition {self.edition}")
 
 
-class SegKind(StrEnum):
-    """How a SEG encodes its segments; each kind is a separate object."""
+class Profile(StrEnum):
+    """A set of SEGs and an SR that suit one kind of viewer.
 
-    BINARY = "binary"
-    """A frame per segment and slice; viewers and archives support it today."""
+    An object that two profiles share is one object. An object that differs has a role, and
+    therefore UIDs, of its own.
+    """
+
+    OHIF = "ohif"
+    """A SEG with a frame per segment and slice, and an SR with outlines. Always written."""
     LABELMAP = "labelmap"
-    """A frame of segment numbers per slice (Supplement 243)."""
+    """As OHIF, with a frame of segment numbers per slice in the SEG (Supplement 243)."""
+    SLICER = "slicer"
+    """The SEG of OHIF, and an SR with one group for each segment (TID 1411)."""
+    WEASIS = "weasis"
+    """As OHIF, but a SEG with too many frames is split."""
+    PLAIN = "plain"
+    """An SR with outlines, without a SEG."""
 
     def role(self, role: str) -> str:
-        """Return the role of an object that is, or references, a SEG of this kind."""
-        return role if self is SegKind.BINARY else f"{role}-{self}"
+        """Return the role of an object that this profile does not share with OHIF."""
+        return role if self is Profile.OHIF else f"{role}-{self}"
+
+    def owns(self, role: str) -> bool:
+        """Return whether an object of ``role`` is of this profile alone."""
+        return self is not Profile.OHIF and role.endswith(f"-{self}")
 
 
 class Extra(StrEnum):
@@ -148,8 +162,9 @@ class ResultObject:
 class ResultSet:
     """The objects of one analysis, each SEG before the SR that references it.
 
-    Roles: ``seg``, ``seg-lesions`` and ``sr``; ``seg-labelmap``, ``seg-lesions-labelmap`` and
-    ``sr-labelmap`` with the same content for destinations that take label maps; then the extras.
+    Roles: ``seg``, ``seg-lesions`` and ``sr``; the objects of other profiles, as
+    :meth:`Profile.role` names them (``sr-slicer``; ``seg-1-weasis`` for the first part of a split
+    SEG); then the extras.
     """
 
     key: AnalysisKey

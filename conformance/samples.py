@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset
 
 from chestct.analysed import AnalysedSeries
 from chestct.findings import Findings, Method, NotAssessable, Presence, Side
-from chestct.results import Extra, ReportOptions, ResultObject, SegKind, SoftwareIdentity
+from chestct.results import Extra, Profile, ReportOptions, ResultObject, SoftwareIdentity
 from chestct.uids import digest
 from chestct.volume import Label
 from conformance.observed import SampleResults, values_by_keyword
@@ -33,6 +33,8 @@ from inference.reading.quantify import measure
 from inference.reading.sides import Missing
 from rales.pictures.page import drawings_of
 
+_PROFILES = (Profile.OHIF, Profile.LABELMAP, Profile.PLAIN)
+"""Profiles that have each SOP class among them."""
 _ALWAYS = ("SpecificCharacterSet", "StudyInstanceUID")
 _VALUES = {
     "AS": "04{0}Y",
@@ -54,14 +56,14 @@ class SampleSeries:
     Attributes:
         is_sparse: The header lacks every element that it may lack, and the study has a prior.
         missing: The lung that is not assessable.
-        cuts: By kind of SEG, the percent of involvement where mild and moderate end.
+        cuts: By profile, the percent of involvement where mild and moderate end.
     """
 
     number: int
     has_lesions: bool = True
     is_sparse: bool = False
     missing: Side | None = None
-    cuts: tuple[tuple[float, float], ...] = ((5.0, 25.0), (0.01, 0.02))
+    cuts: tuple[tuple[float, float], ...] = ((5.0, 25.0), (0.01, 0.02), (5.0, 25.0))
 
     def make(self, folder: Path) -> Case:
         """Write the series into ``folder``."""
@@ -131,7 +133,9 @@ class SampleSeries:
                 name="Rales", version=f"0.0.{number}", station_name=f"NODE{number}"
             ),
             options=ReportOptions(measured_lesions=2, lesion_segments=True),
-            predecessors={kind: report_reference("earlier") for kind in SegKind if self.is_sparse},
+            predecessors=(
+                dict.fromkeys(Profile, report_reference("earlier")) if self.is_sparse else {}
+            ),
             evolution=evolution_after(findings) if self.is_sparse else None,
         )
         return analysed
@@ -154,7 +158,7 @@ class SampleSeries:
 _SERIES = (
     SampleSeries(number=1),
     SampleSeries(number=2, has_lesions=False),
-    SampleSeries(number=3, is_sparse=True, cuts=((90.0, 95.0),) * 2),
+    SampleSeries(number=3, is_sparse=True, cuts=((90.0, 95.0),) * 3),
     SampleSeries(number=6, has_lesions=False, missing=Side.LEFT),
 )
 
@@ -169,9 +173,9 @@ def make_samples() -> Iterator[SampleResults]:
 def _write(series: SampleSeries, folder: Path) -> SampleResults:
     case = series.make(folder)
     sources, written = case.sources(), list[ResultObject]()
-    for kind, cuts in zip(SegKind, series.cuts, strict=True):  # every severity occurs
+    for profile, cuts in zip(_PROFILES, series.cuts, strict=True):  # every severity occurs
         analysed = series.analyse(case, cuts)
-        written += compose(analysed, sources, folder, kind)
+        written += compose(analysed, sources, folder, (profile,))
     drawings = drawings_of(analysed)
     written += compose_extras(tuple(Extra), drawings, analysed, sources, folder).objects
     return SampleResults(

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from chestct.ae_title import check_ae_title
-from chestct.results import Extra, SegKind
+from chestct.results import Extra, Profile
 
 TlsContext = Callable[[], ssl.SSLContext]
 """Returns the context for the next connection, so that new certificates need no restart."""
@@ -26,13 +26,13 @@ class _Common:
 
     Attributes:
         name: The name in the configuration.
-        segmentation: The kind of SEG that it gets.
+        profile: The SEGs and the SR that it gets.
         extras: The kinds of further objects that it gets.
         fallback: The kinds of objects that it gets when it refuses the SEG.
     """
 
     name: str
-    segmentation: SegKind = SegKind.BINARY
+    profile: Profile = Profile.OHIF
     extras: tuple[Extra, ...] = ()
     fallback: tuple[Extra, ...] = ()
 

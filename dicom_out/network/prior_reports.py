@@ -21,7 +21,6 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
-    Comprehensive3DSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
@@ -43,7 +42,7 @@ from dicom_out.network.query import (
     get_series,
     unavailable,
 )
-from dicom_out.title import TITLE
+from dicom_out.title import REPORT_CLASSES, TITLE
 
 _MAXIMUM_STUDIES = 20
 _MAXIMUM_SERIES = 40
@@ -119,8 +118,7 @@ def query_contexts() -> list[PresentationContext]:
     """Return the proposed contexts: query, retrieve, and the reports on the same association."""
     syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
     return [
-        build_context(uid, syntaxes)
-        for uid in (STUDY_ROOT_FIND, STUDY_ROOT_GET, Comprehensive3DSRStorage)
+        build_context(uid, syntaxes) for uid in (STUDY_ROOT_FIND, STUDY_ROOT_GET, *REPORT_CLASSES)
     ]
 
 
@@ -154,7 +152,7 @@ def _fetch_by_dimse(
         calling_ae,
         bounds,
         handlers=[(evt.EVT_C_STORE, reports.store)],
-        roles=[build_role(Comprehensive3DSRStorage, scp_role=True)],
+        roles=[build_role(uid, scp_role=True) for uid in REPORT_CLASSES],
     ) as conversation:
         try:
             _get_reports(conversation, query)

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from chestct.analysed import AnalysedSeries
 from chestct.findings import Coverage
-from chestct.results import AnalysisKey, SegKind
+from chestct.results import AnalysisKey, Profile
 from chestct.uids import Uid
 from chestct.volume import SliceSource
 from dicom_out.objects import codes
@@ -23,13 +23,29 @@ from dicom_out.reference import sop_reference
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegDocument:
-    """The texts and numbers of a SEG as a whole; ``role`` derives its UIDs."""
+    """The texts and numbers of a SEG as a whole.
+
+    Attributes:
+        role: Derives the UID of the series.
+        part: Number of the part, counted from 1, if the SEG is split; None if it is whole.
+    """
 
     role: str
     series_number: int
     series: str
     label: str
     description: str
+    part: int | None = None
+
+    @property
+    def object_role(self) -> str:
+        """The role of the object; derives its UID."""
+        return self.role if self.part is None else f"{self.role}-{self.part}"
+
+    @property
+    def instance_number(self) -> int:
+        """Instance Number: the parts of a SEG are the instances of one series."""
+        return self.part or 1
 
 
 TISSUES = SegDocument(
@@ -65,7 +81,7 @@ def build_seg(
     sources: Sources,
     *,
     document: SegDocument,
-    kind: SegKind,
+    profile: Profile,
     segments: Segments,
 ) -> Dataset:
     """Build a SEG on the grid of the CT, without empty frames.
@@ -74,15 +90,16 @@ def build_seg(
     without either, viewers show nothing or the wrong slice.
     """
     key, software = analysed.key, analysed.software
+    kinds, is_label_map = hd.seg.SegmentationTypeValues, profile is Profile.LABELMAP
     seg = hd.seg.Segmentation(
         source_images=list(sources.stack),
         pixel_array=segments.numbers,
-        segmentation_type=hd.seg.SegmentationTypeValues(kind.name),
+        segmentation_type=kinds.LABELMAP if is_label_map else kinds.BINARY,
         segment_descriptions=_descriptions(analysed, segments),
-        series_instance_uid=key.uid(kind.role(f"{document.role}-series")),
+        series_instance_uid=key.uid(profile.role(f"{document.role}-series")),
         series_number=document.series_number,
-        sop_instance_uid=key.uid(kind.role(document.role)),
-        instance_number=1,
+        sop_instance_uid=key.uid(profile.role(document.object_role)),
+        instance_number=document.instance_number,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=software.name,
         software_versions=software.version,
@@ -92,7 +109,7 @@ def build_seg(
         omit_empty_frames=True,
         contributing_equipment=contributing_equipment(analysed.models, software),
     )
-    if kind is SegKind.LABELMAP:
+    if is_label_map:
         _drop_background(seg)
     _derive_dimension_uid(seg, key)
     if sources.multi_frame:

@@ -58,6 +58,11 @@ class Segments:
     numbers: NDArray[np.uint8]
     per_slice: NDArray[np.int64]
 
+    @property
+    def frames(self) -> int:
+        """The frames of a SEG with a frame per segment and slice."""
+        return int(np.count_nonzero(self.per_slice))
+
     def fullest(self, plan: SegmentPlan, taken: set[int]) -> int:
         """Return the slice that shows most of a segment, if possible not one of ``taken``."""
         counts = self.per_slice[:, plan.number - 1]

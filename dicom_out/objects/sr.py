@@ -1,4 +1,4 @@
-"""The report: a Comprehensive 3D SR after TID 1500."""
+"""The report: a Comprehensive 3D SR or Comprehensive SR after TID 1500."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 
 from chestct.findings import Coverage, Findings
-from chestct.results import ResultReference, SegKind
+from chestct.results import Profile, ResultReference
 from dicom_out.objects import codes
 from dicom_out.objects.finish import finish
 from dicom_out.objects.identity import (
@@ -22,6 +22,7 @@ from dicom_out.objects.sources import Sources
 from dicom_out.objects.sr_content import ReportContent
 from dicom_out.objects.sr_evolution import evolution_statement
 from dicom_out.objects.sr_groups import measurement_groups
+from dicom_out.objects.sr_slicer import one_for_each_segment
 from dicom_out.objects.sr_text import statements
 from dicom_out.reference import sop_reference
 from dicom_out.title import TITLE
@@ -29,19 +30,20 @@ from dicom_out.title import TITLE
 SERIES_NUMBER = 9702
 
 
-def build_sr(report: ReportContent, sources: Sources, kind: SegKind) -> Dataset:
-    """Build the SR that references the SEGs of ``kind``: PRELIMINARY, UNVERIFIED, for research.
+def build_sr(report: ReportContent, sources: Sources) -> Dataset:
+    """Build the SR of a profile: PRELIMINARY, UNVERIFIED, for research.
 
-    The SRs of two kinds are two documents.
+    The SRs of two profiles are two documents. The SR for viewers without SEG support is a
+    Comprehensive SR, which they know better than Comprehensive 3D SR; none has 3D coordinates.
     """
-    analysed = report.analysed
+    analysed, profile = report.analysed, report.profile
     key, models, software = analysed.key, analysed.models, analysed.software
-    sr = hd.sr.Comprehensive3DSR(
+    sr = (hd.sr.ComprehensiveSR if profile is Profile.PLAIN else hd.sr.Comprehensive3DSR)(
         evidence=[*sources.images, *report.segs],
         content=_measurement_report(report, sources)[0],
-        series_instance_uid=key.uid(kind.role("sr-series")),
+        series_instance_uid=key.uid(profile.role("sr-series")),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=key.uid(kind.role("sr")),
+        sop_instance_uid=key.uid(profile.role("sr")),
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,
@@ -51,7 +53,7 @@ def build_sr(report: ReportContent, sources: Sources, kind: SegKind) -> Dataset:
     )
     set_equipment(sr, software)
     sr.CodingSchemeIdentificationSequence = [_private_scheme()]
-    predecessor = analysed.predecessors.get(kind)
+    predecessor = analysed.predecessors.get(profile)
     if predecessor is not None:
         sr.PredecessorDocumentsSequence = [_reference(predecessor)]
     if analysed.evolution is not None:
@@ -62,18 +64,21 @@ def build_sr(report: ReportContent, sources: Sources, kind: SegKind) -> Dataset:
 def _measurement_report(report: ReportContent, sources: Sources) -> hd.sr.MeasurementReport:
     """Return the content of the SR: image library, measurement groups, comments (TID 1500)."""
     analysed = report.analysed
+    groups = measurement_groups(report)
+    if report.profile is Profile.SLICER:
+        groups = one_for_each_segment(groups)
     document = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(
             observer_device_context=device_observer(analysed.models, analysed.software)
         ),
         procedure_reported=codes.CT_CHEST,
-        imaging_measurements=measurement_groups(report),
+        imaging_measurements=groups,
         title=codes.IMAGING_MEASUREMENT_REPORT,
     )
     content = document[0].ContentSequence
     content.insert(_index_of_measurements(content), image_library(sources))
     comments = statements(
-        analysed.findings, len(analysed.measured), analysed.models, analysed.software
+        analysed.findings, len(report.measured), analysed.models, analysed.software
     )
     if evolution := evolution_statement(analysed.evolution):
         comments.insert(1, evolution)

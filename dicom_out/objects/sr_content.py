@@ -10,28 +10,49 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from chestct.analysed import AnalysedSeries
+from chestct.findings import Lesion
+from chestct.results import Profile
 from dicom_out.objects.contours import outline
 from dicom_out.objects.identity import reported_algorithm
 from dicom_out.objects.segments import SegmentPlan, Segments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SegWithSegments:
-    """A SEG and the segments that it holds."""
+class WrittenSeg:
+    """A SEG and the plans of the segments in it."""
 
     seg: Dataset
-    segments: Segments
+    plans: tuple[SegmentPlan, ...]
 
-    def reference(self, plan: SegmentPlan, source_series_uid: str) -> hd.sr.ReferencedSegment:
-        """Return the reference to a segment.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenSegments:
+    """Segments that do not overlap, and the SEGs that hold them: one, its parts, or none."""
+
+    segments: Segments
+    parts: tuple[WrittenSeg, ...]
+
+    def reference(
+        self, plan: SegmentPlan, source_series_uid: str
+    ) -> hd.sr.ReferencedSegment | None:
+        """Return the reference to a segment; None if no SEG holds the whole segment.
 
         ``ReferencedSegment.from_segmentation`` raises on a SEG with one segment (highdicom
         0.28.2).
         """
+        holders = [
+            (part.seg, held.number)
+            for part in self.parts
+            for held in part.plans
+            if held.role == plan.role
+        ]
+        if len(holders) != 1:
+            return None
+        ((seg, number),) = holders
         return hd.sr.ReferencedSegment(
-            sop_class_uid=self.seg.SOPClassUID,
-            sop_instance_uid=self.seg.SOPInstanceUID,
-            segment_number=plan.number,
+            sop_class_uid=seg.SOPClassUID,
+            sop_instance_uid=seg.SOPInstanceUID,
+            segment_number=number,
             source_series=hd.sr.SourceSeriesForSegmentation(source_series_uid),
         )
 
@@ -41,18 +62,25 @@ class ReportContent:
     """The analysed series and the SEGs that its report references.
 
     Attributes:
-        tissues: The SEG of lungs and opacities.
-        lesions: The SEG of the largest lesions; None when it was not asked for.
+        tissues: The segments of lungs and opacities.
+        lesions: The segments of the largest lesions; None when they were not asked for.
     """
 
     analysed: AnalysedSeries
-    tissues: SegWithSegments
-    lesions: SegWithSegments | None
+    profile: Profile
+    tissues: WrittenSegments
+    lesions: WrittenSegments | None
+
+    @property
+    def measured(self) -> tuple[Lesion, ...]:
+        """The lesions with groups of their own: none in a report that has segments only."""
+        return () if self.profile is Profile.SLICER else self.analysed.measured
 
     @property
     def segs(self) -> list[Dataset]:
         """The SEGs that the report references."""
-        return [self.tissues.seg] if self.lesions is None else [self.tissues.seg, self.lesions.seg]
+        layers = [self.tissues] if self.lesions is None else [self.tissues, self.lesions]
+        return [part.seg for layer in layers for part in layer.parts]
 
     def tracking(self, role: str, label: str) -> hd.sr.TrackingIdentifier:
         """Return the identifier that a group shares with its segment, if it has one."""

@@ -4,7 +4,8 @@ Each segment has two groups with one tracking UID: a volumetric group (TID 1411)
 the segment, and a planar group (TID 1410) with its outline on one slice. OHIF (3.13) merges the
 two. A finding without a segment (both lungs, all lesions, a lung that is all lesion, by default
 each lesion) is a volumetric group with an outline. It cannot be a group without an outline
-(TID 1501): OHIF loses the viewport of the whole report when a tracked finding has no SCOORD.
+(TID 1501): OHIF loses the viewport of the whole report when a tracked finding has no SCOORD. The
+same applies to a segment that no SEG of the profile holds.
 
 Viewers print the numbers beside the outlines. Overlapping outlines therefore go to different
 slices, as far as there are slices.
@@ -58,7 +59,7 @@ _SEVERITIES = {
 def measurement_groups(report: ReportContent) -> list[Group]:
     """Return every group of the report: both lungs, each segment, all lesions, each lesion."""
     # Slices that already show an outline.
-    taken = {lesion.diameter.slice_index for lesion in report.analysed.measured}
+    taken = {lesion.diameter.slice_index for lesion in report.measured}
     groups: list[Group] = []
     segments = report.tissues.segments
     for plan in segments.plans:
@@ -71,7 +72,7 @@ def measurement_groups(report: ReportContent) -> list[Group]:
             groups += _unsegmented(report, plan, taken)
     if report.analysed.findings.lesions:
         groups.append(_all_lesions(report, taken))
-    for lesion in report.analysed.measured:
+    for lesion in report.measured:
         groups += _lesion_groups(report, lesion)
     return [_summary(report, taken), *groups]
 
@@ -123,18 +124,23 @@ def _segment_groups(report: ReportContent, plan: SegmentPlan, index: int) -> lis
     tracking = report.tracking(plan.role, plan.label)
     model = report.lung_algorithm() if plan.is_lung else report.lesion_algorithm()
     plane: NDArray[np.bool_] = report.tissues.segments.numbers[index] == plan.number
+    region = report.region(plane, index)
+    volumetric = partial(
+        Volumetric,
+        tracking_identifier=tracking,
+        finding_type=plan.kind,
+        algorithm_id=model,
+        finding_sites=[_site(plan.laterality)],
+        measurements=_numbers_of(plan, report.analysed.findings),
+    )
+    segment = report.tissues.reference(plan, report.analysed.volume.series_uid)
+    if segment is None:
+        return [volumetric(referenced_regions=[region])]
     return [
-        Volumetric(
-            tracking_identifier=tracking,
-            referenced_segment=report.tissues.reference(plan, report.analysed.volume.series_uid),
-            finding_type=plan.kind,
-            algorithm_id=model,
-            finding_sites=[_site(plan.laterality)],
-            measurements=_numbers_of(plan, report.analysed.findings),
-        ),
+        volumetric(referenced_segment=segment),
         Planar(
             tracking_identifier=tracking,
-            referenced_region=report.region(plane, index),
+            referenced_region=region,
             finding_type=plan.kind,
             algorithm_id=model,
             finding_sites=[_site(plan.laterality)],
@@ -254,10 +260,9 @@ def _lesion_groups(report: ReportContent, lesion: Lesion) -> list[Group]:
     region = _lesion_region(report, lesion)
     numbers = lesion_numbers(lesion.volume_ml, lesion.mean_hu, lesion.high_opacity_percent)
     axes = diameters(lesion.diameter)
-    if report.lesions is None:
+    segment = _lesion_segment(report, role)
+    if segment is None:
         return [volumetric(referenced_regions=[region], measurements=[*numbers, *axes])]
-    (plan,) = (plan for plan in report.lesions.segments.plans if plan.role == role)
-    segment = report.lesions.reference(plan, report.analysed.volume.series_uid)
     return [
         volumetric(referenced_segment=segment, measurements=numbers),
         Planar(
@@ -269,6 +274,14 @@ def _lesion_groups(report: ReportContent, lesion: Lesion) -> list[Group]:
             measurements=axes,
         ),
     ]
+
+
+def _lesion_segment(report: ReportContent, role: str) -> hd.sr.ReferencedSegment | None:
+    """Return the reference to the segment of a lesion; None if no SEG holds it."""
+    if report.lesions is None:
+        return None
+    (plan,) = (plan for plan in report.lesions.segments.plans if plan.role == role)
+    return report.lesions.reference(plan, report.analysed.volume.series_uid)
 
 
 def _lesion_region(report: ReportContent, lesion: Lesion) -> hd.sr.ImageRegion:

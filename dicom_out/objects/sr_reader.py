@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage
 
 from chestct.findings import Coverage, Method, Severity
 from chestct.results import ResultReference
@@ -21,6 +20,7 @@ from dicom_out.objects.acquisition import read_study_time
 from dicom_out.objects.identity import MANUFACTURER
 from dicom_out.objects.patient_study import valid_text
 from dicom_out.objects.raw import raw_value
+from dicom_out.title import REPORT_CLASSES
 
 _DEEPEST = 12
 _MOST_ML = 50_000.0
@@ -74,7 +74,7 @@ class EarlierReport:
 
 
 def read_report(report: Dataset) -> EarlierReport:
-    """Read a Comprehensive 3D SR of Rales.
+    """Read an SR of Rales.
 
     Raises:
         NotOurReport: The object is of another kind or manufacturer, or lacks a value.
@@ -88,8 +88,8 @@ def read_report(report: Dataset) -> EarlierReport:
 
 
 def _read(report: Dataset) -> EarlierReport:
-    if report.SOPClassUID != Comprehensive3DSRStorage or report.Manufacturer != MANUFACTURER:
-        raise NotOurReport("the object is not a Comprehensive 3D SR of Rales")
+    if report.SOPClassUID not in REPORT_CLASSES or report.Manufacturer != MANUFACTURER:
+        raise NotOurReport("the object is not an SR of Rales")
     acquired = read_study_time(report)
     if acquired is None:
         raise NotOurReport("the report has no valid Study Date")

@@ -16,8 +16,8 @@ from chestct.evolution import AcquisitionContext, PriorResult, compare
 from chestct.results import (
     AnalysisKey,
     ModelIdentity,
+    Profile,
     ResultReference,
-    SegKind,
     SoftwareIdentity,
 )
 from chestct.series import Series
@@ -50,7 +50,7 @@ class AnalysisRequest:
 
     Attributes:
         created: Time of the analysis; dates every result object.
-        predecessors: The SRs of the previous revision that the new SRs replace, by SEG kind.
+        predecessors: The SRs of the previous revision that the new SRs replace, by profile.
         priors: Earlier results of the patient.
         priors_trouble: Why the archive was not asked for priors; empty when it was.
         shortfall: How many images are known to be missing; empty when none are.
@@ -62,7 +62,7 @@ class AnalysisRequest:
     settings: AnalysisSettings
     folder: Path
     created: datetime
-    predecessors: Mapping[SegKind, ResultReference] = field(default_factory=dict)
+    predecessors: Mapping[Profile, ResultReference] = field(default_factory=dict)
     priors: tuple[PriorResult, ...] = ()
     priors_trouble: str = ""
     shortfall: str = ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chestct.findings import Method
-from chestct.results import Extra, ReportOptions, SegKind
+from chestct.results import Extra, Profile, ReportOptions
 from chestct.uids import digest
 from inference.loading.rules import EligibilityRules
 from inference.ports import ModelSet
@@ -21,7 +21,7 @@ class AnalysisSettings:
         minimum_lesion_ml: None uses the value in the manifest of the lesion model.
         threads: 0 lets ONNX Runtime choose.
         station_name: The AE title of the node.
-        kinds: The kinds of SEG to write.
+        profiles: The profiles whose SEGs and SRs are written; OHIF first.
         extras: The objects to write besides SEG and SR.
     """
 
@@ -33,14 +33,14 @@ class AnalysisSettings:
     threads: int
     station_name: str
     options: ReportOptions = field(default_factory=ReportOptions)
-    kinds: tuple[SegKind, ...] = (SegKind.BINARY,)
+    profiles: tuple[Profile, ...] = (Profile.OHIF,)
     extras: tuple[Extra, ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 over the settings that change a result.
 
-        ``kinds`` and ``extras`` are not part of it: they add objects and change none.
+        ``profiles`` and ``extras`` are not part of it: they add objects and change none.
         """
         deciding = (self.rules, self.method, self.minimum_lesion_ml, self.options)
         return digest(repr(setting) for setting in deciding)
@@ -71,15 +71,15 @@ def settings_of(config: Config) -> AnalysisSettings:
         options=ReportOptions(
             measured_lesions=analysis.measured_lesions, lesion_segments=analysis.lesion_segments
         ),
-        kinds=_kinds(config),
+        profiles=_profiles(config),
         extras=_extras(config),
     )
 
 
-def _kinds(config: Config) -> tuple[SegKind, ...]:
-    """Return the kinds of SEG that destinations take, and BINARY, which the node itself reads."""
-    wanted = {destination.segmentation for destination in config.destinations}
-    return tuple(kind for kind in SegKind if kind is SegKind.BINARY or kind in wanted)
+def _profiles(config: Config) -> tuple[Profile, ...]:
+    """Return the profiles of the destinations, and OHIF, whose SR the node itself reads."""
+    wanted = {Profile.OHIF} | {section.object_profile for section in config.destinations}
+    return tuple(profile for profile in Profile if profile in wanted)
 
 
 def _extras(config: Config) -> tuple[Extra, ...]:
@@ -87,6 +87,6 @@ def _extras(config: Config) -> tuple[Extra, ...]:
     wanted = {
         extra
         for destination in config.destinations
-        for extra in (*destination.extras, *destination.fallback)
+        for extra in (*destination.all_extras, *destination.fallback)
     }
     return tuple(extra for extra in Extra if extra in wanted)

@@ -43,9 +43,7 @@ def write_results(
     """
     with _disk_errors():
         folder.mkdir(parents=True, exist_ok=True)
-        objects = [
-            item for kind in settings.kinds for item in compose(analysed, sources, folder, kind)
-        ]
+        objects = compose(analysed, sources, folder, settings.profiles)
         extras = compose_extras(settings.extras, drawings_of(analysed), analysed, sources, folder)
         overlay = folder / "overlay.png"
         write_montage(overlay, analysed.volume, analysed.lesion_map, analysed.findings)

@@ -20,6 +20,8 @@ def problems(config: Config) -> Iterator[str]:
         check = _web_destination if destination.url else _dimse_destination
         for problem in check(destination):
             yield f"destinations: {destination.name!r} {problem}"
+        for problem in _profile_problems(destination):
+            yield f"destinations: {destination.name!r} {problem}"
     yield from _unknown_destinations(config)
     yield from _tls_problems(config)
     for target in config.notifications:
@@ -49,6 +51,12 @@ def _unknown_destinations(config: Config) -> Iterator[str]:
     ):
         if name and name not in names:
             yield f"{key}: no [[destinations]] has the name {name!r}"
+    for destination in config.destinations:
+        if destination.name == config.priors.destination and destination.profile == "slicer":
+            yield (
+                f"priors.destination: the reports for {destination.name!r} lack the numbers to "
+                'compare (profile = "slicer"): name a destination with another profile'
+            )
 
 
 def _dimse_destination(destination: DestinationConfig) -> Iterator[str]:
@@ -77,6 +85,19 @@ def _web_destination(destination: DestinationConfig) -> Iterator[str]:
         secrets = [key for key in _WEB_ONLY if getattr(destination, key)]
         if secrets and url.hostname not in _LOOPBACK:
             yield f"would send {secrets[0]} unencrypted: use an https url"
+
+
+def _profile_problems(destination: DestinationConfig) -> Iterator[str]:
+    if destination.segmentation == "labelmap" and destination.profile != "ohif":
+        yield (
+            f'has segmentation = "labelmap" and profile = "{destination.profile}", which excludes '
+            "label maps: remove one of the two"
+        )
+    if destination.profile == "plain" and destination.fallback:
+        yield (
+            'has fallback, but profile = "plain" sends no SEG that could be refused: move its '
+            "names to extras"
+        )
 
 
 def _tls_problems(config: Config) -> Iterator[str]:

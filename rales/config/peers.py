@@ -47,8 +47,8 @@ def _destination(section: DestinationConfig, node: TlsConfig) -> Recipient:
                 password_file=section.password_file,
             ),
             tls=tls,
-            segmentation=section.segmentation,
-            extras=section.extras,
+            profile=section.object_profile,
+            extras=section.all_extras,
             fallback=section.fallback,
         )
     assert section.ae_title is not None  # rales.config.file has checked
@@ -62,8 +62,8 @@ def _destination(section: DestinationConfig, node: TlsConfig) -> Recipient:
         commitment=section.commitment,
         compress=section.compress,
         tls=tls if section.tls else None,
-        segmentation=section.segmentation,
-        extras=section.extras,
+        profile=section.object_profile,
+        extras=section.all_extras,
         fallback=section.fallback,
     )
 

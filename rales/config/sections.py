@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from chestct.results import Extra, SegKind
+from chestct.results import Extra, Profile
 from inference.loading.rules import EligibilityRules
 from rales.config.values import (
     AeTitle,
@@ -54,10 +54,24 @@ class DestinationConfig(_Section):
     tls: bool = False
     ca_file: Path | None = None
     match_host: bool = True
-    segmentation: SegKind = SegKind.BINARY
+    profile: Literal["ohif", "slicer", "weasis", "plain"] = "ohif"
+    segmentation: Literal["binary", "labelmap"] = "binary"
     compress: bool = False
     extras: tuple[Extra, ...] = ()
     fallback: tuple[Extra, ...] = ()
+
+    @property
+    def object_profile(self) -> Profile:
+        """The profile of its SEGs and its SR."""
+        return Profile.LABELMAP if self.segmentation == "labelmap" else Profile(self.profile)
+
+    @property
+    def all_extras(self) -> tuple[Extra, ...]:
+        """Its extras; a destination without a SEG also gets the page."""
+        page = Extra.SECONDARY_CAPTURE
+        if self.profile != "plain" or page in self.extras:
+            return self.extras
+        return (page, *self.extras)
 
 
 class PeerConfig(_Section):

@@ -1,8 +1,8 @@
 """The outcome of an analysis, and its record in the state file.
 
 A result folder holds ``seg.dcm``, ``sr.dcm``, ``findings.json`` and ``overlay.png``, and, as
-configured, ``seg-lesions.dcm``, a ``-labelmap.dcm`` of each SEG and SR, and a file of each
-:class:`chestct.results.Extra`. The state file records the main numbers and the objects.
+configured, ``seg-lesions.dcm``, the objects of other profiles (``sr-slicer.dcm``), and a file of
+each :class:`chestct.results.Extra`. The state file records the main numbers and the objects.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chestct.findings import Findings, Lung, NotAssessable
-from chestct.results import Extra, ResultObject, ResultReference, ResultSet, SegKind
+from chestct.results import Extra, Profile, ResultObject, ResultReference, ResultSet
 from chestct.uids import Uid
 from chestct.verdict import verdict
 from rales.state.store.job import Job
@@ -117,19 +117,26 @@ def load_objects(job: Job) -> list[ResultObject]:
 
 
 def objects_for(
-    kind: SegKind, extras: Collection[Extra], objects: Sequence[ResultObject]
+    profile: Profile, extras: Collection[Extra], objects: Sequence[ResultObject]
 ) -> list[ResultObject]:
-    """Return the objects for a destination that takes SEGs of ``kind`` and these ``extras``.
+    """Return the objects for a destination with this profile and these ``extras``.
 
-    An object that exists in one kind only, because the other was configured later, goes to every
-    destination.
+    Results from before the profile was configured lack its objects: the destination then gets
+    those of OHIF.
     """
-    labelmap = SegKind.LABELMAP
     roles = {item.role for item in objects}
-    twins = {role for role in roles if labelmap.role(role) in roles}
-    unwanted = twins if kind is labelmap else {labelmap.role(role) for role in twins}
+    others = [other for other in Profile if other is not profile]
+    unwanted = {role for role in roles if any(other.owns(role) for other in others)}
+    if any(profile.owns(role) for role in roles):
+        unwanted |= {role for role in roles if _replaces(profile, role, roles)}
     unwanted |= {str(extra) for extra in Extra if extra not in extras}
     return [item for item in objects if item.role not in unwanted]
+
+
+def _replaces(profile: Profile, role: str, roles: Collection[str]) -> bool:
+    """Return whether a profile has objects instead of that of ``role``, or omits it."""
+    instead = {profile.role(role), profile.role(f"{role}-1")}
+    return bool(instead & set(roles)) or (profile is Profile.PLAIN and is_seg(role))
 
 
 def is_seg(role: str) -> bool:
@@ -137,16 +144,18 @@ def is_seg(role: str) -> bool:
     return role == "seg" or role.startswith("seg-")
 
 
-def sr_references(job: Job) -> dict[SegKind, ResultReference]:
-    """Return the SRs of a job by SEG kind, for the SRs that replace them."""
-    references = {kind: sr_reference(job, kind) for kind in SegKind}
-    return {kind: reference for kind, reference in references.items() if reference is not None}
+def sr_references(job: Job) -> dict[Profile, ResultReference]:
+    """Return the SRs of a job by profile, for the SRs that replace them."""
+    references = {profile: sr_reference(job, profile) or sr_reference(job) for profile in Profile}
+    return {
+        profile: reference for profile, reference in references.items() if reference is not None
+    }
 
 
-def sr_reference(job: Job, kind: SegKind = SegKind.BINARY) -> ResultReference | None:
-    """Return the reference to the SR of a job; None when it has no SR of this kind."""
+def sr_reference(job: Job, profile: Profile = Profile.OHIF) -> ResultReference | None:
+    """Return the reference to the SR of a job; None when it has no SR of this profile."""
     for item in load_objects(job):
-        if item.role == kind.role(SR_ROLE):
+        if item.role == profile.role(SR_ROLE):
             return ResultReference(
                 study_uid=item.study_uid,
                 series_uid=item.series_uid,

@@ -108,7 +108,7 @@ class DeliveryWorker(OutboxWorker[Delivery, Outcome]):
         planned = {
             name: [
                 (item.role, item.sop_instance_uid)
-                for item in objects_for(destination.segmentation, destination.extras, objects)
+                for item in objects_for(destination.profile, destination.extras, objects)
             ]
             for name, destination in self._destinations.items()
         }

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from chestct.errors import RalesError, ResultInvalid
-from chestct.results import ReportOptions, SegKind
+from chestct.results import Profile, ReportOptions
 from chestct.volume import Label
 from dicom_out.objects.raw import raw_value
 
@@ -95,14 +95,14 @@ _HEADERS = st.fixed_dictionaries(
 @given(
     labels=label_maps(),
     header=_HEADERS,
-    kind=st.sampled_from(SegKind),
+    kind=st.sampled_from([Profile.OHIF, Profile.LABELMAP]),
     single=st.booleans(),
     enhanced=st.booleans(),
 )
 def test_results_read_back_or_are_refused(
     labels: NDArray[np.uint8],
     header: dict[str, bytes],
-    kind: SegKind,
+    kind: Profile,
     *,
     single: bool,
     enhanced: bool,
@@ -121,7 +121,7 @@ def test_results_read_back_or_are_refused(
             return  # the series could not even be written
         try:
             results = case.compose(
-                folder / "out", kind=kind, options=ReportOptions(lesion_segments=single)
+                folder / "out", kind, options=ReportOptions(lesion_segments=single)
             )
         except RalesError:
             return

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import ImageDraw
 from pydicom.dataset import Dataset
 
-from chestct.results import Extra, ReportOptions, ResultObject, ResultReference, SegKind
+from chestct.results import Extra, Profile, ReportOptions, ResultObject, ResultReference
 from chestct.uids import derive_uid
 from dicom_out.objects.contours import outlines
 from dicom_out.objects.extras import compose_extras
@@ -174,7 +174,7 @@ def test_every_note_is_on_the_page_and_inside_its_edges(tmp_path: Path) -> None:
         findings = replace(case.findings, quality_flags=notes)
         return draw_page(
             case.analysed(
-                findings=findings, predecessors={SegKind.BINARY: REPLACED} if revised else {}
+                findings=findings, predecessors={Profile.OHIF: REPLACED} if revised else {}
             )
         )
 

@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 from sending import send
 
-from chestct.results import SegKind
+from chestct.results import Profile
 from dicom_out.encodings import data_set_of
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import OutcomeKind
@@ -76,7 +76,7 @@ def test_names_arrive_as_they_came(
         put(dataset, "StudyDescription", patient)
 
     case = make_case(tmp_path / "series", change=change)
-    objects = [one for kind in SegKind for one in case.compose(tmp_path / "out", kind=kind).objects]
+    objects = case.compose(tmp_path / "out", Profile.OHIF, Profile.LABELMAP).objects
     padded = patient + b" " * (len(patient) % 2)
     for syntax in (
         ExplicitVRLittleEndian,

@@ -18,7 +18,7 @@ from sending import send, store
 
 from chestct.analysed import AnalysedSeries
 from chestct.findings import Method, Presence
-from chestct.results import AnalysisKey, ResultObject, ResultSet, SegKind
+from chestct.results import AnalysisKey, Profile, ResultObject, ResultSet
 from chestct.volume import Label, LesionMap
 from dicom_out.network.destination import WebDestination
 from dicom_out.network.outcome import OutcomeKind
@@ -79,7 +79,7 @@ def results(
     )
     folder = tmp_path_factory.mktemp("results")
     sources = read_sources(series, volume)
-    return ResultSet(key=key, objects=compose(analysed, sources, folder, SegKind.BINARY))
+    return ResultSet(key=key, objects=compose(analysed, sources, folder, Profile.OHIF))
 
 
 def wado(pacs: Pacs, item: ResultObject) -> Dataset:

@@ -28,7 +28,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from chestct.errors import ResultInvalid
-from chestct.results import ModelIdentity, ReportOptions, SegKind
+from chestct.results import ModelIdentity, Profile, ReportOptions
 from chestct.volume import LEFT_LABELS, Label
 from dicom_out.objects import compose as writer
 from dicom_out.objects.seg import LESIONS, TISSUES, SegDocument
@@ -280,11 +280,11 @@ def _upside_down(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("change", [_shift, _mirror, _upside_down])
 @pytest.mark.parametrize(
-    ("kind", "wrong_one"), [(SegKind.BINARY, 0), (SegKind.BINARY, 1), (SegKind.LABELMAP, 0)]
+    ("kind", "wrong_one"), [(Profile.OHIF, 0), (Profile.OHIF, 1), (Profile.LABELMAP, 0)]
 )
 def test_a_mask_that_is_not_the_computed_one_is_never_returned(
     change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
-    kind: SegKind,
+    kind: Profile,
     wrong_one: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -301,7 +301,7 @@ def test_a_mask_that_is_not_the_computed_one_is_never_returned(
     monkeypatch.setattr(writer, "build_seg", wrong)
     options = ReportOptions(lesion_segments=True)
     with pytest.raises(ResultInvalid, match="mask"):
-        case.compose(tmp_path / "out", kind=kind, options=options)
+        case.compose(tmp_path / "out", kind, options=options)
     assert list((tmp_path / "out").iterdir()) == []
 
 

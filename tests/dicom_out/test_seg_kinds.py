@@ -26,7 +26,7 @@ from pydicom.uid import (
 from sending import send
 from sr_content import groups, items, values
 
-from chestct.results import ReportOptions, ResultObject, SegKind
+from chestct.results import Profile, ReportOptions, ResultObject
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import OutcomeKind
 from dicom_out.transfer import compressed_syntaxes
@@ -70,7 +70,7 @@ def test_a_label_map_holds_the_same_segments(
 ) -> None:
     case = make_case(tmp_path / "series", labels=labels(), enhanced=enhanced)
     binary = [pydicom.dcmread(one.path) for one in case.compose(tmp_path / "out").objects]
-    results = case.compose(tmp_path / "out", kind=SegKind.LABELMAP)
+    results = case.compose(tmp_path / "out", Profile.LABELMAP)
     assert [one.role for one in results.objects] == ["seg-labelmap", "sr-labelmap"]
     seg, sr = (pydicom.dcmread(one.path) for one in results.objects)
     assert (seg.SOPClassUID, seg.SegmentationType) == (LABELMAP, "LABELMAP")
@@ -104,8 +104,8 @@ def test_the_iod_validator_finds_no_error_in_any_kind(tmp_path: Path) -> None:
         pytest.skip("dciodvfy (dicom3tools) is not installed")
     case = make_case(tmp_path / "series")
     options = ReportOptions(measured_lesions=2, lesion_segments=True)
-    for kind in SegKind:
-        objects = case.compose(tmp_path / "out", kind=kind, options=options).objects
+    for kind in (Profile.OHIF, Profile.LABELMAP):
+        objects = case.compose(tmp_path / "out", kind, options=options).objects
         assert [one.role for one in objects] == [
             kind.role(role) for role in ("seg", "seg-lesions", "sr")
         ]
@@ -138,8 +138,7 @@ def objects(tmp_path: Path) -> dict[str, ResultObject]:
     case = make_case(tmp_path / "series")
     return {
         one.role: one
-        for kind in SegKind
-        for one in case.compose(tmp_path / "out", kind=kind).objects
+        for one in case.compose(tmp_path / "out", Profile.OHIF, Profile.LABELMAP).objects
     }
 
 

@@ -31,7 +31,7 @@ from sr_content import groups, items, name_of, values
 
 from chestct.findings import Findings, Method, Presence
 from chestct.geometry import Geometry
-from chestct.results import ResultReference, SegKind
+from chestct.results import Profile, ResultReference
 from chestct.uids import derive_uid
 from chestct.volume import Label, LesionMap
 from dicom_out.objects.contours import outline
@@ -317,7 +317,7 @@ def test_an_earlier_result_is_the_predecessor(tmp_path: Path) -> None:
         sop_instance_uid=derive_uid("earlier"),
     )
     case = make_case(tmp_path / "series")
-    sr = read_sr(case, tmp_path / "out", predecessors={SegKind.BINARY: earlier})
+    sr = read_sr(case, tmp_path / "out", predecessors={Profile.OHIF: earlier})
     (study,) = sr.PredecessorDocumentsSequence
     (series,) = study.ReferencedSeriesSequence
     assert study.StudyInstanceUID == earlier.study_uid

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chestct.errors import ConfigError
-from chestct.results import ReportOptions, SegKind
+from chestct.results import Profile, ReportOptions
 from dicom_out.network.destination import WebDestination
 from rales.analysis.settings import settings_of
 from rales.config.file import load, parse
@@ -201,9 +201,9 @@ compress = true
     assert two.options == ReportOptions(measured_lesions=2)
     assert segmented.options == ReportOptions(lesion_segments=True)
     assert other.digest == plain.digest
-    assert (plain.kinds, other.kinds) == ((SegKind.BINARY,), (SegKind.BINARY, SegKind.LABELMAP))
+    assert (plain.profiles, other.profiles) == ((Profile.OHIF,), (Profile.OHIF, Profile.LABELMAP))
     (destination,) = destinations_of(parse(tomllib.loads(label_map))).values()
-    assert (destination.segmentation, destination.compress) == (SegKind.LABELMAP, True)
+    assert (destination.profile, destination.compress) == (Profile.LABELMAP, True)
 
 
 def test_an_unknown_kind_of_seg_is_named() -> None:

@@ -9,7 +9,7 @@ from fakes import FakeSender
 from state_rig import StateRig
 from steps import step_all
 
-from chestct.results import Extra, ResultObject, SegKind
+from chestct.results import Extra, Profile, ResultObject
 from chestct.series import ReceivedInstance
 from chestct.states import DeliveryState, JobState
 from dicom_out.network.destination import Destination
@@ -196,7 +196,7 @@ def test_each_destination_gets_the_kind_of_seg_that_it_takes(
         deliveries=rig.deliveries,
         destinations={
             "near": _DESTINATIONS["near"],
-            "far": replace(_DESTINATIONS["far"], segmentation=SegKind.LABELMAP),
+            "far": replace(_DESTINATIONS["far"], profile=Profile.LABELMAP),
         },
         sender=FakeSender(),
         back_off=BackOff(first=HOUR, longest=HOUR, give_up_after=HOUR),

@@ -26,7 +26,7 @@ from notify_rig import HEALTHY
 from steps import step_all
 
 from chestct.errors import RejectReason, SeriesRejected
-from chestct.results import ResultObject, SegKind
+from chestct.results import Profile, ResultObject
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import Uid, derive_uid
@@ -140,7 +140,7 @@ class Node(RuleBasedStateMachine):
         if count < WHOLE // 2:
             raise SeriesRejected(RejectReason.MISSING_SLICES, "too few")
         number = int(request.folder.name)
-        before = request.predecessors.get(SegKind.BINARY)
+        before = request.predecessors.get(Profile.OHIF)
         self.predecessors[number] = before.sop_instance_uid if before else ""
         request.folder.mkdir(parents=True, exist_ok=True)
         objects = []

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from tiny_node import TinySeries, tiny_thorax, write_models, write_tiny_series
 
-from chestct.results import ResultReference, SegKind
+from chestct.results import Profile, ResultReference
 from chestct.uids import derive_uid
 from rales.analysis.pipeline import AnalysisRequest, run
 from rales.analysis.settings import AnalysisSettings, settings_of
@@ -50,12 +50,12 @@ def test_a_label_map_comes_beside_the_binary_seg_and_changes_nothing_of_it(
         folder=tmp_path / "one",
         created=datetime(2026, 1, 2, tzinfo=UTC),
         predecessors={
-            SegKind.BINARY: earlier("binary"),
-            SegKind.LABELMAP: earlier("label map"),
+            Profile.OHIF: earlier("binary"),
+            Profile.LABELMAP: earlier("label map"),
         },
     )
     one = run(request).results.objects
-    both = replace(settings, kinds=(SegKind.BINARY, SegKind.LABELMAP))
+    both = replace(settings, profiles=(Profile.OHIF, Profile.LABELMAP))
     report = run(replace(request, settings=both, folder=tmp_path / "both"))
     objects = report.results.objects
     assert [item.role for item in one] == ["seg", "sr"]

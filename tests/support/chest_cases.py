@@ -21,7 +21,7 @@ from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRL
 from chestct.analysed import AnalysedSeries
 from chestct.findings import Findings, Method, Presence
 from chestct.geometry import Geometry, Vector
-from chestct.results import AnalysisKey, ModelIdentity, ResultSet, SegKind, SoftwareIdentity
+from chestct.results import AnalysisKey, ModelIdentity, Profile, ResultSet, SoftwareIdentity
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid, derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
@@ -70,11 +70,15 @@ class Case:
         """Read the headers of the series."""
         return read_sources(self.series, self.volume)
 
-    def compose(self, folder: Path, *, kind: SegKind = SegKind.BINARY, **changes: Any) -> ResultSet:
-        """Write the results into ``folder``; keyword arguments replace fields of the record."""
+    def compose(self, folder: Path, *profiles: Profile, **changes: Any) -> ResultSet:
+        """Write the results into ``folder``, for OHIF unless ``profiles`` are given.
+
+        Keyword arguments replace fields of the record.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         analysed = self.analysed(**changes)
-        return ResultSet(key=analysed.key, objects=compose(analysed, self.sources(), folder, kind))
+        objects = compose(analysed, self.sources(), folder, profiles or (Profile.OHIF,))
+        return ResultSet(key=analysed.key, objects=objects)
 
 
 def make_case(

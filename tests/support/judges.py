@@ -52,7 +52,7 @@ def require_valid(path: Path, verbatim: str = "") -> None:
     if verbatim:
         bad = [line for line in bad if verbatim not in line and _SUMMARY not in line]
     assert not bad, "\n".join(bad)
-    assert {"Segmentation", "Comprehensive3DSR"} & set(said)
+    assert {"Segmentation", "Comprehensive3DSR", "ComprehensiveSR"} & set(said)
 
 
 def require_one_study(paths: list[Path]) -> None:

@@ -144,7 +144,7 @@ class JobQueries:
             "SELECT j.* FROM jobs j WHERE j.result IS NOT NULL AND j.study_uid <> ?"
             " AND (+j.state IN ('composed', 'delivering', 'done') OR (+j.state = 'failed'"
             "  AND EXISTS (SELECT 1 FROM deliveries d WHERE d.job_id = j.id"
-            "   AND d.role IN ('sr', 'sr-labelmap') AND +d.state = 'delivered')))"
+            "   AND (d.role = 'sr' OR d.role LIKE 'sr-%') AND +d.state = 'delivered')))"
             " AND NOT EXISTS (SELECT 1 FROM jobs n WHERE n.series_uid = j.series_uid"
             " AND n.revision > j.revision AND n.result IS NOT NULL)"
             " AND j.series_uid IN (SELECT series_uid FROM instances WHERE patient_key = ?)"

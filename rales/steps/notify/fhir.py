@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from urllib.parse import quote
 
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, SegmentationStorage
 
 from chestct.results import ResultObject
 from chestct.verdict import unassessed
@@ -45,6 +45,7 @@ _MODALITIES: dict[str, str] = {
     SegmentationStorage: "SEG",
     _LABELMAP: "SEG",
     Comprehensive3DSRStorage: "SR",
+    ComprehensiveSRStorage: "SR",
 }
 _MEDIA_TYPE = "application/fhir+json"
 
