@@ -87,7 +87,7 @@ def tables(created: Iterable[str]) -> dict[str, str]:
 
 def _overview(created: tuple[str, ...]) -> str:
     accepted = _classes(supported_contexts())
-    find, retrieve, _ = prior_reports.query_contexts()
+    find, retrieve, *_ = prior_reports.query_contexts()
     own = [
         sender.echo_context(),
         *sender.storage_contexts(created),
@@ -119,7 +119,7 @@ _CONTEXT_HEADS = ("Abstract syntax", "Transfer syntaxes", "Role", "Extended nego
 
 
 def _proposed_contexts(created: tuple[str, ...]) -> str:
-    find, retrieve, report = prior_reports.query_contexts()
+    find, retrieve, *reports = prior_reports.query_contexts()
     rows = [
         _context(sender.echo_context(), "SCU, for `rales echo`"),
         *(_context(context, "SCU") for context in sender.storage_contexts(created)),
@@ -130,7 +130,7 @@ def _proposed_contexts(created: tuple[str, ...]) -> str:
         _context(commitment.push_model_context(), "SCU, with `commitment`"),
         _context(find, "SCU, with `[priors]` or `completion.archive`"),
         _context(retrieve, "SCU, with `[priors]`"),
-        _context(report, "SCP, with `[priors]`", "SCP/SCU Role Selection"),
+        *(_context(report, "SCP, with `[priors]`", "SCP/SCU Role Selection") for report in reports),
     ]
     return table(_CONTEXT_HEADS, rows)
 

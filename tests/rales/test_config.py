@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chestct.errors import ConfigError
-from chestct.results import Profile, ReportOptions
+from chestct.results import Extra, Profile, ReportOptions
 from dicom_out.network.destination import WebDestination
 from rales.analysis.settings import settings_of
 from rales.config.file import load, parse
@@ -217,6 +217,55 @@ segmentation = "fractional"
 """
     with pytest.raises(ConfigError, match=r"segmentation: Input should be 'binary' or 'labelmap'"):
         parse(tomllib.loads(said))
+
+
+_TO_PACS = """
+[[destinations]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = 104
+"""
+
+
+def test_a_profile_adds_objects_and_changes_no_result() -> None:
+    profiles = ("ohif", "slicer", "weasis", "plain")
+    configs = {
+        name: parse(tomllib.loads(f'{_TO_PACS}profile = "{name}"\nextras = ["key-objects"]'))
+        for name in profiles
+    }
+    settings = {name: settings_of(config) for name, config in configs.items()}
+    assert len({setting.digest for setting in settings.values()}) == 1
+    for name in profiles:
+        assert settings[name].profiles == tuple(dict.fromkeys((Profile.OHIF, Profile(name))))
+        (destination,) = destinations_of(configs[name]).values()
+        assert destination.profile is Profile(name)
+        page = (Extra.SECONDARY_CAPTURE,) if name == "plain" else ()
+        assert destination.extras == (*page, Extra.KEY_OBJECTS)
+        assert settings[name].extras == (*page, Extra.KEY_OBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ('profile = "osirix"', r"profile: Input should be 'ohif', 'slicer', 'weasis' or 'plain'"),
+        (
+            'profile = "slicer"\nsegmentation = "labelmap"',
+            r"'pacs' has segmentation = \"labelmap\" and profile = \"slicer\".*remove one",
+        ),
+        (
+            'profile = "plain"\nfallback = ["key-objects"]',
+            r"'pacs' has fallback, but profile = \"plain\" sends no SEG.*move its names to extras",
+        ),
+        (
+            'profile = "slicer"\n[priors]\ndestination = "pacs"',
+            r"priors.destination: .*'pacs'.*name a destination with another profile",
+        ),
+    ],
+)
+def test_a_profile_that_cannot_be_is_refused_with_the_remedy(said: str, remedy: str) -> None:
+    with pytest.raises(ConfigError, match=remedy):
+        parse(tomllib.loads(_TO_PACS + said))
 
 
 _NAMED = '[node]\nae_title = "RALES"\n# für München\ndata_dir = "münchen"\n'

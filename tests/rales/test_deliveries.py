@@ -174,29 +174,52 @@ def test_the_pause_never_passes_the_longest() -> None:
     assert [back_off.delay(n).total_seconds() for n in (1, 2, 3, 5, 500)] == [5, 10, 20, 60, 60]
 
 
+_BOTH = ("seg", "seg-lesions", "sr")
+_ALL_PROFILES = (
+    *_BOTH,
+    "seg-labelmap",
+    "seg-lesions-labelmap",
+    "sr-labelmap",
+    "sr-slicer",
+    "seg-1-weasis",
+    "seg-2-weasis",
+    "sr-weasis",
+    "sr-plain",
+)
+
+
 @pytest.mark.parametrize(
-    ("composed", "near", "far"),
+    ("composed", "profile", "far"),
     [
         (
-            ("seg", "seg-lesions", "sr", "seg-labelmap", "seg-lesions-labelmap", "sr-labelmap"),
-            ["seg", "seg-lesions", "sr"],
+            _ALL_PROFILES,
+            Profile.LABELMAP,
             ["seg-labelmap", "seg-lesions-labelmap", "sr-labelmap"],
         ),
-        (("seg", "sr"), ["seg", "sr"], ["seg", "sr"]),
-        (("seg", "sr", "other", "seg-labelmap"), ["seg", "sr", "other"], SHARED),
+        (_ALL_PROFILES, Profile.SLICER, ["seg", "seg-lesions", "sr-slicer"]),
+        (
+            _ALL_PROFILES,
+            Profile.WEASIS,
+            ["seg-lesions", "seg-1-weasis", "seg-2-weasis", "sr-weasis"],
+        ),
+        (_ALL_PROFILES, Profile.PLAIN, ["sr-plain"]),
+        *((_BOTH, profile, list(_BOTH)) for profile in Profile),
+        ((*_BOTH, "seg-lesions-1-weasis", "sr-weasis"), Profile.WEASIS,
+         ["seg", "seg-lesions-1-weasis", "sr-weasis"]),
+        (("seg", "sr", "other", "seg-labelmap"), Profile.LABELMAP, SHARED),
     ],
-    ids=["both kinds", "composed before a label map was wanted", "some in both"],
-)
-def test_each_destination_gets_the_kind_of_seg_that_it_takes(
-    composed: tuple[str, ...], near: list[str], far: list[str], rig: Rig
+)  # fmt: skip
+def test_each_destination_gets_the_objects_of_its_profile(
+    composed: tuple[str, ...], profile: Profile, far: list[str], rig: Rig
 ) -> None:
+    """Results from before a profile was configured go out as for OHIF."""
     job = rig.compose(2, composed)
     worker = DeliveryWorker(
         jobs=rig.jobs,
         deliveries=rig.deliveries,
         destinations={
             "near": _DESTINATIONS["near"],
-            "far": replace(_DESTINATIONS["far"], profile=Profile.LABELMAP),
+            "far": replace(_DESTINATIONS["far"], profile=profile),
         },
         sender=FakeSender(),
         back_off=BackOff(first=HOUR, longest=HOUR, give_up_after=HOUR),
@@ -207,6 +230,7 @@ def test_each_destination_gets_the_kind_of_seg_that_it_takes(
     for delivery in rig.deliveries.of_job(job.id):
         assert delivery.state is DeliveryState.DELIVERED
         got[delivery.destination].append(delivery.role)
+    near = [role for role in composed if not any(other.owns(role) for other in Profile)]
     assert got == {"near": near, "far": far}
 
 
