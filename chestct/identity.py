@@ -67,13 +67,13 @@ def patient_key(patient_id: bytes, issuer: bytes, name: bytes, character_set: by
         character_set: Encoded value of Specific Character Set.
     """
     id_text, issuer_text, name_text = (
-        _text(value, character_set) for value in (patient_id, issuer, name)
+        decoded_text(value, character_set) for value in (patient_id, issuer, name)
     )
     parts = (id_text.strip(_PADDING), issuer_text.strip(_PADDING), _name(name_text))
     return digest(part.encode("utf-8", "surrogateescape").hex() for part in parts)
 
 
-def _text(value: bytes, character_set: bytes) -> str:
+def decoded_text(value: bytes, character_set: bytes) -> str:
     """Decode a value; undecodable bytes are kept, so that the value equals only itself."""
     if value.isascii() and _ESCAPE not in value:
         return value.decode("ascii")

@@ -124,10 +124,12 @@ class ReportOptions:
     Attributes:
         measured_lesions: How many of the largest lesions the SR measures individually.
         lesion_segments: Whether a second SEG holds those lesions as segments.
+        page_names_patient: Whether the page (Secondary Capture, PDF) names the patient.
     """
 
     measured_lesions: int = 5
     lesion_segments: bool = False
+    page_names_patient: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

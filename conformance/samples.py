@@ -176,7 +176,7 @@ def _write(series: SampleSeries, folder: Path) -> SampleResults:
     for profile, cuts in zip(_PROFILES, series.cuts, strict=True):  # every severity occurs
         analysed = series.analyse(case, cuts)
         written += compose(analysed, sources, folder, (profile,))
-    drawings = drawings_of(analysed)
+    drawings = drawings_of(analysed, sources)
     written += compose_extras(tuple(Extra), drawings, analysed, sources, folder).objects
     return SampleResults(
         results=tuple(pydicom.dcmread(item.path) for item in written),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr.coding import Code
 from pydicom.uid import (
     UID,
     EncapsulatedPDFStorage,
@@ -38,6 +39,7 @@ def secondary_capture(page: Picture, analysed: AnalysedSeries, sources: Sources)
     """Build the page as a Secondary Capture image."""
     capture = _begin(Extra.SECONDARY_CAPTURE, SecondaryCaptureImageStorage, 9704, analysed)
     _image(capture, sources)
+    capture.BurnedInAnnotation = "YES"  # study date, accession number; the name if configured
     _pixels(capture, page[None])
     return finish(capture, analysed, sources, described="Rales summary")
 
@@ -74,10 +76,10 @@ def encapsulated_pdf(content: bytes, analysed: AnalysedSeries, sources: Sources)
     document.Modality = "DOC"
     document.ConversionType = "WSD"
     document.AcquisitionDateTime = ""
-    document.BurnedInAnnotation = "NO"
+    document.BurnedInAnnotation = "YES"
     document.RecognizableVisualFeatures = "NO"
     document.DocumentTitle = f"Rales summary: {RESEARCH}, not verified"
-    document.ConceptNameCodeSequence = []
+    document.ConceptNameCodeSequence = [_coded(codes.IMAGING_MEASUREMENT_REPORT)]
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document.EncapsulatedDocumentLength = len(content)
     document.EncapsulatedDocument = content + b"\0" * (len(content) % 2)
@@ -105,7 +107,7 @@ def _begin(extra: Extra, sop_class: UID, series_number: int, analysed: AnalysedS
 
 
 def _image(capture: Dataset, sources: Sources) -> None:
-    """State that the image is derived, from which images, and that it names no patient.
+    """State that the image is derived, and from which images.
 
     It has no Pixel Spacing and no Patient Orientation: a page shows several planes, and nobody
     should measure on it.
@@ -137,9 +139,14 @@ def _pixels(capture: Dataset, frames: NDArray[np.uint8]) -> None:
 
 def _source(image: Dataset) -> Dataset:
     item = sop_reference(image.SOPClassUID, image.SOPInstanceUID)
-    purpose = Dataset()
-    purpose.CodeValue = codes.SOURCE_IMAGE.value
-    purpose.CodingSchemeDesignator = codes.SOURCE_IMAGE.scheme_designator
-    purpose.CodeMeaning = codes.SOURCE_IMAGE.meaning
-    item.PurposeOfReferenceCodeSequence = [purpose]
+    item.PurposeOfReferenceCodeSequence = [_coded(codes.SOURCE_IMAGE)]
+    return item
+
+
+def _coded(code: Code) -> Dataset:
+    """Return the item of a code sequence."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
     return item

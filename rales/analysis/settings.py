@@ -69,7 +69,9 @@ def settings_of(config: Config) -> AnalysisSettings:
         threads=analysis.threads,
         station_name=config.node.ae_title,
         options=ReportOptions(
-            measured_lesions=analysis.measured_lesions, lesion_segments=analysis.lesion_segments
+            measured_lesions=analysis.measured_lesions,
+            lesion_segments=analysis.lesion_segments,
+            page_names_patient=analysis.page_names_patient,
         ),
         profiles=_profiles(config),
         extras=_extras(config),

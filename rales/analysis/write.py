@@ -44,9 +44,11 @@ def write_results(
     with _disk_errors():
         folder.mkdir(parents=True, exist_ok=True)
         objects = compose(analysed, sources, folder, settings.profiles)
-        extras = compose_extras(settings.extras, drawings_of(analysed), analysed, sources, folder)
+        extras = compose_extras(
+            settings.extras, drawings_of(analysed, sources), analysed, sources, folder
+        )
         overlay = folder / "overlay.png"
-        write_montage(overlay, analysed.volume, analysed.lesion_map, analysed.findings)
+        write_montage(overlay, analysed)
         if analysed.evolution is not None and analysed.evolution.is_comparable:
             write_trend(folder / "trend.png", analysed.evolution)
     return WrittenResults(

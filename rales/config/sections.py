@@ -139,6 +139,7 @@ class AnalysisConfig(_Section):
     moderate_percent: PositiveFloat = 25.0
     measured_lesions: Annotated[int, Field(ge=0, le=100)] = 5
     lesion_segments: bool = False
+    page_names_patient: bool = False
 
 
 class DeliveryConfig(_Section):

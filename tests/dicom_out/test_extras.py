@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import highdicom as hd
@@ -22,15 +21,16 @@ from chest_cases import (
     make_case,
 )
 from numpy.typing import NDArray
-from PIL import ImageDraw
 from pydicom.dataset import Dataset
 
-from chestct.results import Extra, Profile, ReportOptions, ResultObject, ResultReference
+from chestct.results import Extra, ResultObject, ResultReference
 from chestct.uids import derive_uid
 from dicom_out.objects.contours import outlines
 from dicom_out.objects.extras import compose_extras
 from dicom_out.objects.pointers import most_affected
-from rales.pictures.page import draw_page, draw_slices, drawings_of, page_as_pdf
+from rales.pictures.frames import draw_slices
+from rales.pictures.heading import Heading
+from rales.pictures.page import draw_page, drawings_of
 
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
 REPLACED = ResultReference(
@@ -40,6 +40,7 @@ REPLACED = ResultReference(
     sop_instance_uid=derive_uid("replaced"),
 )
 EVERY = tuple(Extra)
+HEADING = Heading(examination="study of 2026-01-02")
 
 
 @pytest.fixture
@@ -50,7 +51,11 @@ def case(tmp_path: Path) -> Case:
 def write(case: Case, folder: Path, extras: tuple[Extra, ...] = EVERY) -> dict[str, ResultObject]:
     folder.mkdir(parents=True, exist_ok=True)
     objects = compose_extras(
-        extras, drawings_of(case.analysed()), case.analysed(), case.sources(), folder
+        extras,
+        drawings_of(case.analysed(), case.sources()),
+        case.analysed(),
+        case.sources(),
+        folder,
     )
     assert objects.left_out == ()
     return {item.role: item for item in objects.objects}
@@ -116,7 +121,7 @@ def test_an_extra_that_cannot_be_made_costs_nothing_else(
 
     found = compose_extras(
         (Extra.SECONDARY_CAPTURE, Extra.KEY_OBJECTS),
-        replace(drawings_of(case.analysed()), page=fail),
+        replace(drawings_of(case.analysed(), case.sources()), page=fail),
         case.analysed(),
         case.sources(),
         tmp_path,
@@ -139,82 +144,31 @@ def test_the_page_is_in_the_capture_and_the_pdf(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series")
     objects = write(case, tmp_path)
     capture = read(objects["secondary-capture"])
-    assert np.array_equal(capture.pixel_array, draw_page(case.analysed()))
-    assert capture.BurnedInAnnotation == "NO"
+    drawings = drawings_of(case.analysed(), case.sources())
+    assert np.array_equal(capture.pixel_array, drawings.page())
+    assert capture.BurnedInAnnotation == "YES", "the page states the accession number"
     assert "PixelSpacing" not in capture
     document = read(objects["encapsulated-pdf"])
     content = document.EncapsulatedDocument[: document.EncapsulatedDocumentLength]
-    assert content == page_as_pdf(case.analysed())
+    assert content == drawings.pdf()
     assert content.startswith(b"%PDF-")
+    assert document.BurnedInAnnotation == "YES"
+    (title,) = document.ConceptNameCodeSequence
+    assert (title.CodeValue, title.CodingSchemeDesignator) == ("126000", "DCM")
+    assert read(objects["colour-overlay"]).BurnedInAnnotation == "NO"
     sources = {item.ReferencedSOPInstanceUID for item in capture.SourceImageSequence}
     assert sources == {one.sop_instance_uid for one in case.series.instances}
 
 
 def test_a_page_changes_with_what_it_tells(tmp_path: Path) -> None:
-    sick = draw_page(make_case(tmp_path / "sick").analysed())
-    well = draw_page(make_case(tmp_path / "well", labels=healthy_lungs()).analysed())
+    sick = draw_page(make_case(tmp_path / "sick").analysed(), HEADING).pixels
+    well = draw_page(
+        make_case(tmp_path / "well", labels=healthy_lungs()).analysed(), HEADING
+    ).pixels
     assert sick.shape == well.shape
-    banner = slice(0, 58)
+    banner = slice(0, 54)
     assert np.array_equal(sick[banner], well[banner]), "the warning is on every page"
     assert (sick != well).any()
-
-
-_NOTES = (
-    "earlier reports could not be looked up in the PACS",
-    "the lungs reach the head end and the feet end of the scan: part may be missing",
-    "the left lung is small or missing",
-    "left and right lung could not be told apart reliably",
-)
-
-
-def test_every_note_is_on_the_page_and_inside_its_edges(tmp_path: Path) -> None:
-    case = make_case(tmp_path / "series")
-
-    def page(*notes: str, revised: bool = False) -> NDArray[np.uint8]:
-        findings = replace(case.findings, quality_flags=notes)
-        return draw_page(
-            case.analysed(
-                findings=findings, predecessors={Profile.OHIF: REPLACED} if revised else {}
-            )
-        )
-
-    whole = page(*_NOTES)
-    assert (whole[60:, -20:] == whole[-1, -1]).all(), "something runs over the edge"
-    for left_out in range(len(_NOTES)):
-        other = (*_NOTES[:left_out], "?", *_NOTES[left_out + 1 :])
-        assert (page(*other) != whole).any()
-    assert (page(*_NOTES, revised=True) != whole).any()
-    endless = page(*["all that may be said of a series, and more, " * 4] * 40)
-    assert endless.shape == whole.shape
-
-
-@pytest.mark.parametrize(
-    ("lesions", "notes", "told"),
-    [
-        (3, (), "Lesions"),
-        (10, (), "The 8 largest of 10 lesions"),
-        (1000, _NOTES, "The 5 largest of 1000 lesions"),
-    ],
-)
-def test_the_page_says_how_many_of_the_lesions_it_lists(
-    lesions: int, notes: tuple[str, ...], told: str, case: Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = case.findings.lesions[0]
-    every = tuple(replace(first, number=number + 1) for number in range(lesions))
-    written: list[tuple[float, str]] = []
-    draw = ImageDraw.ImageDraw.text
-
-    def spy(self: ImageDraw.ImageDraw, at: tuple[float, float], text: str, **more: Any) -> None:
-        written.append((at[1], text))
-        draw(self, at, text, **more)
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", spy)
-    findings = replace(case.findings, lesions=every, quality_flags=notes)
-    draw_page(case.analysed(findings=findings, options=ReportOptions(measured_lesions=10)))
-    assert told in [text for _, text in written]
-    foot = next(down for down, text in written if text.startswith("Rales 0.1.0;"))
-    last = max(down for down, text in written if text == str(first.side))
-    assert last + 30 <= foot, "the table runs into the foot"
 
 
 def test_the_overlay_shows_each_slice_of_the_lungs_from_head_to_feet(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ from itertools import product
 
 import numpy as np
 import pytest
+from notify_rig import HEALTHY
 from numpy.typing import NDArray
 
 from chestct.geometry import Geometry, Vector, cross
 from chestct.uids import Uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
-from rales.pictures.overlay import axial_tile, canonical
-from rales.pictures.page import coronal_projection
+from rales.pictures.tiles import axial_tile, front_view
+from rales.pictures.upright import upright
 
 SHAPE, SPACING = (30, 48, 64), (6.0, 5.0, 3.75)
 """Slices, rows and columns; non-square pixels of 180 x 240 x 240 mm."""
@@ -77,15 +78,15 @@ def test_left_front_and_head_are_where_a_reader_expects_them(
     labels[(abs(left - 55) <= 30) & (abs(back + 45) <= 10) & (abs(head - 50) <= 12)] = (
         Label.LEFT_GROUND_GLASS
     )
-    shown = canonical(volume, LesionMap(labels=labels, geometry=volume.geometry))
+    shown = upright(volume, LesionMap(labels=labels, geometry=volume.geometry))
     index = int((shown.labels == Label.LEFT_GROUND_GLASS).sum(axis=(1, 2)).argmax())
     assert index > SHAPE[0] / 2, "slices run from feet to head"
-    tile = red(axial_tile(shown, index))
+    tile = red(axial_tile(shown, index, 320).pixels)
     downs, acrosses = np.nonzero(tile)
     middle = tile.shape[0] / 2
     assert acrosses.mean() > middle + 20
     assert downs.mean() < middle - 20
-    front = red(coronal_projection(shown, 320))
+    front = red(front_view(shown, HEALTHY, (), 320).pixels)
     downs, acrosses = np.nonzero(front)
     assert acrosses.mean() > middle + 20
     assert downs.mean() < middle - 20

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from chestct.findings import LungMeasurement, Side, Zone, lung_from_dict
+from chestct.findings import LungMeasurement, Side, Zone
+from chestct.findings_json import lung_from_dict
 from chestct.geometry import Geometry, Vector
 from inference.reading.zones import measure_zones
 

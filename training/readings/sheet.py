@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from chestct.volume import LEFT_LABELS, LESION_LABELS, RIGHT_LABELS, LesionMap, Volume
-from rales.pictures.overlay import Canonical, canonical
+from rales.pictures.upright import Upright, upright
 from training.report.gallery import box_of, outline
 
 WINDOW = (-1100.0, 300.0)
@@ -43,7 +43,7 @@ def write_sheet(
     and every outline. Without a ``lesion_map`` nothing is outlined.
     """
     blank = np.zeros(volume.geometry.shape, dtype=np.uint8)
-    shown = canonical(volume, lesion_map or LesionMap(labels=blank, geometry=volume.geometry))
+    shown = upright(volume, lesion_map or LesionMap(labels=blank, geometry=volume.geometry))
     box = box_of(shown.hu.max(axis=0) > _AIR_HU, shown.labels.max(axis=0) > 0)
     chosen = range(0, len(shown.hu), every)
     rows = -(-len(chosen) // COLUMNS)
@@ -55,7 +55,7 @@ def write_sheet(
     sheet.save(path, format="PNG")
 
 
-def _tile(shown: Canonical, index: int, box: tuple[slice, slice]) -> Image.Image:
+def _tile(shown: Upright, index: int, box: tuple[slice, slice]) -> Image.Image:
     """Draw one slice with square millimetres, centred in a square tile."""
     hu, labels = shown.hu[index][box], shown.labels[index][box]
     height, width = np.multiply(hu.shape, shown.spacing[1:])
