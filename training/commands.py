@@ -14,11 +14,11 @@ import numpy as np
 from inference.networks.session import load_models
 from inference.ports import PresenceRule
 from training import operating
-from training.chests import load_chests
 from training.data import load_slices, load_split
 from training.defaults import SHIPPED_MODELS, SPLIT, VALIDATION_SEEDS, load_pair
 from training.evaluate import PatientScore, score_slices
 from training.options import chest_option, existing, models_option, new_folder, slices_option
+from training.real_labels.split import TO_WATCH, chests_of
 
 
 @click.command()
@@ -89,7 +89,8 @@ def choose_presence(
 ) -> None:
     """Compare presence rules on validation patients, phantoms, and labelled chests.
 
-    The best rule stands first. Give chests that were not trained on.
+    The best rule stands first. Give chests that were not trained on; those of the test part
+    are left out.
     """
     scans = _validation_scans(slices, chests, models)
     outcomes = operating.outcomes(scans)
@@ -106,7 +107,7 @@ def _validation_scans(
     data = load_slices(slices).select(load_split(SPLIT)["validation"])
     volumes = chain(
         operating.validation_phantoms(VALIDATION_SEEDS),
-        operating.validation_chests(load_chests(chests), VALIDATION_SEEDS),
+        operating.validation_chests(chests_of(chests, TO_WATCH, click.echo), VALIDATION_SEEDS),
     )
     return [
         *operating.known_volumes(lesions, data),

@@ -14,7 +14,7 @@ from rich.progress import Progress, TimeElapsedColumn
 
 from inference.networks.session import load_models
 from inference.reading.lungs import lung_labels
-from training.chests import chest_slices, load_chests
+from training.chests import chest_slices
 from training.data import SliceSet, join, load_slices, load_split
 from training.defaults import SPLIT, TRAINING_PHANTOMS, TRAINING_PLAIN, WATCHED
 from training.options import (
@@ -29,7 +29,7 @@ from training.options import (
 from training.phantoms import phantom_slices
 from training.plain import plain_slices
 from training.real import read_volume
-from training.real_labels.split import known_parts
+from training.real_labels.split import TO_LEARN, TO_WATCH, chests_of, known_parts
 from training.recipes import RECIPES
 
 
@@ -96,7 +96,8 @@ def train(
     """Train TASK on slices of patients, labelled chests (`label-chest`) and phantoms.
 
     Each epoch is a checkpoint: stop it at any time, run the same command again, and it
-    resumes after the last whole epoch. The log is runs/TASK/log.csv.
+    resumes after the last whole epoch. The log is runs/TASK/log.csv. Chests that the committed
+    split keeps for selection or test are left out.
     """
     import torch  # noqa: PLC0415
 
@@ -110,8 +111,8 @@ def train(
         known += [_in_hu(restorer, part) for part in known]
     click.echo("making phantoms, plain chests and scans of the chests")
     scans = range(1, recipe.scans + 1)
-    known += _made(TRAINING_PHANTOMS, TRAINING_PLAIN, chests, scans)
-    watched += _made(WATCHED, WATCHED, watch, WATCHED)
+    known += _made(TRAINING_PHANTOMS, TRAINING_PLAIN, chests, scans, TO_LEARN)
+    watched += _made(WATCHED, WATCHED, watch, WATCHED, TO_WATCH)
     with _progress() as tick:
         try:
             last = run(recipe, join(known), join(watched), runs / task, click.echo, tick, start)
@@ -143,12 +144,18 @@ def _in_hu(restorer: Path, data: SliceSet) -> SliceSet:
     return restored_slices(load_restorer(restorer), data)
 
 
-def _made(phantoms: range, plain: range, chests: Sequence[Path], scans: range) -> list[SliceSet]:
-    """Return the slices of phantoms and plain chests, and of scans of labelled chests, by seed."""
+def _made(
+    phantoms: range, plain: range, chests: Sequence[Path], scans: range, parts: Sequence[str]
+) -> list[SliceSet]:
+    """Return the slices of phantoms and plain chests, and of scans of labelled chests, by seed.
+
+    A chest is left out if the committed split has it in none of ``parts``: a network must not
+    learn from a chest that judges it.
+    """
     return [
         phantom_slices(phantoms),
         plain_slices(plain),
-        chest_slices(load_chests(chests), scans),
+        chest_slices(chests_of(chests, parts, click.echo), scans),
     ]
 
 

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from chestct.errors import ModelError
 from inference.networks.manifest import PatchContract, read_manifest
 from inference.networks.session import OnnxModel, load_model
-from training.chests import chest_slices, load_chests
+from training.chests import chest_slices
 from training.data import SliceSet, join, load_slices, load_split
 from training.defaults import SPLIT
 from training.evaluate import predict_slices
 from training.metrics import dice
 from training.options import chest_option, folder, slices_option, watch_option
 from training.phantoms import phantom_slices
+from training.real_labels.split import TO_LEARN, TO_WATCH, chests_of
 
 MOST_LOSS = 0.005
 """A variant that loses more Dice than this is not accepted."""
@@ -198,9 +199,9 @@ def variants(
     the 8-bit ones.
     """
     data, split = load_slices(slices), load_split(SPLIT)
-    scans = chest_slices(load_chests(chests), _SCANS)
+    scans = chest_slices(chests_of(chests, TO_LEARN, click.echo), _SCANS)
     known = join([data.select(split["train"]), phantom_slices(_PHANTOMS), scans])
-    watched_scans = chest_slices(load_chests(watch), _WATCHED_SCANS)
+    watched_scans = chest_slices(chests_of(watch, TO_WATCH, click.echo), _WATCHED_SCANS)
     seen = join([data.select(split["validation"]), watched_scans])
     scores: list[VariantScore] = []
     with tempfile.TemporaryDirectory() as place:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -187,6 +188,10 @@ def test_train_learns_from_every_source_and_watches_the_selection(
     _slices(tmp_path / "slices.npz")
     _label(tmp_path / "chests" / "train", "known")
     _label(tmp_path / "chests" / "selection", "aside")
+    train, selection = (tmp_path / "chests" / part for part in ("train", "selection"))
+    shutil.copy(train / "known.npz", train / "normal-2mm.npz")
+    for part in (train, selection):
+        shutil.copy(train / "known.npz", part / "lungdx-5mm.npz")
     torch.save(restoration.restorer().state_dict(), tmp_path / "restorer.pt")
     words = ["train", "lesions", "--slices", str(tmp_path / "slices.npz"), "--threads", "1"]
     words += ["--chest", str(tmp_path / "chests" / "train")]
@@ -199,6 +204,8 @@ def test_train_learns_from_every_source_and_watches_the_selection(
     made = {"phantom-1", "plain-1", "chest-known-1", "chest-known-2"}
     assert known == {patients[0], f"restored-{patients[0]}", *made}
     assert watched == {patients[1], "phantom-1001", "plain-1001", "chest-aside-1001"}
+    assert done.output.count("lungdx-5mm left out: it is of the test part") == 2
+    assert "normal-2mm left out: it is of the selection part" in done.output
     header, row = (tmp_path / "runs" / "lesions" / "log.csv").read_text().splitlines()
     assert "dice_chest-aside-1001" in header
     assert row.startswith("1,")

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
+
+from training.chests import LabelledChest, load_chests
+
+TO_LEARN = ("train",)
+TO_WATCH = ("train", "selection")
+"""The parts to learn from, and to choose settings on. The test part is for the report alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +47,23 @@ def known_chests() -> dict[str, KnownChest]:
         )
         for entry in _entries().values()
     }
+
+
+def chests_of(
+    places: Iterable[Path], parts: Iterable[str], say: Callable[[str], None]
+) -> Iterator[LabelledChest]:
+    """Yield the labelled chests that the split has in ``parts``, or does not name.
+
+    ``say`` receives a line for each chest that is left out: no network learns from a chest that
+    judges it, even if a command line names it.
+    """
+    known, allowed = known_chests(), set(parts)
+    for chest in load_chests(places):
+        entry = known.get(chest.name)
+        if entry is not None and entry.part not in allowed:
+            say(f"{chest.name} left out: it is of the {entry.part} part")
+        else:
+            yield chest
 
 
 def _entries() -> dict[str, dict[str, Any]]:
