@@ -19,8 +19,9 @@ from inference.networks.session import OnnxModel
 from inference.ports import ModelSet, PresenceRule
 from inference.reading.frame import Frame
 from inference.reading.lungs import delineate
-from inference.reading.presence import certain_ml, decide
+from inference.reading.presence import certain, decide
 from inference.reading.readers import lesion_probabilities, reader_on
+from inference.reading.surroundings import with_air_around
 from phantom import make_thorax
 from training.chests import LabelledChest, depth_in, make_scan, volume_of
 from training.data import SliceSet
@@ -128,10 +129,11 @@ def known_scans(
     for scan in scans:
         try:
             frame = Frame.of(scan.volume)
-            lungs = delineate(frame, scan.volume, models.lungs, lambda _part: None).labels > 0
+            delineated = delineate(frame, scan.volume, models.lungs, lambda _part: None)
         except SeriesRejected as rejection:
             say(f"{scan.name} left out: {rejection}")
             continue
+        lungs = (delineated.labels > 0) | (delineated.airless > 0)
         chosen = np.flatnonzero(lungs.any(axis=(1, 2)))[::STRIDE].tolist()
         least_hu = models.lesions.minimum_lesion_hu
         reader = reader_on(frame, scan.volume, models.lesions)
@@ -141,32 +143,44 @@ def known_scans(
         yield KnownScan(
             name=scan.name,
             has_lesions=scan.has_lesions,
-            volumes=_volumes(channel, lungs[chosen], frame.volume.geometry.voxel_ml),
+            volumes=_volumes_in(frame.volume, channel, lungs, chosen),
         )
 
 
 def known_volumes(model: OnnxModel, data: SliceSet) -> Iterator[KnownScan]:
-    """Read volumes of 8-bit slices inside their true lungs; each of them has lesions."""
+    """Read volumes of 8-bit slices inside their true lungs; each of them has lesions.
+
+    Their HU are unknown, so marks count whatever lies around them.
+    """
     for volume in np.unique(data.volumes):
         own = data.select([int(volume)])
         found = probabilities_of_slices(model, own)[:, model.classes.index("lesion")]
         yield KnownScan(
             name=f"volume {volume}",
             has_lesions=bool(own.lesions.any()),
-            volumes=_volumes(found[::STRIDE], own.lungs[::STRIDE] > 0, ASSUMED_VOXEL_ML),
+            volumes={
+                certainty: tuple(
+                    certain(found, own.lungs > 0, certainty)[::STRIDE].sum(axis=(1, 2))
+                    * ASSUMED_VOXEL_ML
+                )
+                for certainty in CERTAINTIES
+            },
         )
 
 
-def _volumes(
-    probabilities: NDArray[np.float32], lungs: NDArray[np.bool_], voxel_ml: float
+def _volumes_in(
+    volume: Volume, probabilities: NDArray[np.float32], lungs: NDArray[np.bool_], slabs: list[int]
 ) -> dict[float, tuple[float, ...]]:
-    return {
-        certainty: tuple(
-            certain_ml(plane, lung, voxel_ml, certainty)
-            for plane, lung in zip(probabilities, lungs, strict=True)
+    """Return the volumes that count in the read slabs, as the node counts them, by certainty."""
+    spacing, voxel_ml = volume.geometry.pixel_spacing, volume.geometry.voxel_ml
+    counted: dict[float, tuple[float, ...]] = {}
+    for certainty in CERTAINTIES:
+        marks = certain(probabilities, lungs[slabs], certainty)
+        counted[certainty] = tuple(
+            with_air_around(plane, lungs[slab], volume.hu[slab], spacing).sum() * voxel_ml
+            for slab, plane in zip(slabs, marks, strict=True)
         )
-        for certainty in CERTAINTIES
-    }
+    return counted
 
 
 def outcomes(scans: Sequence[KnownScan]) -> list[RuleScore]:

@@ -28,9 +28,10 @@ from inference.reading.density import consolidated
 from inference.reading.frame import Frame
 from inference.reading.lungs import delineate
 from inference.reading.postprocess import box_of, drop_small
-from inference.reading.presence import certain_ml, decide
+from inference.reading.presence import certain, decide
 from inference.reading.quantify import measure
 from inference.reading.readers import lesion_probabilities, reader_on
+from inference.reading.surroundings import with_air_around
 
 _GROUND_GLASS = np.uint8(Label.LEFT_GROUND_GLASS - Label.LEFT_LUNG)
 _CONSOLIDATION = np.uint8(Label.LEFT_CONSOLIDATION - Label.LEFT_GROUND_GLASS)
@@ -177,14 +178,16 @@ class _LesionReader:
 
     def decide_presence(self, progress: Callable[[float], None]) -> Presence:
         """Decide on the presence of a lesion from every ``stride``-th slab of the lungs."""
-        voxel_ml, certainty = self._frame.volume.geometry.voxel_ml, self._rule.certainty
         chosen = self._inside[:: self._rule.stride]
         self._read(chosen, progress)
-        certain = [
-            certain_ml(self._known[index], self._lungs[index], voxel_ml, certainty)
-            for index in chosen
-        ]
-        return decide(certain, self._rule)
+        return decide([self._certain_ml(index) for index in chosen], self._rule)
+
+    def _certain_ml(self, index: int) -> float:
+        """Return the volume in a slab that counts for the presence of a lesion, ml."""
+        lungs, volume = self._lungs[index], self._frame.volume
+        marks = certain(self._known[index], lungs, self._rule.certainty)
+        counted = with_air_around(marks, lungs, volume.hu[index], volume.geometry.pixel_spacing)
+        return float(counted.sum()) * volume.geometry.voxel_ml
 
     def segment(self, progress: Callable[[float], None]) -> NDArray[np.bool_]:
         """Return the marked voxels in all slabs of the lungs, inside or outside the lungs.

@@ -15,25 +15,21 @@ OPERATING_POINT = 0.5
 """The score of a scan with exactly the volume of the rule."""
 
 
-def certain_ml(
-    probability: NDArray[np.floating[Any]],
-    lungs: NDArray[np.bool_],
-    voxel_ml: float,
-    certainty: float,
-) -> float:
-    """Return the volume of lung in a slice that is marked with certainty, ml.
+def certain(
+    probability: NDArray[np.floating[Any]], lungs: NDArray[np.bool_], certainty: float
+) -> NDArray[np.bool_]:
+    """Return the lung that is marked with certainty.
 
     Args:
-        probability: float (row, column), 0..1.
-        lungs: bool (row, column).
-        voxel_ml: Volume of one voxel.
+        probability: float, 0..1.
+        lungs: bool, likewise.
         certainty: The least probability that counts.
     """
-    return float(np.count_nonzero(probability[lungs] >= certainty)) * voxel_ml
+    return (probability >= certainty) & lungs
 
 
 def decide(volumes: Iterable[float], rule: PresenceRule) -> Presence:
-    """Decide on the volumes (ml) that are marked with certainty in the slices that were read.
+    """Decide on the volumes (ml) that are :func:`certain` in the slices that were read.
 
     Each slice stands for ``stride`` slices. The score grows with the volume from 0 towards 1, and
     is 0.5, the operating point, at the volume of the rule.

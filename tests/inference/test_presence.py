@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from inference.ports import PresenceRule
 from inference.reading.postprocess import components, drop_small
-from inference.reading.presence import certain_ml, decide
+from inference.reading.presence import certain, decide
+from inference.reading.surroundings import with_air_around
 
 RULE = PresenceRule(certainty=0.9, volume_ml=2.0, stride=2)
 
@@ -21,17 +23,63 @@ def test_only_what_is_surely_marked_in_the_lungs_counts() -> None:
     probability[5, 5:15] = 0.9
     probability[6, 5:15] = 0.89
     probability[0] = 1.0  # outside
-    assert certain_ml(probability, lungs, 0.25, 0.9) == pytest.approx(2.5)
-    assert certain_ml(probability, ~lungs & False, 0.25, 0.9) == 0
+    assert certain(probability, lungs, 0.9).sum() == 10
+    assert certain(probability, lungs, 0.9)[5, 5:15].all()
+    assert not certain(probability, ~lungs & False, 0.9).any()
 
 
-def test_the_volume_does_not_depend_on_the_pixel_size() -> None:
-    coarse, fine = np.zeros((10, 10), np.float32), np.zeros((20, 20), np.float32)
-    coarse[2:4, 2:4], fine[4:8, 4:8] = 0.95, 0.95
-    everywhere = np.ones((10, 10), bool), np.ones((20, 20), bool)
-    assert certain_ml(coarse, everywhere[0], 0.4, 0.9) == pytest.approx(
-        certain_ml(fine, everywhere[1], 0.1, 0.9)
-    )
+def _plane(
+    mark_hu: float, around_hu: float, spacing: tuple[float, float] = (1.35, 1.35)
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int16]]:
+    """Return a mark at the back of a lung of 80 mm, the lung, and their HU."""
+    rows, columns = (round(120 / step) for step in spacing)
+    y, x = np.mgrid[:rows, :columns]
+    y, x = y * spacing[0] - 60, x * spacing[1] - 60
+    lungs = x**2 + y**2 < 40**2
+    mark = (x**2 + (y - 34) ** 2 < 8**2) & lungs
+    hu = np.where(lungs, around_hu, 40)
+    hu = np.where(mark, mark_hu, hu)
+    return mark, lungs, hu.astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    ("mark_hu", "around_hu", "outcome"),
+    [
+        (-450, -850, "counts"),  # ground-glass in aerated lung
+        (-450, -560, "dropped"),  # dependent density of a shallow breath
+        (30, -560, "counts"),  # consolidation
+        (30, 30, "counts"),  # a lobe without air
+        (-450, 40, "dropped"),
+        (-450, -640, "dropped"),
+        (-450, -660, "counts"),
+    ],
+)
+@pytest.mark.parametrize("spacing", [(1.35, 1.35), (0.7, 1.2)])
+def test_a_mark_counts_if_it_is_solid_or_has_air_around_it(
+    mark_hu: float, around_hu: float, outcome: str, spacing: tuple[float, float]
+) -> None:
+    mark, lungs, hu = _plane(mark_hu, around_hu, spacing)
+    kept = with_air_around(mark, lungs, hu, spacing)
+    assert np.array_equal(kept, mark if outcome == "counts" else np.zeros_like(mark))
+
+
+def test_each_mark_is_judged_by_its_own_surroundings() -> None:
+    mark, lungs, hu = _plane(-450, -560)
+    front = np.roll(mark, -45, axis=0) & lungs
+    hu[:40] = np.where(lungs[:40], -850, hu[:40])
+    hu[front] = -450
+    kept = with_air_around(mark | front, lungs, hu, (1.35, 1.35))
+    assert np.array_equal(kept, front)
+
+
+def test_a_large_mark_counts_although_disease_spares_no_lung() -> None:
+    _, lungs, hu = _plane(-500, -500)
+    assert np.array_equal(with_air_around(lungs, lungs, hu, (1.35, 1.35)), lungs)
+
+
+def test_a_plane_without_marks_keeps_none() -> None:
+    none = np.zeros((5, 6), bool)
+    assert not with_air_around(none, none, np.zeros((5, 6), np.int16), (1.0, 1.0)).any()
 
 
 def test_a_scan_is_positive_from_the_volume_of_the_rule_on() -> None:

@@ -18,7 +18,7 @@ from inference.loading.headers import slice_headers
 from inference.loading.pixels import stored_frames, to_hu
 from inference.networks.preprocess import Orientation
 from inference.ports import ModelSet
-from inference.reading.presence import certain_ml, decide
+from inference.reading.presence import certain, decide
 from training.metrics import Mask
 from training.readings.reading import read_volume
 from training.report.cases import map_of, probability_alone
@@ -135,7 +135,7 @@ def read_single(path: Path, models: ModelSet) -> SingleReading:
         name=path.stem,
         patient=path.stem.split("-")[0],
         score=decide(
-            [certain_ml(probability, lungs, volume.geometry.voxel_ml, rule.certainty)], rule
+            [certain(probability, lungs, rule.certainty).sum() * volume.geometry.voxel_ml], rule
         ).score,
         lung_cm2=float(lungs.sum()) * pixel_mm2 / 100,
         lesion_cm2=float(lesion.sum()) * pixel_mm2 / 100,
