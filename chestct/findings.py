@@ -160,7 +160,10 @@ class Coverage(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diameter:
-    """The longest axial diameter of a lesion and the longest diameter perpendicular to it.
+    """The longest axial diameter of a lesion, and the longest chord perpendicular to it.
+
+    Both axes lie in one connected part of one slice. The short axis runs inside the lesion with its
+    whole length.
 
     Attributes:
         slice_index: Slice of the volume that holds both axes.
@@ -176,7 +179,7 @@ class Diameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesion:
-    """One connected lesion (26-neighbourhood); number 1 has the largest volume."""
+    """One connected lesion (26-neighbourhood) of one lung; number 1 has the largest volume."""
 
     number: int
     side: Side

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chestct.errors import GeometryError
+from chestct.findings import Side
 from chestct.geometry import Geometry
 from chestct.uids import Uid
 
@@ -107,6 +108,8 @@ class Label(IntEnum):
 
 LEFT_LABELS = (Label.LEFT_LUNG, Label.LEFT_GROUND_GLASS, Label.LEFT_CONSOLIDATION)
 RIGHT_LABELS = (Label.RIGHT_LUNG, Label.RIGHT_GROUND_GLASS, Label.RIGHT_CONSOLIDATION)
+LABELS_OF = {Side.LEFT: LEFT_LABELS, Side.RIGHT: RIGHT_LABELS}
+"""The labels of each lung, its lesions included."""
 
 LESION_LABELS = (
     Label.LEFT_GROUND_GLASS,

@@ -15,7 +15,7 @@ from pydicom.sr.coding import Code
 from scipy import ndimage
 
 from chestct.findings import Lesion, Method, Side
-from chestct.volume import Label, LesionMap
+from chestct.volume import LABELS_OF, Label, LesionMap
 from dicom_out.objects import codes
 
 
@@ -126,13 +126,17 @@ def tissue_segments(lesion_map: LesionMap, method: Method) -> Segments:
 def lesion_segments(lesion_map: LesionMap, lesions: Sequence[Lesion]) -> Segments:
     """Return ``lesions`` as segments, in order.
 
-    A lesion is the connected part (26-neighbourhood) of the map that holds an end of its long
-    axis.
+    A lesion is the connected part (26-neighbourhood) of the opacity of one lung that holds an end
+    of its long axis.
     """
     numbers = np.zeros_like(lesion_map.labels)
     mask = lesion_map.lesion()
     box = ndimage.find_objects(mask.view(np.uint8))[0]
-    parts, _ = ndimage.label(mask[box], structure=np.ones((3, 3, 3)), output=np.int32)
+    parts = np.zeros(mask[box].shape, np.int32)
+    for labels in LABELS_OF.values():
+        own = mask[box] & np.isin(lesion_map.labels[box], labels)
+        found, _ = ndimage.label(own, structure=np.ones((3, 3, 3)), output=np.int32)
+        parts[own] = found[own] + parts.max()
     boxes = ndimage.find_objects(parts)
     corner = [side.start for side in box]
     for number, lesion in enumerate(lesions, start=1):

@@ -31,7 +31,7 @@ from chestct.findings import (
     OpacityMeasurement,
     Severity,
 )
-from chestct.volume import Label, is_lesion
+from chestct.volume import LABELS_OF, Label, is_lesion
 from dicom_out.objects import codes
 from dicom_out.objects.contours import beside, part_at, surrounded
 from dicom_out.objects.segments import LUNGS, SegmentPlan, laterality_of, lesion_role
@@ -288,7 +288,8 @@ def _lesion_region(report: ReportContent, lesion: Lesion) -> hd.sr.ImageRegion:
     """Return the outline of a lesion on the slice of its axes."""
     index = lesion.diameter.slice_index
     (row, column), _ = lesion.diameter.long_axis
-    opaque = is_lesion(report.analysed.lesion_map.labels[index])
+    labels = report.analysed.lesion_map.labels[index]
+    opaque = is_lesion(labels) & np.isin(labels, LABELS_OF[lesion.side])
     return report.region(part_at(opaque, int(row), int(column)), index)
 
 

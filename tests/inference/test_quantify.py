@@ -157,6 +157,31 @@ def test_a_single_voxel_is_as_long_as_a_pixel() -> None:
     assert (diameter.long_axis_mm, diameter.short_axis_mm) == (0.75, 0.75)
 
 
+def test_opacity_across_the_midline_is_a_lesion_in_each_lung() -> None:
+    labels = np.zeros((3, 20, 40), np.uint8)
+    labels[1, 5:15, 5:20], labels[1, 5:15, 20:35] = Label.RIGHT_LUNG, Label.LEFT_LUNG
+    labels[1, 8:10, 10:20] = Label.RIGHT_GROUND_GLASS
+    labels[1, 8:10, 20:24] = Label.LEFT_CONSOLIDATION
+    found = findings_of(labels)
+    assert [lesion.side for lesion in found.lesions] == [Side.RIGHT, Side.LEFT]
+    assert [lesion.high_opacity_percent for lesion in found.lesions] == [0, 100]
+    for lesion, lung in zip(found.lesions, (found.right, found.left), strict=True):
+        assert lesion.volume_ml == pytest.approx(lung.lesion_ml)
+    assert found.lesions[0].diameter.long_axis_mm == pytest.approx(np.hypot(1.5, 9 * 0.75))
+
+
+def test_of_equal_lesions_the_lowest_comes_first() -> None:
+    labels = chest()
+    labels[5, 10, 10:12] = labels[2, 20, 10:12] = Label.RIGHT_GROUND_GLASS
+    labels[2, 10, 40:42] = Label.LEFT_GROUND_GLASS
+    places = [lesion.diameter for lesion in findings_of(labels).lesions]
+    assert [(place.slice_index, place.long_axis[0][0]) for place in places] == [
+        (2, 10),
+        (2, 20),
+        (5, 10),
+    ]
+
+
 def test_lesions_are_numbered_by_volume() -> None:
     labels = chest()
     labels[2, 10:12, 40:42] = Label.LEFT_GROUND_GLASS

@@ -1,0 +1,130 @@
+"""The two axes of a lesion: against a slow search, and on shapes whose axes are known."""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from inference.reading.diameters import Ends, diameter_of, longest_chord
+
+Spacing = tuple[float, float]
+
+
+def axes(plane: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> tuple[float, float]:
+    """Return the long and the short axis of a plane, mm."""
+    found = diameter_of(plane[None], (0, 0, 0), spacing)
+    return found.long_axis_mm, found.short_axis_mm
+
+
+def slow_longest(part: NDArray[np.bool_], spacing: Spacing) -> tuple[float, Ends]:
+    """Compare every pixel with every other; the first of the longest pairs counts."""
+    pixels = [(int(row), int(column)) for row, column in np.argwhere(part)]
+    longest, ends = -1.0, (pixels[0], pixels[0])
+    for index, first in enumerate(pixels):
+        for second in pixels[index:]:
+            length = float(np.hypot(*np.multiply(np.subtract(second, first), spacing)))
+            if length > longest + 1e-6:
+                longest, ends = length, (first, second)
+    return longest, ends
+
+
+def slow_chord(part: NDArray[np.bool_], axis: Ends, spacing: Spacing) -> float:
+    """Cut each cell between four pixel centres with many lines, and join what touches."""
+    along = np.subtract(axis[1], axis[0]) * spacing
+    if not along.any():
+        return 0.0
+    along = along / np.linalg.norm(along)
+    across = np.array([-along[1], along[0]])
+    cells = []
+    for row, column in product(*(range(size - 1) for size in part.shape)):
+        square = [(row, column), (row, column + 1), (row + 1, column + 1), (row + 1, column)]
+        corners = np.array([pixel for pixel in square if part[pixel]], dtype=float)
+        if len(corners) >= 3:
+            cells.append(corners * spacing)
+    lines = {float(pixel * spacing @ along) for pixel in np.argwhere(part)}
+    return max(
+        (_cut(cells, line + aside, along, across) for line in lines for aside in (-1e-7, 1e-7)),
+        default=0.0,
+    )
+
+
+def _cut(
+    cells: list[NDArray[np.float64]],
+    line: float,
+    along: NDArray[np.float64],
+    across: NDArray[np.float64],
+) -> float:
+    """Return the longest piece of a line inside the cells."""
+    pieces = []
+    for corners in cells:
+        places = []
+        for first, last in pairwise([*corners, corners[0]]):
+            low, high = first @ along, last @ along
+            if (low > line) != (high > line):
+                share = (line - low) / (high - low)
+                places.append(float((first + share * (last - first)) @ across))
+        if places:
+            pieces.append((min(places), max(places)))
+    longest, begin, end = 0.0, -np.inf, -np.inf
+    for low, high in sorted(pieces):
+        begin = begin if low <= end + 1e-6 else low
+        end = max(end, high) if low <= end + 1e-6 else high
+        longest = max(longest, end - begin)
+    return longest
+
+
+SPACINGS = st.sampled_from([(1.0, 1.0), (0.7, 0.7), (1.5, 0.75), (0.6, 0.83)])
+PLANES = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.booleans())
+
+
+@settings(max_examples=150)
+@given(plane=PLANES, spacing=SPACINGS)
+def test_both_axes_are_those_of_a_slow_search(plane: NDArray[np.bool_], spacing: Spacing) -> None:
+    parts, count = ndimage.label(plane, np.ones((3, 3)))
+    for number in range(1, count + 1):
+        part = parts == number
+        found = diameter_of(part[None], (0, 0, 0), spacing)
+        longest, ends = slow_longest(part, spacing)
+        assert found.long_axis_mm == pytest.approx(max(longest, min(spacing)))
+        assert found.long_axis == ends
+        chord = slow_chord(part, ends, spacing)
+        assert longest_chord(part, ends, spacing) == pytest.approx(chord, abs=1e-4)
+        assert found.short_axis_mm <= found.long_axis_mm + 1e-9
+
+
+def test_a_thin_rectangle_has_the_chord_across_its_diagonal() -> None:
+    """The hull's projection on the perpendicular would be nearly twice as long."""
+    plane = np.zeros((30, 120), bool)
+    plane[5:16, 10:111] = True  # 10 by 100 mm between pixel centres
+    diagonal = np.hypot(100, 10)
+    assert axes(plane) == pytest.approx((diagonal, 10 * diagonal / 100))
+
+
+def test_the_chord_stops_at_a_hole_and_at_a_bay() -> None:
+    rows, columns = np.mgrid[-50:51, -50:51]
+    away = np.hypot(rows, columns)
+    ring = (away <= 40) & (away >= 30)
+    tangent = 2 * np.sqrt(40**2 - 30**2)
+    assert axes(ring) == pytest.approx((80, tangent), abs=2)
+    assert axes(ring & (columns >= 0)) == pytest.approx((80, tangent / 2), abs=2)
+
+
+def test_a_single_pixel_and_a_line_are_a_pixel_wide() -> None:
+    pixel = np.ones((1, 1), bool)
+    assert axes(pixel, (1.5, 0.75)) == (0.75, 0.75)
+    assert axes(np.eye(4, dtype=bool)) == pytest.approx((3 * np.sqrt(2), 1))
+
+
+def test_of_equal_diameters_the_lowest_slice_and_then_the_first_pixels_count() -> None:
+    lesion = np.zeros((3, 5, 9), bool)
+    lesion[1:, 1, :4] = lesion[1:, 3, 2:6] = True
+    found = diameter_of(lesion, (7, 20, 30), (1.0, 1.0))
+    assert found.slice_index == 8
+    assert found.long_axis == ((21.0, 30.0), (21.0, 33.0))
