@@ -15,6 +15,7 @@ from chest_cases import PIXEL_SPACING, SLICE_SPACING, Case, healthy_lungs, make_
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from scipy import ndimage
+from slow_axes import slow_chord, slow_longest
 from sr_content import groups, items, name_of, values
 
 from chestct.results import ReportOptions
@@ -63,26 +64,24 @@ def read(case: Case, folder: Path, options: ReportOptions | None = None) -> list
 
 
 def lesions_by_size(case: Case) -> list[Mask]:
-    """Return the connected lesions, the largest first."""
-    parts, count = ndimage.label(case.lesion_map.labels >= 3, np.ones((3, 3, 3)))
-    masks = [parts == number for number in range(1, count + 1)]
+    """Return the connected lesions of each lung, the largest first."""
+    masks = []
+    for side in (0, 1):
+        lesion = (case.lesion_map.labels >= 3) & (case.lesion_map.labels % 2 == side)
+        parts, count = ndimage.label(lesion, np.ones((3, 3, 3)))
+        masks += [parts == number for number in range(1, count + 1)]
     return sorted(masks, key=lambda mask: -int(mask.sum()))
 
 
 def axes_of(mask: Mask) -> tuple[float, float, int]:
-    """Return long axis, short axis and slice, by trying every pair of pixels."""
+    """Return long axis, short axis and slice, by a slow search."""
     best = (-1.0, 0.0, -1)
     for index in np.flatnonzero(mask.any(axis=(1, 2))):
         parts, count = ndimage.label(mask[index], np.ones((3, 3)))
         for number in range(1, count + 1):
-            points = np.argwhere(parts == number) * PIXEL_SPACING
-            gaps = points[:, None] - points[None]
-            lengths = np.hypot(gaps[..., 0], gaps[..., 1])
-            if lengths.max() > best[0] + 1e-9:
-                first, second = np.unravel_index(lengths.argmax(), lengths.shape)
-                along = points[second] - points[first]
-                across = points @ np.array([-along[1], along[0]]) / (np.hypot(*along) or 1)
-                best = (float(lengths.max()), float(np.ptp(across)), int(index))
+            longest, ends = slow_longest(parts == number, PIXEL_SPACING)
+            if longest > best[0] + 1e-6:
+                best = (longest, slow_chord(parts == number, ends, PIXEL_SPACING), int(index))
     return best
 
 
