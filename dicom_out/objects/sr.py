@@ -22,7 +22,7 @@ from dicom_out.objects.sources import Sources
 from dicom_out.objects.sr_content import ReportContent
 from dicom_out.objects.sr_evolution import evolution_statement
 from dicom_out.objects.sr_groups import measurement_groups
-from dicom_out.objects.sr_slicer import one_for_each_segment
+from dicom_out.objects.sr_slicer import lesions_in_words, one_for_each_segment
 from dicom_out.objects.sr_text import statements
 from dicom_out.reference import sop_reference
 from dicom_out.title import TITLE
@@ -80,6 +80,8 @@ def _measurement_report(report: ReportContent, sources: Sources) -> hd.sr.Measur
     comments = statements(
         analysed.findings, len(report.measured), analysed.models, analysed.software
     )
+    if report.profile is Profile.SLICER:
+        comments += lesions_in_words(analysed)
     if evolution := evolution_statement(analysed.evolution):
         comments.insert(1, evolution)
     for comment in comments:

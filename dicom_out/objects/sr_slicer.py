@@ -16,6 +16,8 @@ from collections.abc import Sequence
 import highdicom as hd
 from pydicom.dataset import Dataset
 
+from chestct.analysed import AnalysedSeries
+from chestct.volume import slice_names
 from dicom_out.objects.sr_groups import Group, Volumetric
 
 _REFERENCED_SEGMENT = "121191"
@@ -36,6 +38,19 @@ def one_for_each_segment(groups: Sequence[Group]) -> list[Group]:
         aligned = [*others, *(numbers[key] for key in common)]
         group[0].ContentSequence = hd.sr.ContentSequence(aligned)
     return kept
+
+
+def lesions_in_words(analysed: AnalysedSeries) -> list[str]:
+    """Return a sentence for each of the largest lesions, which have no group of their own."""
+    names = slice_names(analysed.volume.sources)
+    return [
+        (
+            f"Lesion {lesion.number}: {lesion.side} lung, {names[lesion.diameter.slice_index]}, "
+            f"{lesion.volume_ml:.2f} ml, mean {lesion.mean_hu:.0f} HU, axes "
+            f"{lesion.diameter.long_axis_mm:.1f} x {lesion.diameter.short_axis_mm:.1f} mm."
+        )
+        for lesion in analysed.measured
+    ]
 
 
 def _numbers(group: Group) -> list[Dataset]:

@@ -128,6 +128,21 @@ def test_the_reader_of_slicer_finds_the_groups_and_their_segments(
     ]
 
 
+def test_slicer_finds_the_largest_lesions_in_the_comments(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    files = composed(case, tmp_path / "out", Profile.SLICER)
+    comments = [
+        item.TextValue
+        for item in pydicom.dcmread(files["sr-slicer"]).ContentSequence
+        if name_of(item) == "Comment"
+    ]
+    for lesion in case.findings.lesions:
+        (own,) = (text for text in comments if text.startswith(f"Lesion {lesion.number}: "))
+        assert f"{lesion.side} lung, image " in own
+        assert f"{lesion.volume_ml:.2f} ml" in own
+        assert f"axes {lesion.diameter.long_axis_mm:.1f} x " in own
+
+
 def long_chest() -> NDArray[np.uint8]:
     """Return lungs and lesions over so many slices that one segment needs two SEGs."""
     return np.repeat(both_lungs(), 80, axis=0)
