@@ -31,6 +31,7 @@ class AnalysedSeries:
         created: Time of the analysis; dates every result object.
         options: What the report details beyond the totals.
         evolution: The change since the prior study; None without a prior study.
+        revision: Number of this analysis among those of the series; 2 or more after new images.
         predecessors: The SRs of the previous revision that the new SRs replace, by profile.
     """
 
@@ -44,6 +45,7 @@ class AnalysedSeries:
     created: datetime
     options: ReportOptions = field(default_factory=ReportOptions)
     evolution: Evolution | None = None
+    revision: int = 1
     predecessors: Mapping[Profile, ResultReference] = field(default_factory=dict)
 
     @property

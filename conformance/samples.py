@@ -27,7 +27,13 @@ from chestct.uids import digest
 from chestct.volume import Label
 from conformance.observed import SampleResults, values_by_keyword
 from dicom_out.objects.compose import compose
-from dicom_out.objects.copied_attributes import COPIED, TERMS
+from dicom_out.objects.copied_attributes import (
+    CLINICAL_TRIALS,
+    COPIED,
+    REQUEST_ATTRIBUTES,
+    SEQUENCES,
+    TERMS,
+)
 from dicom_out.objects.extras import compose_extras
 from inference.reading.quantify import measure
 from inference.reading.sides import Missing
@@ -36,6 +42,7 @@ from rales.pictures.page import drawings_of
 _PROFILES = (Profile.OHIF, Profile.LABELMAP, Profile.PLAIN)
 """Profiles that have each SOP class among them."""
 _ALWAYS = ("SpecificCharacterSet", "StudyInstanceUID")
+_ITEM_TERMS = {"DistributionType": "RESTRICTED_REUSE", "UniversalEntityIDType": "ISO"}
 _VALUES = {
     "AS": "04{0}Y",
     "DA": "200{0}0304",
@@ -104,7 +111,12 @@ class SampleSeries:
                     else _VALUES[dictionary_VR(keyword)].format(number)
                 )
                 setattr(header, keyword, value)
-        if not self.is_sparse:
+        if self.is_sparse:
+            del header.SeriesNumber
+        else:
+            header.SeriesNumber = 10 + number
+            header.SeriesDescription = f"Series {number}"
+            _add_order_and_trial(header, number)
             header.RescaleType = "HU"
             header.TimezoneOffsetFromUTC = f"+0{number}00"
             header.PositionReferenceIndicator = f"Mark {number}"
@@ -153,6 +165,20 @@ class SampleSeries:
             missing = Missing(side=self.missing, lung=lung, other_ml=1380.0)
         presence = Presence(score=0.9 if self.has_lesions else 0.1, operating_point=0.5)
         return measure(case.volume, case.lesion_map, presence, method, missing=missing)
+
+
+def _add_order_and_trial(header: Dataset, number: int) -> None:
+    """Give a header the sequences and the modules that results carry."""
+    for module in CLINICAL_TRIALS:
+        for keyword in module.values:
+            setattr(header, keyword, f"Trial {number}")
+    for keyword, form in {**SEQUENCES, "RequestAttributesSequence": REQUEST_ATTRIBUTES}.items():
+        item = Dataset()
+        for part in form.values:
+            terms = sorted(term.decode() for term in TERMS.get(part, ()))
+            text = f"1.2.{number}" if dictionary_VR(part) == "UI" else f"Text {number}"
+            setattr(item, part, _ITEM_TERMS.get(part) or (terms[-1] if terms else text))
+        setattr(header, keyword, [item])
 
 
 _SERIES = (

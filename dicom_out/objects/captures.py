@@ -26,22 +26,28 @@ from dicom_out.objects.identity import (
     contributing_equipment,
     set_equipment,
 )
+from dicom_out.objects.series_names import ResultKind, series_number
 from dicom_out.objects.sources import Sources
 from dicom_out.reference import sop_reference
 
 Picture = NDArray[np.uint8]
 """Colours (row, column, 3), red, green and blue, 0 to 255."""
 
+_KINDS = {
+    Extra.SECONDARY_CAPTURE: ResultKind.SUMMARY,
+    Extra.COLOUR_OVERLAY: ResultKind.OVERLAY,
+    Extra.ENCAPSULATED_PDF: ResultKind.PDF,
+}
 _DERIVATION = "Drawn from automatic segmentation and measurement by artificial intelligence"
 
 
 def secondary_capture(page: Picture, analysed: AnalysedSeries, sources: Sources) -> Dataset:
     """Build the page as a Secondary Capture image."""
-    capture = _begin(Extra.SECONDARY_CAPTURE, SecondaryCaptureImageStorage, 9704, analysed)
+    capture = _begin(Extra.SECONDARY_CAPTURE, SecondaryCaptureImageStorage, analysed, sources)
     _image(capture, sources)
     capture.BurnedInAnnotation = "YES"  # study date, accession number; the name if configured
     _pixels(capture, page[None])
-    return finish(capture, analysed, sources, described="Rales summary")
+    return finish(capture, analysed, sources, described="Summary")
 
 
 def colour_overlay(
@@ -59,7 +65,7 @@ def colour_overlay(
         sources: The images of that series.
     """
     capture = _begin(
-        Extra.COLOUR_OVERLAY, MultiFrameTrueColorSecondaryCaptureImageStorage, 9705, analysed
+        Extra.COLOUR_OVERLAY, MultiFrameTrueColorSecondaryCaptureImageStorage, analysed, sources
     )
     _image(capture, sources)
     _pixels(capture, frames)
@@ -67,12 +73,12 @@ def colour_overlay(
     if len(frames) > 1:
         capture.FrameIncrementPointer = 0x00182005  # Slice Location Vector (PS3.3 C.8.6.4)
         capture.SliceLocationVector = [round(position, 3) for position in positions_mm]
-    return finish(capture, analysed, sources, described="Rales overlay")
+    return finish(capture, analysed, sources, described="Overlay")
 
 
 def encapsulated_pdf(content: bytes, analysed: AnalysedSeries, sources: Sources) -> Dataset:
     """Build the page as an Encapsulated PDF."""
-    document = _begin(Extra.ENCAPSULATED_PDF, EncapsulatedPDFStorage, 9706, analysed)
+    document = _begin(Extra.ENCAPSULATED_PDF, EncapsulatedPDFStorage, analysed, sources)
     document.Modality = "DOC"
     document.ConversionType = "WSD"
     document.AcquisitionDateTime = ""
@@ -86,17 +92,17 @@ def encapsulated_pdf(content: bytes, analysed: AnalysedSeries, sources: Sources)
     document.SourceInstanceSequence = [
         sop_reference(image.SOPClassUID, image.SOPInstanceUID) for image in sources.images
     ]
-    return finish(document, analysed, sources, described="Rales summary, PDF")
+    return finish(document, analysed, sources, described="Summary, PDF")
 
 
-def _begin(extra: Extra, sop_class: UID, series_number: int, analysed: AnalysedSeries) -> Dataset:
+def _begin(extra: Extra, sop_class: UID, analysed: AnalysedSeries, sources: Sources) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID = sop_class
     dataset.SOPInstanceUID = analysed.key.uid(extra)
     dataset.SeriesInstanceUID = analysed.key.uid(f"{extra}-series")
-    dataset.SeriesNumber = series_number
+    dataset.SeriesNumber = series_number(sources.original, _KINDS[extra])
     dataset.InstanceNumber = 1
     dataset.Manufacturer = MANUFACTURER
     set_equipment(dataset, analysed.software)

@@ -9,9 +9,9 @@ from pydicom.dataset import Dataset
 
 from chestct.analysed import AnalysedSeries
 from dicom_out.objects.copied_attributes import REFERENCED_REQUEST, REQUEST_ATTRIBUTES
-from dicom_out.objects.identity import RESEARCH
 from dicom_out.objects.patient_study import copy_patient_and_study, set_items
 from dicom_out.objects.raw import ascii_value
+from dicom_out.objects.series_names import series_description
 from dicom_out.objects.sources import Sources
 from dicom_out.objects.value_forms import valid_time_zone
 
@@ -28,9 +28,9 @@ def finish(
         dataset: The result; changed in place and returned.
         analysed: The series that the result describes.
         sources: The images of that series.
-        described: The Series Description without its research notice.
+        described: The first words of the Series Description.
     """
-    dataset.SeriesDescription = f"{described} ({RESEARCH})"
+    dataset.SeriesDescription = series_description(described, sources.original, analysed.revision)
     dataset.ContentQualification = "RESEARCH"
     _date(dataset, analysed.created, sources.original)
     copy_patient_and_study(sources.original, dataset)

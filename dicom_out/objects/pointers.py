@@ -20,6 +20,7 @@ from dicom_out.objects.identity import (
     device_observer,
     set_equipment,
 )
+from dicom_out.objects.series_names import ResultKind, series_number
 from dicom_out.objects.sources import Sources
 
 _LEAST_POINTS = 4
@@ -48,7 +49,7 @@ def presentation_state(analysed: AnalysedSeries, sources: Sources) -> Dataset | 
     state = hd.pr.GrayscaleSoftcopyPresentationState(
         referenced_images=images,
         series_instance_uid=analysed.key.uid(f"{Extra.PRESENTATION_STATE}-series"),
-        series_number=9707,
+        series_number=series_number(sources.original, ResultKind.OUTLINES),
         sop_instance_uid=analysed.key.uid(Extra.PRESENTATION_STATE),
         instance_number=1,
         manufacturer=MANUFACTURER,
@@ -63,7 +64,7 @@ def presentation_state(analysed: AnalysedSeries, sources: Sources) -> Dataset | 
         contributing_equipment=contributing_equipment(analysed.models, analysed.software),
     )
     state.BodyPartExamined = "CHEST"
-    finish(state, analysed, sources, described="Rales outlines")
+    finish(state, analysed, sources, described="Outlines of opacities")
     _rename_content_time(state)
     return state
 
@@ -116,14 +117,14 @@ def key_objects(analysed: AnalysedSeries, sources: Sources) -> Dataset | None:
         evidence=images,
         content=selection,
         series_instance_uid=analysed.key.uid(f"{Extra.KEY_OBJECTS}-series"),
-        series_number=9708,
+        series_number=series_number(sources.original, ResultKind.KEY_IMAGES),
         sop_instance_uid=analysed.key.uid(Extra.KEY_OBJECTS),
         instance_number=1,
         manufacturer=MANUFACTURER,
         contributing_equipment=contributing_equipment(analysed.models, analysed.software),
     )
     set_equipment(document, analysed.software)
-    return finish(document, analysed, sources, described="Rales key images")
+    return finish(document, analysed, sources, described="Key images")
 
 
 def most_affected(lesion_map: LesionMap, wanted: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableSequence
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -20,7 +21,7 @@ def raw_value(dataset: Dataset, keyword: str) -> bytes | None:
     value = element.value
     if isinstance(value, bytes | None):
         return value or b""
-    parts = [value] if isinstance(value, str) else list(value)
+    parts = list(value) if isinstance(value, MutableSequence) else [value]
     return "\\".join(str(part) for part in parts).encode("latin-1", "replace")
 
 

@@ -17,6 +17,7 @@ from dicom_out.objects import codes
 from dicom_out.objects.finish import finish
 from dicom_out.objects.identity import MANUFACTURER, contributing_equipment, segment_algorithm
 from dicom_out.objects.segments import SegmentPlan, Segments
+from dicom_out.objects.series_names import ResultKind, series_number
 from dicom_out.objects.sources import Sources
 from dicom_out.reference import sop_reference
 
@@ -31,7 +32,7 @@ class SegDocument:
     """
 
     role: str
-    series_number: int
+    result: ResultKind
     series: str
     label: str
     description: str
@@ -50,15 +51,15 @@ class SegDocument:
 
 TISSUES = SegDocument(
     role="seg",
-    series_number=9701,
-    series="Rales lungs and opacities",
+    result=ResultKind.SEG,
+    series="Lungs and opacities",
     label="LUNG_OPACITIES",
     description="Lungs, ground-glass and consolidation",
 )
 LESIONS = SegDocument(
     role="seg-lesions",
-    series_number=9703,
-    series="Rales largest lesions one by one",
+    result=ResultKind.LESIONS,
+    series="Largest lesions one by one",
     label="LUNG_LESIONS",
     description="The largest lung lesions, one by one",
 )
@@ -71,7 +72,7 @@ def tissues_document(covers: Coverage) -> SegDocument:
     missing = f"{'right' if covers is Coverage.LEFT else 'left'} not assessable"
     return replace(
         TISSUES,
-        series=f"Rales lungs, {missing}",
+        series=f"Lungs, {missing}",
         description=f"{TISSUES.description}; {missing}",
     )
 
@@ -97,7 +98,7 @@ def build_seg(
         segmentation_type=kinds.LABELMAP if is_label_map else kinds.BINARY,
         segment_descriptions=_descriptions(analysed, segments),
         series_instance_uid=key.uid(profile.role(f"{document.role}-series")),
-        series_number=document.series_number,
+        series_number=series_number(sources.original, document.result),
         sop_instance_uid=key.uid(profile.role(document.object_role)),
         instance_number=document.instance_number,
         manufacturer=MANUFACTURER,

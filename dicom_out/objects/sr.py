@@ -18,6 +18,7 @@ from dicom_out.objects.identity import (
     set_equipment,
 )
 from dicom_out.objects.image_library import image_library
+from dicom_out.objects.series_names import ResultKind, series_number
 from dicom_out.objects.sources import Sources
 from dicom_out.objects.sr_content import ReportContent
 from dicom_out.objects.sr_evolution import evolution_statement
@@ -26,8 +27,6 @@ from dicom_out.objects.sr_slicer import lesions_in_words, one_for_each_segment
 from dicom_out.objects.sr_text import statements
 from dicom_out.reference import sop_reference
 from dicom_out.title import TITLE
-
-SERIES_NUMBER = 9702
 
 
 def build_sr(report: ReportContent, sources: Sources) -> Dataset:
@@ -42,7 +41,7 @@ def build_sr(report: ReportContent, sources: Sources) -> Dataset:
         evidence=[*sources.images, *report.segs],
         content=_measurement_report(report, sources)[0],
         series_instance_uid=key.uid(profile.role("sr-series")),
-        series_number=SERIES_NUMBER,
+        series_number=series_number(sources.original, ResultKind.REPORT),
         sop_instance_uid=key.uid(profile.role("sr")),
         instance_number=1,
         manufacturer=MANUFACTURER,

@@ -50,6 +50,7 @@ class AnalysisRequest:
 
     Attributes:
         created: Time of the analysis; dates every result object.
+        revision: :attr:`chestct.analysed.AnalysedSeries.revision`.
         predecessors: The SRs of the previous revision that the new SRs replace, by profile.
         priors: Earlier results of the patient.
         priors_trouble: Why the archive was not asked for priors; empty when it was.
@@ -62,6 +63,7 @@ class AnalysisRequest:
     settings: AnalysisSettings
     folder: Path
     created: datetime
+    revision: int = 1
     predecessors: Mapping[Profile, ResultReference] = field(default_factory=dict)
     priors: tuple[PriorResult, ...] = ()
     priors_trouble: str = ""
@@ -171,6 +173,7 @@ def _with_history(
         created=request.created,
         options=request.settings.options,
         evolution=compare(findings, context, request.priors) if context else None,
+        revision=request.revision,
         predecessors=request.predecessors,
     )
     return analysed, context

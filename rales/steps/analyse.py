@@ -142,6 +142,7 @@ class AnalysisWorker:
             settings=self._settings,
             folder=self._results_dir / f"{job.id:08d}",
             created=created_before(job) or self._clock(),
+            revision=job.revision,
             predecessors=sr_references(predecessor) if predecessor else {},
             priors=found.results,
             priors_trouble=found.trouble,

@@ -58,7 +58,9 @@ def every_object(case: Case, folder: Path) -> dict[str, ResultObject]:
     """Write SEG, SR and every extra."""
     analysed = case.analysed()
     objects = case.compose(folder).objects
-    extras = compose_extras(tuple(Extra), drawings_of(analysed), analysed, case.sources(), folder)
+    extras = compose_extras(
+        tuple(Extra), drawings_of(analysed, case.sources()), analysed, case.sources(), folder
+    )
     assert extras.left_out == ()
     return {item.role: item for item in (*objects, *extras.objects)}
 

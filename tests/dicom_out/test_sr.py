@@ -70,7 +70,7 @@ def test_the_list_of_series_says_the_outcome(
     description = read_sr(
         make_case(tmp_path / "series", labels=labels()), tmp_path
     ).SeriesDescription
-    assert description == f"Rales report: {said} (AI-made, research use only)"
+    assert description.startswith(f"Rales report: {said}; S2 (Rales AI")
     assert len(description) <= 64  # Long String, PS3.5 section 6.2
 
 
