@@ -84,7 +84,7 @@ def _head(sheet: Sheet, analysed: AnalysedSeries, heading: Heading) -> float:
     sheet.text((_EDGE, 11), _BANNER, 25, _ON_WARNING, bold=True, width=_ROOM)
     down = _BANNER_HEIGHT + 12.0
     if heading.patient:
-        down = sheet.paragraph((_EDGE, down), heading.patient, 22, width=_ROOM, bold=True, most=1)
+        down = sheet.paragraph((_EDGE, down), heading.patient, 22, width=_ROOM, bold=True, most=2)
     examination = f"Chest CT  ·  {heading.examination}"
     down = sheet.paragraph((_EDGE, down), examination, 20, width=_ROOM, most=2) + 10
     top = down
@@ -146,8 +146,8 @@ def _legend(sheet: Sheet, down: float) -> float:
         sheet.text((across + 24, down), name, 16, INK)
         across += 130
     words = (
-        "Slices are seen from the feet: the patient's right is on the left. Lung window "
-        "(-600 / 1500 HU). Ticks at the front view: the slices shown."
+        "Seen from the feet: right is on the left. Lung window. Ticks at the front view: slices "
+        "shown."
     )
     sheet.text((across, down), words, 16, PALE, width=_WIDTH - _EDGE - across)
     return down + _LEGEND - 8
@@ -162,6 +162,6 @@ def _foot(analysed: AnalysedSeries) -> str:
     return (
         f"{analysed.software.title}; models {models}. Opacity: ground-glass or consolidation. "
         f"Consolidation: opacity at or above {method.high_opacity_hu:g} HU, smoothed. Lesion: a "
-        "connected part of the opacity. Lung volumes include opacities. The figures and outlines "
-        "are those of the segmentation and the structured report of the same analysis."
+        "connected part of the opacity. Lung volumes include opacities. Figures and outlines are "
+        "those of the segmentation and the structured report."
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chest_cases import Case, both_lungs, healthy_lungs, make_case
@@ -18,11 +19,14 @@ from pydicom.tag import Tag
 
 from chestct.findings import End, Findings, NotAssessable, Presence, Side
 from chestct.results import Profile, ReportOptions
+from chestct.verdict import scope
 from chestct.volume import Label
 from inference.reading.quantify import measure
 from inference.reading.sides import Missing
+from rales.pictures.frames import draw_slices
 from rales.pictures.heading import Heading, heading_of
 from rales.pictures.lettering import drawable, fit, font, wrap
+from rales.pictures.overlay import write_montage
 from rales.pictures.page import draw_page
 from rales.pictures.pdf import as_pdf
 from rales.pictures.sheet import Sheet
@@ -183,6 +187,7 @@ def test_the_page_and_its_text_layer_state_the_outcome(outcome: str, case: Case)
         assert expected in shown
         assert expected in layer
     assert "RESEARCH USE ONLY" in layer
+    assert "…" not in shown, "nothing is cut on an ordinary page"
 
 
 def test_each_lung_has_a_bar_for_itself_and_every_zone(case: Case) -> None:
@@ -307,6 +312,27 @@ def test_text_fits_a_width() -> None:
     cut = fit("W" * 200, 18, 300)
     assert cut.endswith("…")
     assert font(18).getlength(cut) <= 300
+
+
+def test_every_frame_and_the_overlay_show_the_notes(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts: list[str] = []
+    draw = Sheet.text
+
+    def spy(self: Sheet, at: tuple[float, float], text: str, *more: Any, **keys: Any) -> None:
+        texts.append(text)
+        draw(self, at, text, *more, **keys)
+
+    monkeypatch.setattr(Sheet, "text", spy)
+    analysed = case.analysed(findings=replace(case.findings, quality_flags=NOTES[1:3]))
+    frames, _ = draw_slices(analysed)
+    note = "The left lung is small or missing"
+    assert texts.count(note) == len(frames)
+    texts.clear()
+    write_montage(tmp_path / "overlay.png", analysed)
+    assert note in " ".join(texts)
+    assert scope(analysed.findings) in texts
 
 
 def test_labels_without_lesions_make_a_page(tmp_path: Path) -> None:
