@@ -14,6 +14,7 @@ from chestct.series import ReceivedInstance
 from chestct.states import DeliveryState, JobState
 from dicom_out.network.destination import Destination
 from dicom_out.network.outcome import Outcome, OutcomeKind
+from rales.state.results import sr_references
 from rales.state.store import Database, DeliveryStore, Job
 from rales.steps.backoff import BackOff
 from rales.steps.deliver import DeliveryWorker
@@ -232,6 +233,15 @@ def test_each_destination_gets_the_objects_of_its_profile(
         got[delivery.destination].append(delivery.role)
     near = [role for role in composed if not any(other.owns(role) for other in Profile)]
     assert got == {"near": near, "far": far}
+
+
+def test_a_new_report_replaces_that_which_its_destination_has(rig: Rig) -> None:
+    """Results from before a profile was configured went out as for OHIF."""
+    references = sr_references(rig.compose(2, ("seg", "sr", "sr-slicer")))
+    assert references.pop(Profile.SLICER) != references[Profile.OHIF]
+    assert set(references.values()) == {references[Profile.OHIF]}
+    assert set(references) == set(Profile) - {Profile.SLICER}
+    assert sr_references(rig.compose(3, ("other",))) == {}
 
 
 _CAPTURE = replace(_DESTINATIONS["near"], fallback=(Extra.SECONDARY_CAPTURE,))

@@ -14,12 +14,16 @@ from fhir.resources.R4B.bundle import Bundle
 from http_receiver import HttpReceiver
 from notify_rig import HEALTHY, ILL, ISSUER_SYSTEM, PATIENT_ID, MakeRig, Rig, write_header
 from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, SegmentationStorage
 
+from chestct.results import ResultObject
 from chestct.series import ReceivedInstance
 from chestct.states import DeliveryState
 from chestct.uids import Uid
 from rales.state.store import DeliveryStore
 from rales.state.store.outbox import Attempt
+from rales.steps.notify.fhir import FhirReport
+from rales.steps.notify.result import read_result
 from rales.steps.notify.subject import read_subject
 from rales.steps.retry import retry
 
@@ -153,6 +157,47 @@ def test_a_repeated_bundle_is_the_same_and_a_later_revision_writes_over_it(
         "url": "ImagingStudy",
         "ifNoneExist": "identifier=urn:dicom:uid%7Curn:oid:1.2",
     }
+
+
+def test_the_parts_of_a_seg_are_instances_of_one_series(
+    make_rig: MakeRig, receiver: HttpReceiver
+) -> None:
+    rig = make_rig(kind="fhir", url=receiver.url("/fhir"))
+    rig.finish(ILL)
+    segs, srs = SegmentationStorage, (Comprehensive3DSRStorage, ComprehensiveSRStorage)
+    objects = [
+        ResultObject(
+            role=role,
+            path=Path(role),
+            sop_class_uid=Uid(kind),
+            sop_instance_uid=Uid(f"2.25.{number}"),
+            series_uid=Uid(f"2.25.{series}0"),
+            study_uid=Uid("1.2"),
+        )
+        for role, kind, number, series in (
+            ("seg-1-weasis", segs, 1, 1),
+            ("seg-2-weasis", segs, 2, 1),
+            ("sr-weasis", srs[0], 3, 3),
+            ("sr-plain", srs[1], 4, 4),
+        )
+    ]
+    image = Path(rig.instances.of_series(rig.job.series_uid)[0].path)
+    bundle = FhirReport(
+        issued=NOON,
+        job=rig.job,
+        result=read_result(rig.job),
+        subject=read_subject(image),
+        objects=objects,
+        patient_id_system="urn:oid:1.2.3",
+    ).bundle()
+    study, report = bundle["entry"][0]["resource"], bundle["entry"][-1]["resource"]
+    assert [
+        (series["modality"]["code"], [item["uid"] for item in series["instance"]])
+        for series in study["series"][1:]
+    ] == [("SEG", ["2.25.1", "2.25.2"]), ("SR", ["2.25.3"]), ("SR", ["2.25.4"])]
+    assert [series["numberOfInstances"] for series in study["series"][1:]] == [2, 1, 1]
+    named = [identifier["value"] for identifier in report["identifier"][1:]]
+    assert named == ["urn:oid:2.25.3", "urn:oid:2.25.4"], "every SR that a destination has"
 
 
 def test_an_earlier_revision_that_ends_last_is_not_written_over_the_newer_one(

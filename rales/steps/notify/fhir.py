@@ -21,7 +21,6 @@ from chestct.verdict import unassessed
 from dicom_out.network.outcome import OutcomeKind
 from dicom_out.objects import codes
 from dicom_out.objects.identity import MANUFACTURER, observer_uid
-from rales.state.results import sr_reference
 from rales.state.store import Job
 from rales.steps.notify.fhir_types import (
     AI_ASSERTED,
@@ -97,7 +96,7 @@ class FhirReport:
             name_for(self.job.series_uid, observation.part): observation.content
             for observation in observations(self.result)
         }
-        report = _report(self.job, common, study, list(measured))
+        report = _report(self.job, self.objects, common, study, list(measured))
         report |= {**_order(self.subject), "conclusion": _conclusion(self.result)}
         entries = [
             _created(study, self._study(patient)),
@@ -192,20 +191,25 @@ def _order(subject: Subject) -> Json:
 
 
 def _result_series(objects: Sequence[ResultObject]) -> list[Json]:
+    """Return the series of the SEGs and SRs; the parts of a SEG are in one series."""
+    series: dict[str, list[ResultObject]] = {}
+    for item in objects:
+        if item.sop_class_uid in _MODALITIES:
+            series.setdefault(item.series_uid, []).append(item)
     return [
         {
-            "uid": item.series_uid,
-            "modality": modality(_MODALITIES[item.sop_class_uid]),
-            "numberOfInstances": 1,
+            "uid": uid,
+            "modality": modality(_MODALITIES[items[0].sop_class_uid]),
+            "numberOfInstances": len(items),
             "instance": [
                 {
                     "uid": item.sop_instance_uid,
                     "sopClass": {"system": URI_SYSTEM, "code": f"urn:oid:{item.sop_class_uid}"},
                 }
+                for item in items
             ],
         }
-        for item in objects
-        if item.sop_class_uid in _MODALITIES
+        for uid, items in series.items()
     ]
 
 
@@ -237,10 +241,20 @@ def _observation(
     }
 
 
-def _report(job: Job, common: Mapping[str, object], study: str, results: Sequence[str]) -> Json:
+def _report(
+    job: Job,
+    objects: Sequence[ResultObject],
+    common: Mapping[str, object],
+    study: str,
+    results: Sequence[str],
+) -> Json:
+    """Return the report; the SRs that a destination has, of any profile, also identify it."""
     identifiers: list[Json] = [{"system": URI_SYSTEM, "value": name_for(job.series_uid, "report")}]
-    if sr := sr_reference(job):
-        identifiers.append(dicom_identifier(sr.sop_instance_uid))
+    identifiers += [
+        dicom_identifier(item.sop_instance_uid)
+        for item in objects
+        if _MODALITIES.get(item.sop_class_uid) == "SR"
+    ]
     return {
         "resourceType": "DiagnosticReport",
         **common,
