@@ -24,8 +24,8 @@ from dicom_out.objects.identity import (
     MANUFACTURER,
     RESEARCH,
     contributing_equipment,
-    set_equipment,
 )
+from dicom_out.objects.patient_study import lossy_history
 from dicom_out.objects.series_names import ResultKind, series_number
 from dicom_out.objects.sources import Sources
 from dicom_out.reference import sop_reference
@@ -105,7 +105,6 @@ def _begin(extra: Extra, sop_class: UID, analysed: AnalysedSeries, sources: Sour
     dataset.SeriesNumber = series_number(sources.original, _KINDS[extra])
     dataset.InstanceNumber = 1
     dataset.Manufacturer = MANUFACTURER
-    set_equipment(dataset, analysed.software)
     dataset.ContributingEquipmentSequence = contributing_equipment(
         analysed.models, analysed.software
     )
@@ -119,13 +118,14 @@ def _image(capture: Dataset, sources: Sources) -> None:
     should measure on it.
     """
     capture.Modality = "OT"
-    capture.BodyPartExamined = "CHEST"
     capture.ConversionType = "WSD"
     capture.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     capture.PatientOrientation = ""
     capture.BurnedInAnnotation = "NO"
     capture.RecognizableVisualFeatures = "NO"
-    capture.LossyImageCompression = "00"
+    history = lossy_history(sources.original) or {"LossyImageCompression": ["00"]}
+    for keyword, values in history.items():
+        setattr(capture, keyword, values)
     capture.DerivationDescription = _DERIVATION
     capture.SourceImageSequence = [_source(image) for image in sources.images]
 

@@ -34,7 +34,10 @@ def _unit(value: str, meaning: str) -> Code:
 
 # Document (TID 1500), image library (TID 1600)
 IMAGING_MEASUREMENT_REPORT = _dcm("126000", "Imaging Measurement Report")  # CID 7021
-CT_CHEST = Code(value="24627-2", meaning="CT Chest", scheme_designator="LN")  # CID 100
+CT = Code(
+    value="25045-6", meaning="CT unspecified body region", scheme_designator="LN"
+)  # CID 100, which has no CT of the chest
+CT_CHEST = Code(value="24627-2", meaning="CT Chest", scheme_designator="LN")  # extends CID 100
 COMMENT = _dcm("121106", "Comment")
 DEVICE = _dcm("121007", "Device")  # CID 270
 IMAGE_LIBRARY = _dcm("111028", "Image Library")
@@ -53,17 +56,17 @@ ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")  # CID 7162
 LUNG = _sct("39607008", "Lung")
 LEFT = _sct("7771000", "Left")  # CID 244
 RIGHT = _sct("24028007", "Right")  # CID 244
-BOTH = _sct("51440002", "Right and left")  # CID 244
+BOTH = _sct("51440002", "Bilateral")  # CID 244
 ANATOMICAL_STRUCTURE = _sct("91723000", "Anatomical Structure")  # CID 7150
 ABNORMAL_STRUCTURE = _sct("49755003", "Morphologically Abnormal Structure")  # CID 7150
 LESION = _sct("52988006", "Lesion")  # CID 7159
-GROUND_GLASS = _dcm("112120", "Ground glass opacity")  # CID 6102
+GROUND_GLASS = _dcm("112120", "Ground glass opacity")  # CID 6104
 CONSOLIDATION = _sct("95436008", "Lung consolidation")
 
 # Measurements
-VOLUME = _sct("118565006", "Volume")  # CID 7466
-VOXEL_SUM = _dcm("126030", "Sum of segmented voxel volumes")  # CID 7474
-ATTENUATION = _dcm("112031", "Attenuation Coefficient")  # CID 6154
+VOLUME = _sct("118565006", "Volume")  # CID 7469
+VOXEL_SUM = _dcm("126030", "Sum of segmented voxel method for volume")  # CID 7474
+ATTENUATION = _dcm("112031", "Attenuation Coefficient")  # CID 7469
 MEAN = _sct("373098007", "Mean")  # CID 7464
 LONG_AXIS = _sct("103339001", "Long Axis")  # CID 7470
 SHORT_AXIS = _sct("103340004", "Short Axis")  # CID 7470
@@ -97,7 +100,7 @@ MILD = _sct("255604002", "Mild")  # CID 3716
 MODERATE = _sct("6736007", "Moderate")  # CID 3716
 SEVERE = _sct("24484000", "Severe")  # CID 3716
 LESION_PRESENCE = _private("LESION_PRESENCE", "Lesion presence")
-PRESENT = _sct("52101004", "Present")
+PRESENT = _sct("52101004", "Present")  # CID 240
 UNDETERMINED = _sct("373068000", "Undetermined")  # CID 240
 ABSENT = _private("NOT_FOUND", "Not found by the algorithm")
 

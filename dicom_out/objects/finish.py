@@ -9,12 +9,15 @@ from pydicom.dataset import Dataset
 
 from chestct.analysed import AnalysedSeries
 from dicom_out.objects.copied_attributes import REFERENCED_REQUEST, REQUEST_ATTRIBUTES
+from dicom_out.objects.identity import set_equipment
 from dicom_out.objects.patient_study import copy_patient_and_study, set_items
 from dicom_out.objects.raw import ascii_value
 from dicom_out.objects.series_names import series_description
 from dicom_out.objects.sources import Sources
 from dicom_out.objects.value_forms import valid_time_zone
 
+_WITH_BODY_PART = frozenset({"OT", "PR", "SEG"})
+"""Modalities of the objects with a General Series module (PS3.3 C.7.3.1)."""
 _DOCUMENTS = frozenset({"KO", "SR"})
 """Modalities of the objects that refer to requests as documents do (PS3.3 C.17.2, C.17.6.2)."""
 
@@ -32,6 +35,9 @@ def finish(
     """
     dataset.SeriesDescription = series_description(described, sources.original, analysed.revision)
     dataset.ContentQualification = "RESEARCH"
+    set_equipment(dataset, analysed.models, analysed.software)
+    if dataset.Modality in _WITH_BODY_PART:
+        dataset.BodyPartExamined = "CHEST"
     _date(dataset, analysed.created, sources.original)
     copy_patient_and_study(sources.original, dataset)
     _refer_to_requests(dataset, sources.original)

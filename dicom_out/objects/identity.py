@@ -9,12 +9,13 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 
 from chestct.results import ModelIdentity, SoftwareIdentity
-from chestct.uids import Uid, derive_uid
+from chestct.uids import Uid, derive_uid, digest
 from dicom_out.objects import codes
 
 MANUFACTURER = "Rales"
 RESEARCH = "AI-made, research use only"
 """Part of every Series Description."""
+_SERIAL_DIGITS = 16
 _LO = 64
 """Characters in a Long String (PS3.5 section 6.2)."""
 
@@ -29,11 +30,23 @@ def _long_string(text: str) -> str:
     return ascii_text(text)[:_LO]
 
 
-def set_equipment(dataset: Dataset, software: SoftwareIdentity) -> None:
+def set_equipment(
+    dataset: Dataset, models: Sequence[ModelIdentity], software: SoftwareIdentity
+) -> None:
     """Fill in the General Equipment attributes (PS3.3 C.7.5.1) besides Manufacturer."""
+    dataset.StationName = software.station_name
     dataset.ManufacturerModelName = software.name
     dataset.SoftwareVersions = software.version
-    dataset.DeviceSerialNumber = software.station_name
+    dataset.DeviceSerialNumber = serial_number(models, software)
+
+
+def serial_number(models: Sequence[ModelIdentity], software: SoftwareIdentity) -> str:
+    """Return the Device Serial Number: it stands for this node with this software and models.
+
+    Software has no number of a factory. The digest changes when one of the three does.
+    """
+    parts = (software.station_name, software.version, *(model.digest for model in models))
+    return digest(parts)[:_SERIAL_DIGITS]
 
 
 def contributing_equipment(

@@ -9,6 +9,7 @@ from pydicom.sr.coding import Code
 from dicom_out.objects import codes
 from dicom_out.objects.sources import Sources
 
+_PIXELS = "{pixels}"
 _PER_IMAGE = frozenset(f"Image Position (Patient) {axis}" for axis in "XYZ")
 
 
@@ -28,11 +29,16 @@ def image_library(sources: Sources) -> hd.sr.ContainerContentItem:
 def _shared(image: Dataset) -> list[hd.sr.ContentItem]:
     if "PixelSpacing" not in image:  # a multi-frame image has it in its functional groups
         image = _flat(image)
-    return [
+    descriptors = [
         item
         for item in hd.sr.ImageLibraryEntryDescriptors(image)
         if item.ConceptNameCodeSequence[0].CodeMeaning not in _PER_IMAGE
     ]
+    for item in descriptors:
+        if item.ValueType == "NUM" and item.unit.value == _PIXELS:
+            (measured,) = item.MeasuredValueSequence
+            measured.NumericValue = str(int(measured.NumericValue))  # highdicom: 512.0
+    return descriptors
 
 
 def _flat(image: Dataset) -> Dataset:

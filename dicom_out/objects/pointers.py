@@ -18,7 +18,7 @@ from dicom_out.objects.identity import (
     RESEARCH,
     contributing_equipment,
     device_observer,
-    set_equipment,
+    serial_number,
 )
 from dicom_out.objects.series_names import ResultKind, series_number
 from dicom_out.objects.sources import Sources
@@ -55,7 +55,7 @@ def presentation_state(analysed: AnalysedSeries, sources: Sources) -> Dataset | 
         manufacturer=MANUFACTURER,
         manufacturer_model_name=analysed.software.name,
         software_versions=analysed.software.version,
-        device_serial_number=analysed.software.station_name,
+        device_serial_number=serial_number(analysed.models, analysed.software),
         content_label="LUNG_OPACITIES",
         content_description=f"Outlines of opacities ({RESEARCH})",
         graphic_layers=[layer],
@@ -63,7 +63,6 @@ def presentation_state(analysed: AnalysedSeries, sources: Sources) -> Dataset | 
         voi_lut_transformations=[_lung_window()],
         contributing_equipment=contributing_equipment(analysed.models, analysed.software),
     )
-    state.BodyPartExamined = "CHEST"
     finish(state, analysed, sources, described="Outlines of opacities")
     _rename_content_time(state)
     return state
@@ -123,7 +122,9 @@ def key_objects(analysed: AnalysedSeries, sources: Sources) -> Dataset | None:
         manufacturer=MANUFACTURER,
         contributing_equipment=contributing_equipment(analysed.models, analysed.software),
     )
-    set_equipment(document, analysed.software)
+    for item in document.ContentSequence:
+        if item.ValueType == "IMAGE":  # its row in TID 2010 has no concept name
+            del item.ConceptNameCodeSequence
     return finish(document, analysed, sources, described="Key images")
 
 

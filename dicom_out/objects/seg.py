@@ -15,7 +15,12 @@ from chestct.uids import Uid
 from chestct.volume import SliceSource
 from dicom_out.objects import codes
 from dicom_out.objects.finish import finish
-from dicom_out.objects.identity import MANUFACTURER, contributing_equipment, segment_algorithm
+from dicom_out.objects.identity import (
+    MANUFACTURER,
+    contributing_equipment,
+    segment_algorithm,
+    serial_number,
+)
 from dicom_out.objects.segments import SegmentPlan, Segments
 from dicom_out.objects.series_names import ResultKind, series_number
 from dicom_out.objects.sources import Sources
@@ -104,7 +109,7 @@ def build_seg(
         manufacturer=MANUFACTURER,
         manufacturer_model_name=software.name,
         software_versions=software.version,
-        device_serial_number=software.station_name,
+        device_serial_number=serial_number(analysed.models, software),
         content_label=document.label,
         content_description=document.description,
         omit_empty_frames=True,

@@ -15,7 +15,6 @@ from dicom_out.objects.identity import (
     MANUFACTURER,
     contributing_equipment,
     device_observer,
-    set_equipment,
 )
 from dicom_out.objects.image_library import image_library
 from dicom_out.objects.series_names import ResultKind, series_number
@@ -50,7 +49,6 @@ def build_sr(report: ReportContent, sources: Sources) -> Dataset:
         is_verified=False,
         contributing_equipment=contributing_equipment(models, software),
     )
-    set_equipment(sr, software)
     sr.CodingSchemeIdentificationSequence = [_private_scheme()]
     predecessor = analysed.predecessors.get(profile)
     if predecessor is not None:
@@ -70,7 +68,7 @@ def _measurement_report(report: ReportContent, sources: Sources) -> hd.sr.Measur
         observation_context=hd.sr.ObservationContext(
             observer_device_context=device_observer(analysed.models, analysed.software)
         ),
-        procedure_reported=codes.CT_CHEST,
+        procedure_reported=[codes.CT, codes.CT_CHEST],
         imaging_measurements=groups,
         title=codes.IMAGING_MEASUREMENT_REPORT,
     )

@@ -69,8 +69,12 @@ def diameters(diameter: Diameter) -> list[hd.sr.Measurement]:
 
 
 def number(name: Code, value: float, unit: Code, *, digits: int = 2) -> hd.sr.Measurement:
-    """Return a number, rounded."""
-    return hd.sr.Measurement(name=name, value=round(value, digits), unit=unit)
+    """Return a number, rounded; a count stays an integer."""
+    measurement = hd.sr.Measurement(name=name, value=round(value, digits), unit=unit)
+    if isinstance(value, int):
+        # pydicom would write 5.0 for the number 5.
+        measurement[0].MeasuredValueSequence[0].NumericValue = str(value)
+    return measurement
 
 
 def _volume(name: Code, value: float) -> hd.sr.Measurement:

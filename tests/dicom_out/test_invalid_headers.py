@@ -5,12 +5,13 @@ dciodvfy judges every object that is written from them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
-from chest_cases import Case, make_case
+from chest_cases import SOFTWARE, Case, make_case
 from judges import run
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
@@ -204,3 +205,50 @@ def test_an_invalid_time_zone_is_left_out(tmp_path: Path) -> None:
         assert errors_of(written.path) == []
     note = header_note(pydicom.dcmread(case.series.instances[0].path))
     assert note.endswith("left out: Timezone Offset From UTC")
+
+
+def test_the_lossy_history_of_the_source_is_carried_by_every_image(tmp_path: Path) -> None:
+    history = {
+        "LossyImageCompression": "01",
+        "LossyImageCompressionRatio": ["8.5", "2.0"],
+        "LossyImageCompressionMethod": ["ISO_15444_1", "ISO_14495_1"],
+    }
+
+    def change(dataset: Dataset) -> None:
+        for keyword, value in history.items():
+            setattr(dataset, keyword, value)
+
+    objects = every_object(make_case(tmp_path / "series", change=change), tmp_path / "out")
+    for role in ("seg", "secondary-capture", "colour-overlay"):
+        result = pydicom.dcmread(objects[role].path)
+        assert {keyword: result.get(keyword) for keyword in history} == history, role
+        assert errors_of(objects[role].path) == []
+
+
+def test_equipment_and_body_part_are_stated(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "series")
+    serial_numbers = set()
+    for role, written in every_object(case, tmp_path / "out").items():
+        result = pydicom.dcmread(written.path)
+        assert result.StationName == "RALES", role
+        serial_numbers.add(result.DeviceSerialNumber)
+        has_body_part = result.Modality in {"SEG", "OT", "PR"}
+        assert (result.get("BodyPartExamined") == "CHEST") == has_body_part, role
+    (serial_number,) = serial_numbers
+    assert len(serial_number) == 16
+    other = case.compose(
+        tmp_path / "other", software=replace(SOFTWARE, station_name="OTHER")
+    ).objects[0]
+    assert pydicom.dcmread(other.path).DeviceSerialNumber != serial_number
+
+
+def test_a_key_object_selection_follows_its_template(tmp_path: Path) -> None:
+    """TID 2010: images without concept name, after the observer and the description."""
+    objects = every_object(make_case(tmp_path / "series"), tmp_path / "out")
+    document = pydicom.dcmread(objects["key-objects"].path)
+    kinds = [(item.RelationshipType, item.ValueType) for item in document.ContentSequence]
+    images = [item for item in document.ContentSequence if item.ValueType == "IMAGE"]
+    assert kinds.count(("CONTAINS", "TEXT")) == 1
+    assert kinds == sorted(kinds, key=lambda kind: (kind[0] == "CONTAINS", kind[1] == "IMAGE"))
+    assert images
+    assert all("ConceptNameCodeSequence" not in item for item in images)

@@ -148,7 +148,7 @@ def test_left_is_left_and_right_is_right(tmp_path: Path) -> None:
     for opacity in seg.SegmentSequence[2:]:
         region = opacity.AnatomicRegionSequence[0]
         assert region.CodeMeaning == "Lung"
-        assert region.AnatomicRegionModifierSequence[0].CodeMeaning == "Right and left"
+        assert region.AnatomicRegionModifierSequence[0].CodeMeaning == "Bilateral"
 
 
 def test_opacities_of_one_side_are_not_said_to_be_in_both(tmp_path: Path) -> None:

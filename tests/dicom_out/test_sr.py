@@ -85,7 +85,12 @@ def test_the_document_says_what_it_is(tmp_path: Path) -> None:
     assert sr.ContentQualification == "RESEARCH"
     assert "AI" in sr.SeriesDescription
     codes = {name_of(item): item for item in items(sr)}
-    assert codes["Procedure reported"].ConceptCodeSequence[0].CodeValue == "24627-2"
+    procedures = [
+        item.ConceptCodeSequence[0].CodeValue
+        for item in sr.ContentSequence
+        if name_of(item) == "Procedure reported"
+    ]
+    assert procedures == ["25045-6", "24627-2"]  # of CID 100, and what was examined
     assert codes["Observer Type"].ConceptCodeSequence[0].CodeValue == "121007"
     assert codes["Device Observer UID"].UID
     assert codes["Language of Content Item and Descendants"].ConceptCodeSequence
@@ -175,7 +180,7 @@ def test_left_is_left_and_right_is_right(tmp_path: Path) -> None:
     assert [laterality(group) for group in groups(sr, "Left lung")] == ["Left", "Left"]
     assert [laterality(group) for group in groups(sr, "Right lung")] == ["Right", "Right"]
     for opacity in ("Ground-glass opacity", "Consolidation", "Lung lesions (opacities)"):
-        assert {laterality(group) for group in groups(sr, opacity)} == {"Right and left"}
+        assert {laterality(group) for group in groups(sr, opacity)} == {"Bilateral"}
     assert [laterality(group) for group in groups(sr, "Lesion 1")] == ["Right"]
     assert [laterality(group) for group in groups(sr, "Lesion 2")] == ["Left"]
 

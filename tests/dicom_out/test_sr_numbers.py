@@ -89,6 +89,24 @@ def close(value: float, unit: str) -> tuple[object, str]:
     return pytest.approx(value, abs=0.0051), unit
 
 
+def counts_of(item: Dataset) -> Iterator[tuple[str, str]]:
+    """Yield the unit and the text of each count below a content item."""
+    for child in item.get("ContentSequence", ()):
+        if child.ValueType == "NUM":
+            (value,) = child.MeasuredValueSequence
+            unit = str(value.MeasurementUnitsCodeSequence[0].CodeValue)
+            if unit in {"{pixels}", "{lesions}"}:
+                yield unit, str(value.NumericValue)
+        yield from counts_of(child)
+
+
+def test_counts_are_integers(tmp_path: Path) -> None:
+    sr = pydicom.dcmread(make_case(tmp_path / "series").compose(tmp_path / "out").objects[-1].path)
+    counts = list(counts_of(sr))
+    assert {unit for unit, _ in counts} == {"{pixels}", "{lesions}"}
+    assert all(text.isdecimal() for _, text in counts)
+
+
 def test_lungs_and_summary(case: Case, tmp_path: Path) -> None:
     sr = read(case, tmp_path / "out")[-1]
     labels, lesion = case.lesion_map.labels, case.lesion_map.labels >= 3
