@@ -6,6 +6,7 @@ Its figures are the figures of SEG and SR.
 from __future__ import annotations
 
 from chestct.analysed import AnalysedSeries
+from chestct.evolution import Evolution
 from chestct.findings import Findings, Outcome
 from chestct.verdict import percent, scope, sentence, verdict
 from dicom_out.objects.extras import Drawings
@@ -104,14 +105,31 @@ def _notes(analysed: AnalysedSeries) -> list[str]:
 
 
 def _totals(sheet: Sheet, down: float, analysed: AnalysedSeries) -> float:
-    """Write the numbers of both lungs and of the presence decision."""
+    """Write the numbers of both lungs and of the presence decision, and their change."""
     findings = analysed.findings
     presence = findings.presence
     words = (
         f"{_both(findings)}  Presence score {presence.score:.3f}, positive from "
         f"{presence.operating_point:.3f}.  {len(analysed.volume.sources)} slices."
     )
-    return sheet.paragraph((_EDGE, down), words, 18, PALE, width=_ROOM) + 8
+    down = sheet.paragraph((_EDGE, down), words, 18, PALE, width=_ROOM)
+    return sheet.paragraph((_EDGE, down), _change(analysed.evolution), 18, width=_ROOM) + 8
+
+
+def _change(evolution: Evolution | None) -> str:
+    """Return the change since the prior study in words; empty without a prior study."""
+    if evolution is None:
+        return ""
+    prior = evolution.prior
+    when = f"{prior.context.acquired:%Y-%m-%d} ({evolution.interval_days} days before)"
+    if not evolution.is_comparable:
+        return f"Not compared with the result of {when}: it was {evolution.comparison}."
+    return (
+        f"Since {when}: opacity {prior.lesion_ml:.1f} to {evolution.lesion_ml:.1f} ml "
+        f"({evolution.lesion_ml_change:+.1f} ml), {prior.involved_percent:.1f} to "
+        f"{evolution.involved_percent:.1f} % of {evolution.covers.words} "
+        f"({evolution.involved_change:+.1f} points)."
+    )
 
 
 def _both(findings: Findings) -> str:

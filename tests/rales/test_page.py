@@ -200,6 +200,17 @@ def test_each_lung_has_a_bar_for_itself_and_every_zone(case: Case) -> None:
         assert any(text.startswith(f"{zone.involved_percent:.1f}") for text in shown)
 
 
+def test_the_page_says_what_changed_since_the_prior_study(case: Case) -> None:
+    evolution = evolution_after(case.findings)
+    assert evolution is not None
+    shown = words(draw_page(case.analysed(evolution=evolution), HEADING))
+    assert "Since 2026-03-01 (14 days before): opacity 100.0 to " in shown
+    assert f"({evolution.involved_change:+.1f} points)" in shown
+    other = evolution_after(case.findings, models="others")
+    shown = words(draw_page(case.analysed(evolution=other), HEADING))
+    assert "Not compared with the result of 2026-03-01 (14 days before): it was made by" in shown
+
+
 def test_the_largest_lesions_are_enlarged_with_image_number_and_side(case: Case) -> None:
     shown = words(draw_page(case.analysed(), HEADING))
     for lesion in case.findings.lesions:
