@@ -59,6 +59,8 @@ class AnalysedSeries:
         method = self.findings.method
         thresholds = {
             "high_opacity_hu": method.high_opacity_hu,
+            "density_smoothing_mm": method.density_smoothing_mm,
+            "minimum_piece_ml": method.minimum_piece_ml,
             "minimum_lesion_ml": method.minimum_lesion_ml,
             "minimum_lesion_hu": method.minimum_lesion_hu,
             "mild_percent": method.mild_percent,

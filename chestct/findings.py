@@ -44,9 +44,11 @@ class Method:
     """The thresholds behind the numbers; the SR states them.
 
     Attributes:
-        high_opacity_hu: Opacity at or above this HU, smoothed over a few millimetres, is
-            consolidation (high opacity), below it ground-glass; a piece of either that a reader
-            would not see counts as the other.
+        high_opacity_hu: Smoothed opacity at or above this HU is consolidation (high opacity),
+            below it ground-glass.
+        density_smoothing_mm: Standard deviation of the filter that smooths the opacities for
+            this decision.
+        minimum_piece_ml: A smaller piece of either kind takes the kind around it.
         minimum_lesion_ml: A smaller connected lesion was dropped.
         minimum_lesion_hu: A voxel that is less dense than this, smoothed over a millimetre or two,
             is aerated lung and no lesion; None: the density was not used.
@@ -55,7 +57,9 @@ class Method:
     """
 
     high_opacity_hu: float = -300.0
-    minimum_lesion_ml: float = 0.1
+    density_smoothing_mm: float = 1.5
+    minimum_piece_ml: float = 0.25
+    minimum_lesion_ml: float = 0.5
     minimum_lesion_hu: float | None = None
     mild_percent: float = 5.0
     moderate_percent: float = 25.0

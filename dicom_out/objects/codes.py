@@ -58,6 +58,7 @@ LEFT = _sct("7771000", "Left")  # CID 244
 RIGHT = _sct("24028007", "Right")  # CID 244
 BOTH = _sct("51440002", "Bilateral")  # CID 244
 ANATOMICAL_STRUCTURE = _sct("91723000", "Anatomical Structure")  # CID 7150
+SPATIAL_CONCEPT = _sct("309825002", "Spatial and Relational Concept")  # CID 7150
 ABNORMAL_STRUCTURE = _sct("49755003", "Morphologically Abnormal Structure")  # CID 7150
 LESION = _sct("52988006", "Lesion")  # CID 7159
 GROUND_GLASS = _dcm("112120", "Ground glass opacity")  # CID 6104
@@ -87,7 +88,8 @@ INVOLVED_ZONES = {
     Zone.CENTRAL: INVOLVED_CENTRAL,
 }
 HIGH_OPACITY = _private("PCT_HIGH_OPACITY", "High-opacity share of lesion volume")
-LESION_VOLUME = _private("LESION_VOLUME", "Volume of lesion in lung")
+LUNG_VOLUME = _private("LUNG_VOLUME", "Volume of lung with its opacities, sum of segments")
+LESION_VOLUME = _private("LESION_VOLUME", "Volume of opacities in lung, sum of segments")
 PRESENCE_SCORE = _private("PRESENCE_SCORE", "Lesion presence score")
 
 LESION_VOLUME_CHANGE = _private("LESION_ML_CHANGE", "Change of lesion volume since prior")

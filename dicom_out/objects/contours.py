@@ -27,10 +27,21 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     Raises:
         ValueError: The mask is empty.
     """
+    return part_outlines(mask)[0]
+
+
+def part_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+    """Return the closed outline of each part of a mask (row, column), the largest part first.
+
+    Each has the form that :func:`outline` returns; holes have no outline.
+
+    Raises:
+        ValueError: The mask is empty.
+    """
     contours, _ = cv2.findContours(_enlarged(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         raise ValueError("an empty mask has no outline")
-    return _closed(max(contours, key=cv2.contourArea))
+    return [_closed(contour) for contour in sorted(contours, key=cv2.contourArea, reverse=True)]
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
@@ -65,20 +76,6 @@ def part_at(mask: NDArray[np.bool_], row: int, column: int) -> NDArray[np.bool_]
     _, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     part: NDArray[np.bool_] = parts == parts[row, column]
     return part
-
-
-def surrounded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the convex region around all parts of a mask (row, column).
-
-    Raises:
-        ValueError: The mask is empty.
-    """
-    if not mask.any():
-        raise ValueError("an empty mask has no convex region")
-    hull = cv2.convexHull(np.argwhere(mask)[:, ::-1].astype(np.int32))
-    filled = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1)
-    region: NDArray[np.bool_] = filled > 0
-    return region
 
 
 def beside(mask: NDArray[np.bool_], step: Literal[1, -1]) -> NDArray[np.bool_]:

@@ -116,7 +116,7 @@ def build_seg(
         contributing_equipment=contributing_equipment(analysed.models, software),
     )
     if is_label_map:
-        _drop_background(seg)
+        _code_background(seg)
     _derive_dimension_uid(seg, key)
     if sources.multi_frame:
         _reference_received_frames(seg, sources)
@@ -151,12 +151,16 @@ def _referenced_frame(joint: Dataset, source: SliceSource) -> Dataset:
     return item
 
 
-def _drop_background(seg: Dataset) -> None:
-    """Remove the segment 0 that highdicom adds: OHIF 3.13 shifts the colours by one for it.
+def _code_background(seg: Dataset) -> None:
+    """Code the category of the background, segment 0, as DCMTK and dcmqi do.
 
-    Pixel Padding Value states that 0 is the background.
+    PS3.3 section C.8.20.2.3.3 requires an item for every pixel value, also for 0. highdicom adds
+    the item with a Pixel Padding Value of 0, but its category is not one of CID 7150.
     """
-    seg.SegmentSequence = [item for item in seg.SegmentSequence if item.SegmentNumber]
+    background = next(item for item in seg.SegmentSequence if item.SegmentNumber == 0)
+    background.SegmentedPropertyCategoryCodeSequence = [
+        hd.sr.CodedConcept.from_code(codes.SPATIAL_CONCEPT)
+    ]
 
 
 def _derive_dimension_uid(seg: Dataset, key: AnalysisKey) -> None:

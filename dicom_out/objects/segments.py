@@ -1,7 +1,8 @@
 """The segments of a SEG, and the segment of each voxel.
 
 Segments of one SEG must not overlap: viewers compute wrong volumes if they do. So there are two
-layers: the lungs with the two kinds of opacity, and, if configured, the largest lesions.
+layers. The first has six segments that add up to the lungs: of each lung, its ground-glass, its
+consolidation and the rest. The second, if configured, has the largest lesions.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class SegmentPlan:
         number: Segment Number, counted from 1 without gaps.
         role: Derives the tracking UID, which the SR repeats.
         kind: Segmented Property Type in the SEG, finding type in the SR.
-        laterality: The side or sides that hold its voxels.
+        laterality: The side that holds its voxels.
         colour: RGB, 0 to 255.
     """
 
@@ -71,55 +72,40 @@ class Segments:
         return int((free if free.any() else counts).argmax())
 
 
-_LEFT_LUNG = SegmentPlan(
-    number=1,
-    role="left-lung",
-    label="Left lung",
-    description="Left lung without the opacities, which are segments of their own",
-    kind=codes.LUNG,
-    laterality=codes.LEFT,
-    colour=(80, 170, 255),
-)
-_RIGHT_LUNG = SegmentPlan(
-    number=2,
-    role="right-lung",
-    label="Right lung",
-    description="Right lung without the opacities, which are segments of their own",
-    kind=codes.LUNG,
-    laterality=codes.RIGHT,
-    colour=(70, 220, 160),
-)
-LUNGS = (_LEFT_LUNG, _RIGHT_LUNG)
-_OPACITIES = (
-    (Label.LEFT_GROUND_GLASS, Label.RIGHT_GROUND_GLASS),
-    (Label.LEFT_CONSOLIDATION, Label.RIGHT_CONSOLIDATION),
-)
+_LUNG_COLOURS = {Side.LEFT: (80, 170, 255), Side.RIGHT: (70, 220, 160)}
+_GROUND_GLASS_COLOURS = {Side.LEFT: (255, 190, 60), Side.RIGHT: (255, 215, 120)}
+_CONSOLIDATION_COLOURS = {Side.LEFT: (255, 80, 60), Side.RIGHT: (235, 60, 110)}
+
+
+def lung_role(side: Side) -> str:
+    """Return the role that derives the tracking UID of a lung with its opacities."""
+    return f"{side}-lung"
 
 
 def tissue_segments(lesion_map: LesionMap, method: Method) -> Segments:
-    """Return the lungs, ground-glass and consolidation; segments without voxels are left out."""
+    """Return lungs, ground-glass and consolidation; segments without voxels are left out."""
     labels = lesion_map.labels
     counts = np.stack([np.bincount(plane.ravel(), minlength=len(Label)) for plane in labels])
-    glass, dense = _OPACITIES
-    members = (
-        (_LEFT_LUNG, (Label.LEFT_LUNG,)),
-        (_RIGHT_LUNG, (Label.RIGHT_LUNG,)),
-        (_ground_glass(method, _side(counts, *glass)), glass),
-        (_consolidation(method, _side(counts, *dense)), dense),
-    )
-    present = [(plan, values) for plan, values in members if counts[:, list(values)].any()]
+    plans = {
+        Label.LEFT_LUNG: _lung(Side.LEFT),
+        Label.RIGHT_LUNG: _lung(Side.RIGHT),
+        Label.LEFT_GROUND_GLASS: _ground_glass(Side.LEFT, method),
+        Label.RIGHT_GROUND_GLASS: _ground_glass(Side.RIGHT, method),
+        Label.LEFT_CONSOLIDATION: _consolidation(Side.LEFT, method),
+        Label.RIGHT_CONSOLIDATION: _consolidation(Side.RIGHT, method),
+    }
+    present = [label for label in plans if counts[:, label].any()]
     table = np.zeros(len(Label), np.uint8)
-    for number, (_, values) in enumerate(present, start=1):
-        table[list(values)] = number
+    table[present] = np.arange(1, len(present) + 1)
     numbers = np.empty_like(labels)
     for plane, numbered in zip(labels, numbers, strict=True):
         np.take(table, plane, out=numbered)
     return Segments(
         plans=tuple(
-            replace(plan, number=number) for number, (plan, _) in enumerate(present, start=1)
+            replace(plans[label], number=number) for number, label in enumerate(present, start=1)
         ),
         numbers=numbers,
-        per_slice=np.stack([counts[:, list(values)].sum(axis=1) for _, values in present], axis=1),
+        per_slice=counts[:, present],
     )
 
 
@@ -160,35 +146,41 @@ def laterality_of(side: Side) -> Code:
     return codes.LEFT if side is Side.LEFT else codes.RIGHT
 
 
-def _side(counts: NDArray[np.int64], left: int, right: int) -> Code:
-    """Return the side or sides that have voxels."""
-    has_left, has_right = bool(counts[:, left].any()), bool(counts[:, right].any())
-    if has_left and has_right:
-        return codes.BOTH
-    return codes.LEFT if has_left else codes.RIGHT
-
-
-def _ground_glass(method: Method, laterality: Code) -> SegmentPlan:
+def _lung(side: Side) -> SegmentPlan:
     return SegmentPlan(
-        number=3,
-        role="ground-glass",
-        label="Ground-glass opacity",
-        description=f"Opacities inside the lungs below {method.high_opacity_hu:g} HU",
-        kind=codes.GROUND_GLASS,
-        laterality=laterality,
-        colour=(255, 190, 60),
+        number=Label.LEFT_LUNG,
+        role=f"{lung_role(side)}-without-opacities",
+        label=f"{side.capitalize()} lung excluding opacities",
+        description=f"The {side} lung without its opacities, which are segments of their own",
+        kind=codes.LUNG,
+        laterality=laterality_of(side),
+        colour=_LUNG_COLOURS[side],
     )
 
 
-def _consolidation(method: Method, laterality: Code) -> SegmentPlan:
+def _ground_glass(side: Side, method: Method) -> SegmentPlan:
     return SegmentPlan(
-        number=4,
-        role="consolidation",
-        label="Consolidation",
-        description=f"Opacities inside the lungs at or above {method.high_opacity_hu:g} HU",
+        number=Label.LEFT_GROUND_GLASS,
+        role=f"{side}-ground-glass",
+        label=f"{side.capitalize()} ground-glass opacity",
+        description=f"Opacity in the {side} lung; smoothed, below {method.high_opacity_hu:g} HU",
+        kind=codes.GROUND_GLASS,
+        laterality=laterality_of(side),
+        colour=_GROUND_GLASS_COLOURS[side],
+    )
+
+
+def _consolidation(side: Side, method: Method) -> SegmentPlan:
+    return SegmentPlan(
+        number=Label.LEFT_CONSOLIDATION,
+        role=f"{side}-consolidation",
+        label=f"{side.capitalize()} consolidation",
+        description=(
+            f"Opacity in the {side} lung; smoothed, at or above {method.high_opacity_hu:g} HU"
+        ),
         kind=codes.CONSOLIDATION,
-        laterality=laterality,
-        colour=(255, 80, 60),
+        laterality=laterality_of(side),
+        colour=_CONSOLIDATION_COLOURS[side],
     )
 
 

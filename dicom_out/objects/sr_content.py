@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from chestct.analysed import AnalysedSeries
 from chestct.findings import Lesion
 from chestct.results import Profile
-from dicom_out.objects.contours import outline
+from dicom_out.objects.contours import outline, part_outlines
 from dicom_out.objects.identity import reported_algorithm
 from dicom_out.objects.segments import SegmentPlan, Segments
 
@@ -95,11 +95,18 @@ class ReportContent:
         return reported_algorithm(self.analysed.models[1], self.analysed.algorithm_parameters)
 
     def region(self, plane: NDArray[np.bool_], index: int) -> hd.sr.ImageRegion:
-        """Return the outline of a mask (row, column) on slice ``index``."""
+        """Return the outline of the largest part of a mask (row, column) on slice ``index``."""
+        return self._region(outline(plane), index)
+
+    def regions(self, plane: NDArray[np.bool_], index: int) -> list[hd.sr.ImageRegion]:
+        """Return the outline of each part of a mask (row, column) on slice ``index``."""
+        return [self._region(line, index) for line in part_outlines(plane)]
+
+    def _region(self, line: NDArray[np.float64], index: int) -> hd.sr.ImageRegion:
         source = self.analysed.volume.sources[index]
         return hd.sr.ImageRegion(
             graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
-            graphic_data=outline(plane),
+            graphic_data=line,
             source_image=hd.sr.SourceImageForRegion(
                 referenced_sop_class_uid=source.sop_class_uid,
                 referenced_sop_instance_uid=source.sop_instance_uid,

@@ -1,11 +1,12 @@
 """The measurement groups of the report: TID 1411 with TID 1410 beside it.
 
 Each segment has two groups with one tracking UID: a volumetric group (TID 1411) that references
-the segment, and a planar group (TID 1410) with its outline on one slice. OHIF (3.13) merges the
-two. A finding without a segment (both lungs, all lesions, a lung that is all lesion, by default
-each lesion) is a volumetric group with an outline. It cannot be a group without an outline
-(TID 1501): OHIF loses the viewport of the whole report when a tracked finding has no SCOORD. The
-same applies to a segment that no SEG of the profile holds.
+the segment and states the volume of that segment, and a planar group (TID 1410) with its outline on
+one slice. OHIF (3.13) merges the two. A finding without a segment (both lungs, each lung with its
+opacities, all lesions, by default each lesion) is a volumetric group with the outlines of its parts
+on one slice. It cannot be a group without an outline (TID 1501): OHIF loses the viewport of the
+whole report when a tracked finding has no SCOORD. The same applies to a segment that no SEG of the
+profile holds. Volumes of several segments together have concepts of their own.
 
 Viewers print the numbers beside the outlines. Overlapping outlines therefore go to different
 slices, as far as there are slices.
@@ -26,22 +27,23 @@ from chestct.findings import (
     Coverage,
     Findings,
     Lesion,
-    Lung,
     NotAssessable,
-    OpacityMeasurement,
     Severity,
+    Side,
 )
 from chestct.volume import LABELS_OF, Label, is_lesion
 from dicom_out.objects import codes
-from dicom_out.objects.contours import beside, part_at, surrounded
-from dicom_out.objects.segments import LUNGS, SegmentPlan, laterality_of, lesion_role
+from dicom_out.objects.contours import beside, part_at
+from dicom_out.objects.segments import SegmentPlan, laterality_of, lesion_role, lung_role
 from dicom_out.objects.sr_content import ReportContent
 from dicom_out.objects.sr_evolution import evolution_numbers
 from dicom_out.objects.sr_numbers import (
+    all_lesions_numbers,
     diameters,
     lesion_numbers,
     lung_numbers,
     opacity_numbers,
+    rest_numbers,
     summary_numbers,
 )
 
@@ -57,7 +59,7 @@ _SEVERITIES = {
 
 
 def measurement_groups(report: ReportContent) -> list[Group]:
-    """Return every group of the report: both lungs, each segment, all lesions, each lesion."""
+    """Return every group: both lungs, each segment, each lung, all lesions, each lesion."""
     # Slices that already show an outline.
     taken = {lesion.diameter.slice_index for lesion in report.measured}
     groups: list[Group] = []
@@ -66,10 +68,8 @@ def measurement_groups(report: ReportContent) -> list[Group]:
         index = segments.fullest(plan, set() if plan.is_lung else taken)
         taken.add(index)
         groups += _segment_groups(report, plan, index)
-    segmented = {plan.role for plan in segments.plans}
-    for plan in LUNGS:
-        if plan.role not in segmented:
-            groups += _unsegmented(report, plan, taken)
+    for side in Side:
+        groups += _lung_group(report, side, taken)
     if report.analysed.findings.lesions:
         groups.append(_all_lesions(report, taken))
     for lesion in report.measured:
@@ -110,7 +110,7 @@ def _summary(report: ReportContent, taken: set[int]) -> Volumetric:
     index = _free_slice(report.tissues.segments.per_slice.sum(axis=1), taken)
     return Volumetric(
         tracking_identifier=report.tracking("summary", "Summary"),
-        referenced_regions=[report.region(surrounded(lungs[index] > Label.BACKGROUND), index)],
+        referenced_regions=report.regions(lungs[index] > Label.BACKGROUND, index),
         finding_type=codes.LUNG,
         algorithm_id=report.lesion_algorithm(),
         finding_sites=[_site(_COVERED[findings.covers])],
@@ -120,7 +120,7 @@ def _summary(report: ReportContent, taken: set[int]) -> Volumetric:
 
 
 def _segment_groups(report: ReportContent, plan: SegmentPlan, index: int) -> list[Group]:
-    """Return the two groups of a lung or of a kind of opacity."""
+    """Return the two groups of a segment: the rest of a lung, or one kind of its opacity."""
     tracking = report.tracking(plan.role, plan.label)
     model = report.lung_algorithm() if plan.is_lung else report.lesion_algorithm()
     plane: NDArray[np.bool_] = report.tissues.segments.numbers[index] == plan.number
@@ -149,51 +149,45 @@ def _segment_groups(report: ReportContent, plan: SegmentPlan, index: int) -> lis
 
 
 def _numbers_of(plan: SegmentPlan, findings: Findings) -> list[hd.sr.Measurement]:
-    if plan.is_lung:
-        lung = _lung_of(plan, findings)
-        if isinstance(lung, NotAssessable):
-            raise ResultInvalid(f"the {plan.label} is not assessable and has voxels")
-        return lung_numbers(lung)
-    opacities: dict[Code, OpacityMeasurement] = {
-        codes.GROUND_GLASS: findings.ground_glass,
-        codes.CONSOLIDATION: findings.consolidation,
-    }
-    return opacity_numbers(opacities[plan.kind])
-
-
-def _lung_of(plan: SegmentPlan, findings: Findings) -> Lung:
-    return findings.left if plan.laterality == codes.LEFT else findings.right
-
-
-def _unsegmented(report: ReportContent, plan: SegmentPlan, taken: set[int]) -> list[Group]:
-    """Return the group of a lung without a segment.
-
-    The lung is all lesion, so that its own segment would be empty, or it is not assessable.
-    """
-    lung = _lung_of(plan, report.analysed.findings)
+    lung = findings.left if plan.laterality == codes.LEFT else findings.right
     if isinstance(lung, NotAssessable):
-        return [_not_assessable(report, plan, lung, taken)]
-    left = plan.laterality == codes.LEFT
-    mask = (
-        report.analysed.lesion_map.left_lung() if left else report.analysed.lesion_map.right_lung()
+        raise ResultInvalid(f"the segment {plan.label} has voxels in a lung that is not assessable")
+    if plan.is_lung:
+        return rest_numbers(lung)
+    return opacity_numbers(
+        lung.ground_glass if plan.kind == codes.GROUND_GLASS else lung.consolidation
     )
+
+
+def _lung_group(report: ReportContent, side: Side, taken: set[int]) -> list[Group]:
+    """Return the group of a lung with its opacities: its numbers sum up its segments."""
+    findings, lesion_map = report.analysed.findings, report.analysed.lesion_map
+    lung = findings.left if side is Side.LEFT else findings.right
+    if isinstance(lung, NotAssessable):
+        return [_not_assessable(report, side, lung, taken)]
+    mask = lesion_map.left_lung() if side is Side.LEFT else lesion_map.right_lung()
     if not mask.any():
         return []
     index = _free_slice(mask.sum(axis=(1, 2)), taken)
     return [
         Volumetric(
-            tracking_identifier=report.tracking(plan.role, plan.label),
-            referenced_regions=[report.region(mask[index], index)],
+            tracking_identifier=report.tracking(lung_role(side), _name(side)),
+            referenced_regions=report.regions(mask[index], index),
             finding_type=codes.LUNG,
             algorithm_id=report.lung_algorithm(),
-            finding_sites=[_site(plan.laterality)],
-            measurements=_numbers_of(plan, report.analysed.findings),
+            finding_sites=[_site(laterality_of(side))],
+            measurements=lung_numbers(lung),
         )
     ]
 
 
+def _name(side: Side) -> str:
+    """Return the tracking identifier of a lung."""
+    return f"{side.capitalize()} lung"
+
+
 def _not_assessable(
-    report: ReportContent, plan: SegmentPlan, lung: NotAssessable, taken: set[int]
+    report: ReportContent, side: Side, lung: NotAssessable, taken: set[int]
 ) -> Volumetric:
     """Return the group that states that a lung is not assessable, and why.
 
@@ -202,13 +196,13 @@ def _not_assessable(
     labels, geometry = report.analysed.lesion_map.labels, report.analysed.volume.geometry
     index = _free_slice((labels > Label.BACKGROUND).sum(axis=(1, 2)), taken)
     leftwards = geometry.row_cosines[0] > 0
-    step: Literal[1, -1] = 1 if (plan.laterality == codes.LEFT) == leftwards else -1
+    step: Literal[1, -1] = 1 if (side is Side.LEFT) == leftwards else -1
     group = Volumetric(
-        tracking_identifier=report.tracking(plan.role, plan.label),
+        tracking_identifier=report.tracking(lung_role(side), _name(side)),
         referenced_regions=[report.region(beside(labels[index] > Label.BACKGROUND, step), index)],
         finding_type=codes.LUNG,
         algorithm_id=report.lung_algorithm(),
-        finding_sites=[_site(plan.laterality)],
+        finding_sites=[_site(laterality_of(side))],
         qualitative_evaluations=[
             hd.sr.QualitativeEvaluation(codes.LESION_PRESENCE, codes.UNDETERMINED)
         ],
@@ -216,7 +210,7 @@ def _not_assessable(
     group[0].ContentSequence.append(
         hd.sr.TextContentItem(
             name=codes.COMMENT,
-            value=f"{plan.label} not assessable: {lung.reason}",
+            value=f"{_name(side)} not assessable: {lung.reason}",
             relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
         )
     )
@@ -233,15 +227,13 @@ def _all_lesions(report: ReportContent, taken: set[int]) -> Volumetric:
     total = report.analysed.findings.covered
     return Volumetric(
         tracking_identifier=report.tracking("lesions", "Lung lesions (opacities)"),
-        referenced_regions=[
-            report.region(is_lesion(report.analysed.lesion_map.labels[index]), index)
-        ],
+        referenced_regions=report.regions(
+            is_lesion(report.analysed.lesion_map.labels[index]), index
+        ),
         finding_type=codes.LESION,
         algorithm_id=report.lesion_algorithm(),
         finding_sites=[_site(sides.pop() if len(sides) == 1 else codes.BOTH)],
-        measurements=lesion_numbers(
-            total.lesion_ml, total.lesion_mean_hu, total.high_opacity_percent
-        ),
+        measurements=all_lesions_numbers(total),
     )
 
 
@@ -258,7 +250,7 @@ def _lesion_groups(report: ReportContent, lesion: Lesion) -> list[Group]:
         finding_sites=sites,
     )
     region = _lesion_region(report, lesion)
-    numbers = lesion_numbers(lesion.volume_ml, lesion.mean_hu, lesion.high_opacity_percent)
+    numbers = lesion_numbers(lesion)
     axes = diameters(lesion.diameter)
     segment = _lesion_segment(report, role)
     if segment is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import highdicom as hd
 from pydicom.sr.coding import Code
 
-from chestct.findings import Diameter, Findings, LungMeasurement, OpacityMeasurement
+from chestct.findings import Diameter, Findings, Lesion, LungMeasurement, OpacityMeasurement
 from dicom_out.objects import codes
 
 
@@ -15,7 +15,7 @@ def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
     Without a total, only the assessable lung has an involvement. OHIF 3.13 prints the first five
     numbers, so the sides come last: each lung also has a group of its own.
     """
-    volume, lesion_volume, involved, *_ = lung_numbers(findings.covered)
+    involved, lesion_volume, volume, *_ = lung_numbers(findings.covered)
     sides = ((codes.INVOLVED_LEFT, findings.left), (codes.INVOLVED_RIGHT, findings.right))
     return [
         *([involved] if findings.total is not None else []),
@@ -34,9 +34,9 @@ def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
 def lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
     """Return the measurements of a lung and its zones, or of both lungs together."""
     return [
-        _volume(codes.VOLUME, lung.volume_ml),
-        _volume(codes.LESION_VOLUME, lung.lesion_ml),
         number(codes.INVOLVED, lung.involved_percent, codes.PERCENT),
+        _volume(codes.LESION_VOLUME, lung.lesion_ml),
+        _volume(codes.LUNG_VOLUME, lung.volume_ml),
         *(
             number(codes.INVOLVED_ZONES[zone.zone], zone.involved_percent, codes.PERCENT)
             for zone in lung.zones
@@ -44,19 +44,31 @@ def lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
     ]
 
 
+def rest_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
+    """Return the measurements of a lung without its opacities."""
+    return [_volume(codes.VOLUME, lung.volume_ml - lung.lesion_ml)]
+
+
 def opacity_numbers(opacity: OpacityMeasurement) -> list[hd.sr.Measurement]:
-    """Return the measurements of one kind of opacity."""
+    """Return the measurements of one kind of opacity in one lung."""
     return [_volume(codes.VOLUME, opacity.volume_ml), *_mean(opacity.mean_hu)]
 
 
-def lesion_numbers(
-    volume_ml: float, mean_hu: float | None, high_opacity_percent: float
-) -> list[hd.sr.Measurement]:
-    """Return the measurements of a lesion, or of all lesions together."""
+def lesion_numbers(lesion: Lesion) -> list[hd.sr.Measurement]:
+    """Return the measurements of one lesion."""
     return [
-        _volume(codes.VOLUME, volume_ml),
-        *_mean(mean_hu),
-        number(codes.HIGH_OPACITY, high_opacity_percent, codes.PERCENT),
+        _volume(codes.VOLUME, lesion.volume_ml),
+        *_mean(lesion.mean_hu),
+        number(codes.HIGH_OPACITY, lesion.high_opacity_percent, codes.PERCENT),
+    ]
+
+
+def all_lesions_numbers(total: LungMeasurement) -> list[hd.sr.Measurement]:
+    """Return the measurements of all lesions together."""
+    return [
+        _volume(codes.LESION_VOLUME, total.lesion_ml),
+        *_mean(total.lesion_mean_hu),
+        number(codes.HIGH_OPACITY, total.high_opacity_percent, codes.PERCENT),
     ]
 
 

@@ -210,6 +210,8 @@ def _method(stated: Mapping[str, str]) -> Method:
     least_hu = stated.get("minimum_lesion_hu")
     return Method(
         high_opacity_hu=float(stated["high_opacity_hu"]),
+        density_smoothing_mm=float(stated.get("density_smoothing_mm", 0)),
+        minimum_piece_ml=float(stated.get("minimum_piece_ml", 0)),
         minimum_lesion_ml=float(stated["minimum_lesion_ml"]),
         minimum_lesion_hu=None if least_hu is None else float(least_hu),
         mild_percent=float(stated["mild_percent"]),

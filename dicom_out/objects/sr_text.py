@@ -63,7 +63,9 @@ def _method(findings: Findings) -> str:
     )
     return (
         "Method: lung volumes include lesions; percent involved is lesion volume over lung "
-        f"volume; high opacity is lesion at or above {method.high_opacity_hu:g} HU; lesions "
+        f"volume; high opacity (consolidation) is opacity at or above {method.high_opacity_hu:g} "
+        f"HU, smoothed over {method.density_smoothing_mm:g} mm, without pieces below "
+        f"{method.minimum_piece_ml:g} ml; lesions "
         f"below {method.minimum_lesion_ml:g} ml are dropped; {aerated}severity by percent "
         f"involved: mild below {method.mild_percent:g}, moderate below "
         f"{method.moderate_percent:g}, else severe. "

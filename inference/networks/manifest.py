@@ -29,7 +29,7 @@ docs/models.md explains every key and has complete examples. In short::
     stride = 1
 
     [output]
-    minimum_lesion_ml = 0.1
+    minimum_lesion_ml = 0.5
     minimum_lesion_hu = -750.0          # less dense lung is not lesion; default: no limit
 """
 
@@ -151,7 +151,7 @@ class PresenceContract(_Table):
 class OutputContract(_Table):
     """The parts that are dropped from the mask: small connected lesions and aerated lung."""
 
-    minimum_lesion_ml: Annotated[float, Field(ge=0)] = 0.1
+    minimum_lesion_ml: Annotated[float, Field(ge=0)] = 0.5
     minimum_lesion_hu: float | None = None
 
 

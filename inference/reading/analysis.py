@@ -89,7 +89,9 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
             lesion = drop_small(inside, frame.volume.geometry.voxel_ml, method.minimum_lesion_ml)
     with _stage(Stage.MEASURE, seconds, progress):
         dense = _consolidation(frame.volume, sides, lesion, method)
-        lesion_map = _restored(view, frame, sides, lesion, dense)
+        lesion_map = _restored(
+            view, frame, sides, lesion, dense, minimum_ml=method.minimum_lesion_ml
+        )
         findings = measure(
             volume,
             lesion_map,
@@ -123,7 +125,7 @@ def _consolidation(
 ) -> NDArray[np.bool_]:
     """Return the part of the lesions that is consolidation, decided for each lung by itself."""
     left, right = (
-        consolidated(lesion & (sides == lung), volume, method.high_opacity_hu)
+        consolidated(lesion & (sides == lung), volume, method)
         for lung in (Label.LEFT_LUNG, Label.RIGHT_LUNG)
     )
     return left | right
@@ -135,11 +137,16 @@ def _restored(
     sides: NDArray[np.uint8],
     lesion: NDArray[np.bool_],
     dense: NDArray[np.bool_],
+    *,
+    minimum_ml: float,
 ) -> LesionMap:
-    """Return the labels of lungs, ground-glass and consolidation on the stored grid."""
+    """Return the labels of lungs, ground-glass and consolidation on the stored grid.
+
+    A lesion may come out smaller there, or in parts; the minimum is that of the result.
+    """
     labels = frame.restore_labels(sides)
-    lungs = labels > Label.BACKGROUND
-    labels[lungs & frame.restore(lesion)] += _GROUND_GLASS
+    marked = (labels > Label.BACKGROUND) & frame.restore(lesion)
+    labels[drop_small(marked, frame.source.voxel_ml, minimum_ml)] += _GROUND_GLASS
     labels[is_lesion(labels) & frame.restore(dense)] += _CONSOLIDATION
     stored = np.ascontiguousarray(view.turn_back(labels))
     return LesionMap(labels=stored, geometry=view.stored)

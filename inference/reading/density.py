@@ -11,29 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from chestct.findings import Method
 from chestct.volume import Volume
 from inference.reading.postprocess import box_of, components
 
-_SMOOTHING_MM = 2.0
-"""Standard deviation of the filter."""
-_LEAST_PIECE_ML = 0.25
-"""Volume of a sphere of 8 mm."""
 _REACH = 4
 """The filter is cut off after this many standard deviations."""
 
 
-def consolidated(
-    lesion: NDArray[np.bool_], volume: Volume, high_opacity_hu: float
-) -> NDArray[np.bool_]:
+def consolidated(lesion: NDArray[np.bool_], volume: Volume, method: Method) -> NDArray[np.bool_]:
     """Return the part of a lesion mask (slice, row, column) that is consolidation."""
     dense = np.zeros_like(lesion)
     if not lesion.any():
         return dense
     box = box_of(lesion)
     inside = lesion[box]
-    smooth = _smoothed(volume.hu[box], inside, volume.geometry.spacing)
-    kind = inside & (smooth >= high_opacity_hu)
-    least = _LEAST_PIECE_ML / volume.geometry.voxel_ml
+    sigma = tuple(method.density_smoothing_mm / step for step in volume.geometry.spacing)
+    smooth = _smoothed(volume.hu[box], inside, sigma)
+    kind = inside & (smooth >= method.high_opacity_hu)
+    least = method.minimum_piece_ml / volume.geometry.voxel_ml
     kind &= ~_small_pieces(kind, inside & ~kind, least)
     kind |= _small_pieces(inside & ~kind, kind, least)
     dense[box] = kind
@@ -41,10 +37,9 @@ def consolidated(
 
 
 def _smoothed(
-    hu: NDArray[np.int16], inside: NDArray[np.bool_], spacing: tuple[float, float, float]
+    hu: NDArray[np.int16], inside: NDArray[np.bool_], sigma: tuple[float, ...]
 ) -> NDArray[np.float32]:
     """Return the HU smoothed over voxels inside the lesions only: lung beside them is air."""
-    sigma = [_SMOOTHING_MM / step for step in spacing]
     weight = inside.astype(np.float32)
     total, norm = (
         ndimage.gaussian_filter(values, sigma, mode="constant", truncate=_REACH)

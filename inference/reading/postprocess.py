@@ -56,11 +56,13 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
 
 def drop_small(mask: NDArray[np.bool_], voxel_ml: float, minimum_ml: float) -> NDArray[np.bool_]:
     """Return ``mask`` without components smaller than ``minimum_ml``."""
-    labels, count = components(mask)
-    if count == 0:
-        return mask
+    kept = np.zeros_like(mask)
+    if not mask.any():
+        return kept
+    box = box_of(mask)
+    labels, count = components(mask[box])
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     keep = sizes * voxel_ml >= minimum_ml
     keep[0] = False
-    kept: NDArray[np.bool_] = keep[labels]
+    kept[box] = keep[labels]
     return kept

@@ -43,19 +43,22 @@ ORIENTATIONS = {
     "prone": ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
     "tilted": ((1.0, 0.0, 0.0), (0.0, math.cos(TILT), math.sin(TILT))),
 }
-NAMES = ["Left lung", "Right lung", "Ground-glass opacity", "Consolidation"]
+NAMES = [
+    "Left lung excluding opacities",
+    "Right lung excluding opacities",
+    "Left ground-glass opacity",
+    "Right ground-glass opacity",
+    "Left consolidation",
+    "Right consolidation",
+]
 
 
 def masks(case: Case) -> dict[str, NDArray[np.bool_]]:
     """Return what each segment should hold, by its name."""
-    labels = case.lesion_map.labels
-    wanted = (
-        labels == Label.LEFT_LUNG,
-        labels == Label.RIGHT_LUNG,
-        (labels == Label.LEFT_GROUND_GLASS) | (labels == Label.RIGHT_GROUND_GLASS),
-        (labels == Label.LEFT_CONSOLIDATION) | (labels == Label.RIGHT_CONSOLIDATION),
-    )
-    return dict(zip(NAMES, wanted, strict=True))
+    return {
+        name: case.lesion_map.labels == label
+        for name, label in zip(NAMES, list(Label)[1:], strict=True)
+    }
 
 
 def read_seg(case: Case, folder: Path) -> Dataset:
@@ -148,7 +151,8 @@ def test_left_is_left_and_right_is_right(tmp_path: Path) -> None:
     for opacity in seg.SegmentSequence[2:]:
         region = opacity.AnatomicRegionSequence[0]
         assert region.CodeMeaning == "Lung"
-        assert region.AnatomicRegionModifierSequence[0].CodeMeaning == "Bilateral"
+        (side,) = region.AnatomicRegionModifierSequence
+        assert opacity.SegmentLabel.startswith(side.CodeMeaning)
 
 
 def test_opacities_of_one_side_are_not_said_to_be_in_both(tmp_path: Path) -> None:
@@ -163,36 +167,38 @@ def test_opacities_of_one_side_are_not_said_to_be_in_both(tmp_path: Path) -> Non
 def test_segments_say_what_they_are_and_who_found_them(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series")
     seg = read_seg(case, tmp_path / "out")
-    left, right, ground_glass, consolidation = seg.SegmentSequence
+    left, right, *opacities = seg.SegmentSequence
     for lung, role in ((left, "left-lung"), (right, "right-lung")):
         assert lung.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "91723000"
         assert lung.SegmentedPropertyTypeCodeSequence[0].CodeValue == "39607008"
-        assert "without the opacities" in lung.SegmentDescription
-        assert lung.TrackingUID == case.key.uid(role)
-    for opacity, role, code, said in (
-        (ground_glass, "ground-glass", "112120", "below -300 HU"),
-        (consolidation, "consolidation", "95436008", "at or above -300 HU"),
+        assert "without its opacities" in lung.SegmentDescription
+        assert lung.TrackingUID == case.key.uid(f"{role}-without-opacities")
+    ground_glass, consolidation = ("112120", "below -300 HU"), ("95436008", "at or above -300 HU")
+    for opacity, role, (code, said) in zip(
+        opacities,
+        ("left-ground-glass", "right-ground-glass", "left-consolidation", "right-consolidation"),
+        (ground_glass, ground_glass, consolidation, consolidation),
+        strict=True,
     ):
         assert opacity.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "49755003"
         assert opacity.SegmentedPropertyTypeCodeSequence[0].CodeValue == code
         assert said in opacity.SegmentDescription
         assert opacity.TrackingUID == case.key.uid(role)
     thresholds = (
-        "high_opacity_hu=-300,minimum_lesion_ml=0,mild_percent=5,moderate_percent=25,"
-        "operating_point=0.5,"
+        "high_opacity_hu=-300,density_smoothing_mm=1.5,minimum_piece_ml=0.25,minimum_lesion_ml=0,"
+        "mild_percent=5,moderate_percent=25,operating_point=0.5,"
     )
     for segment, model, parameters in (
         (left, MODELS[0], ""),
         (right, MODELS[0], ""),
-        (ground_glass, MODELS[1], thresholds),
-        (consolidation, MODELS[1], thresholds),
+        *((opacity, MODELS[1], thresholds) for opacity in opacities),
     ):
         algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
         assert algorithm.AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
         assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == (model.name, model.version)
         assert algorithm.AlgorithmParameters == f"{parameters}model_sha256={model.digest}"
     colours = {tuple(segment.RecommendedDisplayCIELabValue) for segment in seg.SegmentSequence}
-    assert len(colours) == 4
+    assert len(colours) == 6
 
 
 def test_it_says_that_it_is_made_by_ai_for_research(tmp_path: Path) -> None:
@@ -222,7 +228,7 @@ def test_each_algorithm_is_contributing_equipment_of_its_own(tmp_path: Path) -> 
 def test_without_lesion_there_is_no_lesion_segment(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series", labels=healthy_lungs())
     seg = read_seg(case, tmp_path / "out")
-    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["Left lung", "Right lung"]
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == NAMES[:2]
 
 
 def test_segment_numbers_have_no_gap_when_a_lung_is_missing(tmp_path: Path) -> None:
@@ -230,7 +236,7 @@ def test_segment_numbers_have_no_gap_when_a_lung_is_missing(tmp_path: Path) -> N
     labels[np.isin(labels, LEFT_LABELS)] = Label.BACKGROUND
     seg = read_seg(make_case(tmp_path / "series", labels=labels), tmp_path / "out")
     assert [segment.SegmentNumber for segment in seg.SegmentSequence] == [1, 2, 3]
-    assert seg.SegmentSequence[0].SegmentLabel == "Right lung"
+    assert seg.SegmentSequence[0].SegmentLabel == "Right lung excluding opacities"
 
 
 def test_a_lesion_in_one_slice_does_not_bring_empty_frames(tmp_path: Path) -> None:

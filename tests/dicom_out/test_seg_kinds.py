@@ -43,12 +43,8 @@ KNOWN = "Shall not be present for Referenced SOP Class that is not segmentation"
 
 def numbers_of(case: Case) -> NDArray[np.uint8]:
     """Return the segment number of each voxel, in the order of the segments."""
-    labels, dense = case.lesion_map.labels, case.volume.hu >= -300
-    lesion = labels >= 3
-    numbers = labels * ~lesion
-    numbers[lesion & ~dense] = 3
-    numbers[lesion & dense] = 4
-    return numbers.astype(np.uint8)
+    _, numbers = np.unique(case.lesion_map.labels, return_inverse=True)
+    return numbers.reshape(case.lesion_map.labels.shape).astype(np.uint8)
 
 
 def planes_of(seg: Dataset, case: Case) -> NDArray[np.uint8]:
@@ -61,6 +57,12 @@ def planes_of(seg: Dataset, case: Case) -> NDArray[np.uint8]:
         at = (source.ReferencedSOPInstanceUID, source.get("ReferencedFrameNumber"))
         found[sources.index(at)] = plane
     return found
+
+
+def code_of(segment: Dataset, which: str) -> tuple[str, str]:
+    """Return the code of the category or the type of a segment."""
+    (code,) = segment[f"SegmentedProperty{which}CodeSequence"]
+    return code.CodeValue, code.CodingSchemeDesignator
 
 
 @pytest.mark.parametrize("labels", [both_lungs, left_lesion, healthy_lungs])
@@ -78,12 +80,18 @@ def test_a_label_map_holds_the_same_segments(
     assert np.array_equal(planes_of(seg, case), wanted)
     assert seg.NumberOfFrames == wanted.any(axis=(1, 2)).sum(), "only frames that hold something"
     described = [
-        (one.SegmentNumber, one.SegmentLabel, one.TrackingUID) for one in seg.SegmentSequence
+        (one.SegmentNumber, one.SegmentLabel, one.TrackingUID) for one in seg.SegmentSequence[1:]
     ]
     assert described == [
         (one.SegmentNumber, one.SegmentLabel, one.TrackingUID) for one in binary[0].SegmentSequence
     ]
-    assert seg.PixelPaddingValue == 0
+    background = seg.SegmentSequence[0]
+    assert (background.SegmentNumber, seg.PixelPaddingValue) == (0, 0)
+    assert (code_of(background, "Category"), code_of(background, "Type")) == (
+        ("309825002", "SCT"),  # Spatial and Relational Concept
+        ("125040", "DCM"),  # Background
+    )
+    assert set(np.unique(wanted)) <= {one.SegmentNumber for one in seg.SegmentSequence}
     assert {seg.SOPInstanceUID, sr.SOPInstanceUID}.isdisjoint(
         {one.SOPInstanceUID for one in binary}
     )
@@ -95,7 +103,7 @@ def test_a_label_map_holds_the_same_segments(
     }
     assert references == {seg.SOPInstanceUID}
     assert binary[0].SOPInstanceUID not in str(sr), "nothing that the destination does not get"
-    for name in ("Summary", "Left lung", "Consolidation", "Lesion 1"):
+    for name in ("Summary", "Left lung", "Left consolidation", "Lesion 1"):
         assert values(*groups(sr, name)) == values(*groups(binary[1], name))
 
 

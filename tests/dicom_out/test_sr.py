@@ -57,6 +57,10 @@ def laterality(group: Dataset) -> str:
     return str(found.ConceptCodeSequence[0].CodeMeaning)
 
 
+LUNG_VOLUME = "Volume of lung with its opacities, sum of segments"
+LESION_VOLUME = "Volume of opacities in lung, sum of segments"
+
+
 def texts(sr: Dataset) -> str:
     return " ".join(item.TextValue for item in items(sr) if item.ValueType == "TEXT")
 
@@ -106,13 +110,13 @@ def test_every_number_is_the_one_that_was_measured(tmp_path: Path) -> None:
         ("Summary", total),
     ):
         found = values(*groups(sr, tracking))
-        assert found["Volume"] == (pytest.approx(lung.volume_ml, abs=0.01), "ml")
-        assert found["Volume of lesion in lung"] == (pytest.approx(lung.lesion_ml, abs=0.01), "ml")
+        assert found[LUNG_VOLUME] == (pytest.approx(lung.volume_ml, abs=0.01), "ml")
+        assert found[LESION_VOLUME] == (pytest.approx(lung.lesion_ml, abs=0.01), "ml")
         percent = pytest.approx(lung.involved_percent, abs=0.01)
         assert found["Percent of lung involved"] == (percent, "%")
     assert values(*groups(sr, "Summary"))["Number of lesions"][0] == 2
     lesion = values(*groups(sr, "Lung lesions (opacities)"))
-    assert lesion["Volume"] == (pytest.approx(total.lesion_ml, abs=0.01), "ml")
+    assert lesion[LESION_VOLUME] == (pytest.approx(total.lesion_ml, abs=0.01), "ml")
     assert lesion["High-opacity share of lesion volume"][0] == pytest.approx(
         total.high_opacity_percent, abs=0.01
     )
@@ -127,21 +131,27 @@ def test_every_number_is_the_one_that_was_measured(tmp_path: Path) -> None:
 def test_volumes_are_those_of_the_segments(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series")
     seg, sr = (pydicom.dcmread(item.path) for item in case.compose(tmp_path / "out").objects)
-    counts = np.zeros(5)
+    counts = np.zeros(7)
     for pixels, frame in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
         number = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         counts[number] += pixels.sum()
     measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     ml = np.prod([*measures.PixelSpacing, measures.SpacingBetweenSlices], dtype=float) / 1000
-    for segment in seg.SegmentSequence[2:]:
+    for segment in seg.SegmentSequence:
         assert values(*groups(sr, segment.SegmentLabel))["Volume"][0] == pytest.approx(
             counts[segment.SegmentNumber] * ml, abs=0.01
         )
-    assert values(*groups(sr, "Lung lesions (opacities)"))["Volume"][0] == pytest.approx(
+    assert values(*groups(sr, "Lung lesions (opacities)"))[LESION_VOLUME][0] == pytest.approx(
         counts[3:].sum() * ml, abs=0.01
     )
-    total = values(*groups(sr, "Summary"))["Volume"][0]
-    assert total == pytest.approx(counts.sum() * ml, abs=0.01)
+    for name, own in (
+        ("Summary", counts),
+        ("Left lung", counts[1::2]),
+        ("Right lung", counts[2::2]),
+    ):
+        (found,) = (values(group) for group in groups(sr, name))
+        assert found[LUNG_VOLUME][0] == pytest.approx(own.sum() * ml, abs=0.01)
+        assert "Volume" not in found, "that is the volume of a segment"
 
 
 def test_each_segment_has_a_volumetric_and_a_planar_group_under_its_tracking_uid(
@@ -177,10 +187,12 @@ def all_lesion() -> NDArray[np.uint8]:
 
 def test_left_is_left_and_right_is_right(tmp_path: Path) -> None:
     sr = read_sr(make_case(tmp_path / "series"), tmp_path / "out")
-    assert [laterality(group) for group in groups(sr, "Left lung")] == ["Left", "Left"]
-    assert [laterality(group) for group in groups(sr, "Right lung")] == ["Right", "Right"]
-    for opacity in ("Ground-glass opacity", "Consolidation", "Lung lesions (opacities)"):
-        assert {laterality(group) for group in groups(sr, opacity)} == {"Bilateral"}
+    for side in ("Left", "Right"):
+        assert [laterality(group) for group in groups(sr, f"{side} lung")] == [side]
+        for rest in ("lung excluding opacities", "ground-glass opacity", "consolidation"):
+            assert [laterality(group) for group in groups(sr, f"{side} {rest}")] == [side, side]
+    (lesions,) = groups(sr, "Lung lesions (opacities)")
+    assert laterality(lesions) == "Bilateral"
     assert [laterality(group) for group in groups(sr, "Lesion 1")] == ["Right"]
     assert [laterality(group) for group in groups(sr, "Lesion 2")] == ["Left"]
 
@@ -188,9 +200,12 @@ def test_left_is_left_and_right_is_right(tmp_path: Path) -> None:
 def test_a_lesion_of_one_side_is_not_said_to_be_in_both(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series", labels=left_lesion())
     seg, sr = (pydicom.dcmread(item.path) for item in case.compose(tmp_path / "out").objects)
-    for opacity in ("Ground-glass opacity", "Consolidation", "Lung lesions (opacities)"):
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence[2:]] == [
+        "Left ground-glass opacity",
+        "Left consolidation",
+    ]
+    for opacity in ("Left ground-glass opacity", "Left consolidation", "Lung lesions (opacities)"):
         assert {laterality(group) for group in groups(sr, opacity)} == {"Left"}
-    assert "both lungs" not in seg.SegmentSequence[2].SegmentDescription
     assert values(*groups(sr, "Right lung"))["Percent of lung involved"] == (0.0, "%")
 
 
@@ -249,10 +264,11 @@ def test_nothing_found_is_said_with_the_volumes(tmp_path: Path) -> None:
     assert evaluations(summary)["Lesion presence"] == "Not found by the algorithm"
     assert "Severity" not in evaluations(summary)
     assert values(summary)["Number of lesions"][0] == 0
-    assert values(summary)["Volume"][0] == pytest.approx(case.findings.total.volume_ml, abs=0.01)
+    assert values(summary)[LUNG_VOLUME][0] == pytest.approx(case.findings.total.volume_ml, abs=0.01)
     assert "no lesion was found by the algorithm" in texts(sr)
     assert groups(sr, "Lung lesions (opacities)") == []
-    assert len(groups(sr, "Left lung")) == len(groups(sr, "Right lung")) == 2
+    for lung in ("Left lung", "Right lung"):
+        assert (len(groups(sr, lung)), len(groups(sr, f"{lung} excluding opacities"))) == (1, 2)
 
 
 def test_a_lung_that_is_all_lesion_keeps_its_numbers(tmp_path: Path) -> None:
@@ -391,7 +407,7 @@ def test_the_text_shows_what_a_reader_wants(tmp_path: Path) -> None:
     assert f"Percent of lung involved: {total.involved_percent:.2f} %" in text
     assert "Number of lesions: 2 lesions" in text
     assert f"Attenuation Coefficient: {total.lesion_mean_hu:.2f} HU" in text
-    assert text.count("Tracking Identifier: Left lung") == 1, "not again for its outline"
+    assert text.count("Tracking Identifier: Left lung\n") == 1, "not again for its outline"
     assert "research use only" in text
     assert "2.25." not in text, "no UIDs"
     assert all(len(line) == len(line.rstrip()) for line in text.splitlines())

@@ -22,7 +22,8 @@ from chestct.results import ReportOptions
 from chestct.volume import Label
 
 VOXEL_ML = PIXEL_SPACING[0] * PIXEL_SPACING[1] * SLICE_SPACING / 1000
-CUT = -300
+LUNG_VOLUME = "Volume of lung with its opacities, sum of segments"
+LESION_VOLUME = "Volume of opacities in lung, sum of segments"
 PERCENT, ML, HU, MM = "%", "ml", "[hnsf'U]", "mm"
 Mask = NDArray[np.bool_]
 
@@ -119,8 +120,8 @@ def test_lungs_and_summary(case: Case, tmp_path: Path) -> None:
     for name, lung in lungs.items():
         found = values(*groups(sr, name))
         percent[name] = 100 * (lung & lesion).sum() / lung.sum()
-        assert found["Volume"] == close(lung.sum() * VOXEL_ML, ML)
-        assert found["Volume of lesion in lung"] == close((lung & lesion).sum() * VOXEL_ML, ML)
+        assert found[LUNG_VOLUME] == close(lung.sum() * VOXEL_ML, ML)
+        assert found[LESION_VOLUME] == close((lung & lesion).sum() * VOXEL_ML, ML)
         assert found["Percent of lung involved"] == close(percent[name], PERCENT)
     summary = values(*groups(sr, "Summary"))
     assert summary["Percent of left lung involved"] == close(percent["Left lung"], PERCENT)
@@ -131,10 +132,15 @@ def test_lungs_and_summary(case: Case, tmp_path: Path) -> None:
 
 def test_opacities(case: Case, tmp_path: Path) -> None:
     seg, sr = read(case, tmp_path / "out")
-    lesion, dense = case.lesion_map.labels >= 3, case.lesion_map.labels >= 5
+    labels = case.lesion_map.labels
+    lesion, dense = labels >= 3, labels >= 5
     wanted = {
-        "Ground-glass opacity": lesion & ~dense,
-        "Consolidation": lesion & dense,
+        "Left lung excluding opacities": labels == 1,
+        "Right lung excluding opacities": labels == 2,
+        "Left ground-glass opacity": labels == 3,
+        "Right ground-glass opacity": labels == 4,
+        "Left consolidation": labels == 5,
+        "Right consolidation": labels == 6,
         "Lung lesions (opacities)": lesion,
     }
     for name, mask in wanted.items():
@@ -142,13 +148,15 @@ def test_opacities(case: Case, tmp_path: Path) -> None:
             assert groups(sr, name) == []
             continue
         found = values(*groups(sr, name))
-        assert found["Volume"] == close(mask.sum() * VOXEL_ML, ML)
-        assert found["Attenuation Coefficient"] == close(case.volume.hu[mask].mean(), HU)
+        total = LESION_VOLUME if mask is lesion else "Volume"
+        assert found[total] == close(mask.sum() * VOXEL_ML, ML)
+        if lesion[mask].all():
+            assert found["Attenuation Coefficient"] == close(case.volume.hu[mask].mean(), HU)
     if lesion.any():
         share = 100 * (lesion & dense).sum() / lesion.sum()
         found = values(*groups(sr, "Lung lesions (opacities)"))
         assert found["High-opacity share of lesion volume"] == close(share, PERCENT)
-        assert len(seg.SegmentSequence) == 4
+        assert len(seg.SegmentSequence) == len(np.unique(labels)) - 1
 
 
 def test_each_lung_has_its_involvement_by_zone(tmp_path: Path) -> None:
@@ -194,7 +202,7 @@ def test_the_largest_lesions_one_by_one(case: Case, *, segments: bool, tmp_path:
         long, short, where = axes_of(mask)
         assert found["Volume"] == close(mask.sum() * VOXEL_ML, ML)
         assert found["Attenuation Coefficient"] == close(hu.mean(), HU)
-        share = 100 * (hu >= CUT).mean()
+        share = 100 * (case.lesion_map.labels[mask] >= 5).mean()
         assert found["High-opacity share of lesion volume"] == close(share, PERCENT)
         pixel = min(PIXEL_SPACING)
         assert found["Long Axis"] == close(max(long, pixel), MM)
@@ -343,6 +351,8 @@ def test_every_group_names_its_algorithm_with_its_parameters(tmp_path: Path) -> 
                 "cd" * 32,
                 {
                     "high_opacity_hu": "-300",
+                    "density_smoothing_mm": "1.5",
+                    "minimum_piece_ml": "0.25",
                     "minimum_lesion_ml": "0",
                     "mild_percent": "5",
                     "moderate_percent": "25",
@@ -376,6 +386,6 @@ def test_no_single_lesion_is_measured_where_none_is_asked_for(tmp_path: Path) ->
     assert groups(sr, "Lesion 1") == []
     assert values(*groups(sr, "Summary"))["Number of lesions"][0] == 1
     assert [item.SegmentLabel for item in seg.SegmentSequence][2:] == [
-        "Ground-glass opacity",
-        "Consolidation",
+        "Right ground-glass opacity",
+        "Right consolidation",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -111,7 +112,7 @@ def test_the_numbers_of_both_lungs_do_not_lie_over_those_of_one(
     labels: Callable[[], NDArray[np.uint8]], tmp_path: Path
 ) -> None:
     """A viewer prints the numbers beside the outline: equal outlines make them unreadable."""
-    case = make_case(tmp_path / "series", labels=labels())
+    case = make_case(tmp_path / "series", labels=labels().repeat(3, axis=0))
     sr = pydicom.dcmread(case.compose(tmp_path / "out").objects[1].path)
     regions = {
         uid: [
@@ -124,13 +125,19 @@ def test_the_numbers_of_both_lungs_do_not_lie_over_those_of_one(
         ]
         for uid, content in tracked(sr).items()
     }
-    ((image, points),) = regions.pop(case.key.uid("summary"))
+    parts = regions.pop(case.key.uid("summary"))
+    (image,) = {image for image, _ in parts}
     assert image not in {other for found in regions.values() for other, _ in found}
-    lungs = case.lesion_map.labels > 0
     images = [source.sop_instance_uid for source in case.volume.sources]
-    rows, columns = np.nonzero(lungs[images.index(image)])
-    assert points.min(axis=0) == pytest.approx([columns.min(), rows.min()], abs=0.5)
-    assert points.max(axis=0) == pytest.approx([columns.max() + 1, rows.max() + 1], abs=0.5)
+    lungs = case.lesion_map.labels[images.index(image)] > 0
+    assert len(parts) == 2, "each lung by itself, and nothing between them"
+    inside = np.zeros_like(lungs)
+    for _, points in parts:
+        for row, column in np.ndindex(*lungs.shape):
+            at = (column + 0.5, row + 0.5)
+            line = points.astype(np.float32)[:, None]
+            inside[row, column] |= cv2.pointPolygonTest(line, at, measureDist=False) > 0
+    assert np.array_equal(inside, lungs)
 
 
 def test_an_outline_runs_inside_the_outermost_pixels() -> None:
@@ -184,11 +191,13 @@ def test_a_viewer_that_prints_five_numbers_shows_what_matters(
         for uid, content in tracked(sr).items()
     }
     summary = numbers.pop(case.key.uid("summary"))
+    for lung in ("left-lung", "right-lung"):
+        assert numbers.pop(case.key.uid(lung))[0] == "Percent of lung involved"
     assert all(len(named) <= OHIF_PRINTS for named in numbers.values())
     assert set(summary[:OHIF_PRINTS]) == {
         "Percent of lung involved",
-        "Volume of lesion in lung",
+        "Volume of opacities in lung, sum of segments",
         "Number of lesions",
         "Lesion presence score",
-        "Volume",
+        "Volume of lung with its opacities, sum of segments",
     }

@@ -82,8 +82,7 @@ def test_objects_of_one_lung_are_valid_and_say_so(
     seg = pydicom.dcmread(result.objects[0].path)
     other = Side.RIGHT if side is Side.LEFT else Side.LEFT
     labels = [str(one.SegmentLabel) for one in seg.SegmentSequence]
-    assert f"{side} lung".capitalize() not in labels
-    assert f"{other} lung".capitalize() in labels
+    assert {label.split()[0].lower() for label in labels} - {"background"} == {str(other)}
     for said in (seg.SeriesDescription, seg.ContentDescription):
         assert f"{side} not assessable" in said
         assert len(said) <= 64  # Long String, PS3.5 section 6.2
@@ -155,7 +154,7 @@ def test_voxels_of_a_lung_that_is_not_assessable_are_no_result(tmp_path: Path) -
     labels = case.lesion_map.labels.copy()
     labels[2, 5:8, 11:14] = Label.LEFT_LUNG
     wrong = replace(case, lesion_map=replace(case.lesion_map, labels=labels))
-    with pytest.raises(ResultInvalid, match="Left lung is not assessable and has voxels"):
+    with pytest.raises(ResultInvalid, match="has voxels in a lung that is not assessable"):
         wrong.compose(tmp_path / "out")
 
 

@@ -19,7 +19,7 @@ from ports import free_port
 from pydicom.dataset import Dataset
 
 from chestct.findings import Method
-from chestct.volume import Label, is_consolidation
+from chestct.volume import Label
 from inference.loading.loader import LoadingPolicy, load
 from inference.networks.session import load_models
 from inference.reading.analysis import analyse
@@ -98,14 +98,15 @@ def _check_round_trip(node: ShippedNode, pacs: Pacs, folder: Path) -> tuple[Data
     models = load_models(threads=1)
     method = models.method(Method())
     analysis = analyse(volume, models, method, lambda _stage, _part: None)
-    labels, lesion = analysis.lesion_map.labels, analysis.lesion_map.lesion()
-    dense = is_consolidation(labels)
+    labels = analysis.lesion_map.labels
     masks = _segment_masks(files["seg"], folder)
     wanted = {
-        "Left lung": labels == Label.LEFT_LUNG,
-        "Right lung": labels == Label.RIGHT_LUNG,
-        "Ground-glass opacity": lesion & ~dense,
-        "Consolidation": lesion & dense,
+        "Left lung excluding opacities": labels == Label.LEFT_LUNG,
+        "Right lung excluding opacities": labels == Label.RIGHT_LUNG,
+        "Left ground-glass opacity": labels == Label.LEFT_GROUND_GLASS,
+        "Right ground-glass opacity": labels == Label.RIGHT_GROUND_GLASS,
+        "Left consolidation": labels == Label.LEFT_CONSOLIDATION,
+        "Right consolidation": labels == Label.RIGHT_CONSOLIDATION,
     }
     for name, mask in wanted.items():
         found = masks.get(name, np.zeros_like(mask))

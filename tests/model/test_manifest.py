@@ -122,6 +122,6 @@ def test_a_channel_belongs_to_one_class(folder: ModelFolder) -> None:
 
 def test_what_the_manifest_leaves_out(manifest: Path) -> None:
     read = read_manifest(manifest)
-    assert read.output.minimum_lesion_ml == 0.1
+    assert read.output.minimum_lesion_ml == 0.5
     assert read.input.ends == (0.0, 1.0)
     assert read.channels == {"lesion": (0,)}

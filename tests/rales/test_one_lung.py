@@ -373,7 +373,9 @@ def test_a_real_chest_with_a_white_lung(shared_root: Path, tmp_path: Path) -> No
     )
     assert "indeterminate: left lung not assessable" in result.output
     seg = pydicom.dcmread(tmp_path / "out" / "seg.dcm")
-    assert [str(one.SegmentLabel) for one in seg.SegmentSequence] == ["Right lung"]
+    assert [str(one.SegmentLabel) for one in seg.SegmentSequence] == [
+        "Right lung excluding opacities"
+    ]
     found = json.loads((tmp_path / "out" / "findings.json").read_text())["findings"]
     assert (found["covers"], found["severity"], found["total"]) == ("right", None, None)
     assert found["right"]["volume_ml"] == pytest.approx(3178, rel=0.02)  # of the source
