@@ -94,6 +94,13 @@ class ReportContent:
         """Return the lesion model with its thresholds."""
         return reported_algorithm(self.analysed.models[1], self.analysed.algorithm_parameters)
 
+    def lesion_segment(self, role: str) -> hd.sr.ReferencedSegment | None:
+        """Return the reference to the segment of a lesion; None if no SEG holds it."""
+        if self.lesions is None:
+            return None
+        (plan,) = (plan for plan in self.lesions.segments.plans if plan.role == role)
+        return self.lesions.reference(plan, self.analysed.volume.series_uid)
+
     def region(self, plane: NDArray[np.bool_], index: int) -> hd.sr.ImageRegion:
         """Return the outline of the largest part of a mask (row, column) on slice ``index``."""
         return self._region(outline(plane), index)

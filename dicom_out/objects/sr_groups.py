@@ -252,7 +252,7 @@ def _lesion_groups(report: ReportContent, lesion: Lesion) -> list[Group]:
     region = _lesion_region(report, lesion)
     numbers = lesion_numbers(lesion)
     axes = diameters(lesion.diameter)
-    segment = _lesion_segment(report, role)
+    segment = report.lesion_segment(role)
     if segment is None:
         return [volumetric(referenced_regions=[region], measurements=[*numbers, *axes])]
     return [
@@ -266,14 +266,6 @@ def _lesion_groups(report: ReportContent, lesion: Lesion) -> list[Group]:
             measurements=axes,
         ),
     ]
-
-
-def _lesion_segment(report: ReportContent, role: str) -> hd.sr.ReferencedSegment | None:
-    """Return the reference to the segment of a lesion; None if no SEG holds it."""
-    if report.lesions is None:
-        return None
-    (plan,) = (plan for plan in report.lesions.segments.plans if plan.role == role)
-    return report.lesions.reference(plan, report.analysed.volume.series_uid)
 
 
 def _lesion_region(report: ReportContent, lesion: Lesion) -> hd.sr.ImageRegion:
