@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from math import inf
 
-from chestct.findings import Coverage, Findings, Severity
+from chestct.findings import Coverage, Findings
 from chestct.results import ResultReference
 from chestct.uids import Uid
 
@@ -46,14 +46,12 @@ class PriorResult:
 
     Attributes:
         lesion_ml, involved_percent: Of the lungs in ``covers``.
-        severity: Of both lungs; None when one was not assessable.
     """
 
     context: AcquisitionContext
     report: ResultReference
     lesion_ml: float
     involved_percent: float
-    severity: Severity | None
     covers: Coverage = Coverage.BOTH
 
 
@@ -83,7 +81,6 @@ class Evolution:
     interval_days: int
     lesion_ml: float
     involved_percent: float
-    severity: Severity | None
     covers: Coverage
     trend: tuple[tuple[datetime, float], ...]
 
@@ -129,7 +126,6 @@ def compare(
         interval_days=(present.acquired.date() - prior.context.acquired.date()).days,
         lesion_ml=findings.covered.lesion_ml,
         involved_percent=findings.covered.involved_percent,
-        severity=findings.severity,
         covers=covers,
         trend=(
             *sorted((result.context.acquired, result.involved_percent) for result in comparable),

@@ -30,8 +30,11 @@ class End(StrEnum):
     FEET = "feet"
 
 
-class Severity(StrEnum):
-    """Category of the involvement; :class:`Method` has the limits."""
+class Extent(StrEnum):
+    """A range of the percent of both lungs that is opacity; :class:`Method` has the limits.
+
+    The limits are settings without a clinical source: no headline and no report states the range.
+    """
 
     NONE = "none"
     MILD = "mild"
@@ -52,8 +55,8 @@ class Method:
         minimum_lesion_ml: A smaller connected lesion was dropped.
         minimum_lesion_hu: A voxel that is less dense than this, smoothed over a millimetre or two,
             is aerated lung and no lesion; None: the density was not used.
-        mild_percent: Less involvement than this is mild (none at all: no category).
-        moderate_percent: Less involvement than this is moderate, otherwise severe.
+        mild_percent: Less involvement than this is :attr:`Extent.MILD`.
+        moderate_percent: Less involvement than this is :attr:`Extent.MODERATE`.
     """
 
     high_opacity_hu: float = -300.0
@@ -215,7 +218,7 @@ class Findings:
         left, right: The lungs; at least one is assessable.
         total: Both lungs together; None unless both are assessable.
         lesions: The lesions of the assessable lungs, largest first.
-        severity: Of both lungs together; None without a total.
+        extent: Of the opacity in both lungs together; None without a total.
         ground_glass, consolidation: The two kinds of opacity in the assessable lungs.
         cut: The ends of the scan that the lungs reach, so that part of them may be missing.
 
@@ -228,7 +231,7 @@ class Findings:
     total: LungMeasurement | None
     lesions: tuple[Lesion, ...]
     presence: Presence
-    severity: Severity | None
+    extent: Extent | None
     method: Method
     ground_glass: OpacityMeasurement
     consolidation: OpacityMeasurement
@@ -237,9 +240,9 @@ class Findings:
 
     def __post_init__(self) -> None:
         both = self.covers is Coverage.BOTH
-        if both != (self.total is not None) or both != (self.severity is not None):
+        if both != (self.total is not None) or both != (self.extent is not None):
             raise ValueError(
-                "findings have a total and a severity exactly if both lungs have numbers"
+                "findings have a total and a extent exactly if both lungs have numbers"
             )
         if not both and any(Coverage(lesion.side) is not self.covers for lesion in self.lesions):
             raise ValueError("findings have a lesion in the lung that is not assessable")

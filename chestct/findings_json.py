@@ -9,6 +9,7 @@ from typing import Any
 from chestct.findings import (
     Diameter,
     End,
+    Extent,
     Findings,
     Lesion,
     Lung,
@@ -17,7 +18,6 @@ from chestct.findings import (
     NotAssessable,
     OpacityMeasurement,
     Presence,
-    Severity,
     Side,
     Zone,
     ZoneMeasurement,
@@ -42,13 +42,14 @@ def findings_from_dict(plain: Mapping[str, Any]) -> Findings:
         TypeError, ValueError, KeyError: The keys or values are not those of findings.
     """
     presence = plain["presence"]
+    extent = plain["extent"] if "extent" in plain else plain["severity"]  # the name until 2026
     return Findings(
         left=lung_from_dict(plain["left"]),
         right=lung_from_dict(plain["right"]),
         total=measurement_from_dict(plain["total"]) if plain["total"] else None,
         lesions=tuple(_lesion(lesion) for lesion in plain["lesions"]),
         presence=Presence(score=presence["score"], operating_point=presence["operating_point"]),
-        severity=Severity(plain["severity"]) if plain["severity"] else None,
+        extent=Extent(extent) if extent else None,
         method=Method(**plain["method"]),
         ground_glass=OpacityMeasurement(**plain["ground_glass"]),
         consolidation=OpacityMeasurement(**plain["consolidation"]),

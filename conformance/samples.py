@@ -63,14 +63,12 @@ class SampleSeries:
     Attributes:
         is_sparse: The header lacks every element that it may lack, and the study has a prior.
         missing: The lung that is not assessable.
-        cuts: By profile, the percent of involvement where mild and moderate end.
     """
 
     number: int
     has_lesions: bool = True
     is_sparse: bool = False
     missing: Side | None = None
-    cuts: tuple[tuple[float, float], ...] = ((5.0, 25.0), (0.01, 0.02), (5.0, 25.0))
 
     def make(self, folder: Path) -> Case:
         """Write the series into ``folder``."""
@@ -125,9 +123,9 @@ class SampleSeries:
             header.LossyImageCompressionRatio = "12.5"
             header.LossyImageCompressionMethod = "ISO_15444_1"
 
-    def analyse(self, case: Case, cuts: tuple[float, float]) -> AnalysedSeries:
+    def analyse(self, case: Case) -> AnalysedSeries:
         """Return what an analysis of the series says."""
-        number, findings = self.number, self._findings(case, cuts)
+        number, findings = self.number, self._findings(case)
         analysed: AnalysedSeries = case.analysed(
             findings=findings,
             models=tuple(
@@ -152,12 +150,12 @@ class SampleSeries:
         )
         return analysed
 
-    def _findings(self, case: Case, cuts: tuple[float, float]) -> Findings:
+    def _findings(self, case: Case) -> Findings:
         method = Method(
             high_opacity_hu=-300.0 - self.number,
             minimum_lesion_ml=0.1 * self.number,
-            mild_percent=cuts[0],
-            moderate_percent=cuts[1],
+            mild_percent=5.0 * self.number,
+            moderate_percent=15.0 * self.number,
         )
         missing = None
         if self.missing:
@@ -184,7 +182,7 @@ def _add_order_and_trial(header: Dataset, number: int) -> None:
 _SERIES = (
     SampleSeries(number=1),
     SampleSeries(number=2, has_lesions=False),
-    SampleSeries(number=3, is_sparse=True, cuts=((90.0, 95.0),) * 3),
+    SampleSeries(number=3, is_sparse=True),
     SampleSeries(number=6, has_lesions=False, missing=Side.LEFT),
 )
 
@@ -199,8 +197,8 @@ def make_samples() -> Iterator[SampleResults]:
 def _write(series: SampleSeries, folder: Path) -> SampleResults:
     case = series.make(folder)
     sources, written = case.sources(), list[ResultObject]()
-    for profile, cuts in zip(_PROFILES, series.cuts, strict=True):  # every severity occurs
-        analysed = series.analyse(case, cuts)
+    analysed = series.analyse(case)
+    for profile in _PROFILES:
         written += compose(analysed, sources, folder, (profile,))
     drawings = drawings_of(analysed, sources)
     written += compose_extras(tuple(Extra), drawings, analysed, sources, folder).objects

@@ -42,7 +42,7 @@ from dicom_out.network.query import (
     get_series,
     unavailable,
 )
-from dicom_out.title import REPORT_CLASSES, TITLE
+from dicom_out.title import REPORT_CLASSES, may_be_report
 
 _MAXIMUM_STUDIES = 20
 _MAXIMUM_SERIES = 40
@@ -213,7 +213,7 @@ def _own_series(series: Iterable[Dataset]) -> list[tuple[str, str]]:
         for match in series
         if {"StudyInstanceUID", "SeriesInstanceUID"} <= {str(e.keyword) for e in match}
         and str(match.get("Modality", "SR")) == "SR"
-        and str(match.get("SeriesDescription") or TITLE).startswith(TITLE)
+        and may_be_report(str(match.get("SeriesDescription") or ""))
     )
     kept = list(islice(own, _MAXIMUM_SERIES))
     deque(own, maxlen=0)  # the query ends only when its last answer was read

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pydicom.sr.coding import Code
 
-from chestct.findings import Zone
+from chestct.findings import Outcome, Zone
 
 PRIVATE_SCHEME = "99RALES"
 
@@ -97,14 +97,16 @@ INVOLVED_CHANGE = _private("PCT_CHANGE", "Change of percent involved since prior
 INTERVAL = _private("INTERVAL", "Time since prior acquisition")
 
 # Evaluations
-SEVERITY = _sct("246112005", "Severity")
-MILD = _sct("255604002", "Mild")  # CID 3716
-MODERATE = _sct("6736007", "Moderate")  # CID 3716
-SEVERE = _sct("24484000", "Severe")  # CID 3716
 LESION_PRESENCE = _private("LESION_PRESENCE", "Lesion presence")
 PRESENT = _sct("52101004", "Present")  # CID 240
 UNDETERMINED = _sct("373068000", "Undetermined")  # CID 240
-ABSENT = _private("NOT_FOUND", "Not found by the algorithm")
+NONE_MARKED = _private("NONE_MARKED", "None marked")
+PRESENCES = {
+    Outcome.FOUND: PRESENT,
+    Outcome.NONE_MARKED: NONE_MARKED,
+    Outcome.INDETERMINATE: UNDETERMINED,
+}
+"""The value of :data:`LESION_PRESENCE` for each outcome."""
 
 # Units, in UCUM
 MILLILITRE = _unit("ml", "milliliter")

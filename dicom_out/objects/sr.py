@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import highdicom as hd
 from pydicom.dataset import Dataset
 
-from chestct.findings import Coverage, Findings
 from chestct.results import Profile, ResultReference
+from chestct.verdict import short
 from dicom_out.objects import codes
 from dicom_out.objects.finish import finish
 from dicom_out.objects.identity import (
@@ -25,7 +25,6 @@ from dicom_out.objects.sr_groups import measurement_groups
 from dicom_out.objects.sr_slicer import lesions_in_words, one_for_each_segment
 from dicom_out.objects.sr_text import statements
 from dicom_out.reference import sop_reference
-from dicom_out.title import TITLE
 
 
 def build_sr(report: ReportContent, sources: Sources) -> Dataset:
@@ -55,11 +54,15 @@ def build_sr(report: ReportContent, sources: Sources) -> Dataset:
         sr.PredecessorDocumentsSequence = [_reference(predecessor)]
     if analysed.evolution is not None:
         sr.PertinentOtherEvidenceSequence = [_reference(analysed.evolution.prior.report)]
-    return finish(sr, analysed, sources, described=f"{TITLE}: {_verdict(analysed.findings)}")
+    return finish(sr, analysed, sources, described=short(analysed.findings))
 
 
 def _measurement_report(report: ReportContent, sources: Sources) -> hd.sr.MeasurementReport:
-    """Return the content of the SR: image library, measurement groups, comments (TID 1500)."""
+    """Return the content of the SR (TID 1500).
+
+    After the context come the claim, the image library, the measurement groups and the comments.
+    The claim comes first because readers of long reports stop early.
+    """
     analysed = report.analysed
     groups = measurement_groups(report)
     if report.profile is Profile.SLICER:
@@ -73,31 +76,27 @@ def _measurement_report(report: ReportContent, sources: Sources) -> hd.sr.Measur
         title=codes.IMAGING_MEASUREMENT_REPORT,
     )
     content = document[0].ContentSequence
-    content.insert(_index_of_measurements(content), image_library(sources))
-    comments = statements(
+    claim, *remarks = statements(
         analysed.findings, len(report.measured), analysed.models, analysed.software
     )
     if report.profile is Profile.SLICER:
         comments += lesions_in_words(analysed)
     if evolution := evolution_statement(analysed.evolution):
-        comments.insert(1, evolution)
-    for comment in comments:
-        content.append(
-            hd.sr.TextContentItem(
-                name=codes.COMMENT,
-                value=comment,
-                relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
-            )
-        )
+        remarks.insert(0, evolution)
+    first = _index_of_measurements(content)
+    content.insert(first, image_library(sources))
+    content.insert(first, _comment(claim))
+    for remark in remarks:
+        content.append(_comment(remark))
     return document
 
 
-def _verdict(findings: Findings) -> str:
-    """Return the outcome for the list of series: OHIF 3.13 omits zeros in the report itself."""
-    if findings.missing is None:
-        return "opacities found" if findings.lesions else "no lesion found"
-    lung = "right" if findings.covers is Coverage.LEFT else "left"
-    return "opacities found" if findings.lesions else f"{lung} not assessable"
+def _comment(text: str) -> hd.sr.TextContentItem:
+    return hd.sr.TextContentItem(
+        name=codes.COMMENT,
+        value=text,
+        relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
+    )
 
 
 def _index_of_measurements(content: Sequence[Dataset]) -> int:

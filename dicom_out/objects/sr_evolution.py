@@ -44,16 +44,8 @@ def evolution_statement(evolution: Evolution | None) -> str:
         f"{prior.lesion_ml:.1f} to {evolution.lesion_ml:.1f} ml "
         f"({evolution.lesion_ml_change:+.1f}), {evolution.covers.words.removeprefix('the ')} "
         f"involved {prior.involved_percent:.1f} to {evolution.involved_percent:.1f} percent "
-        f"({evolution.involved_change:+.1f} points), "
-        f"{_severities(evolution)}.{_reconstruction(evolution)}"
+        f"({evolution.involved_change:+.1f} points).{_reconstruction(evolution)}"
     )
-
-
-def _severities(evolution: Evolution) -> str:
-    """Return the categories; one lung alone has no category."""
-    if evolution.prior.severity is None or evolution.severity is None:
-        return "no severity, since one lung is not assessable in both studies"
-    return f"severity {evolution.prior.severity} to {evolution.severity}"
 
 
 def _reconstruction(evolution: Evolution) -> str:

@@ -28,7 +28,6 @@ from chestct.findings import (
     Findings,
     Lesion,
     NotAssessable,
-    Severity,
     Side,
 )
 from chestct.volume import LABELS_OF, Label, is_lesion
@@ -50,12 +49,6 @@ from dicom_out.objects.sr_numbers import (
 Volumetric = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 Planar = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations
 Group = Volumetric | Planar
-
-_SEVERITIES = {
-    Severity.MILD: codes.MILD,
-    Severity.MODERATE: codes.MODERATE,
-    Severity.SEVERE: codes.SEVERE,
-}
 
 
 def measurement_groups(report: ReportContent) -> list[Group]:
@@ -88,24 +81,12 @@ def _site(laterality: Code) -> hd.sr.FindingSite:
     return hd.sr.FindingSite(codes.LUNG, laterality=laterality)
 
 
-def _presence(findings: Findings) -> hd.sr.QualitativeEvaluation:
-    """Return whether there are lesions; undetermined if one lung has none and one is unknown."""
-    if findings.lesions:
-        return hd.sr.QualitativeEvaluation(codes.LESION_PRESENCE, codes.PRESENT)
-    value = codes.ABSENT if findings.missing is None else codes.UNDETERMINED
-    return hd.sr.QualitativeEvaluation(codes.LESION_PRESENCE, value)
-
-
 def _summary(report: ReportContent, taken: set[int]) -> Volumetric:
     """Return the group of both lungs together; the report has it even without findings.
 
     If one lung is not assessable, the group and its site cover the other lung only.
     """
     findings = report.analysed.findings
-    evaluations = [_presence(findings)]
-    severity = None if findings.severity is None else _SEVERITIES.get(findings.severity)
-    if severity is not None:
-        evaluations.append(hd.sr.QualitativeEvaluation(codes.SEVERITY, severity))
     lungs = report.analysed.lesion_map.labels
     index = _free_slice(report.tissues.segments.per_slice.sum(axis=1), taken)
     return Volumetric(
@@ -115,7 +96,9 @@ def _summary(report: ReportContent, taken: set[int]) -> Volumetric:
         algorithm_id=report.lesion_algorithm(),
         finding_sites=[_site(_COVERED[findings.covers])],
         measurements=[*summary_numbers(findings), *evolution_numbers(report.analysed.evolution)],
-        qualitative_evaluations=evaluations,
+        qualitative_evaluations=[
+            hd.sr.QualitativeEvaluation(codes.LESION_PRESENCE, codes.PRESENCES[findings.outcome])
+        ],
     )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from chestct.findings import Coverage, Method, Severity
+from chestct.findings import Coverage, Method
 from chestct.results import ResultReference
 from chestct.uids import Uid
 from dicom_out.objects import codes
@@ -24,11 +24,6 @@ from dicom_out.title import REPORT_CLASSES
 
 _DEEPEST = 12
 _MOST_ML = 50_000.0
-_SEVERITIES = {
-    codes.MILD.value: Severity.MILD,
-    codes.MODERATE.value: Severity.MODERATE,
-    codes.SEVERE.value: Severity.SEVERE,
-}
 _SUMMARY = "Summary"
 _MODEL = "model_sha256"
 _COVERED_WITHOUT = {"Left lung": Coverage.RIGHT, "Right lung": Coverage.LEFT}
@@ -54,7 +49,6 @@ class EarlierReport:
         acquired: Study Date and Time, copied from the images; midnight without a time.
         models: Digests of the lung model and the lesion model.
         lesion_ml, involved_percent: Of the lungs in ``covers``.
-        severity: Of both lungs; None when one was not assessable.
         written: Content Date and Time; orders revisions.
     """
 
@@ -68,7 +62,6 @@ class EarlierReport:
     method: Method
     lesion_ml: float
     involved_percent: float
-    severity: Severity | None
     covers: Coverage
     written: str
 
@@ -121,7 +114,6 @@ def _read(report: Dataset) -> EarlierReport:
         method=_method(lesion_model),
         lesion_ml=lesion_ml,
         involved_percent=involved,
-        severity=_severity(summary, lesion_ml) if covers is Coverage.BOTH else None,
         covers=covers,
         written=f"{report.get('ContentDate', '')}{report.get('ContentTime', '')}",
     )
@@ -194,16 +186,6 @@ def _numbers(group: Dataset) -> Mapping[str, float]:
         for child in group.ContentSequence
         if child.ValueType == "NUM"
     }
-
-
-def _severity(summary: Dataset, lesion_ml: float) -> Severity:
-    """Return the category; a report without lesions has none."""
-    for child in summary.ContentSequence:
-        if _name(child) == codes.SEVERITY.value:
-            return _SEVERITIES[str(child.ConceptCodeSequence[0].CodeValue)]
-    if lesion_ml > 0:
-        raise NotOurReport(f"{lesion_ml:g} ml of lesions have no severity")
-    return Severity.NONE
 
 
 def _method(stated: Mapping[str, str]) -> Method:

@@ -1,12 +1,12 @@
-"""The comments of the report: outcome, notice, method and remarks."""
+"""The comments of the report: claim, notice, definitions, method and remarks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chestct.findings import Findings
+from chestct.findings import Coverage, Findings
 from chestct.results import ModelIdentity, SoftwareIdentity
-from chestct.verdict import sides_involved, verdict, volumes
+from chestct.verdict import scope, sentence, sides_involved, verdict, volumes
 from dicom_out.objects.identity import ascii_text
 
 _NOTICE = (
@@ -22,36 +22,33 @@ def statements(
     models: Sequence[ModelIdentity],
     software: SoftwareIdentity,
 ) -> list[str]:
-    """Return the comments of the report, in ASCII for any character set.
+    """Return the comments of the report, the claim first, in ASCII for any character set.
 
     ``measured`` is the number of lesions with groups of their own.
     """
-    sentences = [
-        _finding(findings),
+    texts = [
+        _claim(findings),
         _NOTICE,
         _method(findings),
         *_selection(findings, measured),
         _origin(models, software),
         *(f"Note: {flag}." for flag in findings.quality_flags),
     ]
-    return [ascii_text(sentence) for sentence in sentences]
+    return [ascii_text(text) for text in texts]
 
 
-def _finding(findings: Findings) -> str:
-    covered = findings.covered
-    if not findings.lesions:
-        outcome = (
-            "no lesion was found by the algorithm"
-            if findings.missing is None
-            else verdict(findings)
+def _claim(findings: Findings) -> str:
+    """Return the outcome, its scope and its main numbers."""
+    parts = [f"{sentence(verdict(findings))}.", scope(findings)]
+    if findings.lesions:
+        covered = findings.covered
+        if findings.covers is Coverage.BOTH:
+            parts.append(f"Percent involved: {sides_involved(findings)}.")
+        parts.append(
+            f"Opacity {covered.lesion_ml:.1f} ml, {covered.high_opacity_percent:.0f} percent of "
+            "it high opacity (consolidation)."
         )
-        return f"Analysed; {outcome}. {volumes(findings)}."
-    return (
-        f"Opacities in {covered.involved_percent:.1f} percent of {findings.covers.words} "
-        f"({sides_involved(findings)}), "
-        f"{covered.lesion_ml:.1f} ml; high opacity (consolidation) "
-        f"{covered.high_opacity_percent:.0f} percent of it. {volumes(findings)}."
-    )
+    return " ".join([*parts, f"{volumes(findings)}."])
 
 
 def _method(findings: Findings) -> str:
@@ -59,16 +56,15 @@ def _method(findings: Findings) -> str:
     aerated = (
         ""
         if method.minimum_lesion_hu is None
-        else f"lung below {method.minimum_lesion_hu:g} HU is no lesion; "
+        else f"; lung below {method.minimum_lesion_hu:g} HU is no lesion"
     )
     return (
+        "Opacity is ground-glass or consolidation. A lesion is one connected component of opacity. "
         "Method: lung volumes include lesions; percent involved is lesion volume over lung "
         f"volume; high opacity (consolidation) is opacity at or above {method.high_opacity_hu:g} "
         f"HU, smoothed over {method.density_smoothing_mm:g} mm, without pieces below "
         f"{method.minimum_piece_ml:g} ml; lesions "
-        f"below {method.minimum_lesion_ml:g} ml are dropped; {aerated}severity by percent "
-        f"involved: mild below {method.mild_percent:g}, moderate below "
-        f"{method.moderate_percent:g}, else severe. "
+        f"below {method.minimum_lesion_ml:g} ml are dropped{aerated}. "
         f"Presence score {presence.score:.3f}, operating point {presence.operating_point:.3f}."
     )
 

@@ -13,15 +13,17 @@ _UNIT_NAMES = {"1": "", "[hnsf'U]": "HU"}
 
 
 def render_text(sr: Dataset) -> str:
-    """Return the content tree of an SR as indented text, one content item per line.
+    """Return the claim of a report and its content tree as indented text, an item per line.
 
     The text omits UIDs, outlines, references and the image library, groups that hold nothing else,
     and the algorithm parameters, which the comments explain. Measurements show value and unit.
     """
+    comments = (item for item in sr.ContentSequence if _name(item) == codes.COMMENT.meaning)
+    claim = str(next(comments).TextValue)
     title = str(sr.ConceptNameCodeSequence[0].CodeMeaning)
     flags = f"{sr.get('PreliminaryFlag', '')}, {sr.get('VerificationFlag', '')}"
     description = f"{sr.get('SeriesDescription', '')}; {flags}"
-    return "\n".join([title, description, "", *_lines(sr, 0)]) + "\n"
+    return "\n".join([claim, "", title, description, "", *_lines(sr, 0)]) + "\n"
 
 
 def _lines(item: Dataset, depth: int) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Measures a label map: volumes, involvement, kinds of opacity, severity."""
+"""Measures a label map: volumes, involvement, kinds of opacity, extent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from chestct.findings import (
     End,
+    Extent,
     Findings,
     Lesion,
     Lung,
@@ -16,7 +17,6 @@ from chestct.findings import (
     Method,
     OpacityMeasurement,
     Presence,
-    Severity,
     Side,
 )
 from chestct.orientation import CanonicalView
@@ -74,7 +74,7 @@ def measure(
         total=total,
         lesions=tuple(_stored(lesion, view) for lesion in measure_lesions(volume, lesion_map, box)),
         presence=presence,
-        severity=None if total is None else severity_of(total.involved_percent, method),
+        extent=None if total is None else extent_of(total.involved_percent, method),
         method=method,
         ground_glass=_opacity(inside[lesion & ~dense], voxel_ml),
         consolidation=_opacity(inside[dense], voxel_ml),
@@ -83,15 +83,15 @@ def measure(
     )
 
 
-def severity_of(involved_percent: float, method: Method) -> Severity:
+def extent_of(involved_percent: float, method: Method) -> Extent:
     """Return the extent category; NONE without any lesion."""
     if involved_percent <= 0:
-        return Severity.NONE
+        return Extent.NONE
     if involved_percent < method.mild_percent:
-        return Severity.MILD
+        return Extent.MILD
     if involved_percent < method.moderate_percent:
-        return Severity.MODERATE
-    return Severity.SEVERE
+        return Extent.MODERATE
+    return Extent.SEVERE
 
 
 def _stored(lesion: Lesion, view: CanonicalView) -> Lesion:

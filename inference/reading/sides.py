@@ -54,7 +54,7 @@ class Missing:
         return (
             f"the {self.side} lung is not assessable (white, collapsed or gone): "
             f"{self.lung.reason} beside {self.other_ml:.0f} ml on the other side; "
-            "the result states no percent and no severity of both lungs"
+            "the result states no percent of both lungs"
         )
 
 

@@ -152,6 +152,5 @@ def _prior(earlier: EarlierReport, key: str) -> PriorResult:
         report=earlier.reference,
         lesion_ml=earlier.lesion_ml,
         involved_percent=earlier.involved_percent,
-        severity=earlier.severity,
         covers=earlier.covers,
     )

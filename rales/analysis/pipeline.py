@@ -13,6 +13,7 @@ from pathlib import Path
 
 from chestct.analysed import AnalysedSeries
 from chestct.evolution import AcquisitionContext, PriorResult, compare
+from chestct.findings import End
 from chestct.results import (
     AnalysisKey,
     ModelIdentity,
@@ -184,8 +185,10 @@ def _why_part(volume: Volume, lesion_map: LesionMap) -> str:
     spacing, thickness = volume.geometry.slice_spacing, volume.thickness_mm
     if thickness is not None and spacing > _SPREAD * thickness:
         return f"slices of {thickness:g} mm lie {spacing:g} mm apart"
-    if (lesion_map.labels[[0, -1]] > 0).any():
-        return "lung reaches the first or last slice"
+    ends = (End.HEAD, End.FEET) if volume.geometry.slice_cosines[2] < 0 else (End.FEET, End.HEAD)
+    for end, plane in zip(ends, lesion_map.labels[[0, -1]], strict=True):
+        if plane.any():
+            return f"lung reaches the {end} end of the scan"
     return ""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from chestct.errors import InputUnavailable
 from chestct.evolution import AcquisitionContext, Evolution, PriorResult
-from chestct.findings import Coverage, Method, Severity
+from chestct.findings import Coverage, Method
 from chestct.series import Series
 from chestct.uids import Uid, digest
 from chestct.volume import Volume
@@ -79,7 +79,6 @@ def prior_from_job(job: Job) -> PriorResult | None:
         report=report,
         lesion_ml=findings["lesion_ml"],
         involved_percent=percents["involved_percent"],
-        severity=Severity(findings["severity"]) if findings["severity"] else None,
         covers=covers,
     )
 
@@ -98,6 +97,5 @@ def evolution_to_dict(evolution: Evolution) -> dict[str, Any]:
     return plain | {
         "lesion_ml_change": round(evolution.lesion_ml_change, 2),
         "involved_percent_change": round(evolution.involved_change, 2),
-        "severity_before": evolution.prior.severity and str(evolution.prior.severity),
         "covers": str(evolution.covers),
     }

@@ -15,7 +15,7 @@ from chestct.errors import RalesError, SeriesRejected
 from chestct.series import Series, contested_uids
 from chestct.text import printable
 from chestct.uids import Uid
-from chestct.verdict import verdict
+from chestct.verdict import scope, verdict
 from rales.analysis.pipeline import AnalysisRequest, run
 from rales.analysis.settings import AnalysisSettings
 from rales.cli.inputs import InputFiles
@@ -113,10 +113,10 @@ class AnalysisRun:
         findings = report.findings
         conclusion, lungs = verdict(findings), findings.covers.words.removeprefix("the ")
         if findings.lesions:
-            severity = f", {findings.severity}" if findings.severity else ""
             count = len(findings.lesions)
-            conclusion += f" ({findings.covered.lesion_ml:.0f} ml, {count} lesions{severity})"
+            conclusion += f" ({findings.covered.lesion_ml:.0f} ml, {count} lesions)"
         self._console.print(Text(f"  {conclusion}; {lungs} {findings.covered.volume_ml:.0f} ml"))
+        self._console.print(Text(f"  {scope(findings)}"))
         for flag in findings.quality_flags:
             self._print("note", "yellow", f": {flag}")
         for extra in report.left_out:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chestct.findings import Outcome
 from chestct.states import DeliveryState, JobState
 from chestct.text import printable
 from rales.cli.output import add_row, table
@@ -87,17 +88,19 @@ def _result(job: Job) -> str:
     parts = [f"{job.reason}: {job.message}" if job.reason else job.message]
     if job.result:
         findings = job.result["findings"]
-        parts.append(
-            f"{findings['involved_percent']} % involved, {findings['lesion_ml']} ml, "
-            f"{findings['severity']}"
-            if findings["lesions"] and findings["severity"]
-            else findings.get("verdict", "none marked")
-        )
+        parts.extend(_claim(findings))
         parts.extend(findings["quality_flags"])
         parts.append(_evolution(job.result.get("evolution")))
     if job.released_at:
         parts.append(f"released {job.released_at:%Y-%m-%d}")
     return "; ".join(dict.fromkeys(part for part in parts if part))
+
+
+def _claim(findings: Mapping[str, Any]) -> Iterator[str]:
+    """Return the outcome; with a volume, or with its scope where no lesion is marked."""
+    outcome = Outcome.FOUND if findings["lesions"] else Outcome.NONE_MARKED
+    yield findings.get("verdict", outcome)  # earlier versions stored no verdict
+    yield f"{findings['lesion_ml']} ml" if findings["lesions"] else findings.get("scope", "")
 
 
 def _evolution(evolution: Mapping[str, Any] | None) -> str:

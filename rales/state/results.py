@@ -16,7 +16,7 @@ from typing import Any
 from chestct.findings import Findings, Lung, NotAssessable
 from chestct.results import Extra, Profile, ResultObject, ResultReference, ResultSet
 from chestct.uids import Uid
-from chestct.verdict import verdict
+from chestct.verdict import scope, verdict
 from rales.state.store.job import Job
 
 SR_ROLE = "sr"
@@ -54,14 +54,15 @@ class AnalysisReport:
             "provider": self.provider,
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
             "findings": {
+                "outcome": str(findings.outcome),
                 "verdict": verdict(findings),
+                "scope": scope(findings),
                 "covers": str(findings.covers),
-                "lesion_present": _present(findings),
                 "lesions": len(findings.lesions),
                 "involved_percent": findings.total and round(findings.total.involved_percent, 2),
                 "lesion_ml": round(findings.covered.lesion_ml, 2),
                 "lung_ml": round(findings.covered.volume_ml, 1),
-                "severity": findings.severity and str(findings.severity),
+                "extent": findings.extent and str(findings.extent),
                 "left": _lung(findings.left),
                 "right": _lung(findings.right),
                 "quality_flags": list(findings.quality_flags),
@@ -71,11 +72,6 @@ class AnalysisReport:
             "left_out": [str(extra) for extra in self.left_out],
             "created": self.created.isoformat() if self.created else None,
         }
-
-
-def _present(findings: Findings) -> bool | None:
-    """Return whether there is a lesion; None when it is unknown for one lung."""
-    return True if findings.lesions else None if findings.missing else False
 
 
 def _lung(lung: Lung) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.errors import ModelError, RejectReason, SeriesRejected
-from chestct.findings import End, Method, Outcome, Severity
+from chestct.findings import End, Extent, Method, Outcome
 from chestct.geometry import Geometry
 from chestct.uids import derive_uid
 from chestct.volume import Label, SliceSource, Volume
@@ -72,7 +72,7 @@ def test_a_lesion_is_found_measured_and_reported_by_stage(small_thorax: Thorax) 
         lambda stage, part: seen.append((stage, part)),
     )
     assert analysis.findings.presence.positive
-    assert analysis.findings.severity is not Severity.NONE
+    assert analysis.findings.extent is not Extent.NONE
     assert dice(analysis.lesion_map.lesion(), small_thorax.lesion > 0) > 0.95
     assert dice(analysis.lesion_map.left_lung(), small_thorax.left_lung) > 0.95
     assert dice(analysis.lesion_map.right_lung(), small_thorax.right_lung) > 0.95
@@ -91,7 +91,7 @@ def test_a_healthy_chest_has_no_lesion_and_is_read_once(healthy_thorax: Thorax) 
     assert not analysis.findings.presence.positive
     assert not analysis.lesion_map.lesion().any()
     assert analysis.findings.lesions == ()
-    assert analysis.findings.severity is Severity.NONE
+    assert analysis.findings.extent is Extent.NONE
     assert lesions.read == _slices_of_the_lungs(analysis, volume)[:: RULE.stride]
 
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from chestct.findings import (
     NO_OPACITY,
+    Extent,
     Findings,
     LungMeasurement,
     Method,
     OpacityMeasurement,
     Presence,
-    Severity,
     Side,
     Zone,
 )
@@ -26,7 +26,7 @@ from chestct.findings_json import lung_from_dict, lung_to_dict, measurement_from
 from chestct.geometry import Geometry, Vector
 from chestct.uids import derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
-from inference.reading.quantify import measure, severity_of
+from inference.reading.quantify import extent_of, measure
 from phantom import Thorax
 
 PRESENT = Presence(score=0.9, operating_point=0.5)
@@ -227,23 +227,23 @@ def test_the_kinds_of_an_earlier_result_follow_from_their_share() -> None:
 def test_without_lungs_or_lesions_nothing_is_divided_by_zero() -> None:
     found = findings_of(np.zeros((3, 4, 5), np.uint8))
     assert (found.total.volume_ml, found.total.involved_percent, found.lesions) == (0, 0, ())
-    assert found.severity is Severity.NONE
+    assert found.extent is Extent.NONE
 
 
 @pytest.mark.parametrize(
-    ("percent", "severity"),
+    ("percent", "extent"),
     [
-        (0, Severity.NONE),
-        (0.001, Severity.MILD),
-        (4.999, Severity.MILD),
-        (5, Severity.MODERATE),
-        (24.999, Severity.MODERATE),
-        (25, Severity.SEVERE),
-        (100, Severity.SEVERE),
+        (0, Extent.NONE),
+        (0.001, Extent.MILD),
+        (4.999, Extent.MILD),
+        (5, Extent.MODERATE),
+        (24.999, Extent.MODERATE),
+        (25, Extent.SEVERE),
+        (100, Extent.SEVERE),
     ],
 )
-def test_severity_changes_at_its_cuts(percent: float, severity: Severity) -> None:
-    assert severity_of(percent, METHOD) is severity
+def test_the_extent_changes_at_its_limits(percent: float, extent: Extent) -> None:
+    assert extent_of(percent, METHOD) is extent
 
 
 @st.composite

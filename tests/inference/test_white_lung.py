@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.errors import RejectReason, SeriesRejected
-from chestct.findings import Coverage, LungMeasurement, Method, NotAssessable, Severity
+from chestct.findings import Coverage, Extent, LungMeasurement, Method, NotAssessable
 from chestct.geometry import Geometry
 from chestct.verdict import verdict
 from chestct.volume import LEFT_LABELS, RIGHT_LABELS, Label, Volume
@@ -97,7 +97,7 @@ def test_a_white_lung_has_no_number_and_the_other_has_those_it_had(
         assert isinstance(before, LungMeasurement)
         assert other.volume_ml == pytest.approx(before.volume_ml, rel=0.03)
         assert findings.total is None
-        assert findings.severity is None
+        assert findings.extent is None
         assert findings.covers is Coverage(other_than(side))
         assert not np.isin(found.lesion_map.labels, labels_of(side)).any()
         assert {str(lesion.side) for lesion in findings.lesions} <= {other_than(side)}
@@ -140,7 +140,7 @@ def test_a_fifth_of_a_lung_does_not_speak_for_it(small_thorax: Thorax, side: str
     missing = side_of(found, side)
     assert isinstance(missing, NotAssessable)
     assert missing.aerated_ml > 100
-    assert found.findings.severity is None
+    assert found.findings.extent is None
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -153,7 +153,7 @@ def test_two_fifths_of_a_lung_as_after_a_lobectomy_are_assessed(
     hu[lung & filled[:, None, None]] = 40
     _, found = read(small_thorax, hu)
     assert found.findings.covers is Coverage.BOTH
-    assert found.findings.severity is not None
+    assert found.findings.extent is not None
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -244,7 +244,7 @@ def test_islands_go_and_small_lungs_stay() -> None:
     assert not labels[4, :, 40:].any()
 
 
-def test_severity_is_of_both_lungs_or_of_none(small_thorax: Thorax) -> None:
+def test_the_extent_is_of_both_lungs_or_of_none(small_thorax: Thorax) -> None:
     _, whole = read(small_thorax, small_thorax.hu)
-    assert whole.findings.severity in set(Severity)
+    assert whole.findings.extent in set(Extent)
     assert whole.findings.total is not None

@@ -20,12 +20,12 @@ from pydicom.dataset import Dataset
 
 from chestct.evolution import Comparison, Evolution, PriorResult, compare
 from chestct.findings import (
+    Extent,
     Findings,
     LungMeasurement,
     Method,
     OpacityMeasurement,
     Presence,
-    Severity,
 )
 from chestct.results import ResultReference
 from chestct.uids import Uid, derive_uid
@@ -47,7 +47,7 @@ HEALTHY = Findings(
     total=_LUNG,
     lesions=(),
     presence=Presence(score=0.0, operating_point=0.5),
-    severity=Severity.NONE,
+    extent=Extent.NONE,
     method=Method(),
     ground_glass=OpacityMeasurement(volume_ml=0.0, mean_hu=None),
     consolidation=OpacityMeasurement(volume_ml=0.0, mean_hu=None),
@@ -68,7 +68,6 @@ def prior(
         ),
         lesion_ml=percent * 40,
         involved_percent=percent,
-        severity=Severity.MILD,
     )
 
 

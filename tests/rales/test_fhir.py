@@ -102,7 +102,8 @@ def test_the_report_is_preliminary_ai_made_and_of_the_right_patient(
     report = resources[-1]
     assert report.get_resource_type() == "DiagnosticReport"
     assert report.status == "preliminary"
-    assert report.conclusion.startswith("AI-made, research use only, not verified")
+    assert report.conclusion.startswith("Opacities found: 1.5 % of the lungs.")
+    assert "AI-made, research use only, not verified" in report.conclusion
     assert report.identifier[1].value == "urn:oid:2.25.8"
     assert report.basedOn[0].identifier.value == "ACC9"
     assert report.effectiveDateTime.isoformat().startswith("2025-12-31T10:15:30")
@@ -226,12 +227,10 @@ def test_an_earlier_revision_that_ends_last_is_not_written_over_the_newer_one(
     (told,) = rig.outbox.of_job(newer.id)
     assert told.state is DeliveryState.DELIVERED
     assert len(receiver.received) == 2
-    assert b"No lung lesion found" in receiver.received[-1].body
+    assert b"None marked" in receiver.received[-1].body
 
 
-def test_no_lesion_is_said_as_not_found_by_the_algorithm(
-    make_rig: MakeRig, receiver: HttpReceiver
-) -> None:
+def test_no_lesion_is_said_as_none_marked(make_rig: MakeRig, receiver: HttpReceiver) -> None:
     rig = make_rig(kind="fhir", url=receiver.url("/fhir"))
     rig.finish(HEALTHY)
     bundle = sent_bundle(rig, receiver)
@@ -240,11 +239,12 @@ def test_no_lesion_is_said_as_not_found_by_the_algorithm(
         for entry in bundle.entry
         if entry.resource.get_resource_type() == "Observation"
     }
-    presence, severity = by_code["LESION_PRESENCE"], by_code["246112005"]
-    assert presence.valueCodeableConcept.coding[0].code == "NOT_FOUND"
-    assert severity.valueCodeableConcept is None
-    assert severity.dataAbsentReason.coding[0].code == "not-applicable"
-    assert "No lung lesion found by the algorithm" in bundle.entry[-1].resource.conclusion
+    presence = by_code["LESION_PRESENCE"]
+    assert presence.valueCodeableConcept.coding[0].code == "NONE_MARKED"
+    assert "246112005" not in by_code, "severity has no source"
+    assert (
+        "No ground-glass opacity or consolidation marked." in bundle.entry[-1].resource.conclusion
+    )
 
 
 def test_an_issuer_with_an_oid_is_the_system_of_the_patient_id(

@@ -158,7 +158,7 @@ class Node(RuleBasedStateMachine):
             to_dict=lambda: {"objects": objects},
             seconds={},
             provider="none",
-            may_be_part="" if count >= WHOLE else "lung reaches the first or last slice",
+            may_be_part="" if count >= WHOLE else "lung reaches the head end of the scan",
         )
 
     def stop(self) -> None:

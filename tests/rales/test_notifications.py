@@ -66,7 +66,7 @@ def test_identify_adds_the_patient_id_and_never_the_name(
     (got,) = receiver.received
     assert got.json["type"] == "series.done"
     assert got.json["data"]["patient_id"] == PATIENT_ID
-    assert got.json["data"]["findings"] == {"lesions": 1, "severity": "mild"}
+    assert got.json["data"]["findings"] == {"lesions": 1, "extent": "mild"}
     assert [one["sop_instance_uid"] for one in got.json["data"]["results"]] == ["2.25.7", "2.25.8"]
     assert b"Quimby" not in got.body
 

@@ -26,11 +26,11 @@ from prior_results import NOW, acquisition_context
 from chestct.evolution import Comparison, PriorResult, compare
 from chestct.findings import (
     Coverage,
+    Extent,
     Findings,
     Lung,
     LungMeasurement,
     NotAssessable,
-    Severity,
     Side,
 )
 from chestct.findings_json import findings_to_dict, lung_from_dict
@@ -81,7 +81,7 @@ def without(side: Side, *, ill: bool = False) -> Findings:
         left=lungs[Side.LEFT],
         right=lungs[Side.RIGHT],
         total=None,
-        severity=None,
+        extent=None,
         lesions=(replace(LESION, side=other_than(side)),) if ill else (),
         quality_flags=(f"the {side} lung is not assessable",),
     )
@@ -121,14 +121,13 @@ def prior(covers: Coverage, percent: float = 4.0, days: int = 14) -> PriorResult
         ),
         lesion_ml=80.0,
         involved_percent=percent,
-        severity=Severity.MILD if covers is Coverage.BOTH else None,
         covers=covers,
     )
 
 
-@given(left=ANY_LUNG, right=ANY_LUNG, total=st.booleans(), severity=st.booleans())
+@given(left=ANY_LUNG, right=ANY_LUNG, total=st.booleans(), extent=st.booleans())
 def test_findings_state_of_both_only_what_both_have(
-    left: Lung, right: Lung, *, total: bool, severity: bool
+    left: Lung, right: Lung, *, total: bool, extent: bool
 ) -> None:
     measured = [one for one in (left, right) if isinstance(one, LungMeasurement)]
     whole = len(measured) == 2
@@ -139,10 +138,10 @@ def test_findings_state_of_both_only_what_both_have(
             left=left,
             right=right,
             total=HEALTHY.total if total else None,
-            severity=Severity.NONE if severity else None,
+            extent=Extent.NONE if extent else None,
         )
 
-    if not measured or total != whole or severity != whole:
+    if not measured or total != whole or extent != whole:
         with pytest.raises(ValueError, match="lung"):
             make()
         return
@@ -176,12 +175,11 @@ def test_the_state_file_remembers_what_a_result_covers(
     prior_result = prior_from_job(rig.job)
     assert prior_result is not None
     assert prior_result.covers is findings.covers
-    assert prior_result.severity is None
     assert prior_result.involved_percent == findings.covered.involved_percent
     stored = rig.job.result["findings"]  # what the webhook sends, too
     assert stored["involved_percent"] is None
-    assert stored["severity"] is None
-    assert stored["lesion_present"] is (True if ill == "ill" else None)
+    assert stored["extent"] is None
+    assert stored["outcome"] == findings.outcome
     assert stored[side] == {"not_assessable": MISSING.reason}
     (tmp_path / "rales.toml").write_text(f'[node]\ndata_dir = "{tmp_path}"\n')
     shown = CliRunner().invoke(
@@ -203,7 +201,7 @@ def test_a_result_of_an_older_version_covers_both(make_rig: MakeRig, tmp_path: P
     rig.jobs.composed(rig.claim(), key="k", result=result, at=NOON, message="ok", hold=False)
     found = prior_from_job(rig.job)
     assert found is not None
-    assert (found.covers, found.severity) == (Coverage.BOTH, Severity.NONE)
+    assert found.covers is Coverage.BOTH
 
 
 @pytest.mark.parametrize("before", Coverage)
@@ -231,7 +229,6 @@ def test_only_what_covers_the_same_lungs_is_subtracted(before: Coverage, now: Co
     if now is not Coverage.BOTH:
         assert f"{now} lung involved 4.0 to 5.0 percent" in statement
         assert "lungs involved" not in statement
-        assert plain["severity_before"] is None
 
 
 def words_of(monkeypatch: pytest.MonkeyPatch, draw: Callable[[], object]) -> str:
@@ -377,5 +374,5 @@ def test_a_real_chest_with_a_white_lung(shared_root: Path, tmp_path: Path) -> No
         "Right lung excluding opacities"
     ]
     found = json.loads((tmp_path / "out" / "findings.json").read_text())["findings"]
-    assert (found["covers"], found["severity"], found["total"]) == ("right", None, None)
+    assert (found["covers"], found["extent"], found["total"]) == ("right", None, None)
     assert found["right"]["volume_ml"] == pytest.approx(3178, rel=0.02)  # of the source

@@ -163,7 +163,7 @@ def early(rig: EarlyRig, small_series: Path, monkeypatch: pytest.MonkeyPatch) ->
     def read(*, reaches: bool) -> Job:
         def said(request: AnalysisRequest) -> AnalysisReport:
             return replace(
-                run(request), may_be_part="lung reaches the first or last slice" if reaches else ""
+                run(request), may_be_part="lung reaches the head end of the scan" if reaches else ""
             )
 
         monkeypatch.setattr(worker_module, "run", said)
@@ -188,7 +188,7 @@ def test_lungs_that_reach_an_end_wait_the_quiet_time(
     job = early(reaches=True)
     assert job.state is JobState.COMPOSED
     assert job.message.endswith(
-        "lung reaches the first or last slice: waits for more images until 12:00:30 UTC"
+        "lung reaches the head end of the scan: waits for more images until 12:00:30 UTC"
     )
     assert rig.delivery.plan(rig.clock.now) == NOON + timedelta(seconds=30)
     assert rig.step(27.9).state is JobState.COMPOSED

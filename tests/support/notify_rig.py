@@ -17,13 +17,13 @@ from state_rig import NOON, StateRig
 
 from chestct.findings import (
     Diameter,
+    Extent,
     Findings,
     Lesion,
     LungMeasurement,
     Method,
     OpacityMeasurement,
     Presence,
-    Severity,
     Side,
     Zone,
     ZoneMeasurement,
@@ -59,7 +59,7 @@ HEALTHY = Findings(
     total=_LUNG,
     lesions=(),
     presence=Presence(score=0.0, operating_point=0.5),
-    severity=Severity.NONE,
+    extent=Extent.NONE,
     method=Method(),
     ground_glass=OpacityMeasurement(volume_ml=0.0, mean_hu=None),
     consolidation=OpacityMeasurement(volume_ml=0.0, mean_hu=None),
@@ -95,7 +95,7 @@ ILL = replace(
     ),
     lesions=(LESION,),
     presence=replace(HEALTHY.presence, score=0.98765),
-    severity=Severity.MILD,
+    extent=Extent.MILD,
     ground_glass=OpacityMeasurement(volume_ml=53.677, mean_hu=-498.123),
     consolidation=OpacityMeasurement(volume_ml=7.56, mean_hu=-101.5),
     quality_flags=("lung-at-border",),
@@ -166,7 +166,7 @@ class Rig(StateRig):
             "software": "Rales 0.1.0",
         }
         (self.folder / "findings.json").write_text(json.dumps(content))
-        short = {"lesions": len(findings.lesions), "severity": str(findings.severity)}
+        short = {"lesions": len(findings.lesions), "extent": str(findings.extent)}
         self.jobs.composed(
             self.claim(self.job.series_uid),
             key="k",

@@ -10,7 +10,7 @@ from chestct.findings import End, Findings, NotAssessable, Outcome
 
 MISSING_LUNG = NotAssessable(aerated_ml=12.4, needed_ml=345.6)
 UNOUTLINED = replace(HEALTHY, presence=replace(HEALTHY.presence, score=0.7))
-ONE_LUNG = replace(HEALTHY, left=MISSING_LUNG, total=None, severity=None)
+ONE_LUNG = replace(HEALTHY, left=MISSING_LUNG, total=None, extent=None)
 CUT = replace(HEALTHY, cut=(End.HEAD,))
 EXAMPLES: tuple[tuple[Findings, Outcome], ...] = (
     (ILL, Outcome.FOUND),

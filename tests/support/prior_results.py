@@ -9,7 +9,7 @@ from typing import Any
 from pydicom.uid import Comprehensive3DSRStorage
 
 from chestct.evolution import AcquisitionContext, Evolution, PriorResult, compare
-from chestct.findings import Findings, Severity
+from chestct.findings import Findings
 from chestct.results import ResultReference
 from chestct.uids import Uid, derive_uid
 
@@ -54,6 +54,5 @@ def evolution_after(findings: Findings, **changes: Any) -> Evolution | None:
         report=report_reference("prior"),
         lesion_ml=100.0,
         involved_percent=10.0,
-        severity=Severity.MODERATE,
     )
     return compare(findings, present, [prior])

@@ -42,7 +42,7 @@ KEYS = {
     "left",
     "right",
     "lesions",
-    "severity",
+    "extent",
     "notes",
     "refusal",
     "seconds",
@@ -157,7 +157,7 @@ def test_one_clear_lung_beside_a_lung_without_numbers_is_not_a_negative(
     missing = NotAssessable(aerated_ml=12.0, needed_ml=300.0)
     clear = replace(analysis.findings.presence, score=0.1)
     findings = replace(
-        analysis.findings, left=missing, total=None, severity=None, lesions=(), presence=clear
+        analysis.findings, left=missing, total=None, extent=None, lesions=(), presence=clear
     )
     reading = replace(reading_of_phantom, analysis=replace(analysis, findings=findings))
     assert reading.call is Call.NOT_ASSESSABLE

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from chestct.errors import RejectReason, SeriesRejected
 from chestct.findings import (
+    Extent,
     Findings,
     LungMeasurement,
     Method,
     OpacityMeasurement,
     Presence,
-    Severity,
 )
 from chestct.volume import LesionMap, Volume
 from inference.reading.analysis import Analysis
@@ -71,7 +71,7 @@ def analyse_by_hu(volume: Volume, *_: object) -> Analysis:
             total=total,
             lesions=(),
             presence=Presence(score=min(1.0, total.lesion_ml), operating_point=0.5),
-            severity=Severity.NONE,
+            extent=Extent.NONE,
             method=Method(),
             ground_glass=OpacityMeasurement(volume_ml=0.0, mean_hu=None),
             consolidation=OpacityMeasurement(volume_ml=0.0, mean_hu=None),

@@ -99,7 +99,7 @@ class Reading:
     def _numbers(self) -> dict[str, Any]:
         if self.analysis is None:
             names = ("score", "operating_point", "lesion_ml", "involved_percent")
-            return dict.fromkeys((*names, "left", "right", "lesions", "severity"))
+            return dict.fromkeys((*names, "left", "right", "lesions", "extent"))
         findings = self.analysis.findings
         return {
             "score": findings.presence.score,
@@ -109,7 +109,7 @@ class Reading:
             "left": lung_to_dict(findings.left),
             "right": lung_to_dict(findings.right),
             "lesions": len(findings.lesions),
-            "severity": str(findings.severity) if findings.severity else None,
+            "extent": str(findings.extent) if findings.extent else None,
         }
 
     def _notes(self) -> list[str]:

@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, SegmentationStorage
 
+from chestct.findings import Findings
 from chestct.results import ResultObject
-from chestct.verdict import unassessed
+from chestct.verdict import scope, sentence, verdict
 from dicom_out.network.outcome import OutcomeKind
 from dicom_out.objects import codes
 from dicom_out.objects.identity import MANUFACTURER, observer_uid
@@ -94,10 +95,10 @@ class FhirReport:
         }
         measured = {
             name_for(self.job.series_uid, observation.part): observation.content
-            for observation in observations(self.result)
+            for observation in observations(self.result.findings)
         }
         report = _report(self.job, self.objects, common, study, list(measured))
-        report |= {**_order(self.subject), "conclusion": _conclusion(self.result)}
+        report |= {**_order(self.subject), "conclusion": _conclusion(self.result.findings)}
         entries = [
             _created(study, self._study(patient)),
             _created(device, _device(device, self.result)),
@@ -266,17 +267,6 @@ def _report(
     }
 
 
-def _conclusion(result: Result) -> str:
-    covered, missing = result.covered, unassessed(result.covers)
-    if result.lesions:
-        finding = (
-            f"Lung lesions found: {result.lesions}, {covered.lesion_ml:.1f} ml in all,"
-            f" {covered.involved_percent:.1f} % of {result.covers.words} involved"
-            f" ({result.severity or missing})."
-        )
-    elif missing:
-        finding = f"None marked by the algorithm in the assessed lung; {missing}."
-    else:
-        finding = "No lung lesion found by the algorithm, which does not say that there is none."
-    flags = f" Quality: {', '.join(result.quality_flags)}." if result.quality_flags else ""
-    return f"{NOTICE} {finding}{flags}"
+def _conclusion(findings: Findings) -> str:
+    flags = f" Quality: {', '.join(findings.quality_flags)}." if findings.quality_flags else ""
+    return f"{sentence(verdict(findings))}. {scope(findings)}{flags} {NOTICE}"

@@ -14,15 +14,14 @@ from pydicom.sr.coding import Code
 
 from chestct.findings import (
     Coverage,
+    Findings,
     LungMeasurement,
     NotAssessable,
     OpacityMeasurement,
-    Severity,
 )
 from chestct.verdict import unassessed
 from dicom_out.objects import codes
 from rales.steps.notify.fhir_types import Json, absent, concept, quantity
-from rales.steps.notify.result import Result
 
 _LUNGS = {
     codes.LEFT: Code(value="44029006", meaning="Left lung", scheme_designator="SCT"),
@@ -34,11 +33,6 @@ _COVERED = {
     Coverage.LEFT: codes.LEFT,
     Coverage.RIGHT: codes.RIGHT,
 }
-_SEVERITIES = {
-    Severity.MILD: codes.MILD,
-    Severity.MODERATE: codes.MODERATE,
-    Severity.SEVERE: codes.SEVERE,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +43,24 @@ class Measured:
     content: Mapping[str, Any]
 
 
-def observations(result: Result) -> Iterator[Measured]:
+def observations(findings: Findings) -> Iterator[Measured]:
     """Return the Observations of the lungs, both and each, and of the findings in them.
 
     The parts are the same whatever was found, so that a later revision replaces every part of an
     earlier one. Single lesions are in the SR only. Each part of a lung that is not assessable, and
     of both lungs with it, says why it has no value; the others are of the assessed lung.
     """
-    missing = unassessed(result.covers)
-    yield from _lung("both", codes.BOTH, result.total or missing)
+    missing = unassessed(findings.covers)
+    yield from _lung("both", codes.BOTH, findings.total or missing)
     for part, side, lung in (
-        ("left", codes.LEFT, result.left),
-        ("right", codes.RIGHT, result.right),
+        ("left", codes.LEFT, findings.left),
+        ("right", codes.RIGHT, findings.right),
     ):
         measured = f"{missing}: {lung.reason}" if isinstance(lung, NotAssessable) else lung
         yield from _lung(part, side, measured)
-    site = _site(_COVERED[result.covers])
-    yield from _summary(result, site, missing)
-    yield from _opacities(result, site)
+    site = _site(_COVERED[findings.covers])
+    yield from _summary(findings, site)
+    yield from _opacities(findings, site)
 
 
 def _lung(part: str, side: Code, lung: LungMeasurement | str) -> Iterator[Measured]:
@@ -110,15 +104,13 @@ def _zones(lung: LungMeasurement) -> list[Json]:
     ]
 
 
-def _summary(result: Result, site: Json, missing: str) -> Iterator[Measured]:
-    """Return count, score, presence and severity; ``missing`` names a lung without assessment."""
-    negative = codes.UNDETERMINED if missing else codes.ABSENT
-    presence = codes.PRESENT if result.lesions else negative
-    score = quantity(result.presence_score, codes.NO_UNITS, digits=4)
+def _summary(findings: Findings, site: Json) -> Iterator[Measured]:
+    """Return the number of lesions, the score and the outcome."""
+    score = quantity(findings.presence.score, codes.NO_UNITS, digits=4)
     contents: Mapping[str, Json] = {
         "lesions": {
             "code": concept(codes.COUNT),
-            "valueQuantity": quantity(result.lesions, codes.LESIONS),
+            "valueQuantity": quantity(len(findings.lesions), codes.LESIONS),
             "bodySite": site,
         },
         "presence-score": {
@@ -128,31 +120,22 @@ def _summary(result: Result, site: Json, missing: str) -> Iterator[Measured]:
         },
         "presence": {
             "code": concept(codes.LESION_PRESENCE),
-            "valueCodeableConcept": concept(presence),
+            "valueCodeableConcept": concept(codes.PRESENCES[findings.outcome]),
             "bodySite": site,
-        },
-        "severity": {
-            "code": concept(codes.SEVERITY, "Severity by percent of lung involved"),
-            "bodySite": _site(codes.BOTH),
-            **_severity(result.severity, missing),
         },
     }
     for part, content in contents.items():
         yield Measured(part=part, content=content)
 
 
-def _opacities(result: Result, site: Json) -> Iterator[Measured]:
+def _opacities(findings: Findings, site: Json) -> Iterator[Measured]:
     """Return the volumes and densities of all lesions, and of each kind of opacity."""
-    total = result.covered
-    yield _opacity(
-        "all-lesions",
-        codes.LESION,
-        site,
-        OpacityMeasurement(volume_ml=total.lesion_ml, mean_hu=total.lesion_mean_hu),
-        [(codes.HIGH_OPACITY, total.high_opacity_percent, codes.PERCENT)] if result.lesions else [],
-    )
-    yield _opacity("ground-glass", codes.GROUND_GLASS, site, result.ground_glass)
-    yield _opacity("consolidation", codes.CONSOLIDATION, site, result.consolidation)
+    total = findings.covered
+    every = OpacityMeasurement(volume_ml=total.lesion_ml, mean_hu=total.lesion_mean_hu)
+    dense = (codes.HIGH_OPACITY, total.high_opacity_percent, codes.PERCENT)
+    yield _opacity("all-lesions", codes.LESION, site, every, [dense] if findings.lesions else [])
+    yield _opacity("ground-glass", codes.GROUND_GLASS, site, findings.ground_glass)
+    yield _opacity("consolidation", codes.CONSOLIDATION, site, findings.consolidation)
 
 
 def _opacity(
@@ -182,11 +165,3 @@ def _site(side: Code) -> Json:
         return concept(codes.LUNG, "Both lungs")
     lung = concept(_LUNGS[side])
     return lung | {"coding": [*lung["coding"], *concept(codes.LUNG)["coding"]]}
-
-
-def _severity(severity: Severity | None, missing: str) -> Json:
-    if severity is None:
-        return absent("unknown", missing)
-    if severity in _SEVERITIES:
-        return {"valueCodeableConcept": concept(_SEVERITIES[severity])}
-    return absent("not-applicable", "No lesion found by the algorithm")
