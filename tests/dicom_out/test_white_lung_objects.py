@@ -120,7 +120,7 @@ def test_the_report_has_no_number_of_the_lung_and_none_of_both(
     assert f"{side} lung not assessable" in text
     if not ill:
         assert sr.SeriesDescription.startswith(f"Indeterminate: {side} lung not assessable")
-        assert f"indeterminate: {side} lung not assessable" in text
+        assert f"Indeterminate: {side} lung not assessable" in text
     assert len(sr.SeriesDescription) <= 64
 
 

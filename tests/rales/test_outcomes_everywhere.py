@@ -25,6 +25,7 @@ from chestct.volume import LEFT_LABELS, Label
 from dicom_out.objects.text import render_text
 from dicom_out.title import may_be_report
 from rales.cli import cli
+from rales.pictures.heading import Heading
 from rales.pictures.overlay import write_montage
 from rales.pictures.page import draw_page
 
@@ -96,11 +97,9 @@ def test_the_report_as_text(case: Case, outcome: Outcome, tmp_path: Path) -> Non
 def test_the_pictures(
     case: Case, outcome: Outcome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    page = words_of(monkeypatch, lambda: draw_page(case.analysed()))
+    page = words_of(monkeypatch, lambda: draw_page(case.analysed(), Heading(examination="")))
     path = tmp_path / "overlay.png"
-    montage = words_of(
-        monkeypatch, lambda: write_montage(path, case.volume, case.lesion_map, case.findings)
-    )
+    montage = words_of(monkeypatch, lambda: write_montage(path, case.analysed()))
     for said in (page, montage):
         assert sentence(outcome) in said
         require_claim(said, case.findings)
