@@ -80,7 +80,7 @@ def _measurement_report(report: ReportContent, sources: Sources) -> hd.sr.Measur
         analysed.findings, len(report.measured), analysed.models, analysed.software
     )
     if report.profile is Profile.SLICER:
-        comments += lesions_in_words(analysed)
+        remarks += lesions_in_words(analysed)
     if evolution := evolution_statement(analysed.evolution):
         remarks.insert(0, evolution)
     first = _index_of_measurements(content)
