@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from chestct.errors import GeometryError
 from chestct.geometry import Geometry, Vector
 from chestct.volume import LesionMap, Volume
 
@@ -115,6 +116,19 @@ class CanonicalView:
 def canonical(volume: Volume) -> Volume:
     """Return an axial volume in canonical orientation; its voxels are a view."""
     return CanonicalView.of(volume.geometry).volume(volume)
+
+
+def require_canonical(geometry: Geometry) -> None:
+    """Check that an axial grid is in canonical orientation.
+
+    Raises:
+        GeometryError: It is not.
+    """
+    if not CanonicalView.of(geometry).is_stored:
+        raise GeometryError(
+            f"rows run along {geometry.row_cosines} and columns along {geometry.column_cosines}: "
+            "turn the volume to canonical orientation first (chestct.orientation.canonical)"
+        )
 
 
 def _opposite(cosines: Vector) -> Vector:

@@ -39,8 +39,8 @@ class Reader(Protocol):
     def probabilities(self, slices: Sequence[int]) -> NDArray[np.float32]:
         """Return float32 (len(slices), classes, rows, columns), 0..1.
 
-        The probabilities are on the volume's grid and in its orientation, for the given slice
-        indices. Outside the reader's box they are meaningless.
+        The probabilities are on the volume's grid, for the given slice indices. Outside the
+        reader's box they are meaningless.
         """
 
 
@@ -80,7 +80,7 @@ class SegmentationModel(Protocol):
         """Whether it reads a frame (:mod:`inference.reading.frame`); else the volume itself."""
 
     def reader(self, volume: Volume, box: Box | None = None) -> Reader:
-        """Return a reader of the volume within ``box`` (default: everywhere)."""
+        """Return a reader of a volume in canonical orientation, within ``box`` (default: all)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import pydicom
 from numpy.typing import NDArray
 
 from chestct.identity import patient_key
+from chestct.orientation import canonical
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid
 from chestct.volume import Volume
@@ -75,7 +76,7 @@ def read_volume(folder: Path) -> Volume:
         SeriesRejected: The series is no chest CT that Rales would analyse.
     """
     instances = [_instance(path) for path in sorted(folder.rglob("*")) if path.is_file()]
-    return load(Series.of(instances), LoadingPolicy())
+    return canonical(load(Series.of(instances), LoadingPolicy()))
 
 
 def _instance(path: Path) -> ReceivedInstance:

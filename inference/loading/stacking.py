@@ -24,6 +24,9 @@ from inference.loading.uniformity import require_uniform
 _UPRIGHT_DEGREES = 30.0
 """Largest turn of the image rows from an axis of the patient: the networks read upright images."""
 _TILT_DEGREES = 0.5
+_SPACING_DECIMALS = 6
+"""Decimals of the slice spacing, mm. Positions are decimals that were rounded; without this, the
+same slices stored another way would have another spacing, and 2 mm might be just more or less."""
 _CUT = 1e-5
 """Relative error of the length of direction cosines that were cut to a few decimals."""
 
@@ -59,7 +62,7 @@ def stack(headers: Sequence[SliceHeader], maximum_spacing_mm: float) -> tuple[li
             row_cosines=row,
             column_cosines=column,
             pixel_spacing=lowest.pixel_spacing,
-            slice_spacing=spacing,
+            slice_spacing=round(spacing, _SPACING_DECIMALS),
         )
     except GeometryError as error:
         raise SeriesRejected(RejectReason.BAD_GEOMETRY, str(error)) from error

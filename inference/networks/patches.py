@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from chestct.geometry import Geometry
 from chestct.volume import Volume
 from inference.networks.manifest import PatchContract
-from inference.networks.preprocess import Orientation
 from inference.ports import Box
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -52,10 +51,8 @@ class PatchReader:
         self, found: NDArray[np.float32], index: int, size: tuple[int, ...]
     ) -> NDArray[np.float32]:
         """Return (classes, rows, columns) of the box in one of its slices."""
-        orientation = Orientation.of(self._volume.geometry)
         count = self._box[0].stop - self._box[0].start
-        canonical = count - 1 - index if orientation.slices else index
-        at = (canonical + 0.5) * found.shape[1] / count - 0.5
+        at = (index + 0.5) * found.shape[1] / count - 0.5
         low = min(max(math.floor(at), 0), found.shape[1] - 1)
         high = min(low + 1, found.shape[1] - 1)
         rest = np.float32(min(max(at - low, 0.0), 1.0))
@@ -64,7 +61,7 @@ class PatchReader:
         planes = [
             cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_LINEAR) for plane in mixed
         ]
-        return orientation.turn(np.stack(planes).astype(np.float32))
+        return np.stack(planes).astype(np.float32)
 
     def _read(self) -> NDArray[np.float32]:
         """Return (classes, slices, rows, columns) of the box at the network's voxel size."""
@@ -91,11 +88,9 @@ class PatchReader:
         return mixed[(slice(None), *(slice(0, count) for count in image.shape))]
 
     def _image(self) -> NDArray[np.float32]:
-        """Return the box in canonical orientation, resampled, as the network's values."""
+        """Return the box, resampled, as the network's values."""
         contract, geometry = self._contract, self._volume.geometry
         hu = self._volume.hu[self._box]
-        orientation = Orientation.of(geometry)
-        hu = orientation.turn(hu[::-1] if orientation.slices else hu)
         low, high = contract.window
         first, last = contract.ends
         share = (np.clip(hu.astype(np.float32), low, high) - low) / np.float32(high - low)

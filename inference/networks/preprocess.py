@@ -1,10 +1,13 @@
-"""Converts HU to the input of a 2D network, and back, alike in training and on live CT."""
+"""Converts HU to the input of a 2D network, and back, alike in training and on live CT.
+
+Volumes are in canonical orientation (:mod:`chestct.orientation`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,45 +17,13 @@ from chestct.geometry import Geometry
 from chestct.volume import Volume
 from inference.networks.manifest import InputContract
 
-Scalar = TypeVar("Scalar", bound=np.generic)
-
 STEP = 32
 """Rows and columns of an input are multiples of this: networks halve their images repeatedly."""
 
 
-@dataclass(frozen=True, slots=True)
-class Orientation:
-    """The axes of a volume relative to the canonical orientation of the networks.
-
-    Canonical: slices run to the head, rows to the back, columns to the patient's left.
-    Each field is True if that axis of the volume runs the other way.
-    """
-
-    slices: bool
-    rows: bool
-    columns: bool
-
-    @classmethod
-    def of(cls, geometry: Geometry) -> Orientation:
-        """Read the orientation of an axial volume from its direction cosines."""
-        return cls(
-            slices=geometry.slice_cosines[2] < 0,
-            rows=geometry.column_cosines[1] < 0,
-            columns=geometry.row_cosines[0] < 0,
-        )
-
-    def turn(self, planes: NDArray[Scalar]) -> NDArray[Scalar]:
-        """Flip the last two axes between the volume's and the canonical orientation, either way."""
-        if self.rows:
-            planes = planes[..., ::-1, :]
-        if self.columns:
-            planes = planes[..., ::-1]
-        return planes
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneGrid:
-    """The position of a canonical plane of a volume in the network's input.
+    """The position of a plane of a volume in the network's input.
 
     Attributes:
         plane: Rows and columns of the volume.
@@ -156,8 +127,6 @@ def neighbours(geometry: Geometry, index: int, contract: InputContract) -> list[
     step = max(1, round(contract.context_mm / geometry.slice_spacing))
     reach = contract.context // 2
     offsets = [step * k for k in range(-reach, reach + 1)]
-    if Orientation.of(geometry).slices:
-        offsets.reverse()
     last = geometry.shape[0] - 1
     return [min(max(index + offset, 0), last) for offset in offsets]
 
@@ -168,16 +137,15 @@ def to_input(
     contract: InputContract,
     cache: dict[int, NDArray[np.float32]],
 ) -> NDArray[np.float32]:
-    """Return float32 (len(slices), context, rows, columns) in canonical orientation.
+    """Return float32 (len(slices), context, rows, columns).
 
     The values are those of the contract: 0..1 unless it says otherwise. ``cache`` keeps the
     planes by slice index, since neighbours share them.
     """
-    turn = Orientation.of(volume.geometry).turn
     grid = PlaneGrid.of(volume.geometry, contract)
     wanted = [neighbours(volume.geometry, index, contract) for index in slices]
     for index in {member for group in wanted for member in group} - cache.keys():
-        cache[index] = _values(grid.enter(windowed(turn(volume.hu[index]), contract), 0), contract)
+        cache[index] = _values(grid.enter(windowed(volume.hu[index], contract), 0), contract)
     return np.stack([np.stack([cache[index] for index in group]) for group in wanted])
 
 
@@ -196,7 +164,7 @@ def _values(grey: NDArray[np.float32], contract: InputContract) -> NDArray[np.fl
 def to_grid(
     probabilities: NDArray[np.float32], geometry: Geometry, contract: InputContract
 ) -> NDArray[np.float32]:
-    """Return (n, classes, rows, columns) on the volume's grid and in its orientation.
+    """Return (n, classes, rows, columns) on the volume's grid.
 
     Bilinear between pixel centres, the inverse of the resize in :func:`to_input`.
     """
@@ -205,4 +173,4 @@ def to_grid(
     planes = np.empty((count, classes, *geometry.shape[1:]), dtype=np.float32)
     for index in np.ndindex(count, classes):
         planes[index] = grid.leave(probabilities[index])
-    return Orientation.of(geometry).turn(planes)
+    return planes

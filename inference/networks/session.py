@@ -19,6 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chestct.errors import ModelError
+from chestct.orientation import require_canonical
 from chestct.results import ModelIdentity
 from chestct.volume import Volume
 from inference.networks.manifest import InputContract, Manifest, PatchContract, read_manifest
@@ -160,7 +161,12 @@ class OnnxModel:
         return isinstance(self.manifest.input, InputContract) and bool(self.manifest.input.crop)
 
     def reader(self, volume: Volume, box: Box | None = None) -> Reader:
-        """Return a reader of the volume within ``box`` (default: everywhere)."""
+        """Return a reader of the volume within ``box`` (default: everywhere).
+
+        Raises:
+            GeometryError: The volume is not in canonical orientation.
+        """
+        require_canonical(volume.geometry)
         contract = self.manifest.input
         if isinstance(contract, PatchContract):
             return PatchReader(volume, contract, self.run, box)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from chestct.volume import Volume
 from inference.networks.manifest import InputContract
-from inference.networks.preprocess import STEP, Orientation, PlaneGrid, to_grid, to_input
+from inference.networks.preprocess import STEP, PlaneGrid, to_grid, to_input
 from inference.ports import Box
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -47,16 +47,13 @@ def _cut(volume: Volume, contract: InputContract, box: Box | None) -> tuple[slic
     if box is None:
         return slice(0, contract.rows), slice(0, contract.columns)
     grid = PlaneGrid.of(volume.geometry, contract)
-    orientation = Orientation.of(volume.geometry)
     spans = []
-    for axis, turned in enumerate((orientation.rows, orientation.columns)):
-        own, length = box[axis + 1], grid.plane[axis]
-        first, last = (length - own.stop, length - own.start) if turned else (own.start, own.stop)
-        scale = grid.scaled[axis] / length
+    for axis, own in enumerate(box[1:]):
+        scale = grid.scaled[axis] / grid.plane[axis]
         spans.append(
             _span(
-                first * scale + grid.corner[axis],
-                last * scale + grid.corner[axis],
+                own.start * scale + grid.corner[axis],
+                own.stop * scale + grid.corner[axis],
                 grid.inputs[axis],
             )
         )

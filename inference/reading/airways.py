@@ -46,12 +46,10 @@ def _with_wall(lumen: NDArray[np.bool_], volume: Volume) -> NDArray[np.bool_]:
 
 def _seed(air: NDArray[np.bool_], volume: Volume) -> tuple[int, int, int] | None:
     """Find the trachea from the head down: round air in the middle of a few slices in a row."""
-    head_first = range(air.shape[0])
-    if volume.geometry.slice_cosines[2] > 0:
-        head_first = range(air.shape[0] - 1, -1, -1)
+    head_first = range(air.shape[0] - 1, -1, -1)
     run = 0
     before: tuple[float, float] | None = None
-    for index in list(head_first)[: air.shape[0] * 2 // 3]:
+    for index in head_first[: air.shape[0] * 2 // 3]:
         found = _trachea_in(air[index], volume.hu[index], volume)
         if found is None:
             run, before = 0, None

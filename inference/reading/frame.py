@@ -2,8 +2,8 @@
 
 Scanners choose the field of view, the matrix and the slice spacing; the networks and the anatomy
 checks must not depend on them. So both read the body, cut out of room air and table, in pixels of
-1.35 mm and slabs of about 3 mm, in canonical orientation: slices run to the head, rows to the back,
-columns to the patient's left (LPS). The result is restored on the grid of the volume.
+1.35 mm and slabs of about 3 mm. Volume and frame are in canonical orientation
+(:mod:`chestct.orientation`). The result is restored on the grid of the volume.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chestct.geometry import Geometry
+from chestct.orientation import require_canonical
 from chestct.volume import Volume
 from inference.loading.pixels import AIR_HU
-from inference.networks.preprocess import STEP, Orientation
+from inference.networks.preprocess import STEP
 from inference.ports import Box
 from inference.reading.body import body_of
 
@@ -37,7 +38,7 @@ class Frame:
     """A volume, cut to the body and resampled.
 
     Attributes:
-        volume: The frame: HU (slab, row, column), canonical; ``AIR_HU`` outside the body.
+        volume: The frame: HU (slab, row, column); ``AIR_HU`` outside the body.
         body: bool, likewise: the patient, lungs included.
         source: The grid of the volume that was cut.
         slab: Number of slices of the source in a slab.
@@ -54,7 +55,12 @@ class Frame:
 
     @classmethod
     def of(cls, volume: Volume) -> Self:
-        """Cut the body out of a volume; without a body the frame is the whole volume, as air."""
+        """Cut the body out of a volume; without a body the frame is the whole volume, as air.
+
+        Raises:
+            GeometryError: The volume is not in canonical orientation.
+        """
+        require_canonical(volume.geometry)
         coarse, slab = _resampled(volume)
         body = body_of(coarse)
         rows, columns = (_around(np.any(body, axis=axes)) for axes in ((0, 2), (0, 1)))
@@ -75,12 +81,7 @@ class Frame:
     def middle_slices(self) -> list[int]:
         """The slice of the source in the middle of each slab, from the feet to the head."""
         count = self.source.shape[0]
-        middles = [
-            min(index * self.slab + self.slab // 2, count - 1) for index in range(self.count)
-        ]
-        if Orientation.of(self.source).slices:
-            middles = [count - 1 - middle for middle in middles]
-        return middles
+        return [min(index * self.slab + self.slab // 2, count - 1) for index in range(self.count)]
 
     @property
     def count(self) -> int:
@@ -89,8 +90,7 @@ class Frame:
 
     def enter(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a plane (row, column) of the source on the frame."""
-        turned = np.ascontiguousarray(Orientation.of(self.source).turn(plane))
-        scaled = np.asarray(_resized(turned, self.scaled), np.float32)
+        scaled = _resized(plane, self.scaled)
         rows, columns = self._window
         return np.ascontiguousarray(scaled[rows, columns])
 
@@ -109,23 +109,19 @@ class Frame:
         rows, columns = self._window
         canvas[rows, columns] = plane
         size = self.source.shape[2], self.source.shape[1]
-        grown = np.asarray(cv2.resize(canvas, size, interpolation=cv2.INTER_LINEAR), np.float32)
-        return Orientation.of(self.source).turn(grown)
+        return np.asarray(cv2.resize(canvas, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
     def slab_of(self, index: int) -> int:
         """Return the slab that holds a slice of the source."""
-        last = self.source.shape[0] - 1
-        return (last - index if Orientation.of(self.source).slices else index) // self.slab
+        return index // self.slab
 
     def restore(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return a mask of the frame on the grid of the source, bool (slice, row, column).
 
         Its surface lies where linear interpolation between the centres of voxels reaches a half.
         """
-        orientation = Orientation.of(self.source)
         restored = np.zeros(self.source.shape, dtype=bool)
-        slices = restored[::-1] if orientation.slices else restored
-        for index, plane in enumerate(slices):
+        for index, plane in enumerate(restored):
             low, high, share = self._neighbours(index)
             if mask[low].any() or mask[high].any():
                 plane[:] = self.leave((1 - share) * mask[low] + share * mask[high]) >= _HALF
@@ -140,17 +136,15 @@ class Frame:
 
     def box_in_source(self, box: Box) -> Box:
         """Return the slices, rows and columns of the source that a box of the frame covers."""
-        orientation = Orientation.of(self.source)
-        turns = (orientation.slices, orientation.rows, orientation.columns)
         grids = (self.count, *self.scaled)
         spans: list[slice] = []
-        for part, shift, grid, count, turn in zip(
-            box, (0, *self.corner), grids, self.source.shape, turns, strict=True
+        for part, shift, grid, count in zip(
+            box, (0, *self.corner), grids, self.source.shape, strict=True
         ):
             step = self.slab if not spans else count / grid
             first = max(0, math.floor((part.start + shift) * step))
             last = min(count, math.ceil((part.stop + shift) * step))
-            spans.append(slice(count - last, count - first) if turn else slice(first, last))
+            spans.append(slice(first, last))
         return spans[0], spans[1], spans[2]
 
     @property
@@ -169,10 +163,8 @@ class Frame:
 
 
 def _resampled(volume: Volume) -> tuple[Volume, int]:
-    """Return the volume in canonical orientation and coarse voxels, and the slices in a slab."""
-    geometry, orientation = volume.geometry, Orientation.of(volume.geometry)
-    hu = orientation.turn(volume.hu[::-1] if orientation.slices else volume.hu)
-    sources = volume.sources[::-1] if orientation.slices else volume.sources
+    """Return the volume in coarse voxels, and the slices in a slab."""
+    geometry, hu, sources = volume.geometry, volume.hu, volume.sources
     slab = max(1, int(SLAB_MM / geometry.slice_spacing + 0.5))
     starts = range(0, len(hu), slab)
     rows, columns = (
@@ -185,9 +177,9 @@ def _resampled(volume: Volume) -> tuple[Volume, int]:
         planes[place] = np.round(_resized(mean, (rows, columns)))
     coarse = Geometry(
         shape=planes.shape,
-        origin=_first_centre(geometry, orientation, slab, (rows, columns)),
-        row_cosines=_turned(geometry.row_cosines, turn=orientation.columns),
-        column_cosines=_turned(geometry.column_cosines, turn=orientation.rows),
+        origin=_first_centre(geometry, slab, (rows, columns)),
+        row_cosines=geometry.row_cosines,
+        column_cosines=geometry.column_cosines,
         pixel_spacing=(
             geometry.shape[1] * geometry.pixel_spacing[0] / rows,
             geometry.shape[2] * geometry.pixel_spacing[1] / columns,
@@ -206,21 +198,12 @@ def _resized(plane: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.f
 
 
 def _first_centre(
-    geometry: Geometry, orientation: Orientation, slab: int, scaled: tuple[int, int]
+    geometry: Geometry, slab: int, scaled: tuple[int, int]
 ) -> tuple[float, float, float]:
     """Return the centre of the first coarse voxel, LPS mm."""
     steps = (slab, geometry.shape[1] / scaled[0], geometry.shape[2] / scaled[1])
-    turns = (orientation.slices, orientation.rows, orientation.columns)
-    slab_at, row, column = (
-        count - 0.5 - step / 2 if turn else step / 2 - 0.5
-        for count, step, turn in zip(geometry.shape, steps, turns, strict=True)
-    )
+    slab_at, row, column = (step / 2 - 0.5 for step in steps)
     return geometry.position((slab_at, row, column))
-
-
-def _turned(cosines: tuple[float, float, float], *, turn: bool) -> tuple[float, float, float]:
-    sign = -1.0 if turn else 1.0
-    return sign * cosines[0], sign * cosines[1], sign * cosines[2]
 
 
 def _around(line: NDArray[np.bool_] | np.bool_) -> slice:

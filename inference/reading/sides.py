@@ -72,16 +72,13 @@ def halves_of(body: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.uint8]:
     reach = max(1, round(_BEND_MM / geometry.slice_spacing))
     halves = np.zeros((count, 1, columns), np.uint8)
     margin = _MEDIASTINUM_MM / geometry.pixel_spacing[1]
-    high, low = Label.LEFT_LUNG, Label.RIGHT_LUNG
-    if geometry.row_cosines[0] < 0:
-        high, low = low, high
     for index, line in enumerate(halves[:, 0]):
         near = middle[max(0, index - reach) : index + reach + 1]
         if np.isnan(near).all():
             continue
         off = np.arange(columns) - np.nanmedian(near)
-        line[off > margin] = high
-        line[off < -margin] = low
+        line[off > margin] = Label.LEFT_LUNG
+        line[off < -margin] = Label.RIGHT_LUNG
     return halves
 
 

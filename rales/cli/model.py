@@ -118,6 +118,7 @@ def _series_sample(directory: Path) -> TrialScan:
         RalesError: The directory does not hold exactly one CT series.
     """
     from chestct.errors import RalesError
+    from chestct.orientation import canonical
     from inference.loading.loader import LoadingPolicy, load
     from inference.networks.modelcheck import real_scan
     from inference.networks.session import load_models
@@ -127,5 +128,5 @@ def _series_sample(directory: Path) -> TrialScan:
         series = scan_inputs(files).series
         if len(series) != 1:
             raise RalesError(f"{directory} holds {len(series)} CT series, but must hold exactly 1")
-        volume = load(series[0], LoadingPolicy())
+        volume = canonical(load(series[0], LoadingPolicy()))
     return real_scan(volume, load_models(providers=("CPU",)).lungs)

@@ -168,6 +168,25 @@ def test_a_series_is_loaded_whatever_way_it_is_stored(make_ct: SeriesMaker, way:
     assert shown.geometry == usual.geometry
 
 
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_leaning_slices_have_one_spacing_whatever_corner_their_position_names(
+    make_ct: SeriesMaker, way: Way
+) -> None:
+    lean = np.radians(3.7)
+    down = (0.0, float(np.cos(lean)), float(np.sin(lean)))
+    axes = way.axes((1.0, 0.0, 0.0), down)
+    corner = 0.75 * 33 * way.columns * np.array([1.0, 0.0, 0.0])
+    corner += 1.5 * 39 * way.rows * np.array(down)
+
+    def change(index: int, image: Dataset) -> None:
+        store(image, way)
+        place = corner + 2.0 * index * np.cross((1.0, 0.0, 0.0), down) + (-31.3, 17.1, -203.7)
+        image.ImagePositionPatient = [f"{value:.10g}" for value in place]
+        image.ImageOrientationPatient = [f"{value:.8f}" for cosines in axes for value in cosines]
+
+    assert load(make_ct(change), LoadingPolicy()).geometry.slice_spacing == 2.0
+
+
 @pytest.mark.parametrize("way", [WAYS[0], WAYS[5]], ids=str)
 def test_images_of_one_patient_give_one_result_however_they_are_stored(
     way: Way, small_thorax: Thorax, tmp_path: Path

@@ -1,8 +1,6 @@
-"""From HU to the network and back: nothing moves, whichever way the axes run."""
+"""From HU to the network and back: nothing moves."""
 
 from __future__ import annotations
-
-import itertools
 
 import cv2
 import numpy as np
@@ -12,40 +10,16 @@ from hypothesis import strategies as st
 from linear_models import contract, volume_of
 from numpy.typing import NDArray
 
-from chestct.geometry import Vector
-from inference.networks.preprocess import Orientation, neighbours, to_grid, to_input
+from inference.networks.preprocess import neighbours, to_grid, to_input
 from training.grey import to_grey, to_slice
-
-ROWS: tuple[Vector, ...] = ((1, 0, 0), (-1, 0, 0))
-COLUMNS: tuple[Vector, ...] = ((0, 1, 0), (0, -1, 0))
-WAYS = list(itertools.product(ROWS, COLUMNS))
 
 
 def noise(*shape: int) -> NDArray[np.int16]:
     return np.random.default_rng(3).integers(-1000, 1000, shape).astype(np.int16)
 
 
-def patient(volume_way: tuple[Vector, Vector], hu: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Return the voxels of one patient (LPS order) as a scan of that way holds them."""
-    row, column = volume_way
-    planes = hu[:, :: int(column[1]), :: int(row[0])]
-    return planes[:: int(row[0] * column[1])]
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_the_network_sees_the_same_patient_from_every_way(way: tuple[Vector, Vector]) -> None:
-    hu = noise(7, 16, 16)
-    volume = volume_of(patient(way, hu), row_cosines=way[0], column_cosines=way[1])
-    seen = to_input(volume, range(7), contract(), {})
-    if way[0][0] * way[1][1] < 0:
-        seen = seen[::-1]
-    expected = to_input(volume_of(hu), range(7), contract(), {})
-    np.testing.assert_array_equal(seen, expected)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_what_it_says_returns_to_the_voxels_it_came_from(way: tuple[Vector, Vector]) -> None:
-    volume = volume_of(noise(5, 16, 16), row_cosines=way[0], column_cosines=way[1])
+def test_what_it_says_returns_to_the_voxels_it_came_from() -> None:
+    volume = volume_of(noise(5, 16, 16))
     seen = to_input(volume, range(5), contract(context=1), {})
     back = to_grid(seen, volume.geometry, contract(context=1))
     assert back.shape == (5, 1, 16, 16)
@@ -101,12 +75,6 @@ def test_neighbours_lie_millimetres_apart(spacing: float, index: int, expected: 
     assert neighbours(geometry, index, contract()) == expected
 
 
-def test_neighbours_run_from_feet_to_head() -> None:
-    downwards = volume_of(noise(9, 4, 4), row_cosines=(1, 0, 0), column_cosines=(0, -1, 0))
-    assert downwards.geometry.slice_cosines[2] == -1
-    assert neighbours(downwards.geometry, 4, contract()) == [5, 4, 3]
-
-
 @given(
     spacing=st.floats(0.3, 10),
     count=st.integers(1, 40),
@@ -123,13 +91,6 @@ def test_neighbours_exist_and_hold_the_slice(
     assert found[reach] == index
     assert found == sorted(found)
     assert 0 <= found[0] <= found[-1] < count
-
-
-def test_turning_twice_changes_nothing() -> None:
-    planes = noise(2, 3, 5)
-    for rows, columns in itertools.product((False, True), repeat=2):
-        turn = Orientation(slices=False, rows=rows, columns=columns).turn
-        np.testing.assert_array_equal(turn(turn(planes)), planes)
 
 
 def test_a_plane_is_prepared_once() -> None:

@@ -12,7 +12,7 @@ import pytest
 from linear_models import ModelFolder, linear_network, volume_of
 from scipy.special import softmax
 
-from chestct.errors import ModelError
+from chestct.errors import GeometryError, ModelError
 from inference.networks.session import available_providers, load_model, load_models
 
 
@@ -25,13 +25,20 @@ def volume_noise(slices: int = 11, rows: int = 16, columns: int = 16) -> np.ndar
 def test_probabilities_lie_on_the_voxels_of_their_slices(folder: ModelFolder, channel: int) -> None:
     weights = [[float(channel == k) for k in range(3)]]
     model = load_model(folder.write("lesions", weights), provider="CPU", threads=1)
-    volume = volume_of(volume_noise(), row_cosines=(-1, 0, 0), column_cosines=(0, -1, 0))
+    volume = volume_of(volume_noise())
     wanted = [10, 2, 3, 4, 5, 6, 7, 8, 0, 9]  # more than one batch, in no order
     found = model.reader(volume).probabilities(wanted)
     assert found.shape == (10, 1, 16, 16)
     assert found.dtype == np.float32
     source = np.clip(np.array(wanted) + channel - 1, 0, 10)
     np.testing.assert_allclose(found[:, 0] * 2000 - 1000, volume.hu[source], atol=4.0)
+
+
+def test_a_volume_in_another_orientation_is_refused(folder: ModelFolder) -> None:
+    model = load_model(folder.write("lesions", [[1.0]]), provider="CPU", threads=1)
+    for row, column in (((-1, 0, 0), (0, 1, 0)), ((0, 1, 0), (1, 0, 0))):
+        with pytest.raises(GeometryError, match="canonical"):
+            model.reader(volume_of(volume_noise(), row_cosines=row, column_cosines=column))
 
 
 def test_sigmoid_of_any_logit_is_a_probability(folder: ModelFolder) -> None:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from chestct.errors import SeriesRejected
 from chestct.findings import Method
 from chestct.volume import LesionMap, Volume
-from inference.networks.preprocess import Orientation
 from inference.ports import ModelSet, SegmentationModel
 from inference.reading.analysis import Analysis, analyse
 from inference.reading.postprocess import suppress_aerated
@@ -227,12 +226,11 @@ def _false(case: Case, found: Mask, method: Method) -> tuple[Tile, ...]:
 
 def tile_of(case: Case, found: Mask, index: int, caption: tuple[str, str], badness: float) -> Tile:
     """Return one slice of a case, cut to the lungs."""
-    turn = Orientation.of(case.volume.geometry).turn
-    box = box_of(turn(case.lungs[index]), turn(found[index]))
+    box = box_of(case.lungs[index], found[index])
     return Tile(
-        image=grey(turn(case.volume.hu[index]))[box],
-        found=turn(found[index])[box],
-        truth=turn(case.lesion[index])[box],
+        image=grey(case.volume.hu[index])[box],
+        found=found[index][box],
+        truth=case.lesion[index][box],
         lungs=None,
         caption=caption,
         group=case.name,

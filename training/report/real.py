@@ -10,13 +10,13 @@ import pydicom
 from scipy import ndimage
 
 from chestct.geometry import Geometry
+from chestct.orientation import canonical
 from chestct.uids import Uid
 from chestct.volume import Volume
 from inference.loading.decoder_process import DecoderProcess
 from inference.loading.frames import frames_of
 from inference.loading.headers import slice_headers
 from inference.loading.pixels import stored_frames, to_hu
-from inference.networks.preprocess import Orientation
 from inference.ports import ModelSet
 from inference.reading.presence import certain, decide
 from training.metrics import Mask
@@ -104,13 +104,12 @@ def _shown(lungs: Mask, lesion: Mask) -> list[int]:
 
 
 def _tile(volume: Volume, lungs: Mask, lesion: Mask, index: int, caption: tuple[str, str]) -> Tile:
-    turn = Orientation.of(volume.geometry).turn
-    box = box_of(turn(lungs), turn(lesion))
+    box = box_of(lungs, lesion)
     return Tile(
-        image=grey(turn(volume.hu[index]))[box],
-        found=turn(lesion)[box],
+        image=grey(volume.hu[index])[box],
+        found=lesion[box],
         truth=None,
-        lungs=turn(lungs)[box],
+        lungs=lungs[box],
         caption=caption,
         group=caption[0],
         place=index,
@@ -157,7 +156,7 @@ def single_volume(path: Path) -> Volume:
     with DecoderProcess() as decoder:
         ((_, stored),) = stored_frames(dataset, {0}, decoder)
     to_hu(stored, header, hu[0])
-    return Volume(
+    volume = Volume(
         hu=hu,
         geometry=Geometry(
             shape=(1, header.rows, header.columns),
@@ -171,3 +170,4 @@ def single_volume(path: Path) -> Volume:
         series_uid=Uid(dataset.SeriesInstanceUID),
         frame_of_reference_uid=Uid(dataset.FrameOfReferenceUID),
     )
+    return canonical(volume)
