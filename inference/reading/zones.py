@@ -26,6 +26,7 @@ _GRID_MM = 4.0
 """The distances are computed on voxels of about this size."""
 _GAP_MM = 8.0
 """A gap in the lung up to twice as wide (a vessel, an airway) is no part of its surface."""
+_OUTWARDS = {Side.LEFT: 1, Side.RIGHT: -1}
 _THIRDS = (Zone.UPPER, Zone.MIDDLE, Zone.LOWER)
 
 
@@ -35,32 +36,21 @@ def measure_zones(
     """Measure every zone of the lung of one side; empty without the lung.
 
     Args:
-        lung: The lung with its lesions (slice, row, column), axial, any part of the grid.
+        lung: The lung with its lesions (slice, row, column), any part of the grid.
         lesion: The lesions of any lung on the same part of the grid.
-        geometry: The grid.
+        geometry: The grid, in canonical orientation.
         side: The side of the lung.
     """
     if not lung.any():
         return ()
     box = box_of(lung)
-    flips = _flips(geometry, side)
-    lung, lesion = lung[box][flips], (lung & lesion)[box][flips]
+    # Slices run to the feet, rows to the back, columns from the midline outwards.
+    outwards = (slice(None, None, -1), slice(None), slice(None, None, _OUTWARDS[side]))
+    lung, lesion = lung[box][outwards], (lung & lesion)[box][outwards]
     return tuple(
         _measured(zone, lung[part], lesion[part], geometry.voxel_ml)
         for zone, part in _parts(lung, geometry.spacing)
     )
-
-
-def _flips(geometry: Geometry, side: Side) -> tuple[slice, slice, slice]:
-    """Return the view in which slices run to the feet, rows to the back, columns laterally."""
-    outwards = 1.0 if side is Side.LEFT else -1.0
-    directions = (
-        -geometry.slice_cosines[2],
-        geometry.column_cosines[1],
-        geometry.row_cosines[0] * outwards,
-    )
-    first, second, third = (slice(None, None, -1 if step < 0 else 1) for step in directions)
-    return first, second, third
 
 
 def _parts(

@@ -9,11 +9,13 @@ import pytest
 from notify_rig import HEALTHY
 from numpy.typing import NDArray
 
+from chestct.findings import Method, Presence
 from chestct.geometry import Geometry, Vector, cross
 from chestct.uids import Uid
-from chestct.volume import Label, LesionMap, SliceSource, Volume
+from chestct.volume import Label, LesionMap, SliceSource, Volume, is_lesion
+from inference.reading.quantify import measure
 from rales.pictures.tiles import axial_tile, front_view
-from rales.pictures.upright import upright
+from rales.pictures.upright import upright, zoom_on
 
 SHAPE, SPACING = (30, 48, 64), (6.0, 5.0, 3.75)
 """Slices, rows and columns; non-square pixels of 180 x 240 x 240 mm."""
@@ -93,3 +95,32 @@ def test_left_front_and_head_are_where_a_reader_expects_them(
     if not turned:
         width, height = np.ptp(np.nonzero(tile)[1]), np.ptp(np.nonzero(tile)[0])
         assert width / height == pytest.approx(3, rel=0.35)
+
+
+WAYS = [
+    *(((float(a), 0.0, 0.0), (0.0, float(b), 0.0)) for a, b in product((1, -1), (1, -1))),
+    *(((0.0, float(a), 0.0), (float(b), 0.0, 0.0)) for a, b in product((1, -1), (1, -1))),
+]
+
+
+@pytest.mark.parametrize(("row", "column"), WAYS)
+def test_a_zoom_shows_the_lesion_that_it_names(row: Vector, column: Vector) -> None:
+    volume = lying(row, column)
+    left, back, head = np.moveaxis(away_from_centre(volume), -1, 0)
+    labels = np.full(SHAPE, Label.BACKGROUND, np.uint8)
+    labels[(abs(left) < 70) & (abs(back) < 70)] = Label.RIGHT_LUNG
+    labels[(left > 0) & (labels == Label.RIGHT_LUNG)] = Label.LEFT_LUNG
+    labels[(abs(left - 50) <= 13) & (abs(back + 45) <= 8) & (abs(head - 50) <= 12)] = (
+        Label.LEFT_GROUND_GLASS
+    )
+    lesion_map = LesionMap(labels=labels, geometry=volume.geometry)
+    presence = Presence(score=0.9, operating_point=0.5)
+    (lesion,) = measure(volume, lesion_map, presence, Method()).lesions
+    shown = upright(volume, lesion_map)
+    zoom = zoom_on(lesion, shown)
+    inside = is_lesion(shown.labels[zoom.index, zoom.rows, zoom.columns])
+    assert inside.sum() == is_lesion(shown.labels[zoom.index]).sum() > 0
+    rows, columns = np.nonzero(inside)
+    assert abs(rows.mean() - (inside.shape[0] - 1) / 2) < 1.1
+    assert abs(columns.mean() - (inside.shape[1] - 1) / 2) < 1.1
+    assert inside.shape[0] < shown.labels.shape[1] / 2, "a zoom shows a part"
