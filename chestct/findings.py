@@ -69,12 +69,7 @@ class Method:
 
 
 class Zone(StrEnum):
-    """A part of a lung by geometry; not a lobe.
-
-    Upper, middle and lower divide the height of the lung between apex and base into thirds.
-    Peripheral and central divide the same lung once more: peripheral is the outer third of the way
-    from its costal and diaphragmatic surface to its medial surface.
-    """
+    """A part of a lung by geometry, no lobe: a third of its height, its outer third, the rest."""
 
     UPPER = "upper"
     MIDDLE = "middle"
