@@ -120,12 +120,15 @@ _CONTEXT_HEADS = ("Abstract syntax", "Transfer syntaxes", "Role", "Extended nego
 
 def _proposed_contexts(created: tuple[str, ...]) -> str:
     find, retrieve, *reports = prior_reports.query_contexts()
+    pictures = sender.compressed_contexts(created, asked=False)
     rows = [
         _context(sender.echo_context(), "SCU, for `rales echo`"),
         *(_context(context, "SCU") for context in sender.storage_contexts(created)),
+        *(_context(context, "SCU") for context in pictures),
         *(
             _context(context, "SCU, with `compress`")
-            for context in sender.compressed_contexts(created)
+            for context in sender.compressed_contexts(created, asked=True)
+            if context not in pictures
         ),
         _context(commitment.push_model_context(), "SCU, with `commitment`"),
         _context(find, "SCU, with `[priors]` or `completion.archive`"),

@@ -17,6 +17,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
     RLELossless,
 )
 
@@ -33,6 +34,8 @@ _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
 _META_GROUP = b"\x02\x00"
 _SYNTAX = b"\x02\x00\x10\x00"
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
+_PHOTOMETRIC_INTERPRETATION = b"\x28\x00\x04\x00"
+_TRANSFORMED = _PHOTOMETRIC_INTERPRETATION + b"CS\x08\0YBR_RCT "
 _DEEPEST = 64
 
 
@@ -95,8 +98,8 @@ def in_syntax(data_set: bytes, syntax: UID) -> bytes:
     if syntax == DeflatedExplicitVRLittleEndian:
         deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         return _even(deflater.compress(data_set) + deflater.flush())
-    if syntax == RLELossless:
-        return _run_lengths(data_set, parts)
+    if syntax in {RLELossless, JPEG2000Lossless}:
+        return _compressed(data_set, parts, syntax)
     raise NotEncoded(f"results cannot be converted to {syntax.name}")
 
 
@@ -115,20 +118,40 @@ def _implicit(parts: list[Part]) -> bytes:
     return encoded
 
 
-def _run_lengths(data_set: bytes, parts: list[Part]) -> bytes:
-    """Replace the native Pixel Data by compressed Pixel Data, and nothing else."""
+def _compressed(data_set: bytes, parts: list[Part], syntax: UID) -> bytes:
+    """Replace the native Pixel Data by compressed Pixel Data, and nothing else.
+
+    JPEG 2000 stores colours by the reversible transform (PS3.5 section 8.2.4), which makes them
+    small where they are grey; Photometric Interpretation then states it.
+    """
     image = pydicom.dcmread(BytesIO(data_set), force=True)
     image.ensure_file_meta()
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    image.compress(RLELossless, generate_instance_uid=False)
-    positions = [number for number, part in enumerate(parts) if part.tag == _PIXEL_DATA]
+    begin, end = _last(data_set, parts, _PIXEL_DATA)
+    is_transformed = syntax == JPEG2000Lossless and image.PhotometricInterpretation == "RGB"
+    if is_transformed:
+        image.PhotometricInterpretation = "YBR_RCT"
+    image.compress(syntax, generate_instance_uid=False)
+    head = data_set[:begin]
+    if is_transformed:
+        first, behind = _last(data_set, parts, _PHOTOMETRIC_INTERPRETATION)
+        head = data_set[:first] + _TRANSFORMED + data_set[behind:begin]
+    header = _PIXEL_DATA + b"OB\0\0" + _NO_LENGTH
+    pixels: bytes = image.PixelData
+    return head + header + pixels + _SEQUENCE_END + bytes(4) + data_set[end:]
+
+
+def _last(data_set: bytes, parts: list[Part], tag: bytes) -> tuple[int, int]:
+    """Return begin and end of the last element with a tag.
+
+    Raises:
+        NotEncoded: No element has the tag.
+    """
+    positions = [number for number, part in enumerate(parts) if part.tag == tag]
     if not positions:
         raise NotEncoded("the object has no Pixel Data to compress")
     begin, following = parts[positions[-1]].start, positions[-1] + 1
-    end = parts[following].start if following < len(parts) else len(data_set)
-    header = _PIXEL_DATA + b"OB\0\0" + _NO_LENGTH
-    pixels: bytes = image.PixelData
-    return data_set[:begin] + header + pixels + _SEQUENCE_END + bytes(4) + data_set[end:]
+    return begin, parts[following].start if following < len(parts) else len(data_set)
 
 
 def _even(content: bytes) -> bytes:

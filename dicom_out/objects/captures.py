@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     EncapsulatedPDFStorage,
@@ -17,6 +18,7 @@ from pydicom.uid import (
 )
 
 from chestct.analysed import AnalysedSeries
+from chestct.geometry import Geometry
 from chestct.results import Extra
 from dicom_out.objects import codes
 from dicom_out.objects.finish import finish
@@ -27,7 +29,7 @@ from dicom_out.objects.identity import (
 )
 from dicom_out.objects.patient_study import lossy_history
 from dicom_out.objects.series_names import ResultKind, series_number
-from dicom_out.objects.sources import Sources
+from dicom_out.objects.sources import DECIMALS, Sources, decimal
 from dicom_out.reference import sop_reference
 
 Picture = NDArray[np.uint8]
@@ -41,6 +43,21 @@ _KINDS = {
 _DERIVATION = "Drawn from automatic segmentation and measurement by artificial intelligence"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayFrames:
+    """The frames of the colour overlay and where they lie in the patient.
+
+    Attributes:
+        pixels: Colours (frame, row, column, 3).
+        grid: The pixels of the frames, on the slices of the volume in canonical orientation.
+        slices: The slice of ``grid`` that each frame shows.
+    """
+
+    pixels: NDArray[np.uint8]
+    grid: Geometry
+    slices: tuple[int, ...]
+
+
 def secondary_capture(page: Picture, analysed: AnalysedSeries, sources: Sources) -> Dataset:
     """Build the page as a Secondary Capture image."""
     capture = _begin(Extra.SECONDARY_CAPTURE, SecondaryCaptureImageStorage, analysed, sources)
@@ -50,30 +67,69 @@ def secondary_capture(page: Picture, analysed: AnalysedSeries, sources: Sources)
     return finish(capture, analysed, sources, described="Summary")
 
 
-def colour_overlay(
-    frames: NDArray[np.uint8],
-    positions_mm: Sequence[float],
-    analysed: AnalysedSeries,
-    sources: Sources,
-) -> Dataset:
-    """Build a Multi-frame True Color Secondary Capture image.
-
-    Args:
-        frames: (frame, row, column, 3).
-        positions_mm: The position of each frame along the axis of the patient, for viewers.
-        analysed: The series that the frames show.
-        sources: The images of that series.
-    """
+def colour_overlay(frames: OverlayFrames, analysed: AnalysedSeries, sources: Sources) -> Dataset:
+    """Build a Multi-frame True Color Secondary Capture image, each frame at its place."""
     capture = _begin(
         Extra.COLOUR_OVERLAY, MultiFrameTrueColorSecondaryCaptureImageStorage, analysed, sources
     )
     _image(capture, sources)
-    _pixels(capture, frames)
-    capture.NumberOfFrames = len(frames)
-    if len(frames) > 1:
+    _pixels(capture, frames.pixels)
+    capture.NumberOfFrames = len(frames.slices)
+    if len(frames.slices) > 1:
         capture.FrameIncrementPointer = 0x00182005  # Slice Location Vector (PS3.3 C.8.6.4)
-        capture.SliceLocationVector = [round(position, 3) for position in positions_mm]
+        capture.SliceLocationVector = [
+            round((frames.slices[0] - index) * frames.grid.slice_spacing, 3)
+            for index in frames.slices
+        ]
+    _places(capture, frames, analysed)
     return finish(capture, analysed, sources, described="Overlay")
+
+
+def _places(capture: Dataset, frames: OverlayFrames, analysed: AnalysedSeries) -> None:
+    """Give each frame its place in the patient, so that viewers scroll it along with the CT.
+
+    The functional groups are those of PS3.3 table A.8-5b.
+    """
+    grid = frames.grid
+    capture.FrameOfReferenceUID = analysed.volume.frame_of_reference_uid
+    capture.PositionReferenceIndicator = ""
+    organization = analysed.key.uid(f"{Extra.COLOUR_OVERLAY}-dimensions")
+    index = Dataset()
+    index.DimensionOrganizationUID = organization
+    index.DimensionIndexPointer = Tag("ImagePositionPatient")
+    index.FunctionalGroupPointer = Tag("PlanePositionSequence")
+    capture.DimensionOrganizationSequence = [_holding(DimensionOrganizationUID=organization)]
+    capture.DimensionIndexSequence = [index]
+    measures = _holding(
+        PixelSpacing=[decimal(spacing) for spacing in grid.pixel_spacing],
+        SliceThickness=decimal(analysed.volume.thickness_mm or grid.slice_spacing),
+    )
+    cosines = (*grid.row_cosines, *grid.column_cosines)
+    orientation = _holding(ImageOrientationPatient=[decimal(cosine) for cosine in cosines])
+    capture.SharedFunctionalGroupsSequence = [
+        _holding(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
+    ]
+    capture.PerFrameFunctionalGroupsSequence = [
+        _holding(
+            FrameContentSequence=[_holding(DimensionIndexValues=number)],
+            PlanePositionSequence=[
+                _holding(
+                    ImagePositionPatient=[
+                        decimal(round(mm, DECIMALS)) for mm in grid.slice_position(place)
+                    ]
+                )
+            ],
+        )
+        for number, place in enumerate(frames.slices, start=1)
+    ]
+
+
+def _holding(**values: object) -> Dataset:
+    """Return a sequence item with some elements."""
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return item
 
 
 def encapsulated_pdf(content: bytes, analysed: AnalysedSeries, sources: Sources) -> Dataset:

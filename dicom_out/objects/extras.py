@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pydicom
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from chestct.analysed import AnalysedSeries
 from chestct.errors import ResultInvalid
 from chestct.results import Extra, ResultObject
-from dicom_out.objects.captures import Picture, colour_overlay, encapsulated_pdf, secondary_capture
+from dicom_out.objects.captures import (
+    OverlayFrames,
+    Picture,
+    colour_overlay,
+    encapsulated_pdf,
+    secondary_capture,
+)
 from dicom_out.objects.pointers import key_objects, presentation_state
 from dicom_out.objects.sources import Sources
 from dicom_out.objects.written import EncodedObject, encode, verify
@@ -31,13 +35,12 @@ class Drawings:
     Attributes:
         page: The summary (row, column, 3).
         pdf: The summary as a PDF file.
-        frames: Every slice of the lungs with its outlines (frame, row, column, 3), and the
-            position of each along the axis of the patient in mm.
+        frames: Every slice of the lungs with its outlines.
     """
 
     page: Callable[[], Picture]
     pdf: Callable[[], bytes]
-    frames: Callable[[], tuple[NDArray[np.uint8], Sequence[float]]]
+    frames: Callable[[], OverlayFrames]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,7 @@ def compose_extras(
     """
     builders: Mapping[Extra, Callable[[], Dataset | None]] = {
         Extra.SECONDARY_CAPTURE: lambda: secondary_capture(drawings.page(), analysed, sources),
-        Extra.COLOUR_OVERLAY: lambda: colour_overlay(*drawings.frames(), analysed, sources),
+        Extra.COLOUR_OVERLAY: lambda: colour_overlay(drawings.frames(), analysed, sources),
         Extra.PRESENTATION_STATE: lambda: presentation_state(analysed, sources),
         Extra.ENCAPSULATED_PDF: lambda: encapsulated_pdf(drawings.pdf(), analysed, sources),
         Extra.KEY_OBJECTS: lambda: key_objects(analysed, sources),

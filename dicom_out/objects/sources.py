@@ -17,7 +17,7 @@ from dicom_out.objects.copied_attributes import TYPE_2
 from dicom_out.objects.patient_study import lossy_history
 from dicom_out.objects.raw import ascii_value
 
-_DECIMALS = 6
+DECIMALS = 6
 """Decimals of a position in mm; the digits beyond are rounding errors of float arithmetic."""
 
 
@@ -175,8 +175,8 @@ def _joined(common: Dataset, volume: Volume) -> Dataset:
 
 def _pixel_measures(volume: Volume) -> Dataset:
     item = Dataset()
-    item.PixelSpacing = [_decimal(spacing) for spacing in volume.geometry.pixel_spacing]
-    item.SliceThickness = _decimal(volume.thickness_mm or volume.geometry.slice_spacing)
+    item.PixelSpacing = [decimal(spacing) for spacing in volume.geometry.pixel_spacing]
+    item.SliceThickness = decimal(volume.thickness_mm or volume.geometry.slice_spacing)
     return item
 
 
@@ -184,14 +184,14 @@ def _orientation(volume: Volume) -> Dataset:
     item = Dataset()
     geometry = volume.geometry
     cosines = (*geometry.row_cosines, *geometry.column_cosines)
-    item.ImageOrientationPatient = [_decimal(cosine) for cosine in cosines]
+    item.ImageOrientationPatient = [decimal(cosine) for cosine in cosines]
     return item
 
 
 def _position(volume: Volume, index: int) -> Dataset:
     item = Dataset()
     position = volume.geometry.slice_position(index)
-    item.ImagePositionPatient = [_decimal(round(mm, _DECIMALS)) for mm in position]
+    item.ImagePositionPatient = [decimal(round(mm, DECIMALS)) for mm in position]
     return item
 
 
@@ -201,11 +201,11 @@ def _rescale(frames: Sequence[SliceSource]) -> Dataset:
     rescales = {frame.rescale for frame in frames}
     (rescale,) = rescales if len(rescales) == 1 else (None,)
     if rescale is not None:
-        item.RescaleSlope, item.RescaleIntercept = map(_decimal, rescale)
+        item.RescaleSlope, item.RescaleIntercept = map(decimal, rescale)
         item.RescaleType = "HU"
     return item
 
 
-def _decimal(value: float) -> str:
+def decimal(value: float) -> str:
     """Return a number as a Decimal String: 16 characters at most, no negative zero."""
     return format_number_as_ds(float(value) + 0.0)

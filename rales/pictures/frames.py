@@ -9,9 +9,10 @@ import numpy as np
 from chestct.analysed import AnalysedSeries
 from chestct.verdict import sentence
 from chestct.volume import Label
+from dicom_out.objects.captures import OverlayFrames
 from rales.pictures.lettering import wrap
 from rales.pictures.sheet import WARNING, Picture, line_height
-from rales.pictures.tiles import axial_tile
+from rales.pictures.tiles import axial_grid, axial_tile
 from rales.pictures.upright import Upright, upright
 
 _SIDE, _TEXT = 512, 15
@@ -19,18 +20,16 @@ _MOST_LINES = 4
 _NOTE = "AI-made, research use only, not verified"
 
 
-def draw_slices(analysed: AnalysedSeries) -> tuple[Picture, list[float]]:
-    """Return every slice of the lungs with outlines, from head to feet, and their positions.
-
-    Returns:
-        uint8 (frame, row, column, 3), and the distance of each frame from the first in mm.
-    """
+def draw_slices(analysed: AnalysedSeries) -> OverlayFrames:
+    """Return every slice of the lungs with outlines, from head to feet."""
     shown = upright(analysed.volume, analysed.lesion_map)
     inside = np.flatnonzero((shown.labels > Label.BACKGROUND).any(axis=(1, 2)))
     slices = [int(index) for index in inside[::-1]] or [0]
     flags = analysed.findings.quality_flags
     frames = [_frame(shown, index, flags) for index in slices]
-    return np.stack(frames), [(slices[0] - index) * shown.spacing[0] for index in slices]
+    return OverlayFrames(
+        pixels=np.stack(frames), grid=axial_grid(shown.geometry, _SIDE), slices=tuple(slices)
+    )
 
 
 def _frame(shown: Upright, index: int, flags: Sequence[str]) -> Picture:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from chestct.findings import Coverage, Diameter, End, Findings, Side
+from chestct.geometry import Geometry
 from chestct.volume import LEFT_LABELS, RIGHT_LABELS, Label, is_lesion
 from rales.pictures.sheet import BLACK, INK, PALE, WARNING, Colour, Picture, Sheet
 from rales.pictures.upright import Upright, Zoom
@@ -87,9 +89,7 @@ def draw_plane(
 
     ``fill`` is the opacity of the colour on the lesions.
     """
-    height, width = hu.shape[0] * spacing[0], hu.shape[1] * spacing[1]
-    scale = side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = _fitted((hu.shape[0], hu.shape[1]), spacing, side)
     low, high = _WINDOW
     grey = np.clip((hu.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     enlarged = size[0] > hu.shape[1]
@@ -110,6 +110,31 @@ def draw_plane(
         contours, _ = cv2.findContours(wider, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(plane, contours, -1, COLOURS[name], 1, offset=(-1, -1))
     return _centred(plane, side)
+
+
+def _fitted(shape: tuple[int, int], spacing: tuple[float, float], side: int) -> tuple[int, int]:
+    """Return the width and height, in pixels, of a plane that fits a square."""
+    height, width = shape[0] * spacing[0], shape[1] * spacing[1]
+    scale = side / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def axial_grid(geometry: Geometry, side: int) -> Geometry:
+    """Return the grid of the pixels of :func:`axial_tile`, on the slices of ``geometry``."""
+    slices, rows, columns = geometry.shape
+    width, height = _fitted((rows, columns), geometry.pixel_spacing, side)
+    down, along = rows / height, columns / width  # voxels per pixel
+    top, left = _margin(height, side), _margin(width, side)
+    return replace(
+        geometry,
+        shape=(slices, side, side),
+        origin=geometry.position((0.0, (0.5 - top) * down - 0.5, (0.5 - left) * along - 0.5)),
+        pixel_spacing=(geometry.pixel_spacing[0] * down, geometry.pixel_spacing[1] * along),
+    )
+
+
+def _margin(length: int, side: int) -> int:
+    return (side - length) // 2
 
 
 def front_view(shown: Upright, findings: Findings, levels: Collection[int], side: int) -> Sheet:
@@ -169,6 +194,6 @@ def _centred(plane: NDArray[np.float32], side: int) -> Picture:
     """Return a plane in the middle of a black square."""
     tile = np.zeros((side, side, 3), dtype=np.uint8)
     height, width = plane.shape[:2]
-    top, left = (side - height) // 2, (side - width) // 2
+    top, left = _margin(height, side), _margin(width, side)
     tile[top : top + height, left : left + width] = plane.astype(np.uint8)
     return tile

@@ -25,6 +25,7 @@ from pydicom.dataset import Dataset
 
 from chestct.results import Extra, ResultObject, ResultReference
 from chestct.uids import derive_uid
+from chestct.volume import Label
 from dicom_out.objects.contours import outlines
 from dicom_out.objects.extras import compose_extras
 from dicom_out.objects.pointers import most_affected
@@ -174,14 +175,47 @@ def test_a_page_changes_with_what_it_tells(tmp_path: Path) -> None:
 def test_the_overlay_shows_each_slice_of_the_lungs_from_head_to_feet(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series")
     overlay = read(write(case, tmp_path)["colour-overlay"])
-    frames, places = draw_slices(case.analysed())
+    frames = draw_slices(case.analysed()).pixels
     assert overlay.NumberOfFrames == len(frames) == 5  # the first slice of six is empty
     assert np.array_equal(overlay.pixel_array, frames)
-    assert [float(place) for place in overlay.SliceLocationVector] == places == [0, 4, 8, 12, 16]
+    assert [float(place) for place in overlay.SliceLocationVector] == [0, 4, 8, 12, 16]
     # The lesion lies in slices 2 to 4 of the volume, which runs from the feet to the head.
     red = (frames.astype(int)[..., 0] - frames.astype(int)[..., 2] > 60).sum(axis=(1, 2))
     assert (red[1:4] > red[0]).all()
     assert (red[1:4] > red[4]).all()
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_each_frame_of_the_overlay_lies_where_its_slice_lies(
+    *, mirrored: bool, tmp_path: Path
+) -> None:
+    """By PS3.3 C.7.6.2.1.1 the red of a lesion is where the lesion is in the patient."""
+    sign = -1.0 if mirrored else 1.0
+    labels = healthy_lungs()
+    labels[2:5, 10:18, 3:7] = Label.RIGHT_CONSOLIDATION
+    case = make_case(
+        tmp_path / "series", labels=labels, cosines=((sign, 0.0, 0.0), (0.0, sign, 0.0))
+    )
+    overlay = read(write(case, tmp_path, (Extra.COLOUR_OVERLAY,))["colour-overlay"])
+    assert overlay.FrameOfReferenceUID == case.volume.frame_of_reference_uid
+    (shared,) = overlay.SharedFunctionalGroupsSequence
+    down, along = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    pixels = overlay.pixel_array.astype(int)
+    red = pixels[..., 0] - pixels[..., 1] > 57  # captions are less red
+    points = [
+        np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+        + column * along * cosines[:3]
+        + row * down * cosines[3:]
+        for groups, plane in zip(overlay.PerFrameFunctionalGroupsSequence, red, strict=True)
+        for row, column in np.argwhere(plane)
+    ]
+    lesion = np.argwhere(case.lesion_map.lesion()).astype(float)
+    expected = case.volume.geometry.to_patient(lesion)
+    assert np.mean(points, axis=0) == pytest.approx(expected.mean(axis=0), abs=0.6)
+    half = np.array([case.volume.geometry.pixel_spacing[1], 1.5, 0.01]) + 0.3
+    assert (np.min(points, axis=0) >= expected.min(axis=0) - half).all()
+    assert (np.max(points, axis=0) <= expected.max(axis=0) + half).all()
 
 
 @pytest.mark.parametrize("enhanced", [False, True], ids=["slices", "multi-frame"])

@@ -205,5 +205,5 @@ def test_it_is_not_compressed_unasked(
 
 def test_a_binary_mask_is_never_proposed_in_rle() -> None:
     """RLE works on whole bytes, and BINARY has eight pixels in one (PS3.5 annex G)."""
-    assert compressed_syntaxes(SegmentationStorage) == (DeflatedExplicitVRLittleEndian,)
-    assert compressed_syntaxes(COMPREHENSIVE_3D_SR) == ()
+    assert compressed_syntaxes(SegmentationStorage, asked=True) == (DeflatedExplicitVRLittleEndian,)
+    assert compressed_syntaxes(COMPREHENSIVE_3D_SR, asked=True) == ()

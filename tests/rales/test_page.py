@@ -337,7 +337,7 @@ def test_every_frame_and_the_overlay_show_the_notes(
 
     monkeypatch.setattr(Sheet, "text", spy)
     analysed = case.analysed(findings=replace(case.findings, quality_flags=NOTES[1:3]))
-    frames, _ = draw_slices(analysed)
+    frames = draw_slices(analysed).pixels
     note = "The left lung is small or missing"
     assert texts.count(note) == len(frames)
     texts.clear()
