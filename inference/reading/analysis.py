@@ -142,11 +142,13 @@ def _restored(
 ) -> LesionMap:
     """Return the labels of lungs, ground-glass and consolidation on the stored grid.
 
-    A lesion may come out smaller there, or in parts; the minimum is that of the result.
+    A lesion may come out smaller there, in parts, or in both lungs: the minimum holds there.
     """
     labels = frame.restore_labels(sides)
-    marked = (labels > Label.BACKGROUND) & frame.restore(lesion)
-    labels[drop_small(marked, frame.source.voxel_ml, minimum_ml)] += _GROUND_GLASS
+    marked = frame.restore(lesion)
+    for lung in (Label.LEFT_LUNG, Label.RIGHT_LUNG):
+        inside = drop_small(marked & (labels == lung), frame.source.voxel_ml, minimum_ml)
+        labels[inside] += _GROUND_GLASS
     labels[is_lesion(labels) & frame.restore(dense)] += _CONSOLIDATION
     stored = np.ascontiguousarray(view.turn_back(labels))
     return LesionMap(labels=stored, geometry=view.stored)

@@ -107,11 +107,11 @@ def make_case(
         slice_spacing=slice_spacing,
     )
     folder.mkdir(parents=True, exist_ok=True)
+    hu = np.random.default_rng(3).integers(-900, 60, geometry.shape).astype(np.int16)
     write = _write_enhanced if enhanced else _write_slices
-    paths, sources = write(folder, geometry, syntax, change)
+    paths, sources = write(folder, geometry, hu, syntax, change)
     instances = [_received(path, uid) for path, uid in paths]
     series = Series.of(instances)
-    hu = np.random.default_rng(3).integers(-900, 60, geometry.shape).astype(np.int16)
     volume = Volume(
         hu=hu,
         geometry=geometry,
@@ -170,7 +170,7 @@ def left_lesion() -> NDArray[np.uint8]:
 
 
 def _write_slices(
-    folder: Path, geometry: Geometry, syntax: UID, change: Change
+    folder: Path, geometry: Geometry, hu: NDArray[np.int16], syntax: UID, change: Change
 ) -> tuple[list[tuple[Path, Uid]], tuple[SliceSource, ...]]:
     count = geometry.shape[0]
     paths, sources = [], []
@@ -184,7 +184,7 @@ def _write_slices(
         dataset.PixelSpacing = list(geometry.pixel_spacing)
         dataset.SliceThickness = geometry.slice_spacing
         dataset.RescaleIntercept, dataset.RescaleSlope = "-1024", "1"
-        _pixels(dataset, geometry, 1)
+        _pixels(dataset, geometry, hu[index])
         change(dataset)
         path = folder / f"{count - index}.dcm"
         _save(dataset, path)
@@ -202,7 +202,7 @@ def _write_slices(
 
 
 def _write_enhanced(
-    folder: Path, geometry: Geometry, syntax: UID, change: Change
+    folder: Path, geometry: Geometry, hu: NDArray[np.int16], syntax: UID, change: Change
 ) -> tuple[list[tuple[Path, Uid]], tuple[SliceSource, ...]]:
     """Write one multi-frame image whose frames run against the slices of the volume."""
     count = geometry.shape[0]
@@ -244,7 +244,7 @@ def _write_enhanced(
         )
         for frame in range(count)
     ]
-    _pixels(dataset, geometry, count)
+    _pixels(dataset, geometry, hu[::-1])
     change(dataset)
     path = folder / "enhanced.dcm"
     _save(dataset, path)
@@ -285,12 +285,12 @@ def _common(syntax: UID, sop_class: UID, uid: Uid) -> Dataset:
     return dataset
 
 
-def _pixels(dataset: Dataset, geometry: Geometry, frames: int) -> None:
+def _pixels(dataset: Dataset, geometry: Geometry, hu: NDArray[np.int16]) -> None:
     _, dataset.Rows, dataset.Columns = geometry.shape
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation = 15, 0
-    dataset.PixelData = bytes(2 * frames * dataset.Rows * dataset.Columns)
+    dataset.PixelData = (hu + 1024).astype("<u2").tobytes()
     dataset["PixelData"].VR = "OW"
 
 
