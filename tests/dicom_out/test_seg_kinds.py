@@ -13,6 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 from chest_cases import Case, both_lungs, healthy_lungs, left_lesion, make_case
+from judges import known_to_older_judges
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -37,8 +38,6 @@ LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
-KNOWN = "Shall not be present for Referenced SOP Class that is not segmentation"
-"""dciodvfy (2026-09) takes a Label Map Segmentation for no segmentation in an SR's references."""
 
 
 def numbers_of(case: Case) -> NDArray[np.uint8]:
@@ -119,10 +118,13 @@ def test_the_iod_validator_finds_no_error_in_any_kind(tmp_path: Path) -> None:
         ]
         for item in objects:
             done = subprocess.run(
-                [DCIODVFY, item.path], capture_output=True, text=True, check=False
+                [DCIODVFY, known_to_older_judges(item.path)],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             said = (done.stdout + done.stderr).splitlines()
-            errors = [line for line in said if line.startswith("Error") and KNOWN not in line]
+            errors = [line for line in said if line.startswith("Error")]
             assert errors == []
 
 

@@ -12,10 +12,15 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    SegmentationStorage,
+)
 from scipy.spatial import cKDTree
 
 TOOLS = Path(sys.executable).parent
+LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
 _SUMMARY = "Dicom dataset contains invalid data values for Value Representations"
 
 
@@ -78,14 +83,31 @@ def segments_of(seg: Path, folder: Path) -> dict[str, NDArray[np.float64]]:
     arguments = ("--inputDICOM", seg, "--outputDirectory", folder, "--outputType", "nrrd")
     done = run("segimage2itkimage", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = {}
-    for segment in pydicom.dcmread(seg).SegmentSequence:
-        found[str(segment.SegmentLabel)] = nrrd_points(folder / f"{segment.SegmentNumber}.nrrd")
-    return found
+    dataset = pydicom.dcmread(seg)
+    numbers = {str(one.SegmentLabel): int(one.SegmentNumber) for one in dataset.SegmentSequence}
+    if dataset.SegmentationType == "LABELMAP":
+        (image,) = folder.glob("*.nrrd")
+        return {name: nrrd_points(image, number) for name, number in numbers.items() if number}
+    return {name: nrrd_points(folder / f"{number}.nrrd") for name, number in numbers.items()}
 
 
-def nrrd_points(path: Path) -> NDArray[np.float64]:
-    """Return where the voxels of an NRRD lie that are not 0, (n, 3) in its space."""
+def known_to_older_judges(sr: Path) -> Path:
+    """Return a copy of an SR that names label maps as segmentations.
+
+    dciodvfy (2026-09) takes a Label Map Segmentation for no segmentation in a reference, and DCMTK
+    before 3.6.9 for no image; dcmqi 1.5.7, with a newer DCMTK, reads the SR as it is.
+    """
+    report = pydicom.dcmread(sr)
+    for element in report.iterall():
+        if element.keyword == "ReferencedSOPClassUID" and element.value == LABELMAP:
+            element.value = SegmentationStorage
+    copy = sr.with_suffix(".known")
+    report.save_as(copy)
+    return copy
+
+
+def nrrd_points(path: Path, number: int | None = None) -> NDArray[np.float64]:
+    """Return where an NRRD is ``number``, by default where it is not 0, (n, 3) in its space."""
     head, _, body = path.read_bytes().partition(b"\n\n")
     lines = [line for line in head.decode().splitlines() if ": " in line and line[0] != "#"]
     fields = dict(line.split(": ", 1) for line in lines)
@@ -97,7 +119,8 @@ def nrrd_points(path: Path) -> NDArray[np.float64]:
     voxels = np.frombuffer(body, kind[fields["type"]]).reshape(sizes[::-1])
     axes = np.array([vector(text) for text in fields["space directions"].split()])
     origin = np.array(vector(fields["space origin"]))
-    return np.argwhere(voxels)[:, ::-1] @ axes + origin
+    wanted = voxels > 0 if number is None else voxels == number
+    return np.argwhere(wanted)[:, ::-1] @ axes + origin
 
 
 def vector(text: str) -> list[float]:
