@@ -27,7 +27,7 @@ from inference.reading.attach import attach
 from inference.reading.density import consolidated
 from inference.reading.frame import Frame
 from inference.reading.lungs import delineate
-from inference.reading.postprocess import box_of, drop_small
+from inference.reading.postprocess import box_of, lesions_of
 from inference.reading.presence import certain, decide
 from inference.reading.quantify import measure
 from inference.reading.readers import lesion_probabilities, reader_on
@@ -68,8 +68,7 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
         SeriesRejected: The volume has no lungs, or larger pixels than a model can read.
         ModelError: The lesion model has no presence rule.
     """
-    for model in (models.lungs, models.lesions):
-        _require_fine_enough(volume.geometry, model)
+    _require_fine_enough(volume.geometry, models)
     seconds: dict[Stage, float] = {}
     view = CanonicalView.of(volume.geometry)
     upright = view.volume(volume)
@@ -77,21 +76,16 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
         frame = Frame.of(upright)
         lungs = delineate(frame, upright, models.lungs, lambda part: progress(Stage.LUNGS, part))
     with _stage(Stage.PRESENCE, seconds, progress):
-        solid_too = (lungs.labels > Label.BACKGROUND) | (lungs.airless > Label.BACKGROUND)
-        reader = _LesionReader(frame, upright, models.lesions, solid_too, method)
+        reader = _LesionReader(frame, upright, models.lesions, lungs.with_airless, method)
         presence = reader.decide_presence(lambda part: progress(Stage.PRESENCE, part))
     lesion, sides = np.zeros(lungs.labels.shape, dtype=bool), lungs.labels
     with _stage(Stage.LESIONS, seconds, progress):
         if presence.positive:
             marked = reader.segment(lambda part: progress(Stage.LESIONS, part)) & lungs.within
             sides = attach(marked, lungs.including(marked), frame.volume)
-            inside = marked & (sides > Label.BACKGROUND)
-            lesion = drop_small(inside, frame.volume.geometry.voxel_ml, method.minimum_lesion_ml)
+            lesion = lesions_of(marked, sides, frame.volume.geometry, method.minimum_lesion_ml)
     with _stage(Stage.MEASURE, seconds, progress):
-        dense = _consolidation(frame.volume, sides, lesion, method)
-        lesion_map = _restored(
-            view, frame, sides, lesion, dense, minimum_ml=method.minimum_lesion_ml
-        )
+        lesion_map = _restored(view, frame, sides, lesion, method)
         findings = measure(
             volume,
             lesion_map,
@@ -109,15 +103,16 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     )
 
 
-def _require_fine_enough(geometry: Geometry, model: SegmentationModel) -> None:
-    """Reject pixels so large that vessels look like nodules to the model."""
-    widest, most = max(geometry.pixel_spacing), model.coarsest_mm
-    if most is not None and widest > most + 1e-3:
-        raise SeriesRejected(
-            RejectReason.TOO_COARSE,
-            f"Pixel Spacing is {widest:g} mm, {model.identity.name} {model.identity.version} "
-            f"reads at most {most:g} mm",
-        )
+def _require_fine_enough(geometry: Geometry, models: ModelSet) -> None:
+    """Reject pixels so large that vessels look like nodules to a model."""
+    widest = max(geometry.pixel_spacing)
+    for model in (models.lungs, models.lesions):
+        most, name = model.coarsest_mm, f"{model.identity.name} {model.identity.version}"
+        if most is not None and widest > most + 1e-3:
+            raise SeriesRejected(
+                RejectReason.TOO_COARSE,
+                f"Pixel Spacing is {widest:g} mm, {name} reads at most {most:g} mm",
+            )
 
 
 def _consolidation(
@@ -136,19 +131,16 @@ def _restored(
     frame: Frame,
     sides: NDArray[np.uint8],
     lesion: NDArray[np.bool_],
-    dense: NDArray[np.bool_],
-    *,
-    minimum_ml: float,
+    method: Method,
 ) -> LesionMap:
     """Return the labels of lungs, ground-glass and consolidation on the stored grid.
 
     A lesion may come out smaller there, in parts, or in both lungs: the minimum holds there.
     """
-    labels = frame.restore_labels(sides)
-    marked = frame.restore(lesion)
-    for lung in (Label.LEFT_LUNG, Label.RIGHT_LUNG):
-        inside = drop_small(marked & (labels == lung), frame.source.voxel_ml, minimum_ml)
-        labels[inside] += _GROUND_GLASS
+    labels, marked = frame.restore_labels(sides), frame.restore(lesion)
+    dense = _consolidation(frame.volume, sides, lesion, method)
+    large = lesions_of(marked, labels, frame.source, method.minimum_lesion_ml)
+    labels[large] += _GROUND_GLASS
     labels[is_lesion(labels) & frame.restore(dense)] += _CONSOLIDATION
     stored = np.ascontiguousarray(view.turn_back(labels))
     return LesionMap(labels=stored, geometry=view.stored)

@@ -52,6 +52,11 @@ class Lungs:
     quality_flags: tuple[str, ...]
     missing: Missing | None = None
 
+    @property
+    def with_airless(self) -> NDArray[np.bool_]:
+        """The lungs and the solid parts that may be lung, bool (slice, row, column)."""
+        return (self.labels > Label.BACKGROUND) | (self.airless > Label.BACKGROUND)
+
     def including(self, marked: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Return the labels with the airless parts that the lesion network ``marked`` too."""
         return np.where(marked & (self.airless > 0), self.airless, self.labels)

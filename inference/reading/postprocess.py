@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from chestct.volume import Volume
+from chestct.geometry import Geometry
+from chestct.volume import Label, Volume
 from inference.ports import Box
 
 _SMOOTHING_MM = 1.2
@@ -52,6 +53,24 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     """Label the 26-connected components of a mask (slice, row, column)."""
     labels, count = ndimage.label(mask, structure=_NEIGHBOURS, output=np.int32)
     return labels, int(count)
+
+
+def lesions_of(
+    marked: NDArray[np.bool_], lungs: NDArray[np.uint8], geometry: Geometry, minimum_ml: float
+) -> NDArray[np.bool_]:
+    """Return the marked voxels that make a lesion of at least ``minimum_ml`` in one lung.
+
+    Args:
+        marked: bool (slice, row, column).
+        lungs: uint8 labels, likewise: ``Label.LEFT_LUNG``, ``Label.RIGHT_LUNG`` or 0.
+        geometry: The grid of both.
+        minimum_ml: Smaller components are dropped.
+    """
+    left, right = (
+        drop_small(marked & (lungs == lung), geometry.voxel_ml, minimum_ml)
+        for lung in (Label.LEFT_LUNG, Label.RIGHT_LUNG)
+    )
+    return left | right
 
 
 def drop_small(mask: NDArray[np.bool_], voxel_ml: float, minimum_ml: float) -> NDArray[np.bool_]:

@@ -19,6 +19,7 @@ from chestct.findings import (
     Presence,
     Side,
 )
+from chestct.geometry import Geometry
 from chestct.orientation import CanonicalView
 from chestct.volume import (
     LABELS_OF,
@@ -57,17 +58,10 @@ def measure(
     volume, lesion_map = view.volume(volume), view.lesion_map(lesion_map)
     voxel_ml, box = volume.geometry.voxel_ml, _box_of_lungs(lesion_map)
     labels, inside = lesion_map.labels[box], volume.hu[box]
-    lesion = is_lesion(labels)
-    lungs: dict[Side, Lung] = {}
-    for side, own in LABELS_OF.items():
-        mask = np.isin(labels, own)
-        zones = measure_zones(mask, lesion, volume.geometry, side)
-        lungs[side] = replace(_lung(inside, mask, labels, voxel_ml), zones=zones)
-    if missing is not None:
-        lungs[missing.side] = missing.lung
+    lungs = _lungs(inside, labels, volume.geometry, missing)
     both = labels > Label.BACKGROUND
     total = _lung(inside, both, labels, voxel_ml) if missing is None else None
-    dense = is_consolidation(labels)
+    lesion, dense = is_lesion(labels), is_consolidation(labels)
     return Findings(
         left=lungs[Side.LEFT],
         right=lungs[Side.RIGHT],
@@ -81,6 +75,20 @@ def measure(
         quality_flags=quality_flags,
         cut=cut,
     )
+
+
+def _lungs(
+    hu: NDArray[np.int16], labels: NDArray[np.uint8], geometry: Geometry, missing: Missing | None
+) -> dict[Side, Lung]:
+    """Measure each lung and its zones; the ``missing`` lung is not assessable."""
+    lungs: dict[Side, Lung] = {}
+    for side, own in LABELS_OF.items():
+        mask = np.isin(labels, own)
+        zones = measure_zones(mask, is_lesion(labels), geometry, side)
+        lungs[side] = replace(_lung(hu, mask, labels, geometry.voxel_ml), zones=zones)
+    if missing is not None:
+        lungs[missing.side] = missing.lung
+    return lungs
 
 
 def extent_of(involved_percent: float, method: Method) -> Extent:

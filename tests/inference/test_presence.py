@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from chestct.volume import Label
 from inference.ports import PresenceRule
-from inference.reading.postprocess import components, drop_small
+from inference.reading.postprocess import components, drop_small, lesions_of
 from inference.reading.presence import certain, decide
 from inference.reading.surroundings import with_air_around
+from phantom.volume import canonical_volume
 
 RULE = PresenceRule(certainty=0.9, volume_ml=2.0, stride=2)
 
@@ -110,3 +112,13 @@ def test_small_components_are_dropped_and_touching_corners_connect() -> None:
     assert not kept[0, 8].any()
     assert drop_small(mask, voxel_ml=0.04, minimum_ml=0).sum() == 5
     assert not drop_small(np.zeros((2, 3, 4), bool), 1.0, 1.0).any()
+
+
+def test_the_least_volume_of_a_lesion_is_that_in_one_lung() -> None:
+    """Ten voxels over both lungs: seven in the left lung are enough, three in the right are not."""
+    marked = np.ones((1, 1, 12), bool)
+    lungs = np.zeros(marked.shape, np.uint8)
+    lungs[..., :3], lungs[..., 3:10] = Label.RIGHT_LUNG, Label.LEFT_LUNG
+    grid = canonical_volume(np.zeros(marked.shape, np.int16), (4.0, 5.0, 5.0), (0.0, 0.0, 0.0))
+    kept = lesions_of(marked, lungs, grid.geometry, minimum_ml=0.5)
+    assert np.array_equal(kept, lungs == Label.LEFT_LUNG)
