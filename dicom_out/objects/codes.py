@@ -90,14 +90,14 @@ INVOLVED_ZONES = {
 HIGH_OPACITY = _private("PCT_HIGH_OPACITY", "High-opacity share of lesion volume")
 LUNG_VOLUME = _private("LUNG_VOLUME", "Volume of lung with its opacities, sum of segments")
 LESION_VOLUME = _private("LESION_VOLUME", "Volume of opacities in lung, sum of segments")
-PRESENCE_SCORE = _private("PRESENCE_SCORE", "Lesion presence score")
+PRESENCE_SCORE = _private("PRESENCE_SCORE", "Opacity presence score")
 
-LESION_VOLUME_CHANGE = _private("LESION_ML_CHANGE", "Change of lesion volume since prior")
+LESION_VOLUME_CHANGE = _private("LESION_ML_CHANGE", "Change of opacity volume since prior")
 INVOLVED_CHANGE = _private("PCT_CHANGE", "Change of percent involved since prior")
 INTERVAL = _private("INTERVAL", "Time since prior acquisition")
 
 # Evaluations
-LESION_PRESENCE = _private("LESION_PRESENCE", "Lesion presence")
+LESION_PRESENCE = _private("LESION_PRESENCE", "Opacity presence")
 PRESENT = _sct("52101004", "Present")  # CID 240
 UNDETERMINED = _sct("373068000", "Undetermined")  # CID 240
 NONE_MARKED = _private("NONE_MARKED", "None marked")

@@ -142,7 +142,7 @@ def _groups(item: Dataset, depth: int) -> Iterator[Dataset]:
 
 
 def _covers(groups: Sequence[Dataset]) -> Coverage:
-    """Return the assessable lungs: for a lung that is not, the lesion presence is undetermined."""
+    """Return the assessable lungs: for a lung that is not, the opacity presence is undetermined."""
     not_assessable = {
         _tracked(group)
         for group in groups

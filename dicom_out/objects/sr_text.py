@@ -56,11 +56,11 @@ def _method(findings: Findings) -> str:
     aerated = (
         ""
         if method.minimum_lesion_hu is None
-        else f"; lung below {method.minimum_lesion_hu:g} HU is no lesion"
+        else f"; lung below {method.minimum_lesion_hu:g} HU is no opacity"
     )
     return (
         "Opacity is ground-glass or consolidation. A lesion is one connected component of opacity. "
-        "Method: lung volumes include lesions; percent involved is lesion volume over lung "
+        "Method: lung volumes include opacities; percent involved is opacity volume over lung "
         f"volume; high opacity (consolidation) is opacity at or above {method.high_opacity_hu:g} "
         f"HU, smoothed over {method.density_smoothing_mm:g} mm, without pieces below "
         f"{method.minimum_piece_ml:g} ml; lesions "

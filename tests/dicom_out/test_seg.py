@@ -351,7 +351,7 @@ def test_the_parameters_say_below_which_density_nothing_is_a_lesion(tmp_path: Pa
     stated = algorithm.AlgorithmParameters
     assert "minimum_lesion_ml=0,minimum_lesion_hu=-750," in stated
     said = " ".join(statements(case.findings, 2, MODELS, SOFTWARE))
-    assert "lung below -750 HU is no lesion" in said
+    assert "lung below -750 HU is no opacity" in said
 
 
 def _compressed(before: str | None) -> Callable[[Dataset], None]:

@@ -266,7 +266,7 @@ def test_nothing_found_is_said_with_the_volumes(tmp_path: Path) -> None:
     case = make_case(tmp_path / "series", labels=healthy_lungs())
     sr = read_sr(case, tmp_path / "out")
     (summary,) = groups(sr, "Summary")
-    assert evaluations(summary)["Lesion presence"] == "None marked"
+    assert evaluations(summary)["Opacity presence"] == "None marked"
     assert "Severity" not in evaluations(summary)
     assert values(summary)["Number of lesions"][0] == 0
     assert values(summary)[LUNG_VOLUME][0] == pytest.approx(case.findings.total.volume_ml, abs=0.01)
@@ -307,7 +307,7 @@ def test_a_score_just_below_the_operating_point_is_not_rounded_onto_it(tmp_path:
     case = make_case(tmp_path / "series", labels=healthy_lungs())
     close = replace(case.findings, presence=Presence(score=0.4987, operating_point=0.5))
     sr = read_sr(case, tmp_path / "out", findings=close)
-    assert values(*groups(sr, "Summary"))["Lesion presence score"][0] == pytest.approx(0.4987)
+    assert values(*groups(sr, "Summary"))["Opacity presence score"][0] == pytest.approx(0.4987)
     assert "score 0.499" in texts(sr)
 
 

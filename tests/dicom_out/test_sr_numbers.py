@@ -127,7 +127,7 @@ def test_lungs_and_summary(case: Case, tmp_path: Path) -> None:
     assert summary["Percent of left lung involved"] == close(percent["Left lung"], PERCENT)
     assert summary["Percent of right lung involved"] == close(percent["Right lung"], PERCENT)
     assert summary["Number of lesions"][0] == len(lesions_by_size(case))
-    assert summary["Lesion presence score"][0] == case.findings.presence.score
+    assert summary["Opacity presence score"][0] == case.findings.presence.score
 
 
 def test_opacities(case: Case, tmp_path: Path) -> None:

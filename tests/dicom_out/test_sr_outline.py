@@ -198,6 +198,6 @@ def test_a_viewer_that_prints_five_numbers_shows_what_matters(
         "Percent of lung involved",
         "Volume of opacities in lung, sum of segments",
         "Number of lesions",
-        "Lesion presence score",
+        "Opacity presence score",
         "Volume of lung with its opacities, sum of segments",
     }

@@ -76,7 +76,7 @@ def test_the_report(case: Case, outcome: Outcome, tmp_path: Path) -> None:
     assert may_be_report(description)
     (summary,) = groups(sr, "Summary")
     (presence,) = [item for item in summary.ContentSequence if item.ValueType == "CODE"][-1:]
-    assert name_of(presence) == "Lesion presence"
+    assert name_of(presence) == "Opacity presence"
     value = presence.ConceptCodeSequence[0]
     assert (value.CodeValue, value.CodeMeaning) == CODES[outcome]
     contained = [item for item in sr.ContentSequence if item.RelationshipType == "CONTAINS"]
