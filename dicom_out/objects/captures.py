@@ -81,18 +81,20 @@ def colour_overlay(frames: OverlayFrames, analysed: AnalysedSeries, sources: Sou
             round((frames.slices[0] - index) * frames.grid.slice_spacing, 3)
             for index in frames.slices
         ]
-    _places(capture, frames, analysed)
+    _places(capture, frames, analysed, sources)
     return finish(capture, analysed, sources, described="Overlay")
 
 
-def _places(capture: Dataset, frames: OverlayFrames, analysed: AnalysedSeries) -> None:
+def _places(
+    capture: Dataset, frames: OverlayFrames, analysed: AnalysedSeries, sources: Sources
+) -> None:
     """Give each frame its place in the patient, so that viewers scroll it along with the CT.
 
     The functional groups are those of PS3.3 table A.8-5b.
     """
     grid = frames.grid
     capture.FrameOfReferenceUID = analysed.volume.frame_of_reference_uid
-    capture.PositionReferenceIndicator = ""
+    capture.PositionReferenceIndicator = sources.images[0].PositionReferenceIndicator
     organization = analysed.key.uid(f"{Extra.COLOUR_OVERLAY}-dimensions")
     index = Dataset()
     index.DimensionOrganizationUID = organization

@@ -59,7 +59,7 @@ def same_patient_and_study(original: Dataset, result: Dataset) -> bool:
 def header_note(original: Dataset) -> str:
     """Return which header values of the source are invalid; empty when none are."""
     _, faults = _patient_and_study(original)
-    _copy_values(original, LOSSY_HISTORY, faults)
+    _copy_values(original, (*LOSSY_HISTORY, "PositionReferenceIndicator"), faults)
     offset = ascii_value(original, "TimezoneOffsetFromUTC")
     if offset and not valid_time_zone(offset):
         faults.left_out[name_of("TimezoneOffsetFromUTC")] = None

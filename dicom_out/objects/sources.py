@@ -14,9 +14,10 @@ from chestct.series import Series
 from chestct.uids import derive_uid
 from chestct.volume import SliceSource, Volume
 from dicom_out.objects.copied_attributes import TYPE_2
-from dicom_out.objects.patient_study import lossy_history
-from dicom_out.objects.raw import ascii_value
+from dicom_out.objects.identity import ascii_text
+from dicom_out.objects.patient_study import lossy_history, valid_text
 
+_POSITION_REFERENCE = "PositionReferenceIndicator"
 DECIMALS = 6
 """Decimals of a position in mm; the digits beyond are rounding errors of float arithmetic."""
 
@@ -102,7 +103,7 @@ def _common(series: Series, volume: Volume, original: Dataset) -> Dataset:
     image.StudyInstanceUID = series.instances[0].study_uid
     image.SeriesInstanceUID = volume.series_uid
     image.FrameOfReferenceUID = volume.frame_of_reference_uid
-    image.PositionReferenceIndicator = ascii_value(original, "PositionReferenceIndicator")
+    image.PositionReferenceIndicator = ascii_text(valid_text(original, _POSITION_REFERENCE))
     image.Modality = "CT"
     image.Rows, image.Columns = volume.geometry.shape[1:]
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"

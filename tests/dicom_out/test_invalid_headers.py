@@ -82,6 +82,7 @@ def test_invalid_values_are_mended_or_left_out_of_every_object(tmp_path: Path) -
     def change(dataset: Dataset) -> None:
         for keyword, (received, _) in INVALID.items():
             put(dataset, keyword, received)
+        put(dataset, "PositionReferenceIndicator", LONG)
 
     case = make_case(tmp_path / "series", change=change)
     for role, written in every_object(case, tmp_path / "out").items():
@@ -92,6 +93,8 @@ def test_invalid_values_are_mended_or_left_out_of_every_object(tmp_path: Path) -
             else:
                 found = result.get_item(keyword).value or b""
                 assert found.rstrip(b" ") == expected, (role, keyword)
+        if role in {"seg", "colour-overlay"}:
+            assert result.PositionReferenceIndicator == "x" * 64
         assert result.DeidentificationMethod == "Not stated by the source images"
         assert errors_of(written.path) == []
 

@@ -42,7 +42,7 @@ NAMES = {
     "a broken escape": (b"\\ISO 2022 IR 87", b"Yamada^Tarou=\x1b$B;3E\x1b(B^\x1b$Z"),
     "half a character": (b"GB18030", b"Wang=\x81"),
     "no character set at all": (b"NONSENSE", b"\xff\xfe\x80^X"),
-    "a codec that is none": (b"unicode_escape", b"\\ud800^X"),
+    "a codec that is none": (b"utf_7", b"+2AA-^X"),
 }
 
 

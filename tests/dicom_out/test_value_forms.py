@@ -30,6 +30,7 @@ from dicom_out.objects.value_forms import valid_time_zone, valid_value
         ("LT", b"first\r\nsecond \\ third", b"first\r\nsecond \\ third"),
         ("PN", b"a" * 65 + b"^b=c", b"a" * 64 + b"=c"),
         ("PN", b"a=b=c=d", None),
+        ("PN", b"two\\\\values", None),
     ],
 )
 def test_values_by_their_vr(vr: str, received: bytes, valid: bytes | None) -> None:
