@@ -67,8 +67,6 @@ def delineate(
 ) -> Lungs:
     """Delineate both lungs on the frame of ``volume``, airways excluded.
 
-    Dense lesions and vessels are part of the lungs.
-
     The network marks the lungs, and Hounsfield units clean its mask: consolidation and vessels
     stay in, while fat, liver, bowel gas and the neck drop out (:mod:`inference.reading.cleaning`).
 
@@ -79,11 +77,10 @@ def delineate(
     sides, sure = _predict(frame.count, reader_on(frame, volume, model), model, progress)
     volume, body = frame.volume, frame.body.copy()
     sides[~body] = Label.BACKGROUND
-    airways = central_airways(volume)
     box = _box_around(sides)
     airless = np.zeros_like(sides)
     sides[box], airless[box] = clean_labels(
-        sides[box], sure[box], volume.hu[box], airways[box], volume.geometry
+        sides[box], sure[box], volume.hu[box], central_airways(volume)[box], volume.geometry
     )
     sides[~body] = airless[~body] = Label.BACKGROUND  # filters reach across the edge
     halves = halves_of(body, volume.geometry)
@@ -91,19 +88,18 @@ def delineate(
     drop_strays(sides, halves, volume.geometry.voxel_ml)
     require_plausible(sides, volume)
     missing = find_missing(sides, volume)
-    if missing is None:
-        flags = (*flags_of(sides, volume, _SIDES), *doubts)
-    else:
+    if missing is not None:
         own = missing.label
         sides[sides == own] = airless[airless == own] = Label.BACKGROUND
         body &= (sides > 0) | (halves != own)
-        flags = (*flags_of(sides, volume, [side for side in _SIDES if side != own]), missing.flag)
+        doubts = (missing.flag,)
+    assessed = [side for side in _SIDES if missing is None or side != missing.label]
     return Lungs(
         labels=sides,
         airless=airless,
         within=body,
         cut=ends_reached(sides, volume),
-        quality_flags=flags,
+        quality_flags=(*flags_of(sides, volume, assessed), *doubts),
         missing=missing,
     )
 
