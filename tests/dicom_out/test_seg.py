@@ -42,6 +42,8 @@ ORIENTATIONS = {
     "mirrored": ((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
     "prone": ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
     "tilted": ((1.0, 0.0, 0.0), (0.0, math.cos(TILT), math.sin(TILT))),
+    "transposed": ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
+    "on the left side": ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0)),
 }
 NAMES = [
     "Left lung excluding opacities",
