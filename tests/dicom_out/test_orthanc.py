@@ -79,7 +79,7 @@ def results(
     )
     folder = tmp_path_factory.mktemp("results")
     sources = read_sources(series, volume)
-    return ResultSet(key=key, objects=compose(analysed, sources, folder, Profile.OHIF))
+    return ResultSet(key=key, objects=compose(analysed, sources, folder, (Profile.OHIF,)))
 
 
 def wado(pacs: Pacs, item: ResultObject) -> Dataset:
