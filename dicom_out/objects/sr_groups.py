@@ -15,7 +15,6 @@ slices, as far as there are slices.
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
 
 import highdicom as hd
 import numpy as np
@@ -30,6 +29,7 @@ from chestct.findings import (
     NotAssessable,
     Side,
 )
+from chestct.orientation import CanonicalView
 from chestct.volume import LABELS_OF, Label, is_lesion
 from dicom_out.objects import codes
 from dicom_out.objects.contours import beside, part_at
@@ -176,13 +176,14 @@ def _not_assessable(
 
     A group needs an outline (see above): here a box beside the other lung, as wide as that lung.
     """
-    labels, geometry = report.analysed.lesion_map.labels, report.analysed.volume.geometry
-    index = _free_slice((labels > Label.BACKGROUND).sum(axis=(1, 2)), taken)
-    leftwards = geometry.row_cosines[0] > 0
-    step: Literal[1, -1] = 1 if (side is Side.LEFT) == leftwards else -1
+    lungs = report.analysed.lesion_map.labels > Label.BACKGROUND
+    index = _free_slice(lungs.sum(axis=(1, 2)), taken)
+    view = CanonicalView.of(report.analysed.volume.geometry)  # its columns run to the left
+    (upright,) = view.turn(lungs[index : index + 1])
+    (box,) = view.turn_back(beside(upright, 1 if side is Side.LEFT else -1)[None])
     group = Volumetric(
         tracking_identifier=report.tracking(lung_role(side), _name(side)),
-        referenced_regions=[report.region(beside(labels[index] > Label.BACKGROUND, step), index)],
+        referenced_regions=[report.region(box, index)],
         finding_type=codes.LUNG,
         algorithm_id=report.lung_algorithm(),
         finding_sites=[_site(laterality_of(side))],

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from chest_cases import Case, both_lungs, healthy_lungs, make_case
+from chest_cases import SHAPE, Case, both_lungs, healthy_lungs, make_case
 from judges import known_to_older_judges, require_one_study, require_valid
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -16,6 +16,7 @@ from sr_content import groups, items, name_of, values
 
 from chestct.errors import ResultInvalid
 from chestct.findings import Coverage, NotAssessable, Side
+from chestct.geometry import Vector
 from chestct.results import Profile, ReportOptions
 from chestct.volume import Label
 from dicom_out.objects import codes
@@ -154,6 +155,37 @@ def test_voxels_of_a_lung_that_is_not_assessable_are_no_result(tmp_path: Path) -
     wrong = replace(case, lesion_map=replace(case.lesion_map, labels=labels))
     with pytest.raises(ResultInvalid, match="has voxels in a lung that is not assessable"):
         wrong.compose(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "rows", [(1.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0)]
+)
+@pytest.mark.parametrize("side", SIDES)
+def test_the_outline_of_the_lung_lies_on_its_own_side_of_the_patient(
+    side: Side, rows: Vector, tmp_path: Path
+) -> None:
+    """Also in images of a patient who lay on one side, whose columns run along the body's width."""
+    columns = (0.0, 1.0, 0.0) if rows[0] else (1.0, 0.0, 0.0)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1:5, 9:15, 7:11] = Label.RIGHT_LUNG if side is Side.LEFT else Label.LEFT_LUNG
+    case = case_without(side, tmp_path, labels, cosines=(rows, columns))
+    sr = pydicom.dcmread(case.compose(tmp_path / "out").objects[-1].path)
+    missing, other = (middle(sr, f"{one} lung", case) for one in side_and_other(side))
+    leftwards = missing[0] - other[0]
+    assert leftwards > 0 if side is Side.LEFT else leftwards < 0
+    assert missing[1] == pytest.approx(other[1])
+
+
+def side_and_other(side: Side) -> tuple[str, str]:
+    return ("Left", "Right") if side is Side.LEFT else ("Right", "Left")
+
+
+def middle(sr: Dataset, name: str, case: Case) -> Vector:
+    """Return the middle of the outline of a group in the patient."""
+    (outline,) = [item for item in items(groups(sr, name)[0]) if item.ValueType == "SCOORD"]
+    points = np.reshape(outline.GraphicData, (-1, 2))
+    column, row = (points.min(axis=0) + points.max(axis=0)) / 2 - 0.5
+    return case.volume.geometry.position((0.0, float(row), float(column)))
 
 
 @pytest.mark.parametrize("step", [1, -1])
