@@ -24,10 +24,11 @@ class Outcome(StrEnum):
 
 
 class End(StrEnum):
-    """An end of the scan."""
+    """An end of the scan; results of earlier versions do not say which."""
 
     HEAD = "head"
     FEET = "feet"
+    EITHER = "head or feet"
 
 
 class Extent(StrEnum):

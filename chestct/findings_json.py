@@ -23,6 +23,9 @@ from chestct.findings import (
     ZoneMeasurement,
 )
 
+_FORMER_CUT, _FORMER_BOTH = "the lungs reach the ", "first and the last"
+"""The quality flag of earlier versions, which names slices instead of ends."""
+
 
 def findings_to_dict(findings: Findings) -> dict[str, Any]:
     """Return the findings as plain JSON types."""
@@ -54,8 +57,18 @@ def findings_from_dict(plain: Mapping[str, Any]) -> Findings:
         ground_glass=OpacityMeasurement(**plain["ground_glass"]),
         consolidation=OpacityMeasurement(**plain["consolidation"]),
         quality_flags=tuple(plain["quality_flags"]),
-        cut=tuple(End(end) for end in plain.get("cut", ())),
+        cut=_cut(plain),
     )
+
+
+def _cut(plain: Mapping[str, Any]) -> tuple[End, ...]:
+    """Return the ends at which the scan cuts the lungs; earlier results have a flag instead."""
+    if "cut" in plain:
+        return tuple(End(end) for end in plain["cut"])
+    flags = [flag for flag in plain["quality_flags"] if flag.startswith(_FORMER_CUT)]
+    if not flags:
+        return ()
+    return (End.HEAD, End.FEET) if _FORMER_BOTH in flags[0] else (End.EITHER,)
 
 
 def _lesion(plain: Mapping[str, Any]) -> Lesion:

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chestct.findings import Outcome
+from chestct.findings import Coverage, Outcome
 from chestct.states import DeliveryState, JobState
 from chestct.text import printable
+from chestct.verdict import unassessed
 from rales.cli.output import add_row, table
 from rales.cli.status_report import SeriesStatus, StatusReport
 from rales.state.store import Job
@@ -20,6 +21,7 @@ from rales.state.store.refusals import Refusal
 from rales.state.store.transitions import NUMBERS_TAKEN
 
 _SHOWN_REFUSALS = 20
+_WITHOUT_OUTCOME = "nothing marked; negative or indeterminate, the earlier version did not say"
 _COLOURS = {
     JobState.DONE: "green",
     JobState.REJECTED: "yellow",
@@ -98,9 +100,15 @@ def _result(job: Job) -> str:
 
 def _claim(findings: Mapping[str, Any]) -> Iterator[str]:
     """Return the outcome; with a volume, or with its scope where no lesion is marked."""
-    outcome = Outcome.FOUND if findings["lesions"] else Outcome.NONE_MARKED
-    yield findings.get("verdict", outcome)  # earlier versions stored no verdict
-    yield f"{findings['lesion_ml']} ml" if findings["lesions"] else findings.get("scope", "")
+    if findings["lesions"]:
+        yield findings.get("verdict", Outcome.FOUND)  # earlier versions stored no verdict
+        yield f"{findings['lesion_ml']} ml"
+    elif "outcome" in findings:
+        yield findings["verdict"]
+        yield findings["scope"]
+    else:
+        yield _WITHOUT_OUTCOME
+        yield unassessed(Coverage(findings.get("covers", Coverage.BOTH)))
 
 
 def _evolution(evolution: Mapping[str, Any] | None) -> str:

@@ -165,7 +165,7 @@ def front_view(shown: Upright, findings: Findings, levels: Collection[int], side
 
 def _mark_limits(sheet: Sheet, findings: Findings, ends: tuple[int, int], side: int) -> None:
     """Mark the ends at which the scan cuts the lungs, and a lung that is not assessable."""
-    for end, row in zip(End, ends, strict=True):
+    for end, row in zip((End.HEAD, End.FEET), ends, strict=True):
         if end in findings.cut:
             sheet.line([(0, row), (side, row)], WARNING, width=3)
             words = f"lungs cut at the {end} end"

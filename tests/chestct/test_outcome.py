@@ -70,3 +70,26 @@ def test_findings_of_an_earlier_version_are_read() -> None:
     for new in ("cut", "outcome", "indeterminate_reasons"):
         del plain[new]
     assert findings_from_dict(plain) == HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("slices", "cut", "reason"),
+    [
+        ("first", (End.EITHER,), "lungs cut at the head or feet end"),
+        ("last", (End.EITHER,), "lungs cut at the head or feet end"),
+        ("first and the last", (End.HEAD, End.FEET), "lungs cut at both ends"),
+    ],
+)
+def test_cut_lungs_of_an_earlier_version_are_no_negative(
+    slices: str, cut: tuple[End, ...], reason: str
+) -> None:
+    """Earlier versions flag the first or last slice, and do not say which end of the scan it is."""
+    plain = json.loads(json.dumps(findings_to_dict(HEALTHY)))
+    del plain["cut"]
+    plain["quality_flags"] = [f"the lungs reach the {slices} slice: part may be missing"]
+    findings = findings_from_dict(plain)
+    assert findings.cut == cut
+    assert findings.outcome is Outcome.INDETERMINATE
+    assert verdict(findings) == f"indeterminate: {reason}"
+    assert len(short(findings)) <= 48
+    assert findings_from_dict(json.loads(json.dumps(findings_to_dict(findings)))) == findings

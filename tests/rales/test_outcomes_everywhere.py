@@ -14,7 +14,7 @@ from chest_cases import Case, both_lungs, healthy_lungs, make_case
 from click.testing import CliRunner
 from fhir.resources.R4B.bundle import Bundle
 from http_receiver import HttpReceiver
-from notify_rig import NOON, MakeRig
+from notify_rig import HEALTHY, ILL, NOON, MakeRig
 from outcomes import EXAMPLES, NAMES
 from sr_content import groups, name_of
 
@@ -139,6 +139,29 @@ def test_the_status(
     if outcome is not Outcome.FOUND:
         require_claim(shown.output, findings)
     assert json.loads(plain.output)["series"][0]["result"]["findings"]["outcome"] == outcome
+
+
+@pytest.mark.parametrize("lesions", [0, 1])
+def test_the_status_of_an_earlier_version_is_no_negative(
+    lesions: int, make_rig: MakeRig, tmp_path: Path
+) -> None:
+    """Earlier versions called a result without lesions "no lesion found" whatever its score."""
+    rig = make_rig(url="http://127.0.0.1:1/")
+    result = report_of(ILL if lesions else HEALTHY, tmp_path).to_dict()
+    for new in ("outcome", "scope", "extent"):
+        del result["findings"][new]
+    result["findings"]["verdict"] = "4.2 % of the lungs involved" if lesions else "no lesion found"
+    rig.jobs.composed(rig.claim(), key="k", result=result, at=NOON, message="ok", hold=False)
+    (tmp_path / "rales.toml").write_text(f'[node]\ndata_dir = "{tmp_path}"\n')
+    shown = CliRunner().invoke(
+        cli,
+        ["status", "--config", str(tmp_path / "rales.toml")],
+        env={"COLUMNS": "1000"},
+        catch_exceptions=False,
+    )
+    assert ("4.2 % of the lungs involved" in shown.output) == bool(lesions)
+    assert ("negative or indeterminate" in shown.output) == (not lesions)
+    assert "no lesion found" not in shown.output
 
 
 @EACH
