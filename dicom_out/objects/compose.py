@@ -64,7 +64,7 @@ Layer = tuple[SegDocument, Segments]
 def _layers(analysed: AnalysedSeries) -> Iterator[Layer]:
     findings = analysed.findings
     yield (
-        tissues_document(findings.covers),
+        tissues_document(findings),
         tissue_segments(analysed.lesion_map, findings.method),
     )
     if analysed.options.lesion_segments and analysed.measured:

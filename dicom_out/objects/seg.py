@@ -9,7 +9,7 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 
 from chestct.analysed import AnalysedSeries
-from chestct.findings import Coverage
+from chestct.findings import Coverage, Findings
 from chestct.results import AnalysisKey, Profile
 from chestct.uids import Uid
 from chestct.volume import SliceSource
@@ -70,16 +70,13 @@ LESIONS = SegDocument(
 )
 
 
-def tissues_document(covers: Coverage) -> SegDocument:
-    """Return the SEG of lungs and opacities; it names the lung that is not assessable."""
-    if covers is Coverage.BOTH:
-        return TISSUES
-    missing = f"{'right' if covers is Coverage.LEFT else 'left'} not assessable"
-    return replace(
-        TISSUES,
-        series=f"Lungs, {missing}",
-        description=f"{TISSUES.description}; {missing}",
-    )
+def tissues_document(findings: Findings) -> SegDocument:
+    """Return the SEG of lungs and opacities; its texts name no opacities that it does not hold."""
+    held = TISSUES if findings.lesions else replace(TISSUES, series="Lungs", description="Lungs")
+    if findings.covers is Coverage.BOTH:
+        return held
+    missing = f"{'right' if findings.covers is Coverage.LEFT else 'left'} not assessable"
+    return replace(held, series=f"Lungs, {missing}", description=f"{held.description}; {missing}")
 
 
 def build_seg(

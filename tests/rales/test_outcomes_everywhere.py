@@ -86,6 +86,17 @@ def test_the_report(case: Case, outcome: Outcome, tmp_path: Path) -> None:
 
 
 @EACH
+def test_the_segmentation_names_opacities_only_if_it_holds_some(
+    case: Case, outcome: Outcome, tmp_path: Path
+) -> None:
+    seg = pydicom.dcmread(case.compose(tmp_path / "out").objects[0].path)
+    said = f"{seg.SeriesDescription} {seg.ContentDescription}"
+    has_opacities = outcome is Outcome.FOUND
+    assert ("opacities" in said) == ("ground-glass" in said) == has_opacities
+    assert said.startswith("Lungs")
+
+
+@EACH
 def test_the_report_as_text(case: Case, outcome: Outcome, tmp_path: Path) -> None:
     sr = pydicom.dcmread(case.compose(tmp_path / "out").objects[-1].path)
     claim, *_ = render_text(sr).splitlines()
