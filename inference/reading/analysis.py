@@ -27,6 +27,7 @@ from inference.reading.attach import attach
 from inference.reading.density import consolidated
 from inference.reading.frame import Frame
 from inference.reading.lungs import delineate
+from inference.reading.plausibility import require_air
 from inference.reading.postprocess import box_of, lesions_of
 from inference.reading.presence import certain, decide
 from inference.reading.quantify import measure
@@ -65,7 +66,8 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     """Analyse an axial chest volume, in canonical orientation however it is stored.
 
     Raises:
-        SeriesRejected: The volume has no lungs, or larger pixels than a model can read.
+        SeriesRejected: The volume has no lungs, or larger pixels than a model can read; or no
+            opacity was found in a lung that is dense as a whole.
         ModelError: The lesion model has no presence rule.
     """
     _require_fine_enough(volume.geometry, models)
@@ -78,6 +80,8 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
     with _stage(Stage.PRESENCE, seconds, progress):
         reader = _LesionReader(frame, upright, models.lesions, lungs.with_airless, method)
         presence = reader.decide_presence(lambda part: progress(Stage.PRESENCE, part))
+        if not presence.positive:
+            require_air(lungs.labels, frame.volume)
     lesion, sides = np.zeros(lungs.labels.shape, dtype=bool), lungs.labels
     with _stage(Stage.LESIONS, seconds, progress):
         if presence.positive:

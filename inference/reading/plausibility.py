@@ -20,6 +20,11 @@ only; a lung is little more than half of it. A larger outline includes air outsi
 _SMALL_LUNG_ML = 300.0
 _CUT_MM2 = 800.0
 """Area of lung in the first or last slab from which the scan may have cut the lungs."""
+_DENSE_HU = -550.0
+"""Median density of a lung that must not be called clear. The median of 16 lungs of eight real
+chests lies between -872 and -698 HU, also at low dose and in a shallow breath. The lesion network
+compares opacity with the lung around it: of whole lungs that were painted with ground-glass of
+-490 HU it marked almost nothing."""
 _SIDES = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
 
 
@@ -47,6 +52,23 @@ def require_plausible(sides: NDArray[np.uint8], volume: Volume) -> None:
                 RejectReason.IMPLAUSIBLE_LUNGS,
                 f"{name} would hold {ml:.0f} ml, more than the largest plausible {most:.0f} ml: "
                 "the outline includes more than lung",
+            )
+
+
+def require_air(sides: NDArray[np.uint8], volume: Volume) -> None:
+    """Reject a lung that is dense as a whole; call it where no opacity was found.
+
+    Raises:
+        SeriesRejected: Half of a lung is denser than aerated lung.
+    """
+    for label, name in zip(_SIDES, ("left", "right"), strict=True):
+        own = volume.hu[sides == label]
+        if own.size and (median := float(np.median(own))) > _DENSE_HU:
+            raise SeriesRejected(
+                RejectReason.LUNG_NOT_ASSESSABLE,
+                f"the {name} lung is not assessable: its median density is {median:.0f} HU, that "
+                f"of aerated lung is at most {_DENSE_HU:.0f} HU, but the network found no opacity "
+                "in either lung; the disease may be diffuse, so a person must read the images",
             )
 
 

@@ -203,6 +203,37 @@ def test_neither_lung_with_air_enough_says_of_both_how_much(small_thorax: Thorax
     assert no.value.reason is RejectReason.LUNG_NOT_ASSESSABLE
 
 
+@pytest.mark.parametrize("diseased", [("left",), ("right",), SIDES], ids="-".join)
+def test_a_lung_that_is_hazy_as_a_whole_is_never_clear(
+    healthy_thorax: Thorax, diseased: tuple[str, ...]
+) -> None:
+    """A network that compares lung with lung does not see ground-glass that spares nothing."""
+    hu = healthy_thorax.hu.copy()
+    for side in diseased:
+        lung = lung_of(healthy_thorax, side)
+        hu[lung] = np.maximum(hu[lung], -490)
+    lungs = LungsKnown(left=healthy_thorax.left_lung, right=healthy_thorax.right_lung)
+    with pytest.raises(SeriesRejected, match=f"the {diseased[0]} lung is not .* -490 HU") as caught:
+        read(healthy_thorax, hu, lungs)
+    assert caught.value.reason is RejectReason.LUNG_NOT_ASSESSABLE
+
+
+def test_a_lung_that_is_hazy_as_a_whole_and_marked_gets_its_result(small_thorax: Thorax) -> None:
+    lung = small_thorax.left_lung | small_thorax.right_lung
+    hu = np.where(lung, np.maximum(small_thorax.hu, -490), small_thorax.hu).astype(np.int16)
+    lungs = LungsKnown(left=small_thorax.left_lung, right=small_thorax.right_lung)
+    _, found = read(small_thorax, hu, lungs, lesion=lung)
+    assert found.findings.presence.positive
+
+
+def test_a_shallow_breath_may_be_clear(healthy_thorax: Thorax) -> None:
+    lung = healthy_thorax.left_lung | healthy_thorax.right_lung
+    hu = np.where(lung, np.maximum(healthy_thorax.hu, -600), healthy_thorax.hu).astype(np.int16)
+    lungs = LungsKnown(left=healthy_thorax.left_lung, right=healthy_thorax.right_lung)
+    _, found = read(healthy_thorax, hu, lungs)
+    assert not found.findings.presence.positive
+
+
 @pytest.mark.parametrize("off", [0, 9])
 def test_what_lies_on_the_other_side_of_the_patient_is_called_by_that_side(off: int) -> None:
     """The middle is that of the body, wherever it lies in the image."""
