@@ -23,8 +23,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from chestct.analysed import AnalysedSeries
-from chestct.findings import Method, Presence
 from chestct.geometry import Geometry
+from chestct.method import Method, Presence
 from chestct.results import AnalysisKey, ModelIdentity, Profile, SoftwareIdentity
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid, derive_uid

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from chestct.geometry import Vector
+from chestct.method import Method, Presence
+
+if TYPE_CHECKING:  # numpy would slow down commands that only print findings
+    from chestct.geometry import Vector
 
 
 class Side(StrEnum):
@@ -41,32 +45,6 @@ class Extent(StrEnum):
     MILD = "mild"
     MODERATE = "moderate"
     SEVERE = "severe"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """The thresholds behind the numbers; the SR states them.
-
-    Attributes:
-        high_opacity_hu: Smoothed opacity at or above this HU is consolidation (high opacity),
-            below it ground-glass.
-        density_smoothing_mm: Standard deviation of the filter that smooths the opacities for
-            this decision.
-        minimum_piece_ml: A smaller piece of either kind takes the kind around it.
-        minimum_lesion_ml: A smaller connected lesion was dropped.
-        minimum_lesion_hu: A voxel that is less dense than this, smoothed over a millimetre or two,
-            is aerated lung and no lesion; None: the density was not used.
-        mild_percent: Less involvement than this is :attr:`Extent.MILD`.
-        moderate_percent: Less involvement than this is :attr:`Extent.MODERATE`.
-    """
-
-    high_opacity_hu: float = -300.0
-    density_smoothing_mm: float = 1.5
-    minimum_piece_ml: float = 0.25
-    minimum_lesion_ml: float = 0.5
-    minimum_lesion_hu: float | None = None
-    mild_percent: float = 5.0
-    moderate_percent: float = 25.0
 
 
 class Zone(StrEnum):
@@ -194,19 +172,6 @@ class Lesion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Presence:
-    """The decision whether the lungs have any lesion; the score is 0 to 1."""
-
-    score: float
-    operating_point: float
-
-    @property
-    def positive(self) -> bool:
-        """Whether the score reaches the operating point."""
-        return self.score >= self.operating_point
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """All measurements of one series.
 
@@ -217,6 +182,7 @@ class Findings:
         extent: Of the opacity in both lungs together; None without a total.
         ground_glass, consolidation: The two kinds of opacity in the assessable lungs.
         cut: The ends of the scan that the lungs reach, so that part of them may be missing.
+        higher_base: The lung that ends so far above the other that its base may hold no air.
 
     Raises:
         ValueError: The numbers do not match the assessable lungs.
@@ -233,6 +199,7 @@ class Findings:
     consolidation: OpacityMeasurement
     quality_flags: tuple[str, ...] = ()
     cut: tuple[End, ...] = ()
+    higher_base: Side | None = None
 
     def __post_init__(self) -> None:
         both = self.covers is Coverage.BOTH
@@ -264,6 +231,8 @@ class Findings:
         if self.cut:
             where = "both ends" if len(self.cut) > 1 else f"the {self.cut[0]} end"
             reasons.append(f"lungs cut at {where}")
+        if self.higher_base is not None:
+            reasons.append(f"{self.higher_base} base may hold no air")
         return tuple(reasons)
 
     @property

@@ -14,14 +14,13 @@ from chestct.findings import (
     Lesion,
     Lung,
     LungMeasurement,
-    Method,
     NotAssessable,
     OpacityMeasurement,
-    Presence,
     Side,
     Zone,
     ZoneMeasurement,
 )
+from chestct.method import Method, Presence
 
 _FORMER_CUT, _FORMER_BOTH = "the lungs reach the ", "first and the last"
 """The quality flag of earlier versions, which names slices instead of ends."""
@@ -58,6 +57,7 @@ def findings_from_dict(plain: Mapping[str, Any]) -> Findings:
         consolidation=OpacityMeasurement(**plain["consolidation"]),
         quality_flags=tuple(plain["quality_flags"]),
         cut=_cut(plain),
+        higher_base=Side(plain["higher_base"]) if plain.get("higher_base") else None,
     )
 
 

@@ -21,7 +21,8 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 
 from chestct.analysed import AnalysedSeries
-from chestct.findings import Findings, Method, NotAssessable, Presence, Side
+from chestct.findings import Findings, NotAssessable, Side
+from chestct.method import Method, Presence
 from chestct.results import Extra, Profile, ReportOptions, ResultObject, SoftwareIdentity
 from chestct.uids import digest
 from chestct.volume import Label

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chestct.findings import Method
+from chestct.method import Method
 from chestct.results import ModelIdentity
 from chestct.volume import Volume
 

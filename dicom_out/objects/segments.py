@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydicom.sr.coding import Code
 from scipy import ndimage
 
-from chestct.findings import Lesion, Method, Side
+from chestct.findings import Lesion, Side
+from chestct.method import Method
 from chestct.volume import LABELS_OF, Label, LesionMap
 from dicom_out.objects import codes
 

@@ -12,7 +12,8 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from chestct.findings import Coverage, Method
+from chestct.findings import Coverage
+from chestct.method import Method
 from chestct.results import ResultReference
 from chestct.uids import Uid
 from dicom_out.objects import codes

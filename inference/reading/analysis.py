@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.errors import ModelError, RejectReason, SeriesRejected
-from chestct.findings import Findings, Method, Presence
+from chestct.findings import Findings
 from chestct.geometry import Geometry
+from chestct.method import Method, Presence
 from chestct.orientation import CanonicalView
 from chestct.results import ModelIdentity
 from chestct.volume import Label, LesionMap, Volume, is_lesion
@@ -98,6 +99,7 @@ def analyse(volume: Volume, models: ModelSet, method: Method, progress: Progress
             lungs.quality_flags,
             missing=lungs.missing,
             cut=lungs.cut,
+            higher_base=lungs.higher_base,
         )
     return Analysis(
         lesion_map=lesion_map,

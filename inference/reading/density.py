@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from chestct.findings import Method
+from chestct.method import Method
 from chestct.volume import Volume
 from inference.reading.postprocess import box_of, components
 

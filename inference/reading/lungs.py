@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from chestct.findings import End
+from chestct.findings import End, Side
 from chestct.volume import Label, Volume
 from inference.ports import Reader, SegmentationModel
 from inference.reading.airways import central_airways
@@ -18,6 +18,7 @@ from inference.reading.frame import Frame
 from inference.reading.plausibility import (
     doubts_about_sides,
     ends_reached,
+    find_higher_base,
     flags_of,
     require_plausible,
 )
@@ -28,6 +29,10 @@ _CHUNK = 16
 _SURE = 0.9
 """Solid parts that the network takes for lung with this probability need no air beside them."""
 _SIDES = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
+_HIGHER_BASE = (
+    "the {} lung ends {:.0f} mm above the other: its base may hold no air (consolidation, "
+    "collapse, effusion), or the diaphragm is raised"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,7 @@ class Lungs:
             Nothing outside is lung.
         missing: The lung that is not assessable, if any; it has no labels.
         cut: The ends of the scan that the lungs reach.
+        higher_base: The lung that ends far above the other, so that its base may hold no air.
         quality_flags: Doubts about the delineation, for the reader of the result.
     """
 
@@ -51,6 +57,7 @@ class Lungs:
     cut: tuple[End, ...]
     quality_flags: tuple[str, ...]
     missing: Missing | None = None
+    higher_base: Side | None = None
 
     @property
     def with_airless(self) -> NDArray[np.bool_]:
@@ -93,6 +100,9 @@ def delineate(
         sides[sides == own] = airless[airless == own] = Label.BACKGROUND
         body &= (sides > 0) | (halves != own)
         doubts = (missing.flag,)
+    base = None if missing is not None else find_higher_base(sides, volume)
+    if base is not None:
+        doubts = (*doubts, _HIGHER_BASE.format(*base))
     assessed = [side for side in _SIDES if missing is None or side != missing.label]
     return Lungs(
         labels=sides,
@@ -101,6 +111,7 @@ def delineate(
         cut=ends_reached(sides, volume),
         quality_flags=(*flags_of(sides, volume, assessed), *doubts),
         missing=missing,
+        higher_base=None if base is None else base[0],
     )
 
 

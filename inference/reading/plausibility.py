@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chestct.errors import RejectReason, SeriesRejected
-from chestct.findings import End
+from chestct.findings import End, Side
 from chestct.volume import Label, Volume
 
 _LEAST_LUNGS_ML = 400.0
@@ -25,6 +25,11 @@ _DENSE_HU = -550.0
 chests lies between -872 and -698 HU, also at low dose and in a shallow breath. The lesion network
 compares opacity with the lung around it: of whole lungs that were painted with ground-glass of
 -490 HU it marked almost nothing."""
+_UNEVEN_MM = 40.0
+"""Difference of the lower ends of both lungs from which the higher base may hold no air. It is 0 to
+21 mm in seven of eight real chests; in the eighth, of 48 mm, a lobe has collapsed."""
+_LEAST_END_MM2 = 200.0
+"""Least area of a lung in the lowest slab that counts as its end."""
 _SIDES = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
 
 
@@ -95,6 +100,26 @@ def ends_reached(sides: NDArray[np.uint8], volume: Volume) -> tuple[End, ...]:
         for end, plane in ((End.HEAD, sides[-1]), (End.FEET, sides[0]))
         if float((plane > 0).sum()) * pixel > _CUT_MM2
     )
+
+
+def find_higher_base(sides: NDArray[np.uint8], volume: Volume) -> tuple[Side, float] | None:
+    """Return the lung that ends far above the other, and by how many mm; None: both end alike.
+
+    Consolidation, collapse or effusion at a base looks like abdomen to the networks.
+    """
+    pixel = volume.geometry.pixel_spacing[0] * volume.geometry.pixel_spacing[1]
+    lowest = []
+    for label in _SIDES:
+        areas = (sides == label).sum(axis=(1, 2)) * pixel
+        slabs = np.flatnonzero(areas >= _LEAST_END_MM2)
+        if not slabs.size:
+            return None
+        lowest.append(int(slabs[0]))
+    left, right = lowest
+    gap = abs(left - right) * volume.geometry.slice_spacing
+    if gap <= _UNEVEN_MM:
+        return None
+    return (Side.LEFT if left > right else Side.RIGHT), gap
 
 
 def doubts_about_sides(sides: NDArray[np.uint8], volume: Volume) -> tuple[str, ...]:

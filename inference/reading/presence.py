@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chestct.findings import Presence
+from chestct.method import Presence
 from inference.ports import PresenceRule
 
 OPERATING_POINT = 0.5

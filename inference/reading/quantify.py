@@ -14,12 +14,11 @@ from chestct.findings import (
     Lesion,
     Lung,
     LungMeasurement,
-    Method,
     OpacityMeasurement,
-    Presence,
     Side,
 )
 from chestct.geometry import Geometry
+from chestct.method import Method, Presence
 from chestct.orientation import CanonicalView
 from chestct.volume import (
     LABELS_OF,
@@ -45,6 +44,7 @@ def measure(
     *,
     missing: Missing | None = None,
     cut: tuple[End, ...] = (),
+    higher_base: Side | None = None,
 ) -> Findings:
     """Measure ``lesion_map`` on ``volume``; both are on the same grid.
 
@@ -52,7 +52,7 @@ def measure(
     orientation, and only the place of a diameter is given in stored indices.
 
     If a lung is ``missing``, neither it nor both lungs together are measured. ``cut`` names the
-    ends of the scan that the lungs reach.
+    ends of the scan that the lungs reach, ``higher_base`` the lung whose base may hold no air.
     """
     view = CanonicalView.of(volume.geometry)
     volume, lesion_map = view.volume(volume), view.lesion_map(lesion_map)
@@ -74,6 +74,7 @@ def measure(
         consolidation=_opacity(inside[dense], voxel_ml),
         quality_flags=quality_flags,
         cut=cut,
+        higher_base=higher_base,
     )
 
 

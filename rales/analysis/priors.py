@@ -9,7 +9,8 @@ from typing import Any
 
 from chestct.errors import InputUnavailable
 from chestct.evolution import AcquisitionContext, Evolution, PriorResult
-from chestct.findings import Coverage, Method
+from chestct.findings import Coverage
+from chestct.method import Method
 from chestct.series import Series
 from chestct.uids import Uid, digest
 from chestct.volume import Volume

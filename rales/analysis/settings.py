@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from chestct.findings import Method
+from chestct.method import Method
 from chestct.results import Extra, Profile, ReportOptions
 from chestct.uids import digest
 from inference.loading.rules import EligibilityRules

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from notify_rig import HEALTHY, ILL
-from outcomes import CUT, EXAMPLES, NAMES, ONE_LUNG, UNOUTLINED
+from outcomes import CUT, EXAMPLES, HIGH_BASE, NAMES, ONE_LUNG, UNOUTLINED
 
 from chestct.findings import End, Findings, Outcome
 from chestct.findings_json import findings_from_dict, findings_to_dict
@@ -49,6 +49,7 @@ def test_every_reason_is_named() -> None:
         "lungs cut at both ends"
     )
     assert verdict(CUT) == "indeterminate: lungs cut at the head end"
+    assert verdict(HIGH_BASE) == "indeterminate: left base may hold no air"
     assert verdict(HEALTHY) == "none marked: ground-glass, consolidation"
 
 
@@ -67,7 +68,7 @@ def test_findings_come_back_from_json(findings: Findings, outcome: Outcome) -> N
 
 def test_findings_of_an_earlier_version_are_read() -> None:
     plain = json.loads(json.dumps(findings_to_dict(HEALTHY)))
-    for new in ("cut", "outcome", "indeterminate_reasons"):
+    for new in ("cut", "higher_base", "outcome", "indeterminate_reasons"):
         del plain[new]
     assert findings_from_dict(plain) == HEALTHY
 

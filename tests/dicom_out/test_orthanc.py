@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from sending import send, store
 
 from chestct.analysed import AnalysedSeries
-from chestct.findings import Method, Presence
+from chestct.method import Method, Presence
 from chestct.results import AnalysisKey, Profile, ResultObject, ResultSet
 from chestct.volume import Label, LesionMap
 from dicom_out.network.destination import WebDestination

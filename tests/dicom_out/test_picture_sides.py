@@ -9,8 +9,8 @@ import pytest
 from notify_rig import HEALTHY
 from numpy.typing import NDArray
 
-from chestct.findings import Method, Presence
 from chestct.geometry import Geometry, Vector, cross
+from chestct.method import Method, Presence
 from chestct.uids import Uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume, is_lesion
 from inference.reading.quantify import measure

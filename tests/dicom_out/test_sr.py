@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from sr_content import groups, items, name_of, values
 
-from chestct.findings import Findings, Method, Presence
+from chestct.findings import Findings
 from chestct.geometry import Geometry
+from chestct.method import Method, Presence
 from chestct.results import Profile, ResultReference
 from chestct.uids import derive_uid
 from chestct.verdict import scope

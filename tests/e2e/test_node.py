@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ports import free_port
 from pydicom.dataset import Dataset
 
-from chestct.findings import Method
+from chestct.method import Method
 from chestct.volume import Label
 from inference.loading.loader import LoadingPolicy, load
 from inference.networks.session import load_models

@@ -24,7 +24,7 @@ from tiny_node import (
 from waiting import wait_for
 
 from chestct.errors import InputUnavailable
-from chestct.findings import Method
+from chestct.method import Method
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import derive_uid

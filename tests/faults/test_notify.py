@@ -102,10 +102,10 @@ def test_a_kill_loses_no_message_and_tells_none_twice(
 
 
 def volumes(sr: pydicom.Dataset) -> set[Decimal]:
-    """Return every lung volume that the SR states."""
+    """Return every volume of a lung, or of both, that the SR states."""
     found: set[Decimal] = set()
     for item in _items(sr):
-        if item.ValueType == "NUM" and item.ConceptNameCodeSequence[0].CodeValue == "118565006":
+        if item.ValueType == "NUM" and item.ConceptNameCodeSequence[0].CodeValue == "LUNG_VOLUME":
             found.add(Decimal(str(item.MeasuredValueSequence[0].NumericValue)))
     return found
 

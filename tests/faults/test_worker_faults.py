@@ -31,7 +31,7 @@ from waiting import wait_for
 
 from chestct.errors import AnalysisCrashed, AnalysisHung, AnalysisStopped, RejectReason
 from chestct.errors import SeriesRejected as Rejected
-from chestct.findings import Method
+from chestct.method import Method
 from chestct.states import JobState
 from inference.loading.rules import EligibilityRules
 from rales.analysis.settings import AnalysisSettings

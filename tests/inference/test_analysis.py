@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.errors import ModelError, RejectReason, SeriesRejected
-from chestct.findings import End, Extent, Method, Outcome
+from chestct.findings import End, Extent, Outcome
 from chestct.geometry import Geometry
+from chestct.method import Method
 from chestct.uids import derive_uid
 from chestct.volume import Label, SliceSource, Volume
 from inference.reading.analysis import Analysis, Stage, analyse

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from chestct.findings import Method
+from chestct.method import Method
 from chestct.volume import Volume
 from inference.reading.density import consolidated
 from phantom.volume import canonical_volume

@@ -16,14 +16,13 @@ from chestct.findings import (
     Extent,
     Findings,
     LungMeasurement,
-    Method,
     OpacityMeasurement,
-    Presence,
     Side,
     Zone,
 )
 from chestct.findings_json import lung_from_dict, lung_to_dict, measurement_from_dict
 from chestct.geometry import Geometry, Vector
+from chestct.method import Method, Presence
 from chestct.uids import derive_uid
 from chestct.volume import Label, LesionMap, SliceSource, Volume
 from inference.reading.quantify import extent_of, measure

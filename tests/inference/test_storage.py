@@ -17,7 +17,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from storage_ways import WAYS, Way, store, stored
 
-from chestct.findings import Findings, Method
+from chestct.findings import Findings
+from chestct.method import Method
 from chestct.orientation import CanonicalView, canonical
 from chestct.results import ModelIdentity
 from chestct.series import Series

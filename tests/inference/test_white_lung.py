@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.errors import RejectReason, SeriesRejected
-from chestct.findings import Coverage, Extent, LungMeasurement, Method, NotAssessable
+from chestct.findings import Coverage, Extent, LungMeasurement, NotAssessable, Outcome, Side
 from chestct.geometry import Geometry
+from chestct.method import Method
 from chestct.verdict import verdict
 from chestct.volume import LEFT_LABELS, RIGHT_LABELS, Label, Volume
 from inference.reading.analysis import Analysis, analyse
+from inference.reading.plausibility import find_higher_base
 from inference.reading.sides import drop_strays, find_missing, halves_of
 from phantom import Thorax
 from phantom.volume import canonical_volume
@@ -224,6 +226,38 @@ def test_a_lung_that_is_hazy_as_a_whole_and_marked_gets_its_result(small_thorax:
     lungs = LungsKnown(left=small_thorax.left_lung, right=small_thorax.right_lung)
     _, found = read(small_thorax, hu, lungs, lesion=lung)
     assert found.findings.presence.positive
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_base_that_the_networks_take_for_abdomen_leaves_no_negative_result(
+    healthy_thorax: Thorax, side: str
+) -> None:
+    """A consolidated base: neither network marks any of it."""
+    hu = healthy_thorax.hu.copy()
+    base = lung_of(healthy_thorax, side).copy()
+    lowest = int(np.flatnonzero(base.any(axis=(1, 2)))[0])
+    base[lowest + round(60 / healthy_thorax.spacing[0]) :] = False
+    hu[base] = 30
+    lungs = LungsKnown(
+        left=healthy_thorax.left_lung & ~base, right=healthy_thorax.right_lung & ~base
+    )
+    _, found = read(healthy_thorax, hu, lungs)
+    assert not found.findings.presence.positive
+    assert found.findings.higher_base == side
+    assert found.findings.outcome is Outcome.INDETERMINATE
+    assert any(flag.startswith(f"the {side} lung ends ") for flag in found.findings.quality_flags)
+
+
+@pytest.mark.parametrize(("gap_mm", "higher"), [(35, None), (45, (Side.LEFT, 45.0))])
+def test_bases_may_differ_as_much_as_a_diaphragm_does(
+    gap_mm: int, higher: tuple[Side, float] | None
+) -> None:
+    volume = canonical_volume(np.zeros((40, 20, 40), np.int16), (5.0, 5.0, 5.0), (0.0, 0.0, 0.0))
+    sides = np.zeros(volume.hu.shape, np.uint8)
+    sides[3:, 5:15, 5:15] = Label.RIGHT_LUNG
+    sides[3 + gap_mm // 5 :, 5:15, 25:35] = Label.LEFT_LUNG
+    sides[0, 0, 0] = Label.LEFT_LUNG  # too little to be the end of a lung
+    assert find_higher_base(sides, volume) == higher
 
 
 def test_a_shallow_breath_may_be_clear(healthy_thorax: Thorax) -> None:

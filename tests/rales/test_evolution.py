@@ -19,14 +19,8 @@ from prior_results import NOW, acquisition_context
 from pydicom.dataset import Dataset
 
 from chestct.evolution import Comparison, Evolution, PriorResult, compare
-from chestct.findings import (
-    Extent,
-    Findings,
-    LungMeasurement,
-    Method,
-    OpacityMeasurement,
-    Presence,
-)
+from chestct.findings import Extent, Findings, LungMeasurement, OpacityMeasurement
+from chestct.method import Method, Presence
 from chestct.results import ResultReference
 from chestct.uids import Uid, derive_uid
 from dicom_out.objects.acquisition import read_acquisition

@@ -17,7 +17,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from chestct.findings import End, Findings, NotAssessable, Presence, Side
+from chestct.findings import End, Findings, NotAssessable, Side
+from chestct.method import Presence
 from chestct.results import Profile, ReportOptions
 from chestct.verdict import scope
 from chestct.volume import Label

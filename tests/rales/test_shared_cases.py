@@ -102,7 +102,8 @@ def require_same_volumes(report: AnalysisReport, wanted: AnalysisReport) -> None
     for side in ("left", "right", "total"):
         before, after = getattr(wanted.findings, side), getattr(report.findings, side)
         assert after.volume_ml == pytest.approx(before.volume_ml, rel=0.01)
-        assert after.lesion_ml == pytest.approx(before.lesion_ml, rel=0.01, abs=FEW_VOXELS_ML)
+        # Fill of 0 HU blends with the body where the frame's pixels meet the circle.
+        assert after.lesion_ml == pytest.approx(before.lesion_ml, rel=0.02, abs=FEW_VOXELS_ML)
 
 
 @pytest.mark.parametrize("name", AS_THE_SOURCE)

@@ -9,7 +9,7 @@ from fakes import InlineWorker
 from state_rig import StateRig
 
 from chestct.errors import AnalysisHung, ModelError, OutOfResources, RejectReason, SeriesRejected
-from chestct.findings import Method
+from chestct.method import Method
 from chestct.results import Extra
 from chestct.series import ReceivedInstance
 from chestct.states import JobState

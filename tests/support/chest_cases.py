@@ -19,8 +19,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
 from chestct.analysed import AnalysedSeries
-from chestct.findings import Findings, Method, Presence
+from chestct.findings import Findings
 from chestct.geometry import Geometry, Vector
+from chestct.method import Method, Presence
 from chestct.results import AnalysisKey, ModelIdentity, Profile, ResultSet, SoftwareIdentity
 from chestct.series import ReceivedInstance, Series
 from chestct.uids import Uid, derive_uid

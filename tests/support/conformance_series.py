@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
 
-from chestct.findings import Method, Presence
 from chestct.geometry import Vector
+from chestct.method import Method, Presence
 from chestct.results import AnalysisKey
 from chestct.series import Series
 from chestct.volume import Label, LesionMap

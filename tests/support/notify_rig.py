@@ -21,14 +21,13 @@ from chestct.findings import (
     Findings,
     Lesion,
     LungMeasurement,
-    Method,
     OpacityMeasurement,
-    Presence,
     Side,
     Zone,
     ZoneMeasurement,
 )
 from chestct.findings_json import findings_to_dict
+from chestct.method import Method, Presence
 from chestct.states import JobState
 from rales.config.sections import Config
 from rales.state.store import (

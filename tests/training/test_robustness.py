@@ -20,14 +20,8 @@ from linear_models import volume_of
 from numpy.typing import NDArray
 
 from chestct.errors import RejectReason, SeriesRejected
-from chestct.findings import (
-    Extent,
-    Findings,
-    LungMeasurement,
-    Method,
-    OpacityMeasurement,
-    Presence,
-)
+from chestct.findings import Extent, Findings, LungMeasurement, OpacityMeasurement
+from chestct.method import Method, Presence
 from chestct.volume import LesionMap, Volume
 from inference.reading.analysis import Analysis
 from training.readings.reading import Call, Reading, read_volume

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from chestct.errors import SeriesRejected
-from chestct.findings import Coverage, Findings, Method
+from chestct.findings import Coverage, Findings
 from chestct.findings_json import lung_to_dict
+from chestct.method import Method
 from chestct.series import Series
 from chestct.volume import Volume
 from inference.loading.loader import LoadingPolicy, load

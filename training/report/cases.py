@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chestct.errors import SeriesRejected
-from chestct.findings import Method
+from chestct.method import Method
 from chestct.volume import LesionMap, Volume
 from inference.ports import ModelSet, SegmentationModel
 from inference.reading.analysis import Analysis, analyse
