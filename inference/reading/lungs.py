@@ -103,13 +103,14 @@ def delineate(
     base = None if missing is not None else find_higher_base(sides, volume)
     if base is not None:
         doubts = (*doubts, _HIGHER_BASE.format(*base))
+    cut = ends_reached(sides, volume)
     assessed = [side for side in _SIDES if missing is None or side != missing.label]
     return Lungs(
         labels=sides,
         airless=airless,
         within=body,
-        cut=ends_reached(sides, volume),
-        quality_flags=(*flags_of(sides, volume, assessed), *doubts),
+        cut=cut,
+        quality_flags=(*flags_of(sides, volume, assessed, cut), *doubts),
         missing=missing,
         higher_base=None if base is None else base[0],
     )

@@ -79,11 +79,11 @@ def require_air(sides: NDArray[np.uint8], volume: Volume) -> None:
 
 
 def flags_of(
-    sides: NDArray[np.uint8], volume: Volume, assessed: Sequence[Label]
+    sides: NDArray[np.uint8], volume: Volume, assessed: Sequence[Label], cut: Sequence[End]
 ) -> tuple[str, ...]:
-    """Flag lungs that the scan may have cut, and assessed lungs that are small."""
+    """Flag the ends at which the scan may have ``cut`` the lungs, and small assessed lungs."""
     flags = []
-    if cut := ends_reached(sides, volume):
+    if cut:
         ends = " and the ".join(f"{end} end" for end in cut)
         flags.append(f"the lungs reach the {ends} of the scan: part may be missing")
     for label in assessed:
@@ -95,11 +95,9 @@ def flags_of(
 
 def ends_reached(sides: NDArray[np.uint8], volume: Volume) -> tuple[End, ...]:
     """Return the ends at which the scan may have cut the lungs; slices run from feet to head."""
-    pixel = volume.geometry.pixel_spacing[0] * volume.geometry.pixel_spacing[1]
+    areas = _areas(sides[[-1, 0]] > Label.BACKGROUND, volume)
     return tuple(
-        end
-        for end, plane in ((End.HEAD, sides[-1]), (End.FEET, sides[0]))
-        if float((plane > 0).sum()) * pixel > _CUT_MM2
+        end for end, area in zip((End.HEAD, End.FEET), areas, strict=True) if area > _CUT_MM2
     )
 
 
@@ -108,11 +106,9 @@ def find_higher_base(sides: NDArray[np.uint8], volume: Volume) -> tuple[Side, fl
 
     Consolidation, collapse or effusion at a base looks like abdomen to the networks.
     """
-    pixel = volume.geometry.pixel_spacing[0] * volume.geometry.pixel_spacing[1]
     lowest = []
     for label in _SIDES:
-        areas = (sides == label).sum(axis=(1, 2)) * pixel
-        slabs = np.flatnonzero(areas >= _LEAST_END_MM2)
+        slabs = np.flatnonzero(_areas(sides == label, volume) >= _LEAST_END_MM2)
         if not slabs.size:
             return None
         lowest.append(int(slabs[0]))
@@ -121,6 +117,13 @@ def find_higher_base(sides: NDArray[np.uint8], volume: Volume) -> tuple[Side, fl
     if gap <= _UNEVEN_MM:
         return None
     return (Side.LEFT if left > right else Side.RIGHT), gap
+
+
+def _areas(mask: NDArray[np.bool_], volume: Volume) -> NDArray[np.float64]:
+    """Return the area of a mask in each slice, mm²."""
+    row, column = volume.geometry.pixel_spacing
+    areas: NDArray[np.float64] = mask.sum(axis=(1, 2)) * (row * column)
+    return areas
 
 
 def doubts_about_sides(sides: NDArray[np.uint8], volume: Volume) -> tuple[str, ...]:
