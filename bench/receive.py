@@ -88,15 +88,15 @@ def _compare(series: Path, scratch: Path, rounds: int) -> None:
 def _measure(command: list[str], series: Path, folder: Path, count: int) -> float:
     """Return the seconds from the start of the senders to the end of the last sender."""
     folder.mkdir()
-    port = _free_port()
+    port = free_port()
     arguments = [part.format(folder=folder, port=port) for part in command]
-    with subprocess.Popen(arguments, env=_environment()) as receiver:
+    with subprocess.Popen(arguments, env=environment()) as receiver:
         try:
-            _wait_for(receiver, port)
+            wait_for(receiver, port)
             begin = time.perf_counter()
             sender = ["storescu", "-R", "-aec", "RALES", "+sd", "127.0.0.1", str(port)]
             senders = [
-                subprocess.Popen([*sender, str(part)], env=_environment())
+                subprocess.Popen([*sender, str(part)], env=environment())
                 for part in series.iterdir()
             ]
             codes = [one.wait() for one in senders]
@@ -110,16 +110,16 @@ def _measure(command: list[str], series: Path, folder: Path, count: int) -> floa
     return seconds
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     return {**os.environ, "TCP_NODELAY": "1"}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
-def _wait_for(receiver: subprocess.Popen[bytes], port: int) -> None:
+def wait_for(receiver: subprocess.Popen[bytes], port: int) -> None:
     """Wait until the receiver answers an echo."""
     echo = ["echoscu", "-aec", "RALES", "127.0.0.1", str(port)]
     deadline = time.monotonic() + _START_SECONDS
