@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import cc3d
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from chestct.geometry import Geometry
 from chestct.volume import Label, Volume
@@ -13,13 +15,19 @@ from inference.ports import Box
 
 _SMOOTHING_MM = 1.2
 """Standard deviation of the filter: it smooths noise, but neither vessels nor small lesions."""
-_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
 
-def box_of(mask: NDArray[np.bool_]) -> Box:
-    """Return the smallest box around a mask (slice, row, column) that is not empty."""
-    first, second, third = ndimage.find_objects(mask.view(np.uint8))[0]
-    return first, second, third
+def box_of(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Box:
+    """Return the smallest box around a mask or labels (slice, row, column), not empty."""
+    slices = _span(mask.any(axis=(1, 2)))
+    plane = mask[slices].view(np.uint8).max(axis=0)
+    return slices, _span(plane.any(axis=1)), _span(plane.any(axis=0))
+
+
+def _span(line: NDArray[np.bool_]) -> slice:
+    """Return the range of a line from the first to the last mark."""
+    marked = np.flatnonzero(line)
+    return slice(int(marked[0]), int(marked[-1]) + 1)
 
 
 def without_air(
@@ -49,9 +57,13 @@ def suppress_aerated(
     return probability * without_air(volume.hu[index], volume.geometry.pixel_spacing, least_hu)
 
 
-def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Label the 26-connected components of a mask (slice, row, column)."""
-    labels, count = ndimage.label(mask, structure=_NEIGHBOURS, output=np.int32)
+def components(
+    mask: NDArray[np.bool_], neighbours: Literal[6, 26] = 26
+) -> tuple[NDArray[np.uint32], int]:
+    """Label the connected components of a mask (slice, row, column), in the order of voxels."""
+    labels, count = cc3d.connected_components(
+        mask, connectivity=neighbours, return_N=True, out_dtype=np.uint32
+    )
     return labels, int(count)
 
 
