@@ -91,9 +91,9 @@ def drop_small(mask: NDArray[np.bool_], voxel_ml: float, minimum_ml: float) -> N
     if not mask.any():
         return kept
     box = box_of(mask)
-    labels, count = components(mask[box])
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    keep = sizes * voxel_ml >= minimum_ml
-    keep[0] = False
-    kept[box] = keep[labels]
+    inside = mask[box]
+    labels, count = components(inside)
+    numbers = labels[inside]
+    large = np.bincount(numbers, minlength=count + 1) * voxel_ml >= minimum_ml
+    kept[box][inside] = large[numbers]
     return kept
