@@ -128,7 +128,7 @@ class Frame:
             masks: One to four masks of the frame, bool (slab, row, column).
         """
         stacked = np.stack(masks, axis=-1)
-        reached = stacked.any(axis=(1, 2, 3))
+        reached = [bool(slab.any()) for slab in stacked]
         canvas = np.zeros((*self.scaled, len(masks)), dtype=np.float32)
         window, size = self._window, (self.source.shape[2], self.source.shape[1])
         for index in range(self.source.shape[0]):

@@ -19,12 +19,12 @@ _SMOOTHING_MM = 1.2
 
 def box_of(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Box:
     """Return the smallest box around a mask or labels (slice, row, column), not empty."""
-    slices = _span(mask.any(axis=(1, 2)))
+    slices = _span(np.any(mask, axis=(1, 2)))
     plane = mask[slices].view(np.uint8).max(axis=0)
-    return slices, _span(plane.any(axis=1)), _span(plane.any(axis=0))
+    return slices, _span(np.any(plane, axis=1)), _span(np.any(plane, axis=0))
 
 
-def _span(line: NDArray[np.bool_]) -> slice:
+def _span(line: NDArray[np.bool_] | np.bool_) -> slice:
     """Return the range of a line from the first to the last mark."""
     marked = np.flatnonzero(line)
     return slice(int(marked[0]), int(marked[-1]) + 1)
@@ -64,7 +64,7 @@ def components(
     labels, count = cc3d.connected_components(
         mask, connectivity=neighbours, return_N=True, out_dtype=np.uint32
     )
-    return labels, int(count)
+    return np.asarray(labels, np.uint32), int(count)
 
 
 def lesions_of(
