@@ -34,10 +34,9 @@ def _unit(value: str, meaning: str) -> Code:
 
 # Document (TID 1500), image library (TID 1600)
 IMAGING_MEASUREMENT_REPORT = _dcm("126000", "Imaging Measurement Report")  # CID 7021
-CT = Code(
-    value="25045-6", meaning="CT unspecified body region", scheme_designator="LN"
-)  # CID 100, which has no CT of the chest
-CT_CHEST = Code(value="24627-2", meaning="CT Chest", scheme_designator="LN")  # extends CID 100
+# CID 100 has no CT of the chest, and TID 1500 has one Procedure Reported. Body Part Examined states
+# the region.
+CT = Code(value="25045-6", meaning="CT unspecified body region", scheme_designator="LN")
 COMMENT = _dcm("121106", "Comment")
 DEVICE = _dcm("121007", "Device")  # CID 270
 IMAGE_LIBRARY = _dcm("111028", "Image Library")
@@ -47,6 +46,7 @@ TRACKING_IDENTIFIER = _dcm("112039", "Tracking Identifier")
 ALGORITHM_PARAMETERS = _dcm("111002", "Algorithm Parameters")
 IMAGING_MEASUREMENTS = _dcm("126010", "Imaging Measurements")
 SOURCE = _sct("260753009", "Source")
+SOURCE_SERIES = _dcm("121232", "Source series for segmentation")
 SOURCE_IMAGE = _dcm("121322", "Source image for image processing operation")  # CID 7202
 OF_INTEREST = _dcm("113000", "Of Interest")  # CID 7010
 PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")  # CID 7005

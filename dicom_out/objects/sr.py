@@ -71,7 +71,7 @@ def _measurement_report(report: ReportContent, sources: Sources) -> hd.sr.Measur
         observation_context=hd.sr.ObservationContext(
             observer_device_context=device_observer(analysed.models, analysed.software)
         ),
-        procedure_reported=[codes.CT, codes.CT_CHEST],
+        procedure_reported=codes.CT,
         imaging_measurements=groups,
         title=codes.IMAGING_MEASUREMENT_REPORT,
     )

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from chestct.analysed import AnalysedSeries
 from chestct.findings import Lesion
 from chestct.results import Profile
+from dicom_out.objects import codes
 from dicom_out.objects.contours import outline, part_outlines
 from dicom_out.objects.identity import reported_algorithm
 from dicom_out.objects.segments import SegmentPlan, Segments
@@ -49,11 +50,15 @@ class WrittenSegments:
         if len(holders) != 1:
             return None
         ((seg, number),) = holders
+        source_series = hd.sr.SourceSeriesForSegmentation(source_series_uid)
+        # highdicom 0.28.2 writes the meaning of an earlier edition of the standard.
+        (name,) = source_series.ConceptNameCodeSequence
+        name.CodeMeaning = codes.SOURCE_SERIES.meaning
         return hd.sr.ReferencedSegment(
             sop_class_uid=seg.SOPClassUID,
             sop_instance_uid=seg.SOPInstanceUID,
             segment_number=number,
-            source_series=hd.sr.SourceSeriesForSegmentation(source_series_uid),
+            source_series=source_series,
         )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import cc3d
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from chestct.geometry import Geometry
 from chestct.volume import Label, Volume
@@ -15,19 +13,13 @@ from inference.ports import Box
 
 _SMOOTHING_MM = 1.2
 """Standard deviation of the filter: it smooths noise, but neither vessels nor small lesions."""
+_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
 
-def box_of(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Box:
-    """Return the smallest box around a mask or labels (slice, row, column), not empty."""
-    slices = _span(np.any(mask, axis=(1, 2)))
-    plane = mask[slices].view(np.uint8).max(axis=0)
-    return slices, _span(np.any(plane, axis=1)), _span(np.any(plane, axis=0))
-
-
-def _span(line: NDArray[np.bool_] | np.bool_) -> slice:
-    """Return the range of a line from the first to the last mark."""
-    marked = np.flatnonzero(line)
-    return slice(int(marked[0]), int(marked[-1]) + 1)
+def box_of(mask: NDArray[np.bool_]) -> Box:
+    """Return the smallest box around a mask (slice, row, column) that is not empty."""
+    first, second, third = ndimage.find_objects(mask.view(np.uint8))[0]
+    return first, second, third
 
 
 def without_air(
@@ -57,14 +49,10 @@ def suppress_aerated(
     return probability * without_air(volume.hu[index], volume.geometry.pixel_spacing, least_hu)
 
 
-def components(
-    mask: NDArray[np.bool_], neighbours: Literal[6, 26] = 26
-) -> tuple[NDArray[np.uint32], int]:
-    """Label the connected components of a mask (slice, row, column), in the order of voxels."""
-    labels, count = cc3d.connected_components(
-        mask, connectivity=neighbours, return_N=True, out_dtype=np.uint32
-    )
-    return np.asarray(labels, np.uint32), int(count)
+def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Label the 26-connected components of a mask (slice, row, column)."""
+    labels, count = ndimage.label(mask, structure=_NEIGHBOURS, output=np.int32)
+    return labels, int(count)
 
 
 def lesions_of(
@@ -91,9 +79,9 @@ def drop_small(mask: NDArray[np.bool_], voxel_ml: float, minimum_ml: float) -> N
     if not mask.any():
         return kept
     box = box_of(mask)
-    inside = mask[box]
-    labels, count = components(inside)
-    numbers = labels[inside]
-    large = np.bincount(numbers, minlength=count + 1) * voxel_ml >= minimum_ml
-    kept[box][inside] = large[numbers]
+    labels, count = components(mask[box])
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    keep = sizes * voxel_ml >= minimum_ml
+    keep[0] = False
+    kept[box] = keep[labels]
     return kept

@@ -100,7 +100,7 @@ def test_the_document_says_what_it_is(tmp_path: Path) -> None:
         for item in sr.ContentSequence
         if name_of(item) == "Procedure reported"
     ]
-    assert procedures == ["25045-6", "24627-2"]  # of CID 100, and what was examined
+    assert procedures == ["25045-6"]  # TID 1500 has one, of CID 100
     assert codes["Observer Type"].ConceptCodeSequence[0].CodeValue == "121007"
     assert codes["Device Observer UID"].UID
     assert codes["Language of Content Item and Descendants"].ConceptCodeSequence

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from chest_cases import SHAPE, Case, both_lungs, healthy_lungs, make_case
+from chest_cases import SHAPE, Case, both_lungs, healthy_lungs
 from judges import known_to_older_judges, require_one_study, require_valid
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from sr_content import groups, items, name_of, values
+from white_lungs import case_without
 
 from chestct.errors import ResultInvalid
-from chestct.findings import Coverage, NotAssessable, Side
+from chestct.findings import Coverage, Side
 from chestct.geometry import Vector
 from chestct.results import Profile, ReportOptions
 from chestct.volume import Label
@@ -23,35 +23,11 @@ from dicom_out.objects import codes
 from dicom_out.objects.contours import beside
 from dicom_out.objects.sr_reader import NotOurReport, read_report
 from dicom_out.objects.text import render_text
-from inference.reading.quantify import measure
-from inference.reading.sides import Missing
 
 pytestmark = pytest.mark.slow
 
 SIDES = tuple(Side)
 FLIPPED = ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0))
-
-
-def case_without(
-    side: Side,
-    folder: Path,
-    labels: NDArray[np.uint8] | None = None,
-    **settings: object,
-) -> Case:
-    """Return a series whose lung of that side is not assessable."""
-    labels = both_lungs() if labels is None else labels
-    own = (1, 3) if side is Side.LEFT else (2, 4)
-    labels[np.isin(labels, own)] = Label.BACKGROUND
-    case = make_case(folder / "series", labels=labels, **settings)  # type: ignore[arg-type]
-    lung = NotAssessable(aerated_ml=12.4, needed_ml=345.6)
-    findings = measure(
-        case.volume,
-        case.lesion_map,
-        case.findings.presence,
-        case.findings.method,
-        missing=Missing(side=side, lung=lung, other_ml=1382.4),
-    )
-    return replace(case, findings=findings)
 
 
 def evaluated(group: Dataset, name: str) -> list[str]:

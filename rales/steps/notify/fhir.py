@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from urllib.parse import quote
 
+from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, SegmentationStorage
 
 from chestct.findings import Findings
@@ -41,6 +42,8 @@ from rales.steps.notify.webhook import NOTICE
 
 _LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
 """Label Map Segmentation Storage; pydicom 3.0 does not name it."""
+_CT_CHEST = Code(value="24627-2", meaning="CT Chest", scheme_designator="LN")
+"""Not in CID 100 of the SR; FHIR prefers any code of LOINC."""
 _MODALITIES: dict[str, str] = {
     SegmentationStorage: "SEG",
     _LABELMAP: "SEG",
@@ -261,7 +264,7 @@ def _report(
         **common,
         "identifier": identifiers,
         "category": [coded("v2-0074", "RAD")],
-        "code": concept(codes.CT_CHEST),
+        "code": concept(_CT_CHEST),
         "imagingStudy": [{"reference": study}],
         "result": [{"reference": name} for name in results],
     }
