@@ -12,11 +12,11 @@ Guard                            What pynetdicom does without it
 :mod:`.crash_guard`              An exception ends one of the two threads of an association; the
                                  other waits for ever with its socket open. The state machine reads
                                  on before it acts on what it has read.
-:mod:`.limits`                   Takes a PDU of any announced length; waits without limit for the
-                                 rest of a PDU and for a peer that does not read; counts silent and
-                                 rejected connections as associations; leaves a C-STORE request
-                                 without identifiers unanswered; leaks the socket of a connection
-                                 that the peer closed first.
+:mod:`.sockets`                  Takes a PDU of any announced length; waits without limit for the
+                                 rest of a PDU and for a peer that does not read.
+:mod:`.limits`                   Counts silent and rejected connections as associations; leaves a
+                                 C-STORE request without identifiers unanswered; leaks the socket
+                                 of a connection that the peer closed first.
 :mod:`.listener`                 Shakes hands over TLS inside the accept loop, so that one silent
                                  peer keeps all others out.
 :mod:`.arrivals`                 Collects a data set in memory whatever its size, and queues
@@ -26,5 +26,7 @@ Guard                            What pynetdicom does without it
                                  TLS handshake failed.
 :mod:`.reactor_gate`             Loses a response: the reactor takes it off the queue before the
                                  thread that waits for it.
+:mod:`.data_path`                Takes ten times as long as the bytes of a C-STORE need: threads
+                                 that poll, and objects for each PDU and command set.
 ===============================  =================================================================
 """

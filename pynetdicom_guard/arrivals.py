@@ -209,11 +209,11 @@ class Arrivals:
                 )
                 event.assoc.dul.event_queue.put("Evt19")
         else:
-            dimse.message = DIMSEMessage()
-            dimse.message.encoded_command_set = BoundedBuffer(_COMMAND_SET_BYTES)
-            dimse.message.data_set = DataSetBuffer(
-                self._limit, self._share_of(event.assoc), self._scratch
-            )
+            dimse.message = message_with(self.data_set_of(event.assoc))
+
+    def data_set_of(self, association: Association) -> DataSetBuffer:
+        """Return a buffer for the next data set of an association."""
+        return DataSetBuffer(self._limit, self._share_of(association), self._scratch)
 
     def on_connection_close(self, event: Event) -> None:
         """Give back the incomplete message of a closed connection (EVT_CONN_CLOSE)."""
@@ -227,6 +227,14 @@ class Arrivals:
             if share is None:
                 share = self._shares[association] = Share(self._budget)
             return share
+
+
+def message_with(data_set: DataSetBuffer) -> DIMSEMessage:
+    """Return a message for pynetdicom to decode into, with limited buffers."""
+    message = DIMSEMessage()
+    message.encoded_command_set = BoundedBuffer(_COMMAND_SET_BYTES)
+    message.data_set = data_set
+    return message
 
 
 def has_too_many_requests(event: Event) -> bool:

@@ -21,7 +21,7 @@ from pynetdicom.pdu import A_ABORT_RQ
 
 _LOG = logging.getLogger(__name__)
 
-_AWAITING_CLOSE = "Sta13"
+AWAITING_CLOSE = "Sta13"
 """State in which everything that arrives is ignored (PS3.8 section 9.2.2)."""
 _READ_BYTES = 1 << 16
 _SERVICE_PROVIDER = 0x02
@@ -40,7 +40,7 @@ def protect_acceptor(association: Association, on_end: Callable[[Association], N
     def is_transport_event_when_idle() -> bool:
         if not whole.dul.event_queue.empty():
             return False
-        if whole.dul.state_machine.current_state == _AWAITING_CLOSE and _drain(association):
+        if whole.dul.state_machine.current_state == AWAITING_CLOSE and _drain(association):
             return True
         return bool(is_transport_event())
 
@@ -77,8 +77,19 @@ def _guard(
     owner: Any, name: str, association: Association, end: Callable[[Association, Exception], None]
 ) -> None:
     """Replace a method of ``owner`` by one that calls ``end`` instead of raising."""
-    method = getattr(owner, name)
+    setattr(owner, name, _guarded(getattr(owner, name), association, end))
 
+
+def aborting(method: Callable[..., Any], association: Association) -> Callable[..., Any]:
+    """Return a method that ends an accepted association, with one log line, instead of raising."""
+    return _guarded(method, association, _abort)
+
+
+def _guarded(
+    method: Callable[..., Any],
+    association: Association,
+    end: Callable[[Association, Exception], None],
+) -> Callable[..., Any]:
     def guarded(*arguments: Any) -> Any:
         try:
             return method(*arguments)
@@ -90,7 +101,7 @@ def _guard(
             association.dul.to_user_queue.put(None)
             return False
 
-    setattr(owner, name, guarded)
+    return guarded
 
 
 def _abort(association: Association, error: Exception) -> None:

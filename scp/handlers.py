@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
+from io import BytesIO
 from threading import BoundedSemaphore, Lock
 from typing import Any
 
@@ -16,6 +15,7 @@ from pydicom.uid import UID
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.events import Event
+from pynetdicom.pdu import A_ABORT_RQ
 from pynetdicom.pdu_primitives import A_RELEASE
 
 from chestct.ae_title import shown_ae_title
@@ -25,6 +25,7 @@ from chestct.text import printable
 from chestct.uids import Uid
 from pynetdicom_guard.arrivals import content_of, release
 from pynetdicom_guard.limits import PLACEHOLDER_UID
+from pynetdicom_guard.store_messages import StoreRequest
 from scp import headers
 from scp.contexts import STORAGE_SOP_CLASSES, refused_classes
 from scp.file_meta import file_start
@@ -41,25 +42,15 @@ from scp.ports import (
 from scp.spool import Spool
 from scp.status import StoreStatus, answer
 from scp.stored import instance_of
+from scp.tally import Tally, cause, level
 from scp.traffic import Traffic
 
 _LOG = logging.getLogger(__name__)
 
 _READERS = 2
 """Data sets that are parsed at the same time; the memory for each is limited."""
-
-
-@dataclass(slots=True)
-class _Tally:
-    """The instances that one association has sent so far; ``studies`` counts them by study."""
-
-    started: float = field(default_factory=time.monotonic)
-    series: set[Uid] = field(default_factory=set)
-    studies: Counter[Uid] = field(default_factory=Counter)
-    transfers: dict[tuple[Uid, str, Recorded], Transfer] = field(default_factory=dict)
-    stored: int = 0
-    refused: int = 0
-    size: int = 0
+_SERVICE_USER = 0x00
+"""Source of an A-ABORT that the application of the peer sends (PS3.8 table 9-26)."""
 
 
 class Handlers:
@@ -81,14 +72,14 @@ class Handlers:
         self._clock = clock
         self._audit = audit
         self._traffic = traffic or Traffic()
-        self._tallies: dict[Association, _Tally] = {}
+        self._tallies: dict[Association, Tally] = {}
         self._lock = Lock()
         self._reading = BoundedSemaphore(_READERS)
 
     def on_established(self, event: Event) -> None:
         """Begin to count an association; log the classes that are refused (EVT_ESTABLISHED)."""
         with self._lock:
-            self._tallies[event.assoc] = _Tally()
+            self._tallies[event.assoc] = Tally()
         accepted = event.assoc.accepted_contexts
         refused = refused_classes(accepted, event.assoc.rejected_contexts)
         if refused:
@@ -98,7 +89,7 @@ class Handlers:
             )
             if not accepted:
                 reason = f"offers only contexts that are not accepted: {refused}"
-                self._count(event, Refused.ASSOCIATION, reason)
+                self._count(event.assoc, Refused.ASSOCIATION, reason)
 
     def on_echo(self, event: Event) -> int:
         """Answer a C-ECHO.
@@ -112,74 +103,96 @@ class Handlers:
         return int(StoreStatus.SOP_CLASS_NOT_SUPPORTED)
 
     def on_store(self, event: Event) -> int | Dataset:
+        """Answer a C-STORE that pynetdicom received (EVT_C_STORE)."""
+        request: Any = event.request
+        wanted = StoreRequest(
+            sop_class_uid=str(getattr(request, "AffectedSOPClassUID", None)),
+            sop_instance_uid=str(getattr(request, "AffectedSOPInstanceUID", None)),
+            transfer_syntax=event.context.transfer_syntax,
+        )
+        if isinstance(request, C_STORE):
+            return self.store(event.assoc, wanted, request.DataSet)
+        # pynetdicom calls this for every request of a storage class, an N-CREATE too.
+        error = SopClassNotSupported("a storage class has only C-STORE")
+        return self._refuse(event.assoc, wanted, error)
+
+    def store(
+        self, association: Association, request: StoreRequest, data_set: BytesIO | None
+    ) -> int | Dataset:
         """Answer a C-STORE: 0x0000 only when the bytes are durable and recorded."""
         # An association that was cut off has no tally any more; its last requests are still stored.
-        tally = self._tallies.get(event.assoc) or _Tally()
+        tally = self._tallies.get(association) or Tally()
         try:
-            instance = self._receive(event, tally)
-        except RalesError as error:
-            tally.refused += 1
-            status = answer(error)
-            _LOG.warning(
-                "%s refused 0x%04X: %s (%s)",
-                _peer(event.assoc),
-                status.Status,
-                error,
-                _instance(event),
-            )
-            self._count(event, Refused.IMAGE, f"0x{status.Status:04X} {error}")
-            return status
+            instance = self._receive(association, request, data_set, tally)
         except Exception as error:  # noqa: BLE001 - no exception may leak into the protocol machine
-            tally.refused += 1
-            _LOG.exception("%s: unexpected error while storing", _peer(event.assoc))
-            status = answer(error)
-            self._count(event, Refused.IMAGE, f"0x{status.Status:04X} {type(error).__name__}")
-            return status
+            return self._refuse(association, request, error)
         finally:
-            release(getattr(event.request, "DataSet", None))
+            release(data_set)
         tally.stored += 1
         tally.size += instance.size
         return int(StoreStatus.SUCCESS)
 
-    def _count(self, event: Event, kind: Refused, reason: str) -> None:
-        if self._refusals is not None:
-            self._refusals.refused(peer_of(event.assoc), kind, reason)
+    def _refuse(self, association: Association, request: StoreRequest, error: Exception) -> Dataset:
+        """Log and count a refusal; return its status."""
+        if tally := self._tallies.get(association):
+            tally.refused += 1
+        status = answer(error)
+        reason = type(error).__name__
+        if isinstance(error, RalesError):
+            reason = str(error)
+            _LOG.warning(
+                "%s refused 0x%04X: %s (SOP Instance UID %s)",
+                _peer(association),
+                status.Status,
+                reason,
+                printable(request.sop_instance_uid, 64),
+            )
+        else:
+            _LOG.error("%s: unexpected error while storing", _peer(association), exc_info=error)
+        self._count(association, Refused.IMAGE, f"0x{status.Status:04X} {reason}")
+        return status
 
-    def _receive(self, event: Event, tally: _Tally) -> ReceivedInstance:
-        if not isinstance(event.request, C_STORE):
-            # pynetdicom calls this for every request of a storage class, an N-CREATE too.
-            raise SopClassNotSupported("a storage class has only C-STORE")
-        request: Any = event.request
-        syntax = event.context.transfer_syntax
-        if request.AffectedSOPClassUID not in STORAGE_SOP_CLASSES:
-            raise SopClassNotSupported(f"{UID(request.AffectedSOPClassUID).name} is not stored")
-        if request.AffectedSOPInstanceUID == PLACEHOLDER_UID:
+    def _count(self, association: Association, kind: Refused, reason: str) -> None:
+        if self._refusals is not None:
+            self._refusals.refused(peer_of(association), kind, reason)
+
+    def _receive(
+        self,
+        association: Association,
+        request: StoreRequest,
+        data_set: BytesIO | None,
+        tally: Tally,
+    ) -> ReceivedInstance:
+        syntax = request.transfer_syntax
+        if request.sop_class_uid not in STORAGE_SOP_CLASSES:
+            raise SopClassNotSupported(f"{UID(request.sop_class_uid).name} is not stored")
+        if request.sop_instance_uid == PLACEHOLDER_UID:
             raise NotDicom("Affected SOP Instance UID is missing")
-        content = content_of(request.DataSet)
+        content = content_of(data_set)
         with self._reading:
             header = headers.parse(content, syntax, scratch=self._spool)
         _check_identity(header, request)
-        self._count_instance(event.assoc, tally, header)
+        self._count_instance(association, tally, header)
         spooled = self._spool.write(header.series_uid, file_start(header, syntax), content)
         instance = instance_of(
             header,
             spooled,
             transfer_syntax=syntax,
             received_at=self._clock(),
-            calling_ae=_calling_ae(event.assoc),
+            calling_ae=_calling_ae(association),
         )
         recorded = self._intake.record(instance)
-        self._audit_stored(event.assoc, tally, instance, recorded)
+        self._audit_stored(association, tally, instance, recorded)
         if recorded is Recorded.REPLACED:
             _LOG.warning(
                 "%s sent other content for SOP Instance UID %s: both are kept, the new one is used",
-                _peer(event.assoc),
+                _peer(association),
                 instance.sop_instance_uid,
             )
         return instance
 
     def _count_instance(
-        self, association: Association, tally: _Tally, header: headers.Header
+        self, association: Association, tally: Tally, header: headers.Header
     ) -> None:
         with self._lock:
             tally.series.add(header.series_uid)
@@ -188,7 +201,7 @@ class Handlers:
             tally.studies[header.study_uid] += 1
 
     def _audit_stored(
-        self, association: Association, tally: _Tally, instance: ReceivedInstance, kind: Recorded
+        self, association: Association, tally: Tally, instance: ReceivedInstance, kind: Recorded
     ) -> None:
         if self._audit is None:
             return
@@ -211,6 +224,13 @@ class Handlers:
         if isinstance(primitive, A_RELEASE):
             self._end(event.assoc, AssociationEnd.RELEASED)
 
+    def on_pdu(self, event: Event) -> None:
+        """Remember that the peer aborts an association (EVT_PDU_RECV)."""
+        pdu: object = event.pdu
+        tally = self._tallies.get(event.assoc)
+        if tally is not None and isinstance(pdu, A_ABORT_RQ) and pdu.source == _SERVICE_USER:
+            tally.has_sent_abort = True
+
     def on_aborted(self, event: Event) -> None:
         """Record any other end of an association (EVT_ABORTED, EVT_CONN_CLOSE)."""
         self._end(event.assoc, AssociationEnd.ABORTED)
@@ -223,10 +243,10 @@ class Handlers:
         if tally is None:
             return
         _LOG.log(
-            _level(tally, how),
+            level(tally, how),
             "%s %s: %d stored, %d refused, %d series, %.1f MB in %.1f s",
             _peer(association),
-            how if how is AssociationEnd.RELEASED else _cause(association),
+            how if how is AssociationEnd.RELEASED else cause(association, tally),
             tally.stored,
             tally.refused,
             len(tally.series),
@@ -249,30 +269,14 @@ class Handlers:
             _LOG.exception("the end of an association could not be recorded")
 
 
-def _check_identity(header: headers.Header, request: Any) -> None:
+def _check_identity(header: headers.Header, request: StoreRequest) -> None:
     """Refuse a data set whose UIDs are not those of its request."""
     for name, actual, requested in (
-        ("SOP Class UID", header.sop_class_uid, request.AffectedSOPClassUID),
-        ("SOP Instance UID", header.sop_instance_uid, request.AffectedSOPInstanceUID),
+        ("SOP Class UID", header.sop_class_uid, request.sop_class_uid),
+        ("SOP Instance UID", header.sop_instance_uid, request.sop_instance_uid),
     ):
         if actual != requested:
             raise SopClassMismatch(f"{name} of data set and request differ: {actual}, {requested}")
-
-
-def _cause(association: Association) -> str:
-    """Return why an association ended without a release, as far as that is known."""
-    if association.acse.is_aborted("a-abort"):
-        return "aborted by the sender"
-    if association.dul.idle_timer_expired():
-        return "aborted here: the sender was silent for too long"
-    return "aborted: connection lost or message not understood"
-
-
-def _level(tally: _Tally, how: AssociationEnd) -> int:
-    """Return the log level of the end of an association: low for a C-ECHO every few seconds."""
-    if how is AssociationEnd.ABORTED:
-        return logging.WARNING
-    return logging.INFO if tally.stored or tally.refused else logging.DEBUG
 
 
 def _calling_ae(association: Association) -> str:
@@ -287,10 +291,3 @@ def peer_of(association: Association) -> Peer:
 
 def _peer(association: Association) -> str:
     return f"{_calling_ae(association)}@{association.requestor.address}"
-
-
-def _instance(event: Event) -> str:
-    """Return the instance of a request, for a log line."""
-    request: Any = event.request
-    uid = getattr(request, "AffectedSOPInstanceUID", None)
-    return f"SOP Instance UID {printable(str(uid), 64)}"

@@ -18,20 +18,19 @@ from pynetdicom.events import Event
 from chestct.ae_title import shown_ae_title
 from pynetdicom_guard.arrivals import Arrivals
 from pynetdicom_guard.budget import Budget
+from pynetdicom_guard.data_path import take_stores
 from pynetdicom_guard.limits import (
     CountingEntity,
-    Limits,
-    hang_up,
     has_no_association,
     idle_connections,
     on_connection_close,
     on_connection_open,
     on_message,
-    seconds_since_read,
 )
 from pynetdicom_guard.listener import TlsContext, listen
+from pynetdicom_guard.sockets import Limits, hang_up, seconds_since_read
 from scp.admission import Admission, on_requested
-from scp.contexts import commitment_context, supported_contexts
+from scp.contexts import STORAGE_SOP_CLASSES, commitment_context, supported_contexts
 from scp.handlers import Handlers
 from scp.ports import AuditSink, Intake, Peer, RefusalCounter, Refused
 from scp.spool import Spool
@@ -144,16 +143,15 @@ def start(
     """Listen in threads of its own and return at once.
 
     With ``on_commitment_report``, the handler of EVT_N_EVENT_REPORT, a PACS may request
-    associations to report storage commitments.
-
-    A wrong called AE title and an unknown calling AE title are rejected (A-ASSOCIATE-RJ, PS3.8
-    section 9.3.4). With ``tls``, only TLS is accepted.
+    associations to report storage commitments. With ``tls``, only TLS is accepted. A wrong called
+    and an unknown calling AE title are rejected (A-ASSOCIATE-RJ, PS3.8 section 9.3.4).
 
     Raises:
         OSError: The port cannot be bound.
     """
     ae = _entity(settings)
-    bound = _guard_handlers(settings, spool)
+    arrivals = _arrivals(settings, spool)
+    bound = _guard_handlers(settings, arrivals)
     if on_commitment_report is not None:
         ae.supported_contexts = [*ae.supported_contexts, commitment_context()]
         bound.append((evt.EVT_N_EVENT_REPORT, on_commitment_report))
@@ -166,6 +164,7 @@ def start(
         traffic=traffic,
     )
     bound += _service_handlers(handlers)
+    bound.append((evt.EVT_ESTABLISHED, _on_established, [arrivals, handlers]))
     bound.append((evt.EVT_REJECTED, _on_rejected, [audit, refusals]))
     return RunningScp(ae, listen(ae, (settings.host, settings.port), tls=tls, handlers=bound))
 
@@ -182,11 +181,14 @@ def _entity(settings: ScpSettings) -> CountingEntity:
     return ae
 
 
-def _guard_handlers(settings: ScpSettings, spool: Spool) -> list[Any]:
-    """Return the handlers that limit connections; pynetdicom calls them in this order."""
-    arrivals = Arrivals(
+def _arrivals(settings: ScpSettings, spool: Spool) -> Arrivals:
+    return Arrivals(
         limit=settings.maximum_instance, budget=Budget(settings.maximum_arriving), scratch=spool
     )
+
+
+def _guard_handlers(settings: ScpSettings, arrivals: Arrivals) -> list[Any]:
+    """Return the handlers that limit connections; pynetdicom calls them in this order."""
     limits = Limits(
         maximum_pdu=settings.maximum_pdu_size,
         request_seconds=ACSE_SECONDS,
@@ -208,9 +210,15 @@ def _service_handlers(handlers: Handlers) -> list[Any]:
         (evt.EVT_C_STORE, handlers.on_store),
         (evt.EVT_ESTABLISHED, handlers.on_established),
         (evt.EVT_ACSE_RECV, handlers.on_acse),
+        (evt.EVT_PDU_RECV, handlers.on_pdu),
         (evt.EVT_ABORTED, handlers.on_aborted),
         (evt.EVT_CONN_CLOSE, handlers.on_aborted),
     ]
+
+
+def _on_established(event: Event, arrivals: Arrivals, handlers: Handlers) -> None:
+    """Take the C-STOREs of an association past pynetdicom (EVT_ESTABLISHED)."""
+    take_stores(event.assoc, classes=STORAGE_SOP_CLASSES, arrivals=arrivals, store=handlers.store)
 
 
 def _on_rejected(event: Event, audit: AuditSink | None, refusals: RefusalCounter | None) -> None:

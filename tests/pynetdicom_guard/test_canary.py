@@ -29,16 +29,19 @@ USERS = ("pynetdicom_guard", "scp", "dicom_out/network")
 
 RELIED_ON = {
     # What the guards replace.
-    "pynetdicom.dul:DULServiceProvider._is_transport_event": ("8725ed03bb8f", "crash_guard"),
+    "pynetdicom.dul:DULServiceProvider._is_transport_event": (
+        "8725ed03bb8f",
+        "crash_guard, data_path",
+    ),
     "pynetdicom.dul:DULServiceProvider._process_recv_primitive": ("4c0ebbb3e646", "crash_guard"),
     "pynetdicom.fsm:StateMachine.do_action": ("9a883f44c7f3", "crash_guard"),
     "pynetdicom.acse:ACSE.negotiate_association": ("a6f771214fa4", "crash_guard"),
     "pynetdicom.association:Association._run_reactor": (
         "f28838c5559e",
-        "crash_guard, reactor_gate",
+        "crash_guard, reactor_gate, data_path",
     ),
-    "pynetdicom.transport:AssociationSocket.recv": ("6bc20a33b1b7", "limits, requestor"),
-    "pynetdicom.transport:AssociationSocket.send": ("1ea8158c0b51", "limits"),
+    "pynetdicom.transport:AssociationSocket.recv": ("6bc20a33b1b7", "sockets, requestor"),
+    "pynetdicom.transport:AssociationSocket.send": ("1ea8158c0b51", "sockets"),
     "pynetdicom.ae:ApplicationEntity.active_associations": ("23da190dfcca", "limits"),
     "pynetdicom._handlers:standard_dimse_recv_handler": ("cfacb737b749", "limits"),
     "pynetdicom._handlers:standard_dimse_sent_handler": ("5702b6a66a3f", "limits"),
@@ -58,14 +61,22 @@ RELIED_ON = {
         "dicom_out.network.sender",
     ),
     "pynetdicom.association:Association.send_c_store": ("fa5a8127f349", "dicom_out.network.sender"),
+    # What the data path does in its place for a plain C-STORE.
+    "pynetdicom.association:Association._serve_request": ("2f24c1759cdf", "data_path"),
+    "pynetdicom.service_class:StorageServiceClass.SCP": ("63afca7fc6c6", "data_path"),
+    "pynetdicom.service_class:ServiceClass.validate_status": ("4c92e97ae31a", "data_path"),
+    "pynetdicom.dimse:DIMSEServiceProvider.send_msg": ("a839cf2fb469", "data_path"),
     # What decides when the replaced methods run, and which attributes exist.
     "pynetdicom.association:Association.__init__": ("eb07516b8009", "crash_guard, requestor"),
     "pynetdicom.association:Association.kill": ("8f9713666a7f", "crash_guard, requestor"),
     "pynetdicom.association:Association.request": ("928cd0e3013c", "requestor"),
     "pynetdicom.association:Association.run_reactor": ("ed8bbbe3b3d6", "crash_guard, limits"),
-    "pynetdicom.dul:DULServiceProvider.__init__": ("c82dafa9438d", "crash_guard"),
-    "pynetdicom.dul:DULServiceProvider._read_pdu_data": ("19f2d4e38c13", "limits, requestor"),
-    "pynetdicom.dul:DULServiceProvider.run_reactor": ("e3a10eb3a093", "crash_guard"),
+    "pynetdicom.dul:DULServiceProvider.__init__": ("c82dafa9438d", "crash_guard, data_path"),
+    "pynetdicom.dul:DULServiceProvider._read_pdu_data": (
+        "19f2d4e38c13",
+        "sockets, data_path, requestor",
+    ),
+    "pynetdicom.dul:DULServiceProvider.run_reactor": ("e3a10eb3a093", "crash_guard, data_path"),
     "pynetdicom.transport:AssociationSocket.connect": ("aeeeae413bd3", "requestor"),
     "pynetdicom.transport:AssociationSocket._shutdown_socket": (
         "e2b2628faa81",
@@ -76,13 +87,18 @@ RELIED_ON = {
     "pynetdicom.ae:ApplicationEntity.shutdown": ("3084723b79cf", "listener"),
     "pynetdicom.dimse:DIMSEServiceProvider.receive_primitive": ("5f99c86b14a1", "arrivals"),
     "pynetdicom.dimse_messages:DIMSEMessage.__init__": ("b9c44307ebf2", "arrivals"),
-    "pynetdicom.dimse_messages:DIMSEMessage.decode_msg": ("f51c777e841a", "arrivals, limits"),
+    "pynetdicom.dimse_messages:DIMSEMessage.decode_msg": (
+        "f51c777e841a",
+        "arrivals, limits, data_path",
+    ),
     "pynetdicom.dimse_messages:DIMSEMessage.message_to_primitive": ("f8f43d34e434", "limits"),
 }
 """Name in pynetdicom, first digits of the SHA-256 of its source, and the guards to look at."""
 
 ATTRIBUTES = {
+    "_idle_timer": "pynetdicom.dul:DULServiceProvider.__init__",
     "_kill": "pynetdicom.association:Association.__init__",
+    "_kill_thread": "pynetdicom.dul:DULServiceProvider.__init__",
     "_reactor_checkpoint": "pynetdicom.association:Association.__init__",
     "_server": "pynetdicom.association:Association.__init__",
     "_servers": "pynetdicom.ae:ApplicationEntity.start_server",

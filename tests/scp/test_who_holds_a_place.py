@@ -15,7 +15,7 @@ import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from pynetdicom_guard import limits as guard
-from pynetdicom_guard.limits import GuardedSend, Limits
+from pynetdicom_guard.sockets import GuardedSend, Limits
 from scp.admission import Admission
 from scp.server import RunningScp
 
