@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from math import inf
 
 from chestct.findings import Coverage, Findings
-from chestct.results import ResultReference
+from chestct.results import Profile, ResultReference
 from chestct.uids import Uid
 
 
@@ -45,6 +45,8 @@ class PriorResult:
     """The numbers of an earlier result, and the SR that states them.
 
     Attributes:
+        report: The SR for OHIF, or the SR that an archive has.
+        other_reports: The SRs of other profiles, for destinations that have these instead.
         lesion_ml, involved_percent: Of the lungs in ``covers``.
     """
 
@@ -53,6 +55,11 @@ class PriorResult:
     lesion_ml: float
     involved_percent: float
     covers: Coverage = Coverage.BOTH
+    other_reports: Mapping[Profile, ResultReference] = field(default_factory=dict)
+
+    def report_for(self, profile: Profile) -> ResultReference:
+        """Return the SR that a destination with ``profile`` has."""
+        return self.other_reports.get(profile, self.report)
 
 
 class Comparison(StrEnum):

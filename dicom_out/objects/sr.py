@@ -53,7 +53,9 @@ def build_sr(report: ReportContent, sources: Sources) -> Dataset:
     if predecessor is not None:
         sr.PredecessorDocumentsSequence = [_reference(predecessor)]
     if analysed.evolution is not None:
-        sr.PertinentOtherEvidenceSequence = [_reference(analysed.evolution.prior.report)]
+        sr.PertinentOtherEvidenceSequence = [
+            _reference(analysed.evolution.prior.report_for(profile))
+        ]
     return finish(sr, analysed, sources, described=short(analysed.findings))
 
 
@@ -81,7 +83,7 @@ def _measurement_report(report: ReportContent, sources: Sources) -> hd.sr.Measur
     )
     if report.profile is Profile.SLICER:
         remarks += lesions_in_words(analysed)
-    if evolution := evolution_statement(analysed.evolution):
+    if evolution := evolution_statement(analysed.evolution, report.profile):
         remarks.insert(0, evolution)
     first = _index_of_measurements(content)
     content.insert(first, image_library(sources))

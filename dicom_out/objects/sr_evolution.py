@@ -10,6 +10,7 @@ from __future__ import annotations
 import highdicom as hd
 
 from chestct.evolution import Comparison, Evolution
+from chestct.results import Profile
 from dicom_out.objects import codes
 from dicom_out.objects.sr_numbers import number
 
@@ -25,14 +26,15 @@ def evolution_numbers(evolution: Evolution | None) -> list[hd.sr.Measurement]:
     ]
 
 
-def evolution_statement(evolution: Evolution | None) -> str:
-    """Return the sentence on the prior study; empty without a prior study."""
+def evolution_statement(evolution: Evolution | None, profile: Profile) -> str:
+    """Return the sentence on the prior study, for an SR of ``profile``; empty without a prior."""
     if evolution is None:
         return ""
     prior = evolution.prior
+    uid = prior.report_for(profile).sop_instance_uid
     prior_report = (
         f"the Rales report on the study of {prior.context.acquired:%Y-%m-%d}, "
-        f"{evolution.interval_days} days before (SOP Instance UID {prior.report.sop_instance_uid})"
+        f"{evolution.interval_days} days before (SOP Instance UID {uid})"
     )
     if evolution.comparison is not Comparison.COMPARABLE:
         return (

@@ -15,7 +15,7 @@ from chestct.series import Series
 from chestct.uids import Uid, digest
 from chestct.volume import Volume
 from dicom_out.objects.acquisition import read_acquisition
-from rales.state.results import sr_reference
+from rales.state.results import sr_reference, sr_references
 from rales.state.store import Job
 
 
@@ -81,6 +81,7 @@ def prior_from_job(job: Job) -> PriorResult | None:
         lesion_ml=findings["lesion_ml"],
         involved_percent=percents["involved_percent"],
         covers=covers,
+        other_reports=sr_references(job),
     )
 
 

@@ -163,7 +163,11 @@ class AnalysisWorker:
         own = [prior for earlier in jobs if (prior := _prior(earlier)) is not None]
         if self._find_prior_reports is None:
             return PriorReports(results=tuple(own))
-        known = {prior.report.sop_instance_uid for prior in own}
+        known = {
+            report.sop_instance_uid
+            for prior in own
+            for report in (prior.report, *prior.other_reports.values())
+        }
         found = self._find_prior_reports(series)
         others = [prior for prior in found.results if prior.report.sop_instance_uid not in known]
         return replace(found, results=(*own, *others))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
 from chest_cases import Case, both_lungs, healthy_lungs, make_case
-from prior_results import PRIOR_REPORT, PRIOR_STUDY, evolution_after
+from prior_results import PRIOR_REPORT, PRIOR_STUDY, evolution_after, report_reference
 from pydicom.dataset import Dataset
+
+from chestct.results import Profile
 
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
 
@@ -55,6 +58,26 @@ def test_changes_and_prior_are_stated(tmp_path: Path, labels: Any) -> None:
     if DCIODVFY.exists():
         checked = subprocess.run([DCIODVFY, path], capture_output=True, text=True, check=False)
         assert "Error" not in checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("profile", [Profile.SLICER, Profile.PLAIN, Profile.LABELMAP])
+def test_each_profile_names_the_prior_report_that_its_destination_has(
+    profile: Profile, tmp_path: Path
+) -> None:
+    case = make_case(tmp_path / "in")
+    evolution = evolution_after(case.findings)
+    assert evolution is not None
+    own = report_reference(profile)
+    prior = replace(evolution.prior, other_reports={profile: own})
+    objects = case.compose(
+        tmp_path / "out", Profile.OHIF, profile, evolution=replace(evolution, prior=prior)
+    ).objects
+    for role, wanted in (("sr", PRIOR_REPORT), (profile.role("sr"), own.sop_instance_uid)):
+        sr = pydicom.dcmread(next(item.path for item in objects if item.role == role))
+        (evidence,) = sr.PertinentOtherEvidenceSequence
+        reference = evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+        assert reference.ReferencedSOPInstanceUID == wanted
+        assert any(wanted in text for text in _sentences(sr))
 
 
 def test_a_prior_of_other_models_is_named_and_not_subtracted(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from chestct.findings import (
     Side,
 )
 from chestct.findings_json import findings_to_dict, lung_from_dict
-from chestct.results import AnalysisKey, ResultObject, ResultReference, ResultSet
+from chestct.results import AnalysisKey, Profile, ResultObject, ResultReference, ResultSet
 from chestct.uids import OwnUid, Uid, derive_uid
 from chestct.verdict import verdict
 from chestct.volume import Label
@@ -193,6 +193,20 @@ def test_the_state_file_remembers_what_a_result_covers(
     assert "None" not in shown.output
 
 
+def test_a_prior_has_the_report_of_each_profile(make_rig: MakeRig, tmp_path: Path) -> None:
+    rig = make_rig(url="http://127.0.0.1:1/")
+    report = report_of(HEALTHY, tmp_path)
+    (sr,) = report.results.objects
+    plain = replace(sr, role="sr-plain", sop_instance_uid=OwnUid(derive_uid("plain")))
+    results = replace(report.results, objects=(sr, plain))
+    result = replace(report, results=results).to_dict()
+    rig.jobs.composed(rig.claim(), key="k", result=result, at=NOON, message="ok", hold=False)
+    found = prior_from_job(rig.job)
+    assert found is not None
+    assert found.report_for(Profile.PLAIN).sop_instance_uid == plain.sop_instance_uid
+    assert found.report_for(Profile.SLICER) == found.report_for(Profile.OHIF) == found.report
+
+
 def test_a_result_of_an_older_version_covers_both(make_rig: MakeRig, tmp_path: Path) -> None:
     rig = make_rig(url="http://127.0.0.1:1/")
     result = report_of(HEALTHY, tmp_path).to_dict()
@@ -212,7 +226,7 @@ def test_only_what_covers_the_same_lungs_is_subtracted(before: Coverage, now: Co
         findings, PRESENT, [prior(before), prior(Coverage.BOTH, percent=9.0, days=30)]
     )
     assert evolution is not None
-    statement = evolution_statement(evolution)
+    statement = evolution_statement(evolution, Profile.OHIF)
     plain = evolution_to_dict(evolution)
     drawn = {percent for _, percent in evolution.trend}
     assert (9.0 in drawn) == (now is Coverage.BOTH)
