@@ -119,6 +119,12 @@ LESION_LABELS = (
 )
 
 
+def in_lung(labels: NDArray[np.uint8], side: Side) -> NDArray[np.bool_]:
+    """Return where labels are of one lung, its lesions included."""
+    odd = (labels & 1).view(np.bool_)
+    return odd if side is Side.LEFT else (labels > Label.BACKGROUND) & ~odd
+
+
 def is_lesion(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return where labels are an opacity of either kind."""
     return labels >= Label.LEFT_GROUND_GLASS
@@ -156,11 +162,11 @@ class LesionMap:
 
     def left_lung(self) -> NDArray[np.bool_]:
         """Boolean mask of the left lung, its lesions included."""
-        return np.isin(self.labels, LEFT_LABELS)
+        return in_lung(self.labels, Side.LEFT)
 
     def right_lung(self) -> NDArray[np.bool_]:
         """Boolean mask of the right lung, its lesions included."""
-        return np.isin(self.labels, RIGHT_LABELS)
+        return in_lung(self.labels, Side.RIGHT)
 
     def lesion(self) -> NDArray[np.bool_]:
         """Boolean mask of all lesions."""

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.errors import ModelError, RejectReason, SeriesRejected
-from chestct.findings import Findings
+from chestct.findings import Findings, Side
 from chestct.geometry import Geometry
 from chestct.method import Method, Presence
 from chestct.orientation import CanonicalView
 from chestct.results import ModelIdentity
-from chestct.volume import Label, LesionMap, Volume, is_lesion
+from chestct.volume import Label, LesionMap, Volume, in_lung, is_lesion
 from inference.ports import ModelSet, PresenceRule, SegmentationModel
 from inference.reading.attach import attach
 from inference.reading.density import consolidated
-from inference.reading.frame import Frame
+from inference.reading.frame import Frame, lung_of
 from inference.reading.lungs import delineate
 from inference.reading.plausibility import require_air
 from inference.reading.postprocess import box_of, lesions_of
@@ -35,6 +35,7 @@ from inference.reading.quantify import measure
 from inference.reading.readers import lesion_probabilities, reader_on
 from inference.reading.surroundings import with_air_around
 
+_LEFT, _RIGHT = np.uint8(Label.LEFT_LUNG), np.uint8(Label.RIGHT_LUNG)
 _GROUND_GLASS = np.uint8(Label.LEFT_GROUND_GLASS - Label.LEFT_LUNG)
 _CONSOLIDATION = np.uint8(Label.LEFT_CONSOLIDATION - Label.LEFT_GROUND_GLASS)
 """Steps from a label to that of the same lung with opacity, and with denser opacity."""
@@ -143,13 +144,27 @@ def _restored(
 
     A lesion may come out smaller there, in parts, or in both lungs: the minimum holds there.
     """
-    labels, marked = frame.restore_labels(sides), frame.restore(lesion)
     dense = _consolidation(frame.volume, sides, lesion, method)
-    large = lesions_of(marked, labels, frame.source, method.minimum_lesion_ml)
-    labels[large] += _GROUND_GLASS
-    labels[is_lesion(labels) & frame.restore(dense)] += _CONSOLIDATION
-    stored = np.ascontiguousarray(view.turn_back(labels))
+    stored = np.zeros(view.stored.shape, dtype=np.uint8)
+    labels = view.turn(stored)
+    box = frame.box_in_source(box_of(sides))
+    left, right = (sides == Label.LEFT_LUNG, sides == Label.RIGHT_LUNG)
+    for index, planes in frame.restored_planes([left, right, lesion, dense & lesion], box):
+        lung = lung_of(planes[0], planes[1])
+        lung[planes[2] & (lung > 0)] += _GROUND_GLASS
+        lung[planes[3] & is_lesion(lung)] += _CONSOLIDATION
+        labels[index, box[1], box[2]] = lung
+    if lesion.any():
+        _drop_small(labels[frame.box_in_source(box_of(lesion))], frame.source, method)
     return LesionMap(labels=stored, geometry=view.stored)
+
+
+def _drop_small(labels: NDArray[np.uint8], geometry: Geometry, method: Method) -> None:
+    """Make lung of lesions smaller than the minimum."""
+    marked = is_lesion(labels)
+    sides = np.where(in_lung(labels, Side.LEFT), _LEFT, _RIGHT)
+    small = marked & ~lesions_of(marked, sides, geometry, method.minimum_lesion_ml)
+    labels[small] = sides[small]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from chestct.geometry import Geometry
 from chestct.volume import Label
-from inference.reading.postprocess import components
+from inference.reading.postprocess import box_of_plane, components
 from inference.reading.sides import AERATED_HU
 
 _DENSE_REACH_MM = 25.0
@@ -119,12 +119,15 @@ def _slice_of_lung(
     """Return the labels of a plane: aerated lung and the dense parts that belong to it."""
     out = np.zeros_like(sides)
     for label in _SIDES:
-        aerated = core & (sides == label)
-        if not aerated.any():
+        own = sides == label
+        if not (own & core).any():
             continue
+        box = box_of_plane(own)
+        own, free = own[box], out[box] == Label.BACKGROUND
+        aerated = core[box] & own
         away = ndimage.distance_transform_edt(~aerated, sampling=pixel_spacing)
-        dense = (sides == label) & _hull(aerated) & (away <= _DENSE_REACH_MM)
-        out[(ndimage.binary_opening(dense) | aerated) & (out == Label.BACKGROUND)] = label
+        dense = own & _hull(aerated) & (away <= _DENSE_REACH_MM)
+        out[box][(ndimage.binary_opening(dense) | aerated) & free] = label
     return out
 
 
@@ -162,12 +165,15 @@ def _filled(sides: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
     for index, plane in enumerate(sides):
         for label in _SIDES:
             own = plane == label
-            inside = ndimage.binary_fill_holes(own) & (plane == Label.BACKGROUND)
+            if not own.any():
+                continue
+            box = box_of_plane(own)
+            inside = ndimage.binary_fill_holes(own[box]) & (plane[box] == Label.BACKGROUND)
             parts, _ = ndimage.label(inside)
             area = np.bincount(parts.ravel()) * rows * columns
             area[0] = 0.0
-            large[index] |= (area > _VESSEL_MM2)[parts]
-            holes[index][inside] = label
+            large[index][box] |= (area > _VESSEL_MM2)[parts]
+            holes[index][box][inside] = label
     if not large.any():
         return np.maximum(sides, holes)
     parts, count = ndimage.label(large)

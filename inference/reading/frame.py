@@ -9,6 +9,7 @@ checks must not depend on them. So both read the body, cut out of room air and t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 
 from chestct.geometry import Geometry
 from chestct.orientation import require_canonical
-from chestct.volume import Volume
+from chestct.volume import Label, Volume
 from inference.loading.pixels import AIR_HU
 from inference.networks.preprocess import STEP
 from inference.ports import Box
 from inference.reading.body import body_of
+from inference.reading.postprocess import box_of
 
 PIXEL_MM = 1.35
 """Pixel size of the slices that the networks learned from, about: 256 pixels of 345 mm."""
@@ -115,23 +117,48 @@ class Frame:
         """Return the slab that holds a slice of the source."""
         return index // self.slab
 
-    def restore(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return a mask of the frame on the grid of the source, bool (slice, row, column).
+    def restored_planes(
+        self, masks: Sequence[NDArray[np.bool_]], box: Box
+    ) -> Iterator[tuple[int, list[NDArray[np.bool_]]]]:
+        """Yield the slices of the source that masks reach, and each mask there (row, column).
 
-        Its surface lies where linear interpolation between the centres of voxels reaches a half.
+        The surface of a restored mask lies where linear interpolation between the centres of
+        voxels reaches a half.
+
+        Args:
+            masks: One to four masks of the frame, bool (slab, row, column).
+            box: The slices, rows and columns of the source to restore.
         """
-        restored = np.zeros(self.source.shape, dtype=bool)
-        for index, plane in enumerate(restored):
+        stacked = np.stack(masks, axis=-1)
+        reached = [bool(slab.any()) for slab in stacked]
+        canvas = np.zeros((*self.scaled, len(masks)), dtype=np.float32)
+        window, size = self._window, (self.source.shape[2], self.source.shape[1])
+        for index in range(box[0].start, box[0].stop):
             low, high, share = self._neighbours(index)
-            if mask[low].any() or mask[high].any():
-                plane[:] = self.leave((1 - share) * mask[low] + share * mask[high]) >= _HALF
+            if not (reached[low] or reached[high]):
+                continue
+            canvas[window] = (1 - share) * stacked[low] + share * stacked[high]
+            planes = cv2.resize(canvas, size, interpolation=cv2.INTER_LINEAR)
+            inside = planes.reshape(*size[::-1], -1)[box[1], box[2]] >= _HALF
+            yield index, [inside[..., place] for place in range(len(masks))]
+
+    def restore(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return a mask of the frame on the grid of the source, bool (slice, row, column)."""
+        restored = np.zeros(self.source.shape, dtype=bool)
+        if mask.any():
+            box = self.box_in_source(box_of(mask))
+            for index, (plane,) in self.restored_planes([mask], box):
+                restored[index, box[1], box[2]] = plane
         return restored
 
     def restore_labels(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return labels of the frame on the grid of the source, uint8 (slice, row, column)."""
+        """Return the labels of both lungs on the grid of the source, uint8, likewise."""
         restored = np.zeros(self.source.shape, dtype=np.uint8)
-        for label in np.unique(labels[labels > 0]):
-            restored[self.restore(labels == label)] = label
+        if labels.any():
+            box = self.box_in_source(box_of(labels))
+            lungs = [labels == Label.LEFT_LUNG, labels == Label.RIGHT_LUNG]
+            for index, (left, right) in self.restored_planes(lungs, box):
+                restored[index, box[1], box[2]] = lung_of(left, right)
         return restored
 
     def box_in_source(self, box: Box) -> Box:
@@ -160,6 +187,11 @@ class Frame:
         low = min(max(int(np.floor(at)), 0), self.count - 1)
         high = min(max(low + 1, 0), self.count - 1)
         return low, high, np.float32(min(max(at - low, 0.0), 1.0))
+
+
+def lung_of(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the labels of restored lungs; a voxel that both claim belongs to the right lung."""
+    return np.where(right, np.uint8(Label.RIGHT_LUNG), left.view(np.uint8))
 
 
 def _resampled(volume: Volume) -> tuple[Volume, int]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chestct.findings import Lesion, Side
-from chestct.volume import LABELS_OF, LesionMap, Volume, is_consolidation, is_lesion
+from chestct.volume import LesionMap, Volume, in_lung, is_consolidation, is_lesion
 from inference.ports import Box
 from inference.reading.diameters import diameter_of
 from inference.reading.postprocess import components
@@ -27,8 +27,8 @@ class _Piece:
     @property
     def rank(self) -> tuple[int, tuple[int, ...]]:
         """The largest lesion first; of equal lesions that with the lowest slice, row, column."""
-        first = np.argwhere(self.member)[0] + self.corner
-        return -int(self.member.sum()), tuple(first.tolist())
+        first = np.unravel_index(self.member.argmax(), self.member.shape)
+        return -int(np.count_nonzero(self.member)), tuple(np.add(first, self.corner).tolist())
 
 
 def measure_lesions(volume: Volume, lesion_map: LesionMap, box: Box) -> tuple[Lesion, ...]:
@@ -44,14 +44,16 @@ def measure_lesions(volume: Volume, lesion_map: LesionMap, box: Box) -> tuple[Le
 
 
 def _pieces(labels: NDArray[np.uint8], box: Box) -> Iterator[_Piece]:
-    """Yield the lesions of the left lung, then those of the right lung."""
-    for side, own in LABELS_OF.items():
-        parts, _ = components(is_lesion(labels) & np.isin(labels, own))
-        for number, place in enumerate(ndimage.find_objects(parts), start=1):
-            first, second, third = (
-                outer.start + inner.start for outer, inner in zip(box, place, strict=True)
-            )
-            yield _Piece(side=side, member=parts[place] == number, corner=(first, second, third))
+    """Yield the lesions of both lungs."""
+    left = in_lung(labels, Side.LEFT)
+    parts, _ = components(np.where(left, np.uint8(1), np.uint8(2)) * is_lesion(labels))
+    for number, place in enumerate(ndimage.find_objects(parts.view(np.int32)), start=1):
+        member = parts[place] == number
+        first, second, third = (
+            outer.start + inner.start for outer, inner in zip(box, place, strict=True)
+        )
+        side = Side.LEFT if left[place][member][0] else Side.RIGHT
+        yield _Piece(side=side, member=member, corner=(first, second, third))
 
 
 def _measured(number: int, piece: _Piece, volume: Volume, lesion_map: LesionMap) -> Lesion:
@@ -60,7 +62,7 @@ def _measured(number: int, piece: _Piece, volume: Volume, lesion_map: LesionMap)
         slice(start, start + size) for start, size in zip(piece.corner, member.shape, strict=True)
     )
     hu, dense = volume.hu[box][member], is_consolidation(lesion_map.labels[box][member])
-    first, second, third = (np.argwhere(member).mean(axis=0) + piece.corner).tolist()
+    first, second, third = np.add(_centroid(member), piece.corner).tolist()
     return Lesion(
         number=number,
         side=piece.side,
@@ -70,3 +72,9 @@ def _measured(number: int, piece: _Piece, volume: Volume, lesion_map: LesionMap)
         centroid=geometry.position((first, second, third)),
         diameter=diameter_of(member, piece.corner, geometry.pixel_spacing),
     )
+
+
+def _centroid(member: NDArray[np.bool_]) -> list[float]:
+    """Return the mean slice, row and column of a mask that is not empty."""
+    planes = [member.sum(axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
+    return [float(np.average(np.arange(line.size), weights=line)) for line in planes]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import cc3d
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from chestct.geometry import Geometry
 from chestct.volume import Label, Volume
@@ -13,13 +15,23 @@ from inference.ports import Box
 
 _SMOOTHING_MM = 1.2
 """Standard deviation of the filter: it smooths noise, but neither vessels nor small lesions."""
-_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
 
-def box_of(mask: NDArray[np.bool_]) -> Box:
-    """Return the smallest box around a mask (slice, row, column) that is not empty."""
-    first, second, third = ndimage.find_objects(mask.view(np.uint8))[0]
-    return first, second, third
+def box_of(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Box:
+    """Return the smallest box around a mask or labels (slice, row, column), not empty."""
+    slices = _span(np.any(mask, axis=(1, 2)))
+    return slices, *box_of_plane(mask[slices].view(np.uint8).max(axis=0))
+
+
+def box_of_plane(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Return the smallest box around a mask (row, column), not empty."""
+    return _span(np.any(mask, axis=1)), _span(np.any(mask, axis=0))
+
+
+def _span(line: NDArray[np.bool_] | np.bool_) -> slice:
+    """Return the range of a line from the first to the last mark."""
+    marked = np.flatnonzero(line)
+    return slice(int(marked[0]), int(marked[-1]) + 1)
 
 
 def without_air(
@@ -49,10 +61,17 @@ def suppress_aerated(
     return probability * without_air(volume.hu[index], volume.geometry.pixel_spacing, least_hu)
 
 
-def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Label the 26-connected components of a mask (slice, row, column)."""
-    labels, count = ndimage.label(mask, structure=_NEIGHBOURS, output=np.int32)
-    return labels, int(count)
+def components(
+    marks: NDArray[np.bool_] | NDArray[np.uint8], neighbours: Literal[6, 26] = 26
+) -> tuple[NDArray[np.uint32], int]:
+    """Label the connected components of marks (slice, row, column), in the order of voxels.
+
+    Marks of different values are never connected.
+    """
+    labels, count = cc3d.connected_components(
+        marks, connectivity=neighbours, return_N=True, out_dtype=np.uint32
+    )
+    return np.asarray(labels, np.uint32), int(count)
 
 
 def lesions_of(
@@ -66,22 +85,14 @@ def lesions_of(
         geometry: The grid of both.
         minimum_ml: Smaller components are dropped.
     """
-    left, right = (
-        drop_small(marked & (lungs == lung), geometry.voxel_ml, minimum_ml)
-        for lung in (Label.LEFT_LUNG, Label.RIGHT_LUNG)
-    )
-    return left | right
-
-
-def drop_small(mask: NDArray[np.bool_], voxel_ml: float, minimum_ml: float) -> NDArray[np.bool_]:
-    """Return ``mask`` without components smaller than ``minimum_ml``."""
-    kept = np.zeros_like(mask)
-    if not mask.any():
+    kept = np.zeros_like(marked)
+    if not marked.any():
         return kept
-    box = box_of(mask)
-    labels, count = components(mask[box])
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    keep = sizes * voxel_ml >= minimum_ml
-    keep[0] = False
-    kept[box] = keep[labels]
+    box = box_of(marked)
+    sides = lungs[box] * marked[box]
+    inside = sides > Label.BACKGROUND
+    labels, count = components(sides)
+    numbers = labels[inside]
+    large = np.bincount(numbers, minlength=count + 1) * geometry.voxel_ml >= minimum_ml
+    kept[box][inside] = large[numbers]
     return kept

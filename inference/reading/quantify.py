@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,9 @@ from chestct.geometry import Geometry
 from chestct.method import Method, Presence
 from chestct.orientation import CanonicalView
 from chestct.volume import (
-    LABELS_OF,
-    Label,
     LesionMap,
     Volume,
+    in_lung,
     is_consolidation,
     is_lesion,
 )
@@ -56,37 +55,71 @@ def measure(
     """
     view = CanonicalView.of(volume.geometry)
     volume, lesion_map = view.volume(volume), view.lesion_map(lesion_map)
-    voxel_ml, box = volume.geometry.voxel_ml, _box_of_lungs(lesion_map)
-    labels, inside = lesion_map.labels[box], volume.hu[box]
-    lungs = _lungs(inside, labels, volume.geometry, missing)
-    both = labels > Label.BACKGROUND
-    total = _lung(inside, both, labels, voxel_ml) if missing is None else None
-    lesion, dense = is_lesion(labels), is_consolidation(labels)
+    voxel_ml, box = volume.geometry.voxel_ml, _box_of(lesion_map.labels)
+    labels = lesion_map.labels[box]
+    lesion = is_lesion(labels)
+    opaque = _Opaque(hu=volume.hu[box][lesion], labels=labels[lesion])
+    lungs = _lungs(labels, lesion, opaque, volume.geometry, missing)
+    voxels = int(np.count_nonzero(labels))
+    total = _lung(voxels, opaque, voxel_ml) if missing is None else None
+    lesions = measure_lesions(volume, lesion_map, _inner(box, lesion))
     return Findings(
         left=lungs[Side.LEFT],
         right=lungs[Side.RIGHT],
         total=total,
-        lesions=tuple(_stored(lesion, view) for lesion in measure_lesions(volume, lesion_map, box)),
+        lesions=tuple(_stored(lesion, view) for lesion in lesions),
         presence=presence,
         extent=None if total is None else extent_of(total.involved_percent, method),
         method=method,
-        ground_glass=_opacity(inside[lesion & ~dense], voxel_ml),
-        consolidation=_opacity(inside[dense], voxel_ml),
+        ground_glass=_opacity(opaque.ground_glass, voxel_ml),
+        consolidation=_opacity(opaque.consolidation, voxel_ml),
         quality_flags=quality_flags,
         cut=cut,
         higher_base=higher_base,
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opaque:
+    """The voxels of lesions, one after the other.
+
+    Attributes:
+        hu: int16 (voxel,).
+        labels: uint8, likewise.
+    """
+
+    hu: NDArray[np.int16]
+    labels: NDArray[np.uint8]
+
+    def of(self, side: Side) -> _Opaque:
+        """Return the voxels of one lung."""
+        own = in_lung(self.labels, side)
+        return _Opaque(hu=self.hu[own], labels=self.labels[own])
+
+    @property
+    def ground_glass(self) -> NDArray[np.int16]:
+        """The HU of the voxels of ground-glass."""
+        return self.hu[~is_consolidation(self.labels)]
+
+    @property
+    def consolidation(self) -> NDArray[np.int16]:
+        """The HU of the voxels of consolidation."""
+        return self.hu[is_consolidation(self.labels)]
+
+
 def _lungs(
-    hu: NDArray[np.int16], labels: NDArray[np.uint8], geometry: Geometry, missing: Missing | None
+    labels: NDArray[np.uint8],
+    lesion: NDArray[np.bool_],
+    opaque: _Opaque,
+    geometry: Geometry,
+    missing: Missing | None,
 ) -> dict[Side, Lung]:
     """Measure each lung and its zones; the ``missing`` lung is not assessable."""
     lungs: dict[Side, Lung] = {}
-    for side, own in LABELS_OF.items():
-        mask = np.isin(labels, own)
-        zones = measure_zones(mask, is_lesion(labels), geometry, side)
-        lungs[side] = replace(_lung(hu, mask, labels, geometry.voxel_ml), zones=zones)
+    for side in Side:
+        mask = in_lung(labels, side)
+        measured = _lung(int(np.count_nonzero(mask)), opaque.of(side), geometry.voxel_ml)
+        lungs[side] = replace(measured, zones=measure_zones(mask, lesion, geometry, side))
     if missing is not None:
         lungs[missing.side] = missing.lung
     return lungs
@@ -114,25 +147,31 @@ def _stored(lesion: Lesion, view: CanonicalView) -> Lesion:
     return replace(lesion, diameter=own)
 
 
-def _box_of_lungs(lesion_map: LesionMap) -> Box:
-    """Return the box of all labels; a box of one voxel where there is none."""
-    labelled = lesion_map.labels > Label.BACKGROUND
+def _box_of(labelled: NDArray[np.bool_] | NDArray[np.uint8]) -> Box:
+    """Return the box of all marks; a box of one voxel where there is none."""
     return box_of(labelled) if labelled.any() else (slice(0, 1), slice(0, 1), slice(0, 1))
 
 
-def _lung(
-    hu: NDArray[np.int16], lung: NDArray[np.bool_], labels: NDArray[np.uint8], voxel_ml: float
-) -> LungMeasurement:
-    voxels, inside, kinds = int(lung.sum()), lung & is_lesion(labels), is_consolidation(labels)
-    lesion = hu[inside]
+def _inner(box: Box, mask: NDArray[np.bool_]) -> Box:
+    """Return the box of a mask that lies within ``box``, on the grid of that box."""
+    first, second, third = (
+        slice(outer.start + own.start, outer.start + own.stop)
+        for outer, own in zip(box, _box_of(mask), strict=True)
+    )
+    return first, second, third
+
+
+def _lung(voxels: int, opaque: _Opaque, voxel_ml: float) -> LungMeasurement:
+    """Measure a lung of so many voxels, lesions included."""
+    lesion = opaque.hu
     return LungMeasurement(
         volume_ml=voxels * voxel_ml,
         lesion_ml=lesion.size * voxel_ml,
         involved_percent=100.0 * lesion.size / voxels if voxels else 0.0,
-        high_opacity_percent=_share(kinds[inside]),
+        high_opacity_percent=_share(is_consolidation(opaque.labels)),
         lesion_mean_hu=float(lesion.mean()) if lesion.size else None,
-        ground_glass=_opacity(hu[inside & ~kinds], voxel_ml),
-        consolidation=_opacity(hu[inside & kinds], voxel_ml),
+        ground_glass=_opacity(opaque.ground_glass, voxel_ml),
+        consolidation=_opacity(opaque.consolidation, voxel_ml),
     )
 
 

@@ -86,15 +86,17 @@ def drop_strays(sides: NDArray[np.uint8], halves: NDArray[np.uint8], voxel_ml: f
     """Remove islands, and relabel parts that lie on the other side of the patient."""
     found = sides.copy()
     for label, other in zip(_SIDES, reversed(_SIDES), strict=True):
-        parts, count = components(found == label)
+        own = found == label
+        parts, count = components(own)
         if not count:
             continue
-        sizes = np.bincount(parts.ravel(), minlength=count + 1)
-        across = np.bincount(parts[(parts > 0) & (halves == other)], minlength=count + 1)
+        numbers, opposite = parts[own], np.broadcast_to(halves == other, own.shape)[own]
+        sizes = np.bincount(numbers, minlength=count + 1)
+        across = np.bincount(numbers[opposite], minlength=count + 1)
         island, astray = sizes * voxel_ml < _LEAST_PART_ML, 2 * across > sizes
-        island[0] = astray[0] = False
-        sides[astray[parts]] = other
-        sides[island[parts]] = Label.BACKGROUND
+        kept = np.where(astray, np.uint8(other), np.uint8(label))
+        kept[island] = Label.BACKGROUND
+        sides[own] = kept[numbers]
 
 
 def find_missing(sides: NDArray[np.uint8], volume: Volume) -> Missing | None:

@@ -12,7 +12,6 @@ dimensions. Lung beside the mediastinum is therefore central.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ _GRID_MM = 4.0
 _GAP_MM = 8.0
 """A gap in the lung up to twice as wide (a vessel, an airway) is no part of its surface."""
 _OUTWARDS = {Side.LEFT: 1, Side.RIGHT: -1}
-_THIRDS = (Zone.UPPER, Zone.MIDDLE, Zone.LOWER)
+_ZONES = (Zone.UPPER, Zone.MIDDLE, Zone.LOWER, Zone.PERIPHERAL, Zone.CENTRAL)
 
 
 def measure_zones(
@@ -46,29 +45,24 @@ def measure_zones(
     box = box_of(lung)
     # Slices run to the feet, rows to the back, columns from the midline outwards.
     outwards = (slice(None, None, -1), slice(None), slice(None, None, _OUTWARDS[side]))
-    lung, lesion = lung[box][outwards], (lung & lesion)[box][outwards]
+    lung, lesion = lung[box][outwards], lung[box][outwards] & lesion[box][outwards]
+    outer = peripheral(lung, geometry.spacing)
+    counts = zip(_counts(lung, outer), _counts(lesion, outer), strict=True)
     return tuple(
-        _measured(zone, lung[part], lesion[part], geometry.voxel_ml)
-        for zone, part in _parts(lung, geometry.spacing)
+        _measured(zone, voxels, inside, geometry.voxel_ml)
+        for zone, (voxels, inside) in zip(_ZONES, counts, strict=True)
     )
 
 
-def _parts(
-    lung: NDArray[np.bool_], spacing: Vector
-) -> Iterator[tuple[Zone, slice | NDArray[np.bool_]]]:
-    """Return the index of the voxels of each zone."""
-    ends = np.linspace(0, len(lung), len(_THIRDS) + 1).round().astype(int).tolist()
-    for zone, (first, last) in zip(_THIRDS, itertools.pairwise(ends), strict=True):
-        yield zone, slice(first, last)
-    outer = peripheral(lung, spacing)
-    yield Zone.PERIPHERAL, outer
-    yield Zone.CENTRAL, ~outer
+def _counts(mask: NDArray[np.bool_], outer: NDArray[np.bool_]) -> list[int]:
+    """Return the voxels of a mask in each zone."""
+    ends = np.linspace(0, len(mask), 4).round().astype(int).tolist()
+    thirds = [int(np.count_nonzero(mask[first:last])) for first, last in itertools.pairwise(ends)]
+    peripheral = int(np.count_nonzero(mask & outer))
+    return [*thirds, peripheral, sum(thirds) - peripheral]
 
 
-def _measured(
-    zone: Zone, lung: NDArray[np.bool_], lesion: NDArray[np.bool_], voxel_ml: float
-) -> ZoneMeasurement:
-    voxels, inside = int(lung.sum()), int(lesion.sum())
+def _measured(zone: Zone, voxels: int, inside: int, voxel_ml: float) -> ZoneMeasurement:
     return ZoneMeasurement(
         zone=zone,
         volume_ml=voxels * voxel_ml,
@@ -96,10 +90,10 @@ def peripheral(lung: NDArray[np.bool_], spacing: Vector) -> NDArray[np.bool_]:
     inside = tuple(slice(size, -size) for size in pad)
     to_outer = ndimage.distance_transform_edt(~outer, sampling=grid)[inside]
     to_medial = ndimage.distance_transform_edt(~medial, sampling=grid)[inside]
-    nearest = [
-        np.arange(size) * count // size for size, count in zip(lung.shape, counts, strict=True)
-    ]
-    wide: NDArray[np.bool_] = (2 * to_outer < to_medial)[np.ix_(*nearest)]
+    wide: NDArray[np.bool_] = 2 * to_outer < to_medial
+    for axis in (2, 1, 0):
+        size, count = lung.shape[axis], counts[axis]
+        wide = wide.repeat(np.bincount(np.arange(size) * count // size), axis=axis)
     return wide
 
 

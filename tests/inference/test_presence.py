@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from chestct.volume import Label
 from inference.ports import PresenceRule
-from inference.reading.postprocess import components, drop_small, lesions_of
+from inference.reading.postprocess import components, lesions_of
 from inference.reading.presence import certain, decide
 from inference.reading.surroundings import with_air_around
 from phantom.volume import canonical_volume
@@ -107,11 +107,20 @@ def test_small_components_are_dropped_and_touching_corners_connect() -> None:
     mask[0, 0, 0] = mask[1, 1, 1] = mask[2, 2, 2] = True
     mask[0, 8, 8] = mask[0, 8, 9] = True
     assert components(mask)[1] == 2
-    kept = drop_small(mask, voxel_ml=0.04, minimum_ml=0.1)
+    lungs = np.full(mask.shape, Label.LEFT_LUNG, np.uint8)
+    grid = canonical_volume(np.zeros(mask.shape, np.int16), (4.0, 2.0, 5.0), (0.0, 0.0, 0.0))
+    kept = lesions_of(mask, lungs, grid.geometry, minimum_ml=0.1)
     assert kept.sum() == 3
     assert not kept[0, 8].any()
-    assert drop_small(mask, voxel_ml=0.04, minimum_ml=0).sum() == 5
-    assert not drop_small(np.zeros((2, 3, 4), bool), 1.0, 1.0).any()
+    assert lesions_of(mask, lungs, grid.geometry, minimum_ml=0).sum() == 5
+    assert not lesions_of(np.zeros_like(mask), lungs, grid.geometry, minimum_ml=1.0).any()
+
+
+def test_marks_of_two_kinds_that_touch_are_two_components() -> None:
+    marks = np.array([[[1, 1, 2, 2, 0, 2]]], np.uint8)
+    labels, count = components(marks)
+    assert count == 3
+    assert labels.tolist() == [[[1, 1, 2, 2, 0, 3]]]
 
 
 def test_the_least_volume_of_a_lesion_is_that_in_one_lung() -> None:
