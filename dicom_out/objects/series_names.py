@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from pydicom.dataset import Dataset
 
+from chestct.uids import digest
 from dicom_out.objects.patient_study import valid_text
 from dicom_out.objects.raw import ascii_value
 
@@ -22,10 +23,10 @@ _TELLING = 16
 """Characters of the source's description that are worth more than the longer mark."""
 _CODECS = {"": "latin-1", "ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}
 _KINDS = 100
-_UNKNOWN = 97
-"""Stands for the Series Number of a source without a usable number."""
-_MOST = (2**31 - 1) // _KINDS - 1
-"""The largest source number whose results have a number that an Integer String can hold."""
+_MOST = 9_999_999
+"""The largest source number that the numbers of results contain."""
+_OTHERS = (2**31 - 1) // _KINDS - 1 - _MOST
+"""How many numbers above these an Integer String can still hold, with the kind behind it."""
 
 
 class ResultKind(IntEnum):
@@ -42,9 +43,16 @@ class ResultKind(IntEnum):
 
 
 def series_number(original: Dataset, kind: ResultKind) -> int:
-    """Return the number of a result series: that of the source times 100, plus the kind."""
+    """Return the number of a result series: that of the source times 100, plus the kind.
+
+    A number from the Series Instance UID stands for a source number that is missing, not positive
+    or too large. So the results of two such sources have different numbers.
+    """
     number = _source_number(original)
-    return (_UNKNOWN if number is None else number) * _KINDS + kind
+    if number is None or number > _MOST:
+        uid = ascii_value(original, "SeriesInstanceUID")
+        number = _MOST + 1 + int(digest((uid,)), 16) % _OTHERS
+    return number * _KINDS + kind
 
 
 def series_description(words: str, original: Dataset, revision: int) -> str:
@@ -60,16 +68,24 @@ def series_description(words: str, original: Dataset, revision: int) -> str:
     wanted = fixed + min(len(text), _TELLING)
     mark = next((mark for mark in _MARKS if wanted + len(mark) <= _LENGTH), _MARKS[-1])
     room = _LENGTH - fixed - len(mark)
-    named = f"{source} {text}".strip()[: len(source) + 1 + max(0, room)].rstrip()
+    named = f"{source} {_shortened(text, max(0, room))}".strip()
     end = f"; {named}{later} {mark}" if named else f"{later} {mark}"
-    return words[: _LENGTH - len(end)].rstrip() + end
+    return _shortened(words, _LENGTH - len(end)) + end
+
+
+def _shortened(text: str, length: int) -> str:
+    """Return the words that fit into ``length`` characters; the start of a first word too long."""
+    if len(text) <= length:
+        return text
+    whole, space, _ = text[: length + 1].rpartition(" ")
+    return (whole if space else text[:length]).rstrip(" ,;:-/")
 
 
 def _source_number(original: Dataset) -> int | None:
-    """Return the Series Number of the source; None when it is missing, invalid or out of range."""
+    """Return the Series Number of the source; None when it is missing, invalid or not positive."""
     text = valid_text(original, "SeriesNumber")
     number = int(text) if text else 0
-    return number if 0 < number <= _MOST else None
+    return number if number > 0 else None
 
 
 def _source_description(original: Dataset) -> str:

@@ -11,6 +11,7 @@ from chest_cases import make_case
 from pydicom.dataset import Dataset
 
 from chestct.results import Extra
+from chestct.uids import derive_uid
 from dicom_out.objects.extras import compose_extras
 from dicom_out.objects.series_names import ResultKind, series_description, series_number
 from rales.pictures.page import drawings_of
@@ -53,15 +54,33 @@ def test_other_alphabets_leave_the_number() -> None:
     assert series_description("Key images", source, 1).isascii()
 
 
-@pytest.mark.parametrize("number", [None, "0", "-1", "21474836"])
-def test_a_number_that_cannot_be_extended_is_replaced(number: str | None) -> None:
-    assert series_number(header(number), ResultKind.REPORT) == 9702
+@pytest.mark.parametrize("number", [None, "0", "-1", "10000000", "2147483647"])
+def test_a_number_that_cannot_be_extended_is_replaced_by_one_from_the_uid(
+    number: str | None,
+) -> None:
+    sources = [header(number) for _ in range(4)]
+    for each, source in enumerate(sources):
+        source.SeriesInstanceUID = derive_uid(str(each))
+    numbers = {series_number(source, ResultKind.REPORT) for source in sources}
+    assert len(numbers) == len(sources)
+    largest_of_others = series_number(header("9999999"), ResultKind.KEY_IMAGES)
+    assert all(largest_of_others < found < 2**31 for found in numbers)
+    assert {found % 100 for found in numbers} == {ResultKind.REPORT}
+
+
+@pytest.mark.parametrize("text", ["Thorax nativ Lungenfenster axial", "Thoraxnativ" * 5])
+def test_a_description_ends_at_the_end_of_a_word(text: str) -> None:
+    source = header("4")
+    source.SeriesDescription = text
+    for length in range(1, 40):
+        described = series_description("x" * length, source, 1)
+        assert len(described) <= 64
+        kept = described.split("; S4")[1].split(" (Rales")[0].split()
+        assert kept == text.split()[: len(kept)] or len(text.split()) == 1
 
 
 def test_numbers_differ_by_source_and_kind() -> None:
-    numbers = [
-        series_number(header(n), kind) for n in ("4", "5", "21474835") for kind in ResultKind
-    ]
+    numbers = [series_number(header(n), kind) for n in ("4", "5", "9999999") for kind in ResultKind]
     assert numbers == sorted(set(numbers))
     assert max(numbers) < 2**31
 
