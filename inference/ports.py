@@ -36,11 +36,12 @@ class PresenceRule:
 class Reader(Protocol):
     """Reads a volume with a model; it may cache results."""
 
-    def probabilities(self, slices: Sequence[int]) -> NDArray[np.float32]:
+    def probabilities(self, slices: Sequence[int], least: float = 0.0) -> NDArray[np.float32]:
         """Return float32 (len(slices), classes, rows, columns), 0..1.
 
         The probabilities are on the volume's grid, for the given slice indices. Outside the
-        reader's box they are meaningless.
+        reader's box they are meaningless. Those below ``least`` may be too low: a network that
+        reads twice reads a slice only once when no mean of both readings can reach ``least``.
         """
 
 

@@ -35,8 +35,12 @@ class PatchReader:
         self._box = _widened(box, volume.geometry)
         self._found: NDArray[np.float32] | None = None
 
-    def probabilities(self, slices: Sequence[int]) -> NDArray[np.float32]:
-        """Return float32 (len(slices), classes, rows, columns) on the volume's grid."""
+    def probabilities(self, slices: Sequence[int], least: float = 0.0) -> NDArray[np.float32]:
+        """Return float32 (len(slices), classes, rows, columns) on the volume's grid.
+
+        All are exact, whatever ``least`` is.
+        """
+        del least
         if self._found is None:
             self._found = self._read()
         found, box = self._found, self._box

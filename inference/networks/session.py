@@ -172,7 +172,9 @@ class OnnxModel:
             return PatchReader(volume, contract, self.run, box)
         if contract.crop is not None:
             contract = covering(volume.geometry, contract)
-        return SliceReader(volume, contract, self.run, box if self._any_size else None)
+        mirrored = self._mirrored if contract.mirror else None
+        within = box if self._any_size else None
+        return SliceReader(volume, contract, self._once, within, mirrored)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return float32 probabilities (n, classes, ...) for the network's input (n, ...).

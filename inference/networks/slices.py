@@ -23,23 +23,72 @@ _MARGIN = 16
 class SliceReader:
     """Reads a volume slice by slice."""
 
-    def __init__(self, volume: Volume, contract: InputContract, run: Run, box: Box | None) -> None:
-        """Prepare to read ``volume`` within ``box`` (default: everywhere)."""
-        self._volume, self._contract, self._run = volume, contract, run
-        self._cut = _cut(volume, contract, box)
+    def __init__(
+        self,
+        volume: Volume,
+        contract: InputContract,
+        run: Run,
+        box: Box | None,
+        mirrored: Run | None = None,
+    ) -> None:
+        """Prepare to read ``volume`` within ``box`` (default: everywhere).
 
-    def probabilities(self, slices: Sequence[int]) -> NDArray[np.float32]:
-        """Return float32 (len(slices), classes, rows, columns) on the volume's grid."""
-        cache: dict[int, NDArray[np.float32]] = {}
+        ``mirrored`` is the second reading, if the network has one: both are averaged.
+        """
+        self._volume, self._contract = volume, contract
+        self._run, self._mirrored = run, mirrored
+        self._cut = _cut(volume, contract, box)
+        self._planes: dict[int, NDArray[np.float32]] = {}
+        self._first: dict[int, NDArray[np.float32]] = {}
+        self._both: dict[int, NDArray[np.float32]] = {}
+
+    def probabilities(self, slices: Sequence[int], least: float = 0.0) -> NDArray[np.float32]:
+        """Return float32 (len(slices), classes, rows, columns) on the volume's grid.
+
+        ``least`` is that of :meth:`inference.ports.Reader.probabilities`.
+        """
         parts = []
         for start in range(0, len(slices), _BATCH):
             part = slices[start : start + _BATCH]
-            images = to_input(self._volume, part, self._contract, cache)
-            cut = self._run(np.ascontiguousarray(images[..., self._cut[0], self._cut[1]]))
-            found = np.zeros((*cut.shape[:2], *images.shape[2:]), dtype=np.float32)
+            cut = self._once(part) if self._mirrored is None else self._twice(part, least)
+            size = (self._contract.rows, self._contract.columns)
+            found = np.zeros((*cut.shape[:2], *size), dtype=np.float32)
             found[..., self._cut[0], self._cut[1]] = cut
             parts.append(to_grid(found, self._volume.geometry, self._contract))
+        self._planes.clear()
         return np.concatenate(parts)
+
+    def _once(self, slices: Sequence[int]) -> NDArray[np.float32]:
+        return self._run(self._images(slices))
+
+    def _twice(self, slices: Sequence[int], least: float) -> NDArray[np.float32]:
+        """Return the means of both readings; half of the first where they cannot reach ``least``.
+
+        Each reading of a slice is kept, since the outline needs the slices again that the decision
+        on the presence read.
+        """
+        assert self._mirrored is not None
+        if unread := [index for index in slices if index not in self._first.keys() | self._both]:
+            self._first |= zip(unread, self._once(unread), strict=True)
+        again = [
+            index
+            for index in slices
+            if index not in self._both and self._first[index].max() >= 2 * least - 1
+        ]
+        if again:
+            for index, second in zip(again, self._mirrored(self._images(again)), strict=True):
+                self._both[index] = (self._first.pop(index) + second) / np.float32(2)
+        return np.stack(
+            [
+                self._both[index] if index in self._both else self._first[index] / np.float32(2)
+                for index in slices
+            ]
+        )
+
+    def _images(self, slices: Sequence[int]) -> NDArray[np.float32]:
+        """Return the network's input, cut to the box."""
+        images = to_input(self._volume, slices, self._contract, self._planes)
+        return np.ascontiguousarray(images[..., self._cut[0], self._cut[1]])
 
 
 def _cut(volume: Volume, contract: InputContract, box: Box | None) -> tuple[slice, slice]:

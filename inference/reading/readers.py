@@ -32,16 +32,19 @@ def lesion_probabilities(
     model: SegmentationModel,
     slabs: Sequence[int],
     least_hu: float | None,
+    *,
+    least: float = 0.0,
 ) -> Iterator[tuple[Sequence[int], list[NDArray[np.float32]]]]:
     """Yield chunks of slabs and their probabilities (row, column), 0 in aerated lung.
 
-    A chunk is read at a time, since probabilities are large; ``least_hu`` is that of
-    :func:`inference.reading.postprocess.suppress_aerated`.
+    A chunk is read at a time, since probabilities are large. ``least_hu`` is that of
+    :func:`inference.reading.postprocess.suppress_aerated`, ``least`` that of
+    :meth:`inference.ports.Reader.probabilities`.
     """
     channel = model.classes.index("lesion")
     for start in range(0, len(slabs), _CHUNK):
         chunk = slabs[start : start + _CHUNK]
-        planes = zip(chunk, reader.probabilities(chunk)[:, channel], strict=True)
+        planes = zip(chunk, reader.probabilities(chunk, least)[:, channel], strict=True)
         yield chunk, [suppress_aerated(raw, frame.volume, at, least_hu) for at, raw in planes]
 
 
@@ -64,8 +67,8 @@ class _SourceReader:
     frame: Frame
     reader: Reader
 
-    def probabilities(self, slices: Sequence[int]) -> NDArray[np.float32]:
+    def probabilities(self, slices: Sequence[int], least: float = 0.0) -> NDArray[np.float32]:
         """Return float32 (len(slices), classes, rows, columns) for slabs of the frame."""
         middles = self.frame.middle_slices
-        found = self.reader.probabilities([middles[index] for index in slices])
+        found = self.reader.probabilities([middles[index] for index in slices], least)
         return np.stack([np.stack([self.frame.enter(plane) for plane in one]) for one in found])

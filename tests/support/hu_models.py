@@ -26,8 +26,9 @@ class ReaderOf:
     model: LungsByHu | LesionsKnown
     volume: Volume
 
-    def probabilities(self, slices: Sequence[int]) -> NDArray[np.float32]:
+    def probabilities(self, slices: Sequence[int], least: float = 0.0) -> NDArray[np.float32]:
         """Return what the model says of the slices."""
+        del least
         return self.model.probabilities(self.volume, slices)
 
 
