@@ -236,6 +236,14 @@ class Findings:
         return tuple(reasons)
 
     @property
+    def states_opacity(self) -> bool:
+        """Whether the amount of opacity in :attr:`covers` is a result, zero included.
+
+        It is none if the result is indeterminate for a reason in the assessable lungs.
+        """
+        return len(self.indeterminate_reasons) <= (self.missing is not None)
+
+    @property
     def covers(self) -> Coverage:
         """The assessable lungs."""
         return coverage_of(self.left, self.right)

@@ -136,6 +136,8 @@ def _both(findings: Findings) -> str:
     total = findings.total
     if total is None:
         return "Both lungs together: not stated, one of them is not assessable."
+    if not findings.states_opacity:
+        return f"Both lungs: {total.volume_ml:.0f} ml. No percent: the result is indeterminate."
     return (
         f"Both lungs: {total.volume_ml:.0f} ml, {percent(total.involved_percent)} % opacity: "
         f"ground-glass {findings.ground_glass.volume_ml:.1f} ml, consolidation "

@@ -45,11 +45,13 @@ def lung_cards(sheet: Sheet, at: tuple[int, float], findings: Findings, width: i
     """Draw a card with bars for each lung, the right lung on the left; return what follows."""
     left, top = at
     each = (width - _EDGE) // 2
-    scale = _scale(findings)
+    scale = _scale(findings) if findings.states_opacity else None
     for column, (side, lung) in enumerate(
         ((Side.RIGHT, findings.right), (Side.LEFT, findings.left))
     ):
         _card(sheet, (left + column * (each + _EDGE), top), side, lung, width=each, scale=scale)
+    if scale is None:
+        return top + CARD_HEIGHT + 14
     text = (
         f"Bars: percent of that part of the lung that is opacity, from 0 to {scale:g} %. Upper, "
         "middle, lower: thirds of the height, not lobes. Peripheral: outer third."
@@ -69,7 +71,7 @@ def _scale(findings: Findings) -> float:
 
 
 def _card(
-    sheet: Sheet, at: tuple[int, float], side: Side, lung: Lung, *, width: int, scale: float
+    sheet: Sheet, at: tuple[int, float], side: Side, lung: Lung, *, width: int, scale: float | None
 ) -> None:
     left, top = at
     sheet.fill((left, top, left + width, top + CARD_HEIGHT), _CARD)
@@ -80,6 +82,11 @@ def _card(
         sheet.text((inside, top + 50), "Not assessable", 24, WARNING, bold=True)
         reason = f"{sentence(lung.reason)}. It has no percent and no volume of opacity."
         sheet.paragraph((inside, top + 88), reason, 18, WARNING, width=room)
+        return
+    if scale is None:
+        sheet.text((inside, top + 44), f"{lung.volume_ml:.0f} ml", 18, PALE, width=room)
+        why = "No percent: nothing is marked, and the result is indeterminate."
+        sheet.paragraph((inside, top + 88), why, 18, WARNING, width=room)
         return
     share = f"{percent(lung.involved_percent)} %"
     sheet.text((left + width - _EDGE, top + 6), share, 26, bold=True, right=True)

@@ -22,6 +22,7 @@ from chestct.findings import Findings, Outcome
 from chestct.findings_json import findings_to_dict
 from chestct.verdict import scope, sentence, verdict
 from chestct.volume import LEFT_LABELS, Label
+from dicom_out.objects import codes
 from dicom_out.objects.text import render_text
 from dicom_out.title import may_be_report
 from rales.cli import cli
@@ -201,3 +202,38 @@ def test_reports_of_earlier_versions_are_still_found() -> None:
     assert may_be_report("Rales report: no lesion found (AI-made, research use only)")
     assert may_be_report("")
     assert not may_be_report("Dose report")
+
+
+def states_opacity(findings: Findings) -> bool:
+    """Whether an amount of opacity may stand; in the lung beside a missing one it may."""
+    return not findings.indeterminate_reasons or findings.missing is not None
+
+
+@EACH
+def test_no_zero_stands_on_the_page_of_an_indeterminate_outcome(
+    findings: Findings, outcome: Outcome, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = words_of(monkeypatch, lambda: draw_page(case.analysed(), Heading(examination="")))
+    assert sentence(outcome) in page
+    assert (" %" in page) == states_opacity(findings)
+
+
+@EACH
+def test_no_zero_stands_in_the_fhir_report_of_an_indeterminate_outcome(
+    findings: Findings, outcome: Outcome, make_rig: MakeRig, receiver: HttpReceiver
+) -> None:
+    rig = make_rig(kind="fhir", url=receiver.url("/fhir"))
+    rig.finish(findings)
+    rig.send()
+    observed = [
+        resource
+        for entry in Bundle.model_validate_json(receiver.received[-1].body).entry
+        if (resource := entry.resource).get_resource_type() == "Observation"
+    ]
+    for code in ("PCT_INVOLVED", "LESION_VOLUME", codes.COUNT.value):
+        own = [one for one in observed if one.code.coding[0].code == code]
+        assert any(one.valueQuantity is not None for one in own) == states_opacity(findings)
+        without = [one for one in own if one.valueQuantity is None]
+        assert all(outcome in one.dataAbsentReason.text.lower() for one in without) or (
+            findings.missing is not None
+        )

@@ -19,7 +19,7 @@ from chestct.findings import (
     NotAssessable,
     OpacityMeasurement,
 )
-from chestct.verdict import unassessed
+from chestct.verdict import unassessed, verdict
 from dicom_out.objects import codes
 from rales.steps.notify.fhir_types import Json, absent, concept, quantity
 
@@ -48,29 +48,37 @@ def observations(findings: Findings) -> Iterator[Measured]:
 
     The parts are the same whatever was found, so that a later revision replaces every part of an
     earlier one. Single lesions are in the SR only. Each part of a lung that is not assessable, and
-    of both lungs with it, says why it has no value; the others are of the assessed lung.
+    of both lungs with it, says why it has no value; the others are of the assessed lung. Where
+    the result is indeterminate, so does each number of opacity: nobody may read it as zero.
     """
     missing = unassessed(findings.covers)
-    yield from _lung("both", codes.BOTH, findings.total or missing)
+    doubt = "" if findings.states_opacity else verdict(findings)
+    yield from _lung("both", codes.BOTH, findings.total or missing, doubt)
     for part, side, lung in (
         ("left", codes.LEFT, findings.left),
         ("right", codes.RIGHT, findings.right),
     ):
         measured = f"{missing}: {lung.reason}" if isinstance(lung, NotAssessable) else lung
-        yield from _lung(part, side, measured)
+        yield from _lung(part, side, measured, doubt)
     site = _site(_COVERED[findings.covers])
-    yield from _summary(findings, site)
-    yield from _opacities(findings, site)
+    yield from _summary(findings, site, doubt)
+    yield from _opacities(findings, site, doubt)
 
 
-def _lung(part: str, side: Code, lung: LungMeasurement | str) -> Iterator[Measured]:
-    """Return the numbers of a lung or of both, or why there are none."""
-    values = (
-        (None,) * 3
-        if isinstance(lung, str)
-        else (lung.volume_ml, lung.lesion_ml, lung.involved_percent)
-    )
-    zones = [] if isinstance(lung, str) else _zones(lung)
+def _lung(part: str, side: Code, lung: LungMeasurement | str, doubt: str) -> Iterator[Measured]:
+    """Return the numbers of a lung or of both, or why there are none.
+
+    ``doubt`` is why the result is indeterminate; empty if it is not.
+    """
+    values: tuple[float | None, ...] = (None,) * 3
+    zones: list[Json] = []
+    if not isinstance(lung, str):
+        values = (lung.volume_ml, lung.lesion_ml, lung.involved_percent)
+        if doubt:
+            values = (lung.volume_ml, None, None)
+        else:
+            zones = _zones(lung)
+    why = lung if isinstance(lung, str) else doubt
     numbers = (
         ("volume", codes.VOLUME, codes.MILLILITRE, "Volume of lung"),
         ("lesion-volume", codes.LESION_VOLUME, codes.MILLILITRE, ""),
@@ -80,7 +88,7 @@ def _lung(part: str, side: Code, lung: LungMeasurement | str) -> Iterator[Measur
         content = {
             "code": concept(code, meaning),
             **(
-                absent("unknown", str(lung))
+                absent("unknown", why)
                 if value is None
                 else {"valueQuantity": quantity(value, unit)}
             ),
@@ -104,13 +112,14 @@ def _zones(lung: LungMeasurement) -> list[Json]:
     ]
 
 
-def _summary(findings: Findings, site: Json) -> Iterator[Measured]:
+def _summary(findings: Findings, site: Json, doubt: str) -> Iterator[Measured]:
     """Return the number of lesions, the score and the outcome."""
     score = quantity(findings.presence.score, codes.NO_UNITS, digits=4)
+    lesions = quantity(len(findings.lesions), codes.LESIONS)
     contents: Mapping[str, Json] = {
         "lesions": {
             "code": concept(codes.COUNT),
-            "valueQuantity": quantity(len(findings.lesions), codes.LESIONS),
+            **(absent("unknown", doubt) if doubt else {"valueQuantity": lesions}),
             "bodySite": site,
         },
         "presence-score": {
@@ -128,8 +137,17 @@ def _summary(findings: Findings, site: Json) -> Iterator[Measured]:
         yield Measured(part=part, content=content)
 
 
-def _opacities(findings: Findings, site: Json) -> Iterator[Measured]:
+def _opacities(findings: Findings, site: Json, doubt: str) -> Iterator[Measured]:
     """Return the volumes and densities of all lesions, and of each kind of opacity."""
+    if doubt:
+        for part, kind in (
+            ("all-lesions", codes.LESION),
+            ("ground-glass", codes.GROUND_GLASS),
+            ("consolidation", codes.CONSOLIDATION),
+        ):
+            why = absent("unknown", doubt)
+            yield Measured(part=part, content={"code": concept(kind), "bodySite": site, **why})
+        return
     total = findings.covered
     every = OpacityMeasurement(volume_ml=total.lesion_ml, mean_hu=total.lesion_mean_hu)
     dense = (codes.HIGH_OPACITY, total.high_opacity_percent, codes.PERCENT)
