@@ -44,6 +44,9 @@ class Reader(Protocol):
         reads twice reads a slice only once when no mean of both readings can reach ``least``.
         """
 
+    def unfinished(self, slices: Sequence[int]) -> list[int]:
+        """Return those of the slices that were read, but whose probabilities may be too low."""
+
 
 class SegmentationModel(Protocol):
     """A network with its contract, such as :class:`inference.networks.session.OnnxModel`."""

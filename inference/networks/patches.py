@@ -51,6 +51,11 @@ class PatchReader:
                 part[:] = self._plane(found, index - box[0].start, part.shape[1:])
         return out
 
+    def unfinished(self, slices: Sequence[int]) -> list[int]:
+        """Return no slices: the first request reads the volume completely."""
+        del slices
+        return []
+
     def _plane(
         self, found: NDArray[np.float32], index: int, size: tuple[int, ...]
     ) -> NDArray[np.float32]:

@@ -40,7 +40,6 @@ class SliceReader:
         self._cut = _cut(volume, contract, box)
         self._planes: dict[int, NDArray[np.float32]] = {}
         self._first: dict[int, NDArray[np.float32]] = {}
-        self._both: dict[int, NDArray[np.float32]] = {}
 
     def probabilities(self, slices: Sequence[int], least: float = 0.0) -> NDArray[np.float32]:
         """Return float32 (len(slices), classes, rows, columns) on the volume's grid.
@@ -58,32 +57,32 @@ class SliceReader:
         self._planes.clear()
         return np.concatenate(parts)
 
+    def unfinished(self, slices: Sequence[int]) -> list[int]:
+        """Return those of the slices that were read, but whose probabilities may be too low."""
+        return [index for index in slices if index in self._first]
+
     def _once(self, slices: Sequence[int]) -> NDArray[np.float32]:
         return self._run(self._images(slices))
 
     def _twice(self, slices: Sequence[int], least: float) -> NDArray[np.float32]:
         """Return the means of both readings; half of the first where they cannot reach ``least``.
 
-        Each reading of a slice is kept, since the outline needs the slices again that the decision
-        on the presence read.
+        In that case the first reading is kept, since the outline may need the mean afterwards.
         """
         assert self._mirrored is not None
-        if unread := [index for index in slices if index not in self._first.keys() | self._both]:
+        if unread := [index for index in slices if index not in self._first]:
             self._first |= zip(unread, self._once(unread), strict=True)
+        total = np.stack([self._first[index] for index in slices])
         again = [
-            index
-            for index in slices
-            if index not in self._both and self._first[index].max() >= 2 * least - 1
+            place for place, first in enumerate(total) if least == 0 or first.max() >= 2 * least - 1
         ]
         if again:
-            for index, second in zip(again, self._mirrored(self._images(again)), strict=True):
-                self._both[index] = (self._first.pop(index) + second) / np.float32(2)
-        return np.stack(
-            [
-                self._both[index] if index in self._both else self._first[index] / np.float32(2)
-                for index in slices
-            ]
-        )
+            chosen = [slices[place] for place in again]
+            total[again] += self._mirrored(self._images(chosen))
+            for index in chosen:
+                del self._first[index]
+        total /= np.float32(2)
+        return total
 
     def _images(self, slices: Sequence[int]) -> NDArray[np.float32]:
         """Return the network's input, cut to the box."""

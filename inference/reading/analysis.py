@@ -179,7 +179,7 @@ def _stage(stage: Stage, seconds: dict[Stage, float], progress: Progress) -> Ite
 
 
 class _LesionReader:
-    """Reads lesion probabilities on the frame, slab by slab."""
+    """Reads lesion probabilities on the frame, slab by slab, and keeps them."""
 
     def __init__(
         self,
@@ -197,19 +197,19 @@ class _LesionReader:
         self._reader = reader_on(frame, volume, model, box_of(lungs))
         self._rule: PresenceRule = model.presence
         self._least_hu = method.minimum_lesion_hu
+        self._known: dict[int, NDArray[np.float16]] = {}
         self._inside = np.flatnonzero(lungs.any(axis=(1, 2))).tolist()
 
     def decide_presence(self, progress: Callable[[float], None]) -> Presence:
         """Decide on the presence of a lesion from every ``stride``-th slab of the lungs."""
         chosen = self._inside[:: self._rule.stride]
-        least = self._rule.certainty - _HALF_PRECISION
-        read = self._read(chosen, progress, least)
-        return decide([self._certain_ml(index, known) for index, known in read], self._rule)
+        self._read(chosen, progress, self._rule.certainty - _HALF_PRECISION)
+        return decide([self._certain_ml(index) for index in chosen], self._rule)
 
-    def _certain_ml(self, index: int, probability: NDArray[np.float16]) -> float:
+    def _certain_ml(self, index: int) -> float:
         """Return the volume in a slab that counts for the presence of a lesion, ml."""
         lungs, volume = self._lungs[index], self._frame.volume
-        marks = certain(probability, lungs, self._rule.certainty)
+        marks = certain(self._known[index], lungs, self._rule.certainty)
         counted = with_air_around(marks, lungs, volume.hu[index], volume.geometry.pixel_spacing)
         return float(counted.sum()) * volume.geometry.voxel_ml
 
@@ -220,8 +220,10 @@ class _LesionReader:
         probabilities are therefore averaged over three slabs, weighted 1:2:1. Aerated lung, whose
         probability is 0, stays unmarked.
         """
+        unfinished = set(self._reader.unfinished(self._inside))
+        self._read([i for i in self._inside if i in unfinished or i not in self._known], progress)
         probability = np.zeros(self._lungs.shape, dtype=np.float32)
-        for index, known in self._read(self._inside, progress):
+        for index, known in self._known.items():
             probability[index] = known
         smooth = ndimage.convolve1d(probability, (0.25, 0.5, 0.25), axis=0, mode="nearest")
         marked: NDArray[np.bool_] = (smooth >= self._model.threshold) & (probability > 0)
@@ -229,13 +231,13 @@ class _LesionReader:
 
     def _read(
         self, slabs: list[int], progress: Callable[[float], None], least: float = 0.0
-    ) -> Iterator[tuple[int, NDArray[np.float16]]]:
-        """Yield the probabilities of slabs (row, column); below ``least`` they may be too low."""
+    ) -> None:
+        """Read the probabilities of slabs; those below ``least`` may be too low."""
         done = 0
         for chunk, planes in lesion_probabilities(
             self._reader, self._frame, self._model, slabs, self._least_hu, least=least
         ):
             for index, probability in zip(chunk, planes, strict=True):
-                yield index, probability.astype(np.float16)
+                self._known[index] = probability.astype(np.float16)
             done += len(chunk)
             progress(done / len(slabs))

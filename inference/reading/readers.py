@@ -72,3 +72,8 @@ class _SourceReader:
         middles = self.frame.middle_slices
         found = self.reader.probabilities([middles[index] for index in slices], least)
         return np.stack([np.stack([self.frame.enter(plane) for plane in one]) for one in found])
+
+    def unfinished(self, slices: Sequence[int]) -> list[int]:
+        """Return the slabs whose probabilities may be too low."""
+        middles = self.frame.middle_slices
+        return [index for index in slices if self.reader.unfinished([middles[index]])]
