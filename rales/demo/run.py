@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import highdicom as hd
 import numpy as np
 import pydicom
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
 from chestct.states import JobState
@@ -142,10 +143,13 @@ def dcmtks_storescu() -> str | None:
 def send_series(source: Path, node: Destination) -> str:
     """Send every file with dcmtk's storescu if it is installed, else with pynetdicom's.
 
+    Compressed files are sent by pynetdicom: dcmtk's storescu proposes one compression, which it
+    does not take from the files.
+
     Raises:
         DemoFailed: The storage SCU failed.
     """
-    storescu = dcmtks_storescu()
+    storescu = None if _has_compressed(source) else dcmtks_storescu()
     address = [node.host, str(node.port)]
     titles = ["-aec", node.ae_title, "-aet", MODALITY]
     if storescu:
@@ -161,6 +165,16 @@ def send_series(source: Path, node: Destination) -> str:
     if done.returncode:
         raise DemoFailed(f"{tool} failed:\n{done.stdout}{done.stderr}")
     return tool
+
+
+def _has_compressed(source: Path) -> bool:
+    """Return whether a DICOM file in ``source``, a file or a folder, is compressed."""
+    files = source.rglob("*") if source.is_dir() else (source,)
+    for path in filter(Path.is_file, files):
+        with suppress(InvalidDicomError, AttributeError):
+            if read_file_meta_info(path).TransferSyntaxUID.is_compressed:
+                return True
+    return False
 
 
 def await_jobs(folder: Path, count: int) -> list[Job]:
