@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from queue import LifoQueue
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -34,6 +35,10 @@ class FrameUndecodable(ValueError):
 class FrameDecoder(Protocol):
     """Decodes compressed frames, as :class:`DecoderProcess` does."""
 
+    @property
+    def at_once(self) -> int:
+        """The number of threads that may ask at the same time."""
+
     def decode(self, frame: bytes, description: FrameDescription) -> NDArray[np.integer[Any]]:
         """Return the stored values of one frame (row by row, flat)."""
 
@@ -45,6 +50,8 @@ class DecoderProcess:
         seconds: Processor time that a frame may take in addition to the time for its size.
         standstill: Wall-clock limit of a frame, in multiples of its limit of processor time.
     """
+
+    at_once = 1
 
     def __init__(self, seconds: float = _SECONDS, standstill: float = _STANDSTILL) -> None:
         self._seconds, self._standstill = seconds, standstill
@@ -59,7 +66,7 @@ class DecoderProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._end()
+        self.close()
 
     def decode(self, frame: bytes, description: FrameDescription) -> NDArray[np.integer[Any]]:
         """Return the stored values of one frame (row by row, flat).
@@ -83,6 +90,14 @@ class DecoderProcess:
             raise FrameUndecodable(f"the decoder rejects it: {facts['error']}")
         return np.frombuffer(values, dtype=np.dtype(str(facts["kind"])))
 
+    def close(self) -> None:
+        """End the process."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.communicate()
+        self._process = None
+
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
@@ -96,7 +111,7 @@ class DecoderProcess:
     def _why_it_ended(self, seconds: float) -> FrameUndecodable | AnalysisCrashed:
         assert self._process is not None
         code = self._process.wait()
-        self._end()
+        self.close()
         if code == -signal.SIGPROF:
             return FrameUndecodable(
                 f"the decoder did not finish within {seconds:.0f} s of processor time"
@@ -108,9 +123,37 @@ class DecoderProcess:
             return AnalysisCrashed("the frame decoder was killed, perhaps because memory ran out")
         return FrameUndecodable(f"the decoder crashed on it (exit status {code})")
 
-    def _end(self) -> None:
-        if self._process is None:
-            return
-        self._process.kill()
-        self._process.communicate()
-        self._process = None
+
+class DecoderPool:
+    """Several decoder processes, which start when they are needed and end with the ``with`` block.
+
+    A frame that ends its process affects no other frame.
+    """
+
+    def __init__(self, processes: int) -> None:
+        """Use up to ``processes`` processes."""
+        self.at_once = processes
+        self._decoders = [DecoderProcess() for _ in range(processes)]
+        self._idle: LifoQueue[DecoderProcess] = LifoQueue()
+        for decoder in self._decoders:
+            self._idle.put(decoder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for decoder in self._decoders:
+            decoder.close()
+
+    def decode(self, frame: bytes, description: FrameDescription) -> NDArray[np.integer[Any]]:
+        """Decode as :meth:`DecoderProcess.decode` does, in the next idle process."""
+        decoder = self._idle.get()
+        try:
+            return decoder.decode(frame, description)
+        finally:
+            self._idle.put(decoder)

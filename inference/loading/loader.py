@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
-import pydicom
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
-from chestct.errors import InputUnavailable, RejectReason, SeriesRejected
+from chestct.errors import RejectReason, SeriesRejected
 from chestct.geometry import Geometry
 from chestct.identity import patient_key
-from chestct.series import ReceivedInstance, Series
+from chestct.series import Series
 from chestct.text import printable
 from chestct.uids import Uid
 from chestct.volume import Volume
 from inference.loading.acquisitions import Acquisitions
-from inference.loading.decoder_process import DecoderProcess, FrameDecoder
-from inference.loading.elements import UNPARSABLE, raw_of, value_of
+from inference.loading.decoder_process import DecoderPool, FrameDecoder
+from inference.loading.elements import raw_of, value_of
 from inference.loading.eligibility import require_eligible
 from inference.loading.fill import fill_as_air
 from inference.loading.foreign_images import without_foreign_images
 from inference.loading.frames import Frame, frames_of
 from inference.loading.headers import SliceHeader, series_facts, slice_headers
-from inference.loading.pixels import stored_frames, to_hu
+from inference.loading.parallel import THREADS, run_in_order
+from inference.loading.pixels import StoredFrames, to_hu
+from inference.loading.planes import Planes
 from inference.loading.rejections import for_each_image, naming_images
 from inference.loading.rules import EligibilityRules
 from inference.loading.selection import one_stack, require_whole_concatenations
 from inference.loading.stacking import stack
+from inference.loading.stored_images import (
+    MOST_VOXELS,
+    StoredImage,
+    StoredSeries,
+    read_series,
+)
 
 _QUOTED = 100
-MOST_VOXELS = 1 << 30
-"""Largest series that is analysed, in voxels: 1024 slices of 1024 by 1024, 2 GiB of HU. A larger
-series would run into the memory limit, three times, instead of being rejected with a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,13 @@ class LoadingPolicy:
     rules: EligibilityRules = field(default_factory=EligibilityRules)
 
 
-def load(series: Series, policy: LoadingPolicy, *, decoder: FrameDecoder | None = None) -> Volume:
+def load(
+    series: Series,
+    policy: LoadingPolicy,
+    *,
+    stored: StoredSeries | None = None,
+    decoder: FrameDecoder | None = None,
+) -> Volume:
     """Return the volume of a series, int16 HU (slice, row, column).
 
     Images that are not slices of the stack are set aside: localizers and other stacks
@@ -54,20 +65,27 @@ def load(series: Series, policy: LoadingPolicy, *, decoder: FrameDecoder | None 
     (:mod:`inference.loading.foreign_images`) if the stack is complete without them. Any other
     image that does not fit makes the series rejected.
 
-    ``decoder`` decodes compressed frames; by default a process for this series alone.
+    Args:
+        series: The series.
+        policy: Which series are loaded.
+        stored: The files of the series if they were read before; they serve one call.
+        decoder: Decodes compressed frames; by default processes for this series alone.
 
     Raises:
         SeriesRejected: The series is not eligible, mixes patients, studies or geometries,
             or does not form a complete regular grid. The message says what is wrong, in numbers.
         InputUnavailable: A file is missing or cannot be read now.
     """
-    datasets = for_each_image(series.instances, lambda instance: instance.sop_instance_uid, _read)
+    stored = stored or read_series(series)
+    datasets = for_each_image(
+        stored.images, lambda image: image.instance.sop_instance_uid, lambda image: image.dataset
+    )
     _require_one_patient(series, datasets)
     _require_images(datasets)
     require_whole_concatenations(datasets)
     headers, geometry, frame_of_reference, notes = _grid(frames_of(datasets), policy)
-    with nullcontext(decoder) if decoder else DecoderProcess() as used:
-        hu = _fill(datasets, headers, used)
+    with nullcontext(decoder) if decoder else DecoderPool(THREADS) as used:
+        hu = _fill(stored, headers, used)
     return Volume(
         hu=hu,
         geometry=geometry,
@@ -156,20 +174,6 @@ def _patient(dataset: Dataset) -> tuple[bytes, bytes, bytes, bytes]:
     )
 
 
-def _read(instance: ReceivedInstance) -> Dataset:
-    try:
-        dataset = pydicom.dcmread(instance.path)
-    except OSError as error:
-        raise InputUnavailable.because_of(error, instance.sop_instance_uid) from error
-    except (InvalidDicomError, EOFError, *UNPARSABLE) as error:
-        raise SeriesRejected(
-            RejectReason.BAD_PIXELS, "the stored file is not readable as DICOM"
-        ) from error
-    if not isinstance(value_of(dataset.file_meta, "TransferSyntaxUID"), str):
-        raise SeriesRejected(RejectReason.BAD_PIXELS, "the stored file has no Transfer Syntax UID")
-    return dataset
-
-
 def _require_images(datasets: Sequence[Dataset]) -> None:
     for_each_image(datasets, _name_of, _require_image)
 
@@ -214,27 +218,69 @@ def _frame_of_reference(datasets: Sequence[Dataset]) -> Uid:
 
 
 def _fill(
-    datasets: Sequence[Dataset], headers: Sequence[SliceHeader], decoder: FrameDecoder
-) -> np.ndarray:
-    """Decode every slice, in slice order, into one array."""
-    voxels = len(headers) * headers[0].rows * headers[0].columns
+    stored: StoredSeries, headers: Sequence[SliceHeader], decoder: FrameDecoder
+) -> NDArray[np.int16]:
+    """Return the HU of every slice, in slice order; decode the slices that are not decoded yet."""
+    rows, columns = headers[0].rows, headers[0].columns
+    voxels = len(headers) * rows * columns
     if voxels > MOST_VOXELS:
         raise SeriesRejected(
             RejectReason.TOO_LARGE,
             f"the series has {voxels} voxels, at most {MOST_VOXELS} are analysed",
         )
-    hu = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.int16)
-    places: dict[int, dict[int, int]] = {}
-    for place, header in enumerate(headers):
-        places.setdefault(header.instance, {})[header.frame] = place
-    for instance, members in places.items():
+    planes, numbers = stored.planes, [header.instance for header in headers]
+    multi_frame = any(header.source.frame_number is not None for header in headers)
+    if planes is None or planes.shape != (rows, columns) or multi_frame:
+        planes, numbers = Planes(rows, columns), list(range(len(headers)))
+        planes.reserve(len(headers))
+    missing: dict[int, list[tuple[SliceHeader, NDArray[np.int16]]]] = {}
+    for header, number in zip(headers, numbers, strict=True):
+        if not stored.images[header.instance].is_decoded:
+            members = missing.setdefault(header.instance, [])
+            members.append((header, planes.plane(number)))
+    images = {index: stored.images[index] for index in missing}
+    naming = _naming(len({header.instance for header in headers}))
+    run_in_order(_steps(images, missing, decoder, naming), decoder.at_once)
+    return planes.ordered(numbers)
+
+
+_Naming = Callable[[StoredImage], AbstractContextManager[None]]
+"""Returns a context that names the image in a rejection."""
+
+
+def _steps(
+    images: Mapping[int, StoredImage],
+    missing: Mapping[int, Sequence[tuple[SliceHeader, NDArray[np.int16]]]],
+    decoder: FrameDecoder,
+    naming: _Naming,
+) -> Iterator[Callable[[], None]]:
+    """Yield the steps that decode the missing slices, in slice order but for multi-frame images."""
+    for index, members in missing.items():
+        with naming(images[index]):
+            frames = StoredFrames(images[index].dataset, decoder)
+        for header, plane in members:
+            yield partial(_decode, frames, header, plane, naming(images[index]))
+
+
+def _decode(
+    frames: StoredFrames,
+    header: SliceHeader,
+    plane: NDArray[np.int16],
+    named: AbstractContextManager[None],
+) -> None:
+    with named:
+        to_hu(frames.values(header.frame), header, plane)
+    fill_as_air(plane)
+
+
+def _naming(count: int) -> _Naming:
+    @contextmanager
+    def named(image: StoredImage) -> Iterator[None]:
         try:
-            for frame, stored in stored_frames(datasets[instance], members.keys(), decoder):
-                to_hu(stored, headers[members[frame]], hu[members[frame]])
-                fill_as_air(hu[members[frame]])
-        except SeriesRejected as rejection:  # skip the other images: decoding may take long
-            uid = _name_of(datasets[instance])
-            count = f"one of {len(places)} images: " if len(places) > 1 else ""
-            message = f"{count}{uid}: {rejection}"
+            yield
+        except SeriesRejected as rejection:  # of one image: decoding the others may take long
+            among = f"one of {count} images: " if count > 1 else ""
+            message = f"{among}{_name_of(image.dataset)}: {rejection}"
             raise SeriesRejected(rejection.reason, message) from rejection
-    return hu
+
+    return named

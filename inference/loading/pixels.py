@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,41 +30,55 @@ _UNDECODABLE = (*UNPARSABLE, RuntimeError, EOFError)
 """The errors that pydicom raises on damaged or mislabelled pixel data."""
 
 
-def stored_frames(
-    dataset: Dataset, wanted: Collection[int], decoder: FrameDecoder
-) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:
-    """Yield (frame, stored values (row, column)) of each wanted frame, counted from 0.
+class StoredFrames:
+    """The frames of one instance, each decoded when it is asked for, from any thread.
 
-    Only wanted frames are decoded, one at a time: an Enhanced CT can have thousands. ``decoder``
-    decodes compressed frames.
-
-    Raises:
-        SeriesRejected: The pixels cannot be decoded, or are not 8-bit or 16-bit grey values.
+    An Enhanced CT can have thousands of frames, of which a volume needs some.
     """
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    layout = _layout(dataset)
-    try:
-        planes = (
-            _compressed(dataset, syntax, layout, decoder)
-            if syntax.is_encapsulated
-            else _native(dataset, syntax, layout)
-        )
-        for frame, plane in enumerate(planes):
-            if frame in wanted:
-                content = plane()
-                yield frame, _used_bits(content, layout.bits_stored).reshape(layout.shape[1:])
-    except FrameUndecodable as error:
-        raise SeriesRejected(
-            RejectReason.BAD_PIXELS, f"a frame in {syntax.name} cannot be decoded: {error}"
-        ) from error
-    except (CodestreamInvalid, OffsetsInvalid) as error:
-        raise SeriesRejected(
-            RejectReason.BAD_PIXELS, f"the pixels cannot be decoded ({syntax.name}): {error}"
-        ) from error
-    except _UNDECODABLE as error:
-        raise SeriesRejected(
-            RejectReason.BAD_PIXELS, f"the pixels cannot be decoded ({syntax.name})"
-        ) from error
+
+    def __init__(self, dataset: Dataset, decoder: FrameDecoder) -> None:
+        """Find the frames; ``decoder`` decodes compressed frames.
+
+        Raises:
+            SeriesRejected: The pixels are not 8-bit or 16-bit grey values, or their frames cannot
+                be told apart.
+        """
+        self._syntax = UID(dataset.file_meta.TransferSyntaxUID)
+        self._layout = _layout(dataset)
+        with self._rejections():
+            self._planes = (
+                _compressed(dataset, self._syntax, self._layout, decoder)
+                if self._syntax.is_encapsulated
+                else _native(dataset, self._syntax, self._layout)
+            )
+
+    def values(self, frame: int) -> NDArray[np.integer[Any]]:
+        """Return the stored values (row, column) of a frame, counted from 0.
+
+        Raises:
+            SeriesRejected: The frame cannot be decoded.
+        """
+        with self._rejections():
+            content = self._planes[frame]()
+            return _used_bits(content, self._layout.bits_stored).reshape(self._layout.shape[1:])
+
+    @contextmanager
+    def _rejections(self) -> Iterator[None]:
+        name = self._syntax.name
+        try:
+            yield
+        except FrameUndecodable as error:
+            raise SeriesRejected(
+                RejectReason.BAD_PIXELS, f"a frame in {name} cannot be decoded: {error}"
+            ) from error
+        except (CodestreamInvalid, OffsetsInvalid) as error:
+            raise SeriesRejected(
+                RejectReason.BAD_PIXELS, f"the pixels cannot be decoded ({name}): {error}"
+            ) from error
+        except _UNDECODABLE as error:
+            raise SeriesRejected(
+                RejectReason.BAD_PIXELS, f"the pixels cannot be decoded ({name})"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +177,31 @@ def _used_bits(content: NDArray[np.integer[Any]], stored: int) -> NDArray[np.int
 
 def to_hu(stored: NDArray[np.integer[Any]], header: SliceHeader, out: NDArray[np.int16]) -> None:
     """Write one slice in HU into ``out`` (row, column), padding as air."""
-    values = stored.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
-    if header.padding is not None:
-        low, high = header.padding
-        values[(stored >= low) & (stored <= high)] = AIR_HU
-    np.clip(np.rint(values, out=values), AIR_HU, _HIGHEST_HU, out=values)
-    out[...] = values
+    if not _shift_to_hu(stored, header, out):
+        values = stored.astype(np.float32) * np.float32(header.slope)
+        values += np.float32(header.intercept)
+        np.clip(np.rint(values, out=values), AIR_HU, _HIGHEST_HU, out=values)
+        out[...] = values
+    low, high = header.padding or (0, 0)
+    is_air_anyway = high * header.slope + header.intercept <= AIR_HU
+    if header.padding is not None and not is_air_anyway:
+        np.copyto(out, AIR_HU, where=(stored >= low) & (stored <= high))
+
+
+def _shift_to_hu(
+    stored: NDArray[np.integer[Any]], header: SliceHeader, out: NDArray[np.int16]
+) -> bool:
+    """Write the slice if HU are stored values plus a 16-bit integer; return whether they are.
+
+    The result is that of the floating-point formula, in a part of its time.
+    """
+    shift, limits, hu = int(header.intercept), np.iinfo(stored.dtype), np.iinfo(np.int16)
+    if header.slope != 1 or header.intercept != shift or not hu.min <= shift <= hu.max:
+        return False
+    lowest, highest = max(AIR_HU - shift, limits.min), min(_HIGHEST_HU - shift, limits.max)
+    if lowest > highest:
+        return False  # every value is air
+    # The sums fit 16 bits, so that wrapping around before the sum changes nothing.
+    clipped = np.clip(stored, lowest, highest).astype(np.int16, copy=False)
+    np.add(clipped, np.int16(shift), out=out)
+    return True

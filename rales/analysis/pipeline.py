@@ -28,6 +28,7 @@ from dicom_out.objects.compose import warm_up as warm_up_writer
 from dicom_out.objects.patient_study import header_note
 from dicom_out.objects.sources import read_sources
 from inference.loading.loader import LoadingPolicy, load
+from inference.loading.stored_images import read_series
 from inference.networks.session import load_models
 from inference.ports import ModelSet
 from inference.reading.analysis import Analysis, analyse
@@ -119,8 +120,10 @@ def run(
     models = models_for(settings.models_dir, settings.providers, settings.threads)
     seconds: dict[str, float] = {}
     with _timed(seconds, "load", progress):
-        require_intact(request.series)
-        volume = load(request.series, LoadingPolicy(rules=settings.rules))
+        stored = read_series(request.series)
+        require_intact(stored.images)
+        volume = load(request.series, LoadingPolicy(rules=settings.rules), stored=stored)
+        del stored  # it holds the compressed pixels
     analysis = analyse(volume, models, settings.method_with(models), progress)
     seconds |= {str(stage): value for stage, value in analysis.seconds.items()}
     sources = read_sources(request.series, volume)

@@ -28,8 +28,9 @@ from chestct.method import Method
 from chestct.series import ReceivedInstance, Series
 from chestct.states import JobState
 from chestct.uids import derive_uid
-from inference.loading import loader as loading
+from inference.loading import stored_images
 from inference.loading.rules import EligibilityRules
+from inference.loading.stored_images import read_series
 from rales.analysis.intact import require_intact
 from rales.analysis.settings import AnalysisSettings
 from rales.state.results import load_objects
@@ -252,8 +253,9 @@ def test_an_image_that_comes_again_during_the_last_attempt_is_not_too_late(
     rig.analyse(_ATTEMPTS - 1)
     last = rig.jobs.claim(at=rig.clock.advance(100))
     assert last is not None
+    stored = read_series(Series.of(rig.instances.of_series(last.series_uid)))
     with pytest.raises(InputUnavailable) as caught:
-        require_intact(Series.of(rig.instances.of_series(last.series_uid)))
+        require_intact(stored.images)
     rig.receive(rig.chest.series.files[3])
     state = rig.instances.unavailable(
         last, caught.value.images, due_at=None, at=rig.clock(), message="too late"
@@ -305,7 +307,7 @@ def test_no_error_of_the_system_rejects_while_the_images_are_read(
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(loading.pydicom, "dcmread", fail)
+        patched.setattr(stored_images.pydicom, "dcmread", fail)
         assert rig.analyse().state is JobState.READY
         assert rig.analyse().state is JobState.FAILED
     assert rig.job.reason in {"input-unavailable", "out-of-memory"}

@@ -160,9 +160,11 @@ def test_the_reason_names_the_syntax_and_not_the_content() -> None:
     dataset, _, _ = hostile_series.honest(JPEG2000Lossless)[0]
 
     class Dying:
+        at_once = 1
+
         def decode(self, *_: object) -> np.ndarray:
             raise FrameUndecodable("the decoder did not finish within 10 s")
 
     with pytest.raises(SeriesRejected, match=r"JPEG 2000 .* decoded: the decoder did") as found:
-        list(pixels.stored_frames(dataset, {0}, Dying()))
+        pixels.StoredFrames(dataset, Dying()).values(0)
     assert found.value.reason is RejectReason.BAD_PIXELS

@@ -16,7 +16,7 @@ from chestct.volume import Volume
 from inference.loading.decoder_process import DecoderProcess
 from inference.loading.frames import frames_of
 from inference.loading.headers import slice_headers
-from inference.loading.pixels import stored_frames, to_hu
+from inference.loading.pixels import StoredFrames, to_hu
 from inference.ports import ModelSet
 from inference.reading.presence import certain, decide
 from training.metrics import Mask
@@ -154,7 +154,7 @@ def single_volume(path: Path) -> Volume:
     (header,) = slice_headers(frames_of([dataset]))
     hu = np.empty((1, header.rows, header.columns), dtype=np.int16)
     with DecoderProcess() as decoder:
-        ((_, stored),) = stored_frames(dataset, {0}, decoder)
+        stored = StoredFrames(dataset, decoder).values(0)
     to_hu(stored, header, hu[0])
     volume = Volume(
         hu=hu,
