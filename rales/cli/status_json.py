@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rales.cli.status_report import SeriesStatus, StatusReport
+from rales.state.results import stored_findings
 from rales.state.store import Delivery, Notification
 from rales.state.store.job import Event
 from rales.state.store.refusals import Refusal
@@ -51,7 +52,7 @@ def _series_dict(entry: SeriesStatus) -> dict[str, Any]:
         "reason": job.reason,
         "message": job.message,
         "attempts": job.attempts,
-        "result": job.result,
+        "result": job.result and {**job.result, "findings": stored_findings(job)},
         "released_at": _iso(job.released_at),
         "deliveries": [_delivery_dict(delivery) for delivery in entry.deliveries],
         "events": [_event_dict(event) for event in entry.events],

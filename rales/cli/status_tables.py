@@ -16,12 +16,12 @@ from chestct.text import printable
 from chestct.verdict import unassessed
 from rales.cli.output import add_row, table
 from rales.cli.status_report import SeriesStatus, StatusReport
+from rales.state.results import stored_findings
 from rales.state.store import Job
 from rales.state.store.refusals import Refusal
 from rales.state.store.transitions import NUMBERS_TAKEN
 
 _SHOWN_REFUSALS = 20
-_WITHOUT_OUTCOME = "nothing marked; negative or indeterminate, the earlier version did not say"
 _COLOURS = {
     JobState.DONE: "green",
     JobState.REJECTED: "yellow",
@@ -88,8 +88,7 @@ def _local(at: datetime) -> str:
 
 def _result(job: Job) -> str:
     parts = [f"{job.reason}: {job.message}" if job.reason else job.message]
-    if job.result:
-        findings = job.result["findings"]
+    if job.result and (findings := stored_findings(job)):
         parts.extend(_claim(findings))
         parts.extend(findings["quality_flags"])
         parts.append(_evolution(job.result.get("evolution")))
@@ -107,7 +106,7 @@ def _claim(findings: Mapping[str, Any]) -> Iterator[str]:
         yield findings["verdict"]
         yield findings["scope"]
     else:
-        yield _WITHOUT_OUTCOME
+        yield findings["verdict"]
         yield unassessed(Coverage(findings.get("covers", Coverage.BOTH)))
 
 

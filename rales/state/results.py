@@ -85,6 +85,22 @@ def _lung(lung: Lung) -> dict[str, Any]:
     }
 
 
+_WITHOUT_OUTCOME = "nothing marked; negative or indeterminate, the earlier version did not say"
+
+
+def stored_findings(job: Job) -> Mapping[str, Any] | None:
+    """Return the findings in the state file; None without a result.
+
+    Earlier versions called every result without lesions "no lesion found": that is not repeated.
+    """
+    if not job.result:
+        return None
+    findings: Mapping[str, Any] = job.result["findings"]
+    if "outcome" in findings or findings["lesions"]:
+        return findings
+    return {**findings, "verdict": _WITHOUT_OUTCOME}
+
+
 def created_before(job: Job) -> datetime | None:
     """Return the time of the first analysis of a job that is analysed again.
 

@@ -29,6 +29,7 @@ from rales.cli import cli
 from rales.pictures.heading import Heading
 from rales.pictures.overlay import write_montage
 from rales.pictures.page import draw_page
+from rales.state.results import stored_findings
 
 from .test_one_lung import report_of, words_of
 
@@ -174,6 +175,14 @@ def test_the_status_of_an_earlier_version_is_no_negative(
     assert ("4.2 % of the lungs involved" in shown.output) == bool(lesions)
     assert ("negative or indeterminate" in shown.output) == (not lesions)
     assert "no lesion found" not in shown.output
+    plain = CliRunner().invoke(
+        cli,
+        ["status", "--json", "--config", str(tmp_path / "rales.toml")],
+        catch_exceptions=False,
+    )
+    (series,) = json.loads(plain.output)["series"]
+    assert "no lesion found" not in plain.output
+    assert series["result"]["findings"] == stored_findings(rig.job)
 
 
 @EACH

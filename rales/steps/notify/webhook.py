@@ -17,6 +17,7 @@ from typing import Any
 
 from chestct.errors import ConfigError
 from chestct.results import ResultObject
+from rales.state.results import stored_findings
 from rales.state.store import Job, Notification
 from rales.steps.notify.subject import Subject
 from rales.steps.notify.transport import Request, read_secret
@@ -94,7 +95,7 @@ def webhook_content(
         "state": str(notification.event),
         "reason": notification.reason,
         "message": notification.why,
-        "findings": job.result["findings"] if job.result else None,
+        "findings": stored_findings(job),
         "results": [_object(item) for item in objects],
         "ai_made": True,
         "verified": False,
