@@ -28,7 +28,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from chestct.uids import derive_uid
-from rales.state.store import InstanceStore
+from rales.state.store import GroupedIntake, InstanceStore
 from rales.state.store.database import Database
 from scp.server import ScpSettings, start
 from scp.spool import Spool
@@ -64,7 +64,8 @@ def main() -> None:
 def _serve(folder: Path, port: int) -> None:
     """Receive into ``folder`` until this process is terminated."""
     settings = ScpSettings(ae_title="RALES", host="127.0.0.1", port=port)
-    intake = InstanceStore(Database(folder / "state.sqlite"), on_change=lambda: None)
+    database = Database(folder / "state.sqlite")
+    intake = GroupedIntake(database, InstanceStore(database, on_change=lambda: None))
     spool = Spool(folder / "spool")
     with start(settings, spool=spool, intake=intake, clock=lambda: datetime.now(UTC)):
         signal.pause()

@@ -173,13 +173,17 @@ class Handlers:
             header = headers.parse(content, syntax, scratch=self._spool)
         _check_identity(header, request)
         self._count_instance(association, tally, header)
-        spooled = self._spool.write(header.series_uid, file_start(header, syntax), content)
+        received_at, calling_ae = self._clock(), _calling_ae(association)
+        start = file_start(
+            header, syntax, calling_ae=calling_ae, called_ae=str(association.ae.ae_title)
+        )
+        spooled = self._spool.write(header.series_uid, start, content, received_at=received_at)
         instance = instance_of(
             header,
             spooled,
             transfer_syntax=syntax,
-            received_at=self._clock(),
-            calling_ae=_calling_ae(association),
+            received_at=received_at,
+            calling_ae=calling_ae,
         )
         recorded = self._intake.record(instance)
         self._audit_stored(association, tally, instance, recorded)

@@ -34,7 +34,9 @@ class Intake(Protocol):
     """Records received instances. Called from the threads of the associations."""
 
     def record(self, instance: ReceivedInstance) -> Recorded:
-        """Record an instance whose bytes are durable; the answer 0x0000 follows.
+        """Record an instance whose file is durable; the answer 0x0000 follows.
+
+        The record may become durable later, if the file alone is enough to make it again.
 
         Raises:
             OutOfResources: It could not be recorded; the answer is 0xA700.

@@ -1,4 +1,10 @@
-"""Writes received instances to durable files: write, fsync, rename; then they are acknowledged.
+"""Writes received instances to durable files; then they are acknowledged.
+
+A new file is written, renamed to the digest of its content, and synced: one fsync, because on ext4
+and XFS the fsync of a file also makes its name durable (:mod:`scp.durable`). The name proves that
+the file is whole: a power cut before the fsync may leave a torn file, but its digest differs from
+its name, and it was never acknowledged. A file that already has its name is never put at risk: its
+replacement is synced before it takes the name.
 
 File names are digests, never text from a message. A refused instance is not kept: its sender knows
 and still has it.
@@ -12,13 +18,18 @@ import logging
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from threading import Condition
 from typing import IO
 
 from chestct.errors import OutOfResources
 from chestct.uids import Uid, digest
 from pynetdicom_guard.budget import Content
+from scp.durable import fsync_keeps_names, sync_file, sync_folder
 from scp.space import FreeSpace, LowWaterMark, free_space
 
 _LOG = logging.getLogger(__name__)
@@ -63,12 +74,14 @@ class Spool:
         self._root = root
         self._mark = LowWaterMark(root, reserve=reserve, free=free)
         self._durable_folders: set[Path] = set()
+        self._claims = _Claims()
         self._run = secrets.token_hex(8)
         try:
             root.mkdir(parents=True, exist_ok=True)
             partials = list(root.glob(f"*/*{PARTIAL}")) if tidy else []
             for partial in partials:
                 partial.unlink()
+            self._keeps_names = fsync_keeps_names(root)
         except OSError as error:
             raise OutOfResources(f"the spool {root} cannot be used: {error.strerror}") from error
         if partials:
@@ -89,7 +102,14 @@ class Spool:
         """Return a file without a name; closing it deletes it. May raise an OSError."""
         return tempfile.TemporaryFile(prefix=self._run, suffix=PARTIAL, dir=self._root)
 
-    def write(self, series_uid: Uid, file_meta: bytes, content: Content) -> Spooled:
+    def write(
+        self,
+        series_uid: Uid,
+        file_meta: bytes,
+        content: Content,
+        *,
+        received_at: datetime | None = None,
+    ) -> Spooled:
         """Make one instance durable; return its file.
 
         An existing file is kept when it is whole and replaced otherwise, so that a resend restores
@@ -99,37 +119,120 @@ class Spool:
             series_uid: Its digest names the folder.
             file_meta: Preamble, prefix and File Meta Information (PS3.10 section 7.1).
             content: The data set as received, byte for byte.
+            received_at: The modification time of the file, from which a lost row is rebuilt.
 
         Raises:
             OutOfResources: The file could not be written; nothing of it remains.
         """
         name = hashlib.sha256(content).hexdigest()
-        folder = self._root / folder_of(series_uid)
-        path = folder / f"{name}.dcm"
+        path = self._root / folder_of(series_uid) / f"{name}.dcm"
+        file = _File(path=path, parts=(file_meta, content), received_at=received_at)
         try:
-            whole = _has_content(path, file_meta, content)
-            # If only the File Meta Information differs, another version or a faulty disk wrote it.
-            written = not whole and not holds(path, name)
-            if not whole:
-                self._mark.check(len(file_meta) + len(content))
-            self._make_folder(folder)
-            if not whole:
-                _write_durably(path, self._run, file_meta, content)
-            # Also for an existing file: its writer may have crashed before this.
-            _sync_folder(folder)
+            with self._claims.claim(path):
+                written = self._write(file) if not path.exists() else self._renew(file, name)
             size = path.stat().st_size
         except OSError as error:
             raise OutOfResources(f"cannot store: {error.strerror or error}") from error
         return Spooled(path=path, content_digest=name, size=size, written=written)
 
+    def _write(self, file: _File) -> bool:
+        """Write a file whose name is free: write, rename, fsync."""
+        self._mark.check(file.size)
+        folder = file.path.parent
+        self._make_folder(folder)
+        with file.partial(self._run) as (descriptor, name):
+            name.replace(file.path)
+            try:
+                os.fsync(descriptor)
+                if not self._keeps_names:
+                    sync_folder(folder)
+            except BaseException:
+                file.path.unlink(missing_ok=True)
+                raise
+        return True
+
+    def _renew(self, file: _File, name: str) -> bool:
+        """Keep an existing file that is whole, or replace it; return whether content was lost."""
+        lost = False
+        if _has_content(file.path, *file.parts):
+            sync_file(file.path)  # its writer may have crashed before this
+        else:
+            # If only the File Meta Information differs, another sender, another version or a
+            # faulty disk wrote it.
+            lost = not holds(file.path, name)
+            self._mark.check(file.size)
+            with file.partial(self._run) as (descriptor, partial):
+                os.fsync(descriptor)
+                partial.replace(file.path)
+        sync_folder(file.path.parent)
+        sync_folder(self._root)
+        return lost
+
     def _make_folder(self, folder: Path) -> None:
-        """Create the folder durably, once; another thread or an earlier run may have created it."""
+        """Create the folder, durably; another thread or an earlier run may have created it."""
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
         elif folder in self._durable_folders:
             return
-        _sync_folder(self._root)
+        if not self._keeps_names:
+            sync_folder(self._root)
         self._durable_folders.add(folder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """A file to write: its final path, its bytes, and when they were received."""
+
+    path: Path
+    parts: tuple[Content, ...]
+    received_at: datetime | None
+
+    @property
+    def size(self) -> int:
+        """The size of the file in bytes."""
+        return sum(map(len, self.parts))
+
+    @contextmanager
+    def partial(self, prefix: str) -> Iterator[tuple[int, Path]]:
+        """Yield descriptor and path of a file with the bytes, under a temporary name.
+
+        The temporary name is gone afterwards.
+        """
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=PARTIAL, dir=self.path.parent)
+        try:
+            for part in self.parts:
+                _write_all(handle, part)
+            if self.received_at is not None:
+                nanoseconds = round(self.received_at.timestamp() * 1e6) * 1000
+                os.utime(handle, ns=(nanoseconds, nanoseconds))
+            yield handle, Path(name)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(name).unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(handle)
+
+
+class _Claims:
+    """Lets one thread at a time work on a path."""
+
+    def __init__(self) -> None:
+        self._claimed: set[Path] = set()
+        self._changed = Condition()
+
+    @contextmanager
+    def claim(self, path: Path) -> Iterator[None]:
+        """Wait until no other thread claims ``path``; claim it for the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: path not in self._claimed)
+            self._claimed.add(path)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._claimed.discard(path)
+                self._changed.notify_all()
 
 
 def folder_of(series_uid: Uid) -> str:
@@ -174,33 +277,7 @@ def holds(path: Path, digest: str) -> bool:
         return False
 
 
-def _write_durably(path: Path, prefix: str, *parts: Content) -> None:
-    """Write ``parts`` under a temporary name that begins with ``prefix``, fsync, then rename.
-
-    The caller must sync the folder.
-    """
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=PARTIAL, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb", buffering=0) as file:
-            for part in parts:
-                _write_all(file.fileno(), part)
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink(missing_ok=True)
-        raise
-
-
 def _write_all(descriptor: int, content: Content) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_file_meta_info
 
 from chestct.errors import NotDicom
@@ -47,8 +48,10 @@ def instance_of(
 def read_back(path: Path, *, calling_ae: str) -> ReceivedInstance:
     """Return the description of the instance in a spool file, when its record is lost.
 
-    Digests, keys and positions are those of its reception, for the parsing is the same. The time
-    of reception is the time of the file, or now where the clock was ahead then.
+    Digests, keys and positions are those of its reception, because the parsing is the same. The
+    time of reception is the modification time of the file, or now if the clock was ahead then. The
+    calling AE title is the Sending Application Entity Title of the file, or ``calling_ae`` if the
+    file names none.
 
     Raises:
         NotDicom: The file is damaged: its name is not the digest of its content, or its content
@@ -62,21 +65,37 @@ def read_back(path: Path, *, calling_ae: str) -> ReceivedInstance:
     content_digest = hashlib.sha256(content).hexdigest()
     if content_digest != path.stem[: len(content_digest)]:
         raise NotDicom("the file name is not the digest of the content")
-    syntax = _transfer_syntax(path)
+    meta = _file_meta(path)
+    syntax = str(meta.TransferSyntaxUID)
     header = parse(content, syntax)
     return instance_of(
         header,
         Spooled(path=path, content_digest=content_digest, size=len(whole)),
         transfer_syntax=syntax,
         received_at=min(datetime.fromtimestamp(path.stat().st_mtime, UTC), datetime.now(UTC)),
-        calling_ae=calling_ae,
+        calling_ae=str(meta.get("SendingApplicationEntityTitle", "")) or calling_ae,
     )
 
 
-def _transfer_syntax(path: Path) -> str:
+def sop_instance_uid_of(path: Path) -> str:
+    """Return the SOP Instance UID in the File Meta Information; empty if it cannot be read.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     try:
-        return str(read_file_meta_info(path).TransferSyntaxUID)
+        return str(_file_meta(path).get("MediaStorageSOPInstanceUID", ""))
+    except NotDicom:
+        return ""
+
+
+def _file_meta(path: Path) -> FileMetaDataset:
+    """Return the File Meta Information of a file, with its transfer syntax."""
+    try:
+        meta = read_file_meta_info(path)
+        meta.TransferSyntaxUID  # noqa: B018 - an AttributeError where it is missing
     except OSError:
         raise
     except Exception as error:  # a parser on damaged bytes raises anything
         raise NotDicom("the File Meta Information cannot be read") from error
+    return meta

@@ -60,8 +60,8 @@ def fsck(
     layout = layout_of(config_path)
     _require_state(layout, rebuild=rebuild)
     with stopped(layout), closing(Database(layout.state)) as database:
-        if rebuild:
-            _rebuild(database, layout)
+        if rebuild or repair:
+            (_rebuild if rebuild else _record_cut_off)(database, layout)
         findings = list(examine(database, layout.spool, deep=deep))
         if repair and not any_number:
             _refuse_many(findings)
@@ -80,6 +80,14 @@ def _require_state(layout: Layout, *, rebuild: bool) -> None:
             f"{layout.state} does not exist yet: has the node run? `rales fsck --rebuild` creates "
             "it from the images in spool/"
         )
+
+
+def _record_cut_off(database: Database, layout: Layout) -> None:
+    """Record acknowledged images that a crash cut off, before they look unknown."""
+    from rales.node.cut_off import record_cut_off
+    from rales.state.store.clock import ClockStore
+
+    record_cut_off(database, layout, since=ClockStore(database).seen())
 
 
 def _rebuild(database: Database, layout: Layout) -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from importlib.metadata import version
 from types import TracebackType
@@ -22,6 +22,7 @@ from rales.config.peers import admission_of, server_tls, warn_if_commitment_bloc
 from rales.config.sections import Config
 from rales.config.tls import ServerTls
 from rales.node.clockwatch import ClockWatch, resumed_clock
+from rales.node.cut_off import record_cut_off
 from rales.node.data_dir import exclusive_data_dir
 from rales.node.refusals import RefusalCounter
 from rales.node.workers import (
@@ -39,7 +40,7 @@ from rales.runtime.allocator import trim_memory
 from rales.runtime.loops import Loop
 from rales.runtime.systemd import Notifier, Watchdog, watchdog_seconds
 from rales.state.layout import Layout
-from rales.state.store import Database
+from rales.state.store import Database, GroupedIntake
 from rales.state.store.clock import ClockStore
 from rales.state.store.facts import NodeFacts
 from rales.state.store.refusals import RefusalStore
@@ -48,6 +49,7 @@ from rales.steps.archive_counts import archive_counts_of
 from rales.steps.commit import CommitmentWorker
 from rales.steps.deliver import DeliveryWorker
 from rales.steps.notify.worker import NotificationWorker
+from scp.ports import Intake
 from scp.server import RunningScp, ScpSettings, start
 from scp.spool import Spool
 from scp.traffic import Traffic
@@ -92,6 +94,7 @@ class Node:
             audit = self._begin_audit(stack)
             database = Database(layout.state)
             stack.callback(database.close)
+            record_cut_off(database, layout, since=ClockStore(database).seen())
             self._start(database, audit, stack)
             self._stack = stack.pop_all()
         return self
@@ -146,13 +149,12 @@ class Node:
             stack.callback(worker.close)
         commitment = commitment_worker(node)
         senders = (delivery_worker(node, audit), commitment, notification)
-        refusals = RefusalCounter(RefusalStore(database), clock.now)
-        stack.callback(refusals.close)
+        refusals = stack.enter_context(closing(RefusalCounter(RefusalStore(database), clock.now)))
         self._loops = self._build_loops(node, spool, refusals, analysis, senders)
+        intake = stack.enter_context(closing(GroupedIntake(database, node.instances)))
         inference = analysis[0].warm_up()
-        _LOG.info("inference on %s", inference.provider)
         self._scp = stack.enter_context(
-            self._receiver(node, spool, commitment.on_report, refusals, audit)
+            self._receiver(node, spool, commitment.on_report, refusals, audit, intake=intake)
         )
         clock.begin_to_listen()
         if audit:
@@ -163,8 +165,9 @@ class Node:
         self._notify("READY=1")
         for loop in self._loops:
             loop.start()
-        own = self._config.node
-        _LOG.info("%s listens on %s:%d", own.ae_title, own.host, self.port)
+        _LOG.info(
+            "%s listens on %s:%d", node.config.node.ae_title, node.config.node.host, self.port
+        )
 
     def _build_loops(
         self,
@@ -200,6 +203,8 @@ class Node:
         on_report: ReportHandler,
         refusals: RefusalCounter,
         audit: AuditHooks | None,
+        *,
+        intake: Intake,
     ) -> RunningScp:
         config = self._config
         commits = any(destination.commitment for destination in config.destinations)
@@ -209,7 +214,7 @@ class Node:
             return start(
                 _receiver_settings(config),
                 spool=spool,
-                intake=node.instances,
+                intake=intake,
                 clock=node.clock.now,
                 on_commitment_report=on_report if commits else None,
                 audit=audit,
@@ -225,6 +230,7 @@ class Node:
             ) from error
 
     def _write_facts(self, node: NodeContext, inference: InferenceFacts) -> None:
+        _LOG.info("inference on %s", inference.provider)
         models = ", ".join(f"{model.name} {model.version}" for model in inference.models)
         NodeFacts(node.database).write(
             {

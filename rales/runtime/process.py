@@ -25,6 +25,8 @@ from chestct.errors import AnalysisCrashed, AnalysisHung, AnalysisStopped
 _Answer = TypeVar("_Answer")
 _POLL_SECONDS = 0.5
 _CLOSE_SECONDS = 5.0
+_NICENESS = 10
+"""An analysis leaves the processor to the receiver, which needs it briefly and often."""
 _OOM_SCORE = "800"
 """From -1000 to 1000: out of memory, the kernel ends the analysis and not the receiver."""
 
@@ -203,6 +205,7 @@ def _how(code: int | None) -> str:
 
 def _serve(connection: Connection, memory_limit: int) -> None:
     """Run calls until the node closes the connection (runs in the process)."""
+    os.nice(_NICENESS)  # first: threads inherit it from the thread that starts them
     # The node handles signals to the process group, and ends this process itself.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -68,17 +71,82 @@ def test_what_a_crash_left_half_written_is_removed_and_the_rest_kept(tmp_path: P
     assert _files(tmp_path) == [kept]
 
 
-def test_a_folder_that_another_thread_made_is_synced_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record what makes files and names durable, in order."""
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        done.append(f"sync {'folder' if path.is_dir() else path.suffix}")
+        fsync(descriptor)
+
+    def recorded_replace(self: Path, target: Path) -> Path:
+        done.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Path, "replace", recorded_replace)
+    return done
+
+
+@pytest.mark.parametrize("keeps_names", [True, False])
+def test_a_new_file_has_its_name_before_its_one_fsync(
+    tmp_path: Path, steps: list[str], monkeypatch: pytest.MonkeyPatch, *, keeps_names: bool
+) -> None:
+    monkeypatch.setattr(spool_module, "fsync_keeps_names", lambda _: keeps_names)
+    spool = Spool(tmp_path)
+    spool.write(SERIES, b"m", b"one")
+    new_folder, names = ([], []) if keeps_names else (["sync folder"], ["sync folder"])
+    assert steps == [*new_folder, "rename", "sync .dcm", *names]
+    steps.clear()
+    spool.write(SERIES, b"m", b"two")
+    steps_of_second = ["rename", "sync .dcm", *names]
+    assert steps[-len(steps_of_second) :] == steps_of_second
+
+
+def test_a_file_that_has_its_name_is_replaced_only_by_a_durable_one(
+    tmp_path: Path, steps: list[str]
+) -> None:
+    spool = Spool(tmp_path)
+    path = spool.write(SERIES, b"m", b"one").path
+    for file_meta, damaged in ((b"other", False), (b"m", True)):
+        if damaged:
+            path.write_bytes(b"torn")
+        steps.clear()
+        spool.write(SERIES, file_meta, b"one")
+        assert steps == ["sync .partial", "rename", "sync folder", "sync folder"]
+
+
+def test_a_repeated_file_is_synced_for_its_first_writer_may_have_crashed(
+    tmp_path: Path, steps: list[str]
 ) -> None:
     Spool(tmp_path).write(SERIES, b"m", b"one")
-    synced: list[Path] = []
-    sync = spool_module._sync_folder
-    monkeypatch.setattr(
-        spool_module, "_sync_folder", lambda folder: (synced.append(folder), sync(folder))
-    )
-    spooled = Spool(tmp_path).write(SERIES, b"m", b"one")
-    assert synced == [tmp_path, spooled.path.parent]
+    steps.clear()
+    assert not Spool(tmp_path).write(SERIES, b"m", b"one").written
+    assert steps == ["sync .dcm", "sync folder", "sync folder"]
+
+
+def test_a_file_whose_fsync_fails_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    spool = Spool(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        with pytest.raises(OutOfResources, match="cannot store"):
+            spool.write(SERIES, b"m", b"one")
+    assert _files(tmp_path) == []
+    assert spool.write(SERIES, b"m", b"one").written
+
+
+def test_the_time_of_a_file_is_that_of_its_reception(tmp_path: Path) -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    path = Spool(tmp_path).write(SERIES, b"m", b"one", received_at=at).path
+    assert datetime.fromtimestamp(path.stat().st_mtime, UTC) == at
 
 
 def test_a_folder_that_was_cleared_away_is_made_again(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from state_rig import NOON, StateRig
 
 from chestct.series import ReceivedInstance
@@ -18,6 +17,7 @@ from chestct.uids import Uid
 from rales.node.housekeeping import HousekeepingWorker
 from rales.state.layout import Layout
 from rales.state.store import Database
+from scp.file_meta import file_start
 from scp.headers import parse
 from scp.spool import Spool
 from scp.stored import instance_of
@@ -74,13 +74,8 @@ class SpoolRig(StateRig):
         """Make one image durable, and do not record it: as a power cut at that moment leaves it."""
         content = image(series, number, accession=accession)
         header = parse(content, SYNTAX)
-        meta = create_file_meta(
-            sop_class_uid=CTImageStorage,
-            sop_instance_uid=header.sop_instance_uid,
-            transfer_syntax=ExplicitVRLittleEndian,
-        )
-        start = bytes(128) + b"DICM" + encode_file_meta(meta)
-        spooled = self.spool.write(Uid(series), start, content)
+        start = file_start(header, SYNTAX, calling_ae="CT", called_ae="RALES")
+        spooled = self.spool.write(Uid(series), start, content, received_at=NOON)
         return instance_of(
             header, spooled, transfer_syntax=SYNTAX, received_at=NOON, calling_ae="CT"
         )

@@ -8,6 +8,7 @@ event.
 from rales.state.store.commitments import CommitmentStore
 from rales.state.store.database import Database
 from rales.state.store.deliveries import Delivery, DeliveryStore
+from rales.state.store.grouped import GroupedIntake
 from rales.state.store.instances import InstanceStore
 from rales.state.store.job import Job
 from rales.state.store.jobs import JobStore
@@ -19,6 +20,7 @@ __all__ = [
     "Database",
     "Delivery",
     "DeliveryStore",
+    "GroupedIntake",
     "InstanceStore",
     "Job",
     "JobStore",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib import resources
@@ -72,8 +72,7 @@ class Database:
     """One connection for writing, shared by the threads of this process behind a lock.
 
     Queries use connections of their own: under WAL, readers do not wait for the writer and do not
-    delay a C-STORE. With ``synchronous=FULL`` every committed transaction survives a power cut;
-    the receiver answers 0x0000 only after the commit.
+    delay a C-STORE. With ``synchronous=FULL`` every committed transaction survives a power cut.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,6 +85,7 @@ class Database:
         self._path = path
         self._lock = threading.RLock()
         self._writer: int | None = None
+        self._first: Callable[[], None] | None = None
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
         try:
@@ -108,6 +108,15 @@ class Database:
             while self._readers:
                 self._readers.pop().close()
 
+    def before_each_write(self, action: Callable[[], None] | None) -> None:
+        """Run ``action`` before each write transaction begins; None: run nothing.
+
+        It runs while the thread holds the file, may write in transactions of its own, before which
+        it runs too, and fails the write that waits for it when it raises.
+        """
+        with self._lock:
+            self._first = action
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Yield the connection inside one write transaction; an exception rolls it back.
@@ -123,6 +132,8 @@ class Database:
                 with self._nested():
                     yield self._connection
                 return
+            if self._first is not None:
+                self._first()
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._writer = threading.get_ident()

@@ -19,7 +19,10 @@ from scp.ports import AssociationEnd, Recorded
 
 
 class InstanceStore:
-    """The receiver's :class:`scp.ports.Intake`: records instances and opens jobs for them."""
+    """An :class:`scp.ports.Intake` that commits each instance; opens jobs for their series.
+
+    The receiver of a node records through :class:`~rales.state.store.grouped.GroupedIntake`.
+    """
 
     def __init__(self, database: Database, *, on_change: Callable[[], None]) -> None:
         """Call ``on_change`` after each event that may complete a series."""
@@ -83,6 +86,14 @@ class InstanceStore:
         """
         with self._database.transaction() as tx:
             return set_back(tx, job, images=images, due_at=due_at, at=at, message=message)
+
+    def knows(self, sop_instance_uid: Uid) -> bool:
+        """Return whether the state file has a row of an instance, with whatever content."""
+        return bool(
+            self._database.rows(
+                "SELECT 1 FROM instances WHERE sop_instance_uid = ? LIMIT 1", (sop_instance_uid,)
+            )
+        )
 
     def of_series(self, series_uid: Uid) -> list[ReceivedInstance]:
         """Return the current instances of a series."""
