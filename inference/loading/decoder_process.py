@@ -130,10 +130,10 @@ class DecoderPool:
     A frame that ends its process affects no other frame.
     """
 
-    def __init__(self, processes: int) -> None:
-        """Use up to ``processes`` processes."""
+    def __init__(self, processes: int, seconds: float = _SECONDS) -> None:
+        """Use up to ``processes`` processes; ``seconds`` as in :class:`DecoderProcess`."""
         self.at_once = processes
-        self._decoders = [DecoderProcess() for _ in range(processes)]
+        self._decoders = [DecoderProcess(seconds) for _ in range(processes)]
         self._idle: LifoQueue[DecoderProcess] = LifoQueue()
         for decoder in self._decoders:
             self._idle.put(decoder)
@@ -147,6 +147,10 @@ class DecoderPool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes; the next frame starts one again."""
         for decoder in self._decoders:
             decoder.close()
 

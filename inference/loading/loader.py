@@ -228,11 +228,12 @@ def _fill(
             RejectReason.TOO_LARGE,
             f"the series has {voxels} voxels, at most {MOST_VOXELS} are analysed",
         )
-    planes, numbers = stored.planes, [header.instance for header in headers]
+    planes = stored.planes
+    numbers = [stored.images[header.instance].number for header in headers]
     multi_frame = any(header.source.frame_number is not None for header in headers)
     if planes is None or planes.shape != (rows, columns) or multi_frame:
         planes, numbers = Planes(rows, columns), list(range(len(headers)))
-        planes.reserve(len(headers))
+    planes.reserve(max(numbers) + 1)
     missing: dict[int, list[tuple[SliceHeader, NDArray[np.int16]]]] = {}
     for header, number in zip(headers, numbers, strict=True):
         if not stored.images[header.instance].is_decoded:

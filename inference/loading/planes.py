@@ -29,6 +29,11 @@ class Planes:
         """The bytes of the block."""
         return len(self._block) if self._block is not None else 0
 
+    @property
+    def count(self) -> int:
+        """The number of planes that there is room for."""
+        return self.size // self._plane_bytes
+
     def reserve(self, count: int) -> None:
         """Make room for the planes 0 to ``count`` - 1; no plane may be in use meanwhile.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
+from pathlib import Path
 
 import pydicom
 from pydicom.dataelem import DataElement
@@ -15,9 +18,9 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
-from chestct.errors import InputUnavailable, RejectReason, SeriesRejected
+from chestct.errors import AnalysisCrashed, InputUnavailable, RejectReason, SeriesRejected
 from chestct.series import ReceivedInstance, Series
-from inference.loading.decoder_process import DecoderProcess
+from inference.loading.decoder_process import DecoderProcess, FrameDecoder
 from inference.loading.elements import UNPARSABLE, value_of
 from inference.loading.fill import fill_as_air
 from inference.loading.frames import PER_FRAME, frames_of
@@ -44,11 +47,14 @@ class StoredImage:
         meta: Preamble and File Meta Information; empty where the file has no group length.
         content_digest: SHA-256 of the data set; without File Meta Information, of the file.
         content: The data set, or why it cannot be read.
-        is_decoded: The HU of the image are in the planes of its series; ``content`` lacks its
-            pixels.
+        number: Of its plane.
+        is_decoded: Its plane holds the HU; ``content`` lacks the pixels.
+        stamp: Identifies the file at the time of reading.
     """
 
     instance: ReceivedInstance
+    number: int
+    stamp: tuple[int, ...] = ()
     size: int = 0
     meta: bytes = b""
     content_digest: str = ""
@@ -75,7 +81,7 @@ class StoredImage:
 class StoredSeries:
     """The files of a series, in the order of its instances.
 
-    ``planes`` holds the HU of decoded images at their index; None if no image is plain.
+    ``planes`` holds the HU of the decoded images; None if no image is decoded.
     """
 
     images: tuple[StoredImage, ...]
@@ -83,16 +89,82 @@ class StoredSeries:
 
 
 def read_series(series: Series) -> StoredSeries:
-    """Read every file of a series once; what is wrong with a file is kept beside it.
+    """Read every file of a series once; what is wrong with a file is kept beside it."""
+    return SeriesReader().stored(series.instances)
+
+
+class SeriesReader:
+    """Reads the files of one series, each once, in as many steps as its instances arrive in.
 
     Uncompressed single-frame images become HU at once, so that their files are not in memory
-    together. All other images keep their pixels as stored: decoding may take long, and the headers
-    may show that the series is not eligible.
+    together. An image that is not plain, or faulty, is left as it is: it is judged with its series.
     """
-    planes = _planes_of(series.instances)
-    with ThreadPoolExecutor(THREADS) as pool:
-        images = pool.map(lambda item: _read(item[1], planes, item[0]), enumerate(series.instances))
-        return StoredSeries(images=tuple(images), planes=planes)
+
+    def __init__(self) -> None:
+        """Begin without a file."""
+        self._images: dict[Path, StoredImage] = {}
+        self._planes: Planes | None = None
+        self._count = 0
+        self._decodes = True
+
+    @property
+    def size(self) -> int:
+        """The bytes of the HU, and of the files that are not decoded."""
+        files = sum(image.size for image in self._images.values() if not image.is_decoded)
+        return files + (self._planes.size if self._planes else 0)
+
+    def stored(self, instances: Sequence[ReceivedInstance]) -> StoredSeries:
+        """Return the files of ``instances`` as they are now; read the files not read yet.
+
+        Compressed images that are not decoded yet stay so: decoding may take long, and the headers
+        may show that the series is not eligible.
+        """
+        self.read(instances)
+        images = [replace(self._images[instance.path], instance=instance) for instance in instances]
+        return StoredSeries(images=tuple(images), planes=self._planes)
+
+    def read(
+        self, instances: Sequence[ReceivedInstance], decoder: FrameDecoder | None = None
+    ) -> None:
+        """Read the files of ``instances`` that were not read yet, or are other files by now.
+
+        Args:
+            instances: Instances of the series.
+            decoder: Decodes compressed single-frame images, from several threads, until it rejects
+                a frame. None: they stay compressed.
+        """
+        new = [instance for instance in instances if not self._holds(instance)]
+        if not new:
+            return
+        decoder = decoder if self._decodes else None
+        numbers = range(self._count, self._count + len(new))
+        self._count = numbers.stop
+        middle = len(new) // 2
+        sample = None if self._planes else _read(new[middle], numbers[middle])
+        if sample is not None:
+            self._planes = _planes_for(sample, decoder)
+        if self._planes and self._count * math.prod(self._planes.shape) <= MOST_VOXELS:
+            self._planes.reserve(self._count)
+
+        def step(instance: ReceivedInstance, number: int) -> StoredImage:
+            is_sample = sample is not None and number == sample.number
+            image = sample if sample and is_sample else _read(instance, number)
+            return _decoded(image, self._planes, decoder)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            for image in pool.map(step, new, numbers):
+                self._images[image.instance.path] = image
+                if decoder and isinstance(image.content, Dataset) and not image.is_decoded:
+                    self._decodes = False
+
+    def _holds(self, instance: ReceivedInstance) -> bool:
+        image = self._images.get(instance.path)
+        if image is None or not image.stamp:
+            return False
+        try:
+            return image.stamp == _stamp(instance.path.stat())
+        except OSError:
+            return False
 
 
 def begin_of_data_set(head: bytes) -> int:
@@ -106,36 +178,28 @@ def begin_of_data_set(head: bytes) -> int:
     return HEAD.size + int(length)
 
 
-def _planes_of(instances: Sequence[ReceivedInstance]) -> Planes | None:
-    """Return planes of the size of an image of the series; None if that image is not plain."""
-    image = _read(instances[len(instances) // 2], None, 0)
-    header = _plain_header(image.content) if isinstance(image.content, Dataset) else None
-    if header is None or len(instances) * header.rows * header.columns > MOST_VOXELS:
-        return None
-    planes = Planes(header.rows, header.columns)
-    planes.reserve(len(instances))
-    return planes
-
-
-def _read(instance: ReceivedInstance, planes: Planes | None, number: int) -> StoredImage:
+def _read(instance: ReceivedInstance, number: int) -> StoredImage:
     try:
-        file = instance.path.read_bytes()
+        with instance.path.open("rb") as opened:
+            stamp = _stamp(os.fstat(opened.fileno()))
+            file = opened.read()
         content = _parsed(file)
     except OSError as error:
-        return StoredImage(instance=instance, content=error)
+        return StoredImage(instance=instance, number=number, content=error)
     begin = begin_of_data_set(file)
     return StoredImage(
         instance=instance,
+        number=number,
+        stamp=stamp,
         size=len(file),
         meta=file[:begin],
         content_digest=hashlib.sha256(memoryview(file)[begin:]).hexdigest(),
         content=content,
-        is_decoded=(
-            planes is not None
-            and isinstance(content, Dataset)
-            and _is_decoded(content, planes, number)
-        ),
     )
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _parsed(file: bytes) -> Dataset | SeriesRejected:
@@ -153,33 +217,56 @@ def _parsed(file: bytes) -> Dataset | SeriesRejected:
     return dataset
 
 
-def _plain_header(dataset: Dataset) -> SliceHeader | None:
-    """Return the header of an uncompressed single-frame image; None for any other image."""
+def _header(dataset: Dataset) -> SliceHeader | None:
+    """Return the header of a single-frame image; None for any other image."""
+    if PER_FRAME in dataset or "PixelData" not in dataset:
+        return None
     try:
-        if PER_FRAME in dataset or "PixelData" not in dataset:
-            return None
-        if UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
-            return None
         (header,) = slice_headers(frames_of([dataset]))
-    except (SeriesRejected, *UNPARSABLE):
+    except SeriesRejected:
         return None
     return header
 
 
-def _is_decoded(dataset: Dataset, planes: Planes, number: int) -> bool:
-    """Decode a plain image into its plane and drop its pixels; return whether it is decoded.
-
-    An image that is not plain, or faulty, is left as it is: it is judged with its series.
-    """
-    header = _plain_header(dataset)
-    if header is None or (header.rows, header.columns) != planes.shape:
-        return False
+def _is_compressed(dataset: Dataset) -> bool:
+    """Return whether the pixels are compressed, or may be."""
     try:
-        stored = StoredFrames(dataset, DecoderProcess()).values(0)
-    except SeriesRejected:
-        return False
-    plane = planes.plane(number)
+        return UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated
+    except ValueError:
+        return True
+
+
+def _planes_for(sample: StoredImage, decoder: FrameDecoder | None) -> Planes | None:
+    """Return planes of the size of an image; None if the image cannot be decoded now."""
+    header = _decodable(sample, decoder)
+    return Planes(header.rows, header.columns) if header else None
+
+
+def _decodable(image: StoredImage, decoder: FrameDecoder | None) -> SliceHeader | None:
+    """Return the header of an image that can be decoded now; None for any other image."""
+    if not isinstance(image.content, Dataset):
+        return None
+    if decoder is None and _is_compressed(image.content):
+        return None
+    return _header(image.content)
+
+
+def _decoded(
+    image: StoredImage, planes: Planes | None, decoder: FrameDecoder | None
+) -> StoredImage:
+    """Decode an image into its plane and drop its pixels; return it as it is if it cannot be."""
+    header = _decodable(image, decoder)
+    if header is None or planes is None or image.number >= planes.count:
+        return image
+    if (header.rows, header.columns) != planes.shape:
+        return image
+    dataset = image.dataset
+    try:
+        stored = StoredFrames(dataset, decoder or DecoderProcess()).values(0)
+    except (SeriesRejected, AnalysisCrashed, OSError):
+        return image
+    plane = planes.plane(image.number)
     to_hu(stored, header, plane)
     fill_as_air(plane)
     dataset[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OW", b"")
-    return True
+    return replace(image, is_decoded=True)

@@ -28,7 +28,7 @@ from dicom_out.objects.compose import warm_up as warm_up_writer
 from dicom_out.objects.patient_study import header_note
 from dicom_out.objects.sources import read_sources
 from inference.loading.loader import LoadingPolicy, load
-from inference.loading.stored_images import read_series
+from inference.loading.read_ahead import ReadAhead
 from inference.networks.session import load_models
 from inference.ports import ModelSet
 from inference.reading.analysis import Analysis, analyse
@@ -87,6 +87,12 @@ def models_for(models_dir: Path | None, providers: tuple[str, ...], threads: int
     return load_models(models_dir, providers=providers, threads=threads)
 
 
+@cache
+def read_ahead() -> ReadAhead:
+    """Return the series that this process reads ahead."""
+    return ReadAhead()
+
+
 def warm_up(settings: AnalysisSettings) -> InferenceFacts:
     """Load the models and tables that the first series would otherwise wait for.
 
@@ -120,7 +126,7 @@ def run(
     models = models_for(settings.models_dir, settings.providers, settings.threads)
     seconds: dict[str, float] = {}
     with _timed(seconds, "load", progress):
-        stored = read_series(request.series)
+        stored = read_ahead().stored(request.series)
         require_intact(stored.images)
         volume = load(request.series, LoadingPolicy(rules=settings.rules), stored=stored)
         del stored  # it holds the compressed pixels

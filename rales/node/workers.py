@@ -14,7 +14,7 @@ from rales.analysis.archive import archive_lookup
 from rales.analysis.settings import settings_of
 from rales.audit.hooks import AuditedSender, AuditHooks
 from rales.config.peers import destinations_of
-from rales.config.sections import Config
+from rales.config.sections import AnalysisConfig, Config
 from rales.node.housekeeping import HousekeepingWorker
 from rales.runtime.clock import NodeClock
 from rales.runtime.process import WorkerProcess
@@ -47,6 +47,10 @@ from scp.traffic import Traffic
 GIGABYTE = 1e9
 _KILOBYTE = 10**3
 _JITTER = 0.25
+_READ_AHEAD = 1 << 30
+"""Bytes of HU: 2,048 slices of 512 by 512 pixels."""
+_READ_AHEAD_PART = 8
+"""Images read ahead take at most this part of the memory of the analysis."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +125,16 @@ def analysis_workers(node: NodeContext, watchdog: Watchdog) -> Iterator[Analysis
             clock=node.clock.now,
             on_composed=node.wake,
             find_prior_reports=archive_lookup(node.config, node.conversations),
+            read_ahead_bytes=_read_ahead_bytes(analysis),
         )
+
+
+def _read_ahead_bytes(analysis: AnalysisConfig) -> int:
+    """Return the memory for images read ahead; 0 with several workers: any may get the series."""
+    if analysis.workers > 1:
+        return 0
+    limit = int(analysis.memory_limit_gb * GIGABYTE)
+    return min(_READ_AHEAD, limit // _READ_AHEAD_PART) if limit else _READ_AHEAD
 
 
 def delivery_worker(node: NodeContext, audit: AuditHooks | None) -> DeliveryWorker:

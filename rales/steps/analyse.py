@@ -27,6 +27,7 @@ from rales.state.results import AnalysisReport, created_before, sr_references
 from rales.state.store import InstanceStore, Job, JobStore
 from rales.state.store.transitions import StateConflict
 from rales.steps.outcomes import OutcomeRecorder, Record
+from rales.steps.read_ahead import EarlyReading
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class AnalysisWorker:
         clock: Callable[[], datetime],
         on_composed: Callable[[], None],
         find_prior_reports: FindPriorReports | None = None,
+        read_ahead_bytes: int = 0,
     ) -> None:
         self.name = name
         self.on_alive = on_alive
@@ -65,6 +67,9 @@ class AnalysisWorker:
             on_composed=on_composed,
         )
         self._find_prior_reports = find_prior_reports
+        self._early = EarlyReading(
+            jobs=jobs, instances=instances, process=process, budget=read_ahead_bytes
+        )
         self._unrecorded: Record | None = None
 
     def warm_up(self) -> InferenceFacts:
@@ -85,7 +90,7 @@ class AnalysisWorker:
         self._process.close()
 
     def step(self, now: datetime) -> datetime | None:
-        """Analyse the next ready job; return at once when there is none.
+        """Analyse the next ready job; without one, read a few images ahead.
 
         When the state file does not take the outcome (a full disk), the next step records it: no
         job stays ANALYSING for ever.
@@ -93,7 +98,7 @@ class AnalysisWorker:
         if self._unrecorded is None:
             job = self._jobs.claim(at=now)
             if job is None:
-                return self._jobs.next_due()
+                return _earliest(self._early.step(now), self._jobs.next_due())
             self._unrecorded = partial(self._record, job, self._outcome(job))
         self._unrecorded()
         self._unrecorded = None
@@ -171,6 +176,11 @@ class AnalysisWorker:
         found = self._find_prior_reports(series)
         others = [prior for prior in found.results if prior.report.sop_instance_uid not in known]
         return replace(found, results=(*own, *others))
+
+
+def _earliest(*times: datetime | None) -> datetime | None:
+    """Return the earliest time; None if there is none."""
+    return min(filter(None, times), default=None)
 
 
 def _prior(job: Job) -> PriorResult | None:

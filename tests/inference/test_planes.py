@@ -141,4 +141,7 @@ def test_no_planes_are_reserved_for_a_series_that_is_too_large(
 ) -> None:
     series = make_ct()
     monkeypatch.setattr(stored_images, "MOST_VOXELS", 1000)
-    assert read_series(series).planes is None
+    stored = read_series(series)
+    assert stored.planes is not None
+    assert stored.planes.size == 0
+    assert not any(image.is_decoded for image in stored.images)
