@@ -7,6 +7,7 @@ in a header must not keep an image out.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from pydicom.dataelem import RawDataElement
@@ -27,13 +28,19 @@ _UID_VRS = frozenset({None, "UI", "UN"})
 the element writes UN (PS3.5 section 6.2.2)."""
 
 
+@lru_cache
+def tag_of(keyword: str) -> BaseTag:
+    """Return the tag of a keyword; pydicom looks it up each time."""
+    return Tag(keyword)
+
+
 def raw(dataset: Dataset, keyword: str) -> bytes:
     """Return the encoded value without padding; empty where it is missing.
 
     Raises:
         NotDicom: The element is a sequence.
     """
-    tag: BaseTag = Tag(keyword)
+    tag = tag_of(keyword)
     if tag not in dataset:
         return b""
     element: Any = dataset.get_item(tag)
@@ -50,7 +57,8 @@ def character_set(dataset: Dataset) -> bytes:
         NotDicom: It holds a null byte, at which every reader of the file would stop.
     """
     keyword = "SpecificCharacterSet"
-    if keyword in dataset and dataset.get_item(keyword).VR == "SQ":
+    tag = tag_of(keyword)
+    if tag in dataset and dataset.get_item(tag).VR == "SQ":
         return b""
     value = raw(dataset, keyword)
     if b"\0" in value:
@@ -67,7 +75,7 @@ def uid(dataset: Dataset, keyword: str) -> Uid:
     value = _text(dataset, keyword)
     if not value:
         raise NotDicom(f"{keyword} is missing")
-    vr = dataset.get_item(keyword).VR
+    vr = dataset.get_item(tag_of(keyword)).VR
     if vr not in _UID_VRS:
         raise NotDicom(f"{keyword} has the VR {vr}, not UI")
     try:
@@ -94,7 +102,7 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
 
 def unsigned(dataset: Dataset, keyword: str) -> int:
     """Return a US value; 0 where it is missing or malformed."""
-    tag = Tag(keyword)
+    tag = tag_of(keyword)
     element: Any = dataset.get_item(tag) if tag in dataset else None
     value = element.value if element is not None else None
     if isinstance(value, bytes):

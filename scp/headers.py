@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from chestct.errors import NotDicom, RalesError
@@ -17,7 +17,7 @@ from chestct.identity import patient_key
 from chestct.series import accession_key
 from chestct.uids import Uid
 from pynetdicom_guard.budget import Content, Scratch
-from scp.elements import character_set, numbers, positive_integer, raw, uid, unsigned
+from scp.elements import character_set, numbers, positive_integer, raw, tag_of, uid, unsigned
 from scp.inflate import inflate
 from scp.outline import PIXEL_DATA, Place, most_elements, outline
 from scp.pixel_data import check_pixel_data
@@ -25,8 +25,8 @@ from scp.values import value_digest
 
 _LONGEST_VALUE = 0xFFFE
 """Bytes of a value that is read: those that fit into 16 bits, as in explicit VR all of them do."""
-_READ: tuple[int, ...] = tuple(
-    int(Tag(keyword))
+_READ: tuple[BaseTag, ...] = tuple(
+    tag_of(keyword)
     for keyword in (
         *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "AccessionNumber"),
         *("PatientName", "PatientID", "IssuerOfPatientID"),
@@ -37,6 +37,7 @@ _READ: tuple[int, ...] = tuple(
     )
 )
 """The elements that are read."""
+_WANTED = frozenset({*map(int, _READ), PIXEL_DATA})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ def parse(content: Content, transfer_syntax: str, *, scratch: Scratch | None = N
             content = inflate(content, scratch)
         _check_encoding(content, syntax)
         places = outline(
-            content, implicit=syntax.is_implicit_VR, most=most, wanted={*_READ, PIXEL_DATA}
+            content, implicit=syntax.is_implicit_VR, most=most, wanted=_WANTED
         )
         dataset = _elements_at(places, content)
         header = read_header(dataset)
@@ -128,8 +129,8 @@ def _elements_at(places: dict[int, Place], content: Content) -> Dataset:
             raise NotDicom(
                 f"{keyword_for_tag(tag)} has {size} bytes; the maximum is {_LONGEST_VALUE}"
             )
-        elements[BaseTag(tag)] = RawDataElement(
-            tag=BaseTag(tag),
+        elements[tag] = RawDataElement(
+            tag=tag,
             VR="SQ" if place.is_sequence else place.vr.decode("latin-1") or None,
             length=size,
             value=content[place.start : place.start + size],
