@@ -6,6 +6,7 @@ sends before it has the answer to an earlier one.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import mmap
 import time
@@ -83,6 +84,7 @@ class DataSetBuffer(BytesIO):
         self._seen = self._in_memory = self._on_disk = 0
         self._file: IO[bytes] | None = None
         self._released = False
+        self._hash = hashlib.sha256()
         self.discarded: Discarded | None = None
 
     def write(self, data: Any) -> int:
@@ -91,6 +93,7 @@ class DataSetBuffer(BytesIO):
         self._seen += size
         if self.discarded is not None or self._released:
             return size
+        self._hash.update(data)  # now, while the sender prepares what comes next
         if self._seen > self._limit:
             self._discard(Discarded.TOO_LARGE)
         elif self._file is None and self._share.memory.take(size):
@@ -99,6 +102,11 @@ class DataSetBuffer(BytesIO):
         else:
             self._write_to_disk(data)
         return size
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of :meth:`content`, in hexadecimal."""
+        return self._hash.hexdigest()
 
     def content(self) -> Content:
         """Return the bytes that were written.
@@ -242,11 +250,15 @@ def has_too_many_requests(event: Event) -> bool:
     return event.assoc.dimse.msg_queue.qsize() >= _MAXIMUM_REQUESTS
 
 
-def content_of(data_set: BytesIO | None) -> Content:
-    """Return the bytes of the data set of a request; raises as :meth:`DataSetBuffer.content`."""
+def content_of(data_set: BytesIO | None) -> tuple[Content, str]:
+    """Return the bytes of the data set of a request, and their SHA-256 in hexadecimal.
+
+    Raises as :meth:`DataSetBuffer.content`.
+    """
     if isinstance(data_set, DataSetBuffer):
-        return data_set.content()
-    return data_set.getvalue() if data_set else b""
+        return data_set.content(), data_set.digest
+    content = data_set.getvalue() if data_set else b""
+    return content, hashlib.sha256(content).hexdigest()
 
 
 def release(data_set: BytesIO | None) -> None:

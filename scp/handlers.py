@@ -18,22 +18,23 @@ from pynetdicom.events import Event
 from pynetdicom.pdu import A_ABORT_RQ
 from pynetdicom.pdu_primitives import A_RELEASE
 
-from chestct.ae_title import shown_ae_title
-from chestct.errors import NotDicom, RalesError, SopClassMismatch, SopClassNotSupported
+from chestct.errors import NotDicom, RalesError, SopClassNotSupported
 from chestct.series import ReceivedInstance
 from chestct.text import printable
 from chestct.uids import Uid
 from pynetdicom_guard.arrivals import content_of, release
+from pynetdicom_guard.budget import Content
 from pynetdicom_guard.limits import PLACEHOLDER_UID
 from pynetdicom_guard.store_messages import StoreRequest
 from scp import headers
 from scp.contexts import STORAGE_SOP_CLASSES, refused_classes
+from scp.digests import ValueDigests
 from scp.file_meta import file_start
+from scp.peers import calling_ae, peer_of, shown_peer
 from scp.ports import (
     AssociationEnd,
     AuditSink,
     Intake,
-    Peer,
     Recorded,
     RefusalCounter,
     Refused,
@@ -75,6 +76,7 @@ class Handlers:
         self._tallies: dict[Association, Tally] = {}
         self._lock = Lock()
         self._reading = BoundedSemaphore(_READERS)
+        self._digests = ValueDigests(_READERS)
 
     def on_established(self, event: Event) -> None:
         """Begin to count an association; log the classes that are refused (EVT_ESTABLISHED)."""
@@ -85,7 +87,10 @@ class Handlers:
         if refused:
             level = logging.INFO if accepted else logging.WARNING
             _LOG.log(
-                level, "%s offers contexts that are not accepted: %s", _peer(event.assoc), refused
+                level,
+                "%s offers contexts that are not accepted: %s",
+                shown_peer(event.assoc),
+                refused,
             )
             if not accepted:
                 reason = f"offers only contexts that are not accepted: {refused}"
@@ -99,7 +104,7 @@ class Handlers:
         """
         if isinstance(event.request, C_ECHO):
             return int(StoreStatus.SUCCESS)
-        _LOG.warning("%s refused: the Verification class has only C-ECHO", _peer(event.assoc))
+        _LOG.warning("%s refused: the Verification class has only C-ECHO", shown_peer(event.assoc))
         return int(StoreStatus.SOP_CLASS_NOT_SUPPORTED)
 
     def on_store(self, event: Event) -> int | Dataset:
@@ -142,13 +147,15 @@ class Handlers:
             reason = str(error)
             _LOG.warning(
                 "%s refused 0x%04X: %s (SOP Instance UID %s)",
-                _peer(association),
+                shown_peer(association),
                 status.Status,
                 reason,
                 printable(request.sop_instance_uid, 64),
             )
         else:
-            _LOG.error("%s: unexpected error while storing", _peer(association), exc_info=error)
+            _LOG.error(
+                "%s: unexpected error while storing", shown_peer(association), exc_info=error
+            )
         self._count(association, Refused.IMAGE, f"0x{status.Status:04X} {reason}")
         return status
 
@@ -168,32 +175,46 @@ class Handlers:
             raise SopClassNotSupported(f"{UID(request.sop_class_uid).name} is not stored")
         if request.sop_instance_uid == PLACEHOLDER_UID:
             raise NotDicom("Affected SOP Instance UID is missing")
-        content = content_of(data_set)
+        content, digest = content_of(data_set)
         with self._reading:
-            header = headers.parse(content, syntax, scratch=self._spool)
-        _check_identity(header, request)
-        self._count_instance(association, tally, header)
-        received_at, calling_ae = self._clock(), _calling_ae(association)
-        start = file_start(
-            header, syntax, calling_ae=calling_ae, called_ae=str(association.ae.ae_title)
-        )
-        spooled = self._spool.write(header.series_uid, start, content, received_at=received_at)
-        instance = instance_of(
-            header,
-            spooled,
-            transfer_syntax=syntax,
-            received_at=received_at,
-            calling_ae=calling_ae,
-        )
+            parsed = headers.read(content, syntax, scratch=self._spool)
+        headers.check_identity(parsed.header, request.sop_class_uid, request.sop_instance_uid)
+        self._count_instance(association, tally, parsed.header)
+        instance = self._keep(association, parsed, content, digest)
         recorded = self._intake.record(instance)
         self._audit_stored(association, tally, instance, recorded)
         if recorded is Recorded.REPLACED:
             _LOG.warning(
                 "%s sent other content for SOP Instance UID %s: both are kept, the new one is used",
-                _peer(association),
+                shown_peer(association),
                 instance.sop_instance_uid,
             )
         return instance
+
+    def _keep(
+        self, association: Association, parsed: headers.Parsed, content: Content, digest: str
+    ) -> ReceivedInstance:
+        """Write the file of a data set; return its description."""
+        received_at, sender = self._clock(), calling_ae(association)
+        start = file_start(
+            parsed.header,
+            parsed.transfer_syntax,
+            calling_ae=sender,
+            called_ae=str(association.ae.ae_title),
+        )
+        spooled, header = self._digests.during(
+            lambda: self._spool.write(
+                parsed.header.series_uid, start, content, digest=digest, received_at=received_at
+            ),
+            parsed,
+        )
+        return instance_of(
+            header,
+            spooled,
+            transfer_syntax=parsed.transfer_syntax,
+            received_at=received_at,
+            calling_ae=sender,
+        )
 
     def _count_instance(
         self, association: Association, tally: Tally, header: headers.Header
@@ -249,7 +270,7 @@ class Handlers:
         _LOG.log(
             level(tally, how),
             "%s %s: %d stored, %d refused, %d series, %.1f MB in %.1f s",
-            _peer(association),
+            shown_peer(association),
             how if how is AssociationEnd.RELEASED else cause(association, tally),
             tally.stored,
             tally.refused,
@@ -267,31 +288,7 @@ class Handlers:
         self, association: Association, series: frozenset[Uid], how: AssociationEnd
     ) -> None:
         try:
-            self._intake.association_ended(series, _calling_ae(association), how, self._clock())
+            self._intake.association_ended(series, calling_ae(association), how, self._clock())
         except Exception:  # noqa: BLE001 - pynetdicom would drop it
             # The series is complete after its quiet time then.
             _LOG.exception("the end of an association could not be recorded")
-
-
-def _check_identity(header: headers.Header, request: StoreRequest) -> None:
-    """Refuse a data set whose UIDs are not those of its request."""
-    for name, actual, requested in (
-        ("SOP Class UID", header.sop_class_uid, request.sop_class_uid),
-        ("SOP Instance UID", header.sop_instance_uid, request.sop_instance_uid),
-    ):
-        if actual != requested:
-            raise SopClassMismatch(f"{name} of data set and request differ: {actual}, {requested}")
-
-
-def _calling_ae(association: Association) -> str:
-    """Return the calling AE title, printable."""
-    return shown_ae_title(association.requestor.ae_title)
-
-
-def peer_of(association: Association) -> Peer:
-    """Return the peer that requested an association."""
-    return Peer(ae_title=_calling_ae(association), address=str(association.requestor.address))
-
-
-def _peer(association: Association) -> str:
-    return f"{_calling_ae(association)}@{association.requestor.address}"

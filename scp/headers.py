@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from chestct.errors import NotDicom, RalesError
+from chestct.errors import NotDicom, RalesError, SopClassMismatch
 from chestct.geometry import cross, dot
 from chestct.identity import patient_key
 from chestct.series import accession_key
@@ -55,7 +55,32 @@ class Header:
     value_digest: str = ""
 
 
-def parse(content: Content, transfer_syntax: str, *, scratch: Scratch | None = None) -> Header:
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A data set that was read.
+
+    Attributes:
+        header: Without the digest of its values.
+        transfer_syntax: How it was received.
+    """
+
+    header: Header
+    transfer_syntax: UID
+    _content: Content
+    _most: int
+
+    def value_digest(self) -> str:
+        """Return the digest of its values; see :func:`scp.values.value_digest`."""
+        return value_digest(self._content, self.transfer_syntax, most=self._most)
+
+
+def parse(content: Content, transfer_syntax: str) -> Header:
+    """Read an encoded data set with the digest of its values; see :func:`read`."""
+    parsed = read(content, transfer_syntax)
+    return replace(parsed.header, value_digest=parsed.value_digest())
+
+
+def read(content: Content, transfer_syntax: str, *, scratch: Scratch | None = None) -> Parsed:
     """Read an encoded data set (no preamble, no File Meta Information).
 
     Args:
@@ -74,13 +99,11 @@ def parse(content: Content, transfer_syntax: str, *, scratch: Scratch | None = N
         if syntax == DeflatedExplicitVRLittleEndian:
             content = inflate(content, scratch)
         _check_encoding(content, syntax)
-        places = outline(
-            content, implicit=syntax.is_implicit_VR, most=most, wanted=_WANTED
-        )
+        places = outline(content, implicit=syntax.is_implicit_VR, most=most, wanted=_WANTED)
         dataset = _elements_at(places, content)
         header = read_header(dataset)
         check_pixel_data(content, places.get(PIXEL_DATA), dataset, syntax)
-        return replace(header, value_digest=value_digest(content, syntax, most=most))
+        return Parsed(header, syntax, content, most)
     except RalesError:
         raise
     except EOFError as error:
@@ -116,6 +139,20 @@ def read_header(dataset: Dataset) -> Header:
             or None
         ),
     )
+
+
+def check_identity(header: Header, sop_class_uid: str, sop_instance_uid: str) -> None:
+    """Refuse a data set whose UIDs are not those of its request.
+
+    Raises:
+        SopClassMismatch: One of them differs.
+    """
+    for name, actual, requested in (
+        ("SOP Class UID", header.sop_class_uid, sop_class_uid),
+        ("SOP Instance UID", header.sop_instance_uid, sop_instance_uid),
+    ):
+        if actual != requested:
+            raise SopClassMismatch(f"{name} of data set and request differ: {actual}, {requested}")
 
 
 def _elements_at(places: dict[int, Place], content: Content) -> Dataset:

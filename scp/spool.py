@@ -108,6 +108,7 @@ class Spool:
         file_meta: bytes,
         content: Content,
         *,
+        digest: str | None = None,
         received_at: datetime | None = None,
     ) -> Spooled:
         """Make one instance durable; return its file.
@@ -119,12 +120,13 @@ class Spool:
             series_uid: Its digest names the folder.
             file_meta: Preamble, prefix and File Meta Information (PS3.10 section 7.1).
             content: The data set as received, byte for byte.
+            digest: Its SHA-256 in hexadecimal, where that is known.
             received_at: The modification time of the file, from which a lost row is rebuilt.
 
         Raises:
             OutOfResources: The file could not be written; nothing of it remains.
         """
-        name = hashlib.sha256(content).hexdigest()
+        name = digest or hashlib.sha256(content).hexdigest()
         path = self._root / folder_of(series_uid) / f"{name}.dcm"
         file = _File(path=path, parts=(file_meta, content), received_at=received_at)
         try:
