@@ -17,7 +17,7 @@ import math
 import struct
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
@@ -39,8 +39,7 @@ Store = Callable[[Association, StoreRequest, DataSetBuffer], "int | Dataset"]
 """Handles a C-STORE and returns its status, or a data set with status and Error Comment."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
+class _Value(NamedTuple):
     """A presentation data value (PS3.8 annex E)."""
 
     context_id: int
