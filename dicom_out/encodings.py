@@ -84,6 +84,15 @@ def check_whole(file: bytes) -> None:
     in_syntax(data_set_of(file), ExplicitVRLittleEndian)
 
 
+def parts_of(data_set: bytes) -> Iterator[Part]:
+    """Yield every part of a data set in explicit VR little endian, in order.
+
+    Raises:
+        NotEncoded: An element reaches beyond its container, or has no valid header.
+    """
+    return _Reader(data_set).parts()
+
+
 def in_syntax(data_set: bytes, syntax: UID) -> bytes:
     """Convert a data set in uncompressed explicit VR little endian to ``syntax``.
 

@@ -20,6 +20,7 @@ from chestct.errors import RalesError, ResultInvalid
 from chestct.results import Profile, ResultObject
 from chestct.text import printable
 from dicom_out.objects.seg import LESIONS, SegDocument, build_seg, tissues_document
+from dicom_out.objects.seg_check import require_mask
 from dicom_out.objects.seg_parts import MOST_FRAMES, split
 from dicom_out.objects.segments import Segments, lesion_segments, tissue_segments
 from dicom_out.objects.sources import Sources
@@ -93,7 +94,8 @@ class _Writer:
             )
             # Before anything reads elements of the SEG: pydicom encodes what was read anew.
             self._add(role, seg)
-            _verify_mask(self.encoded[-1].content, segments, self.sources)
+            check = _require_numbers if self.profile is Profile.LABELMAP else require_mask
+            check(self.encoded[-1].content, segments, self.sources)
         return WrittenSeg(seg=seg, plans=segments.plans)
 
     def add_report(self, layers: Sequence[WrittenSegments]) -> None:
@@ -163,8 +165,8 @@ def _naming(role: str) -> Iterator[None]:
         raise ResultInvalid(f"the {role} cannot be written ({quoted})") from error
 
 
-def _verify_mask(content: bytes, segments: Segments, sources: Sources) -> None:
-    """Check voxel by voxel that the SEG holds the segments, slice by source slice."""
+def _require_numbers(content: bytes, segments: Segments, sources: Sources) -> None:
+    """Check voxel by voxel that a label map holds the segments, slice by source slice."""
     seg = hd.seg.segread(BytesIO(content))
     numbers = (_by_frame if sources.multi_frame else _by_instance)(seg, sources)
     if not np.array_equal(numbers, segments.numbers):

@@ -21,6 +21,7 @@ from dicom_out.objects.identity import (
     segment_algorithm,
     serial_number,
 )
+from dicom_out.objects.seg_frames import add_frames, draft_pixels, draft_sources
 from dicom_out.objects.segments import SegmentPlan, Segments
 from dicom_out.objects.series_names import ResultKind, series_number
 from dicom_out.objects.sources import Sources
@@ -95,8 +96,10 @@ def build_seg(
     key, software = analysed.key, analysed.software
     kinds, is_label_map = hd.seg.SegmentationTypeValues, profile is Profile.LABELMAP
     seg = hd.seg.Segmentation(
-        source_images=list(sources.stack),
-        pixel_array=segments.numbers,
+        source_images=(
+            list(sources.stack) if is_label_map else draft_sources(sources.stack, segments)
+        ),
+        pixel_array=segments.numbers if is_label_map else draft_pixels(segments),
         segmentation_type=kinds.LABELMAP if is_label_map else kinds.BINARY,
         segment_descriptions=_descriptions(analysed, segments),
         series_instance_uid=key.uid(profile.role(f"{document.role}-series")),
@@ -115,9 +118,24 @@ def build_seg(
     if is_label_map:
         _code_background(seg)
     _derive_dimension_uid(seg, key)
+    slices = [] if is_label_map else _slices_of_frames(seg, sources)
     if sources.multi_frame:
         _reference_received_frames(seg, sources)
+    if not is_label_map:
+        add_frames(seg, segments, slices)
     return finish(seg, analysed, sources, described=document.series)
+
+
+def _slices_of_frames(seg: Dataset, sources: Sources) -> list[int]:
+    """Return the slice that each frame shows, before it references the received images."""
+    images = [
+        groups.DerivationImageSequence[0].SourceImageSequence[0]
+        for groups in seg.PerFrameFunctionalGroupsSequence
+    ]
+    if sources.multi_frame:
+        return [int(image.ReferencedFrameNumber) - 1 for image in images]
+    places = {source.sop_instance_uid: index for index, source in enumerate(sources.slices)}
+    return [places[image.ReferencedSOPInstanceUID] for image in images]
 
 
 def _reference_received_frames(seg: Dataset, sources: Sources) -> None:

@@ -86,7 +86,7 @@ def lung_role(side: Side) -> str:
 def tissue_segments(lesion_map: LesionMap, method: Method) -> Segments:
     """Return lungs, ground-glass and consolidation; segments without voxels are left out."""
     labels = lesion_map.labels
-    counts = np.stack([np.bincount(plane.ravel(), minlength=len(Label)) for plane in labels])
+    counts = _per_slice(labels, len(Label))
     plans = {
         Label.LEFT_LUNG: _lung(Side.LEFT),
         Label.RIGHT_LUNG: _lung(Side.RIGHT),
@@ -96,11 +96,13 @@ def tissue_segments(lesion_map: LesionMap, method: Method) -> Segments:
         Label.RIGHT_CONSOLIDATION: _consolidation(Side.RIGHT, method),
     }
     present = [label for label in plans if counts[:, label].any()]
-    table = np.zeros(len(Label), np.uint8)
-    table[present] = np.arange(1, len(present) + 1)
-    numbers = np.empty_like(labels)
-    for plane, numbered in zip(labels, numbers, strict=True):
-        np.take(table, plane, out=numbered)
+    numbers = labels
+    if present != list(range(1, len(present) + 1)):
+        table = np.zeros(len(Label), np.uint8)
+        table[present] = np.arange(1, len(present) + 1)
+        numbers = np.empty_like(labels)
+        for plane, numbered in zip(labels, numbers, strict=True):
+            np.take(table, plane, out=numbered)
     return Segments(
         plans=tuple(
             replace(plans[label], number=number) for number, label in enumerate(present, start=1)
@@ -133,8 +135,20 @@ def lesion_segments(lesion_map: LesionMap, lesions: Sequence[Lesion]) -> Segment
         inner = boxes[part - 1]
         numbers[box][inner][parts[inner] == part] = number
     plans = tuple(_lesion(number, lesion) for number, lesion in enumerate(lesions, start=1))
-    counts = [np.bincount(plane.ravel(), minlength=len(plans) + 1)[1:] for plane in numbers]
-    return Segments(plans=plans, numbers=numbers, per_slice=np.array(counts, np.int64))
+    counts = _per_slice(numbers, len(plans) + 1)[:, 1:]
+    return Segments(plans=plans, numbers=numbers, per_slice=counts)
+
+
+def _per_slice(numbers: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
+    """Return how often each number below ``count`` occurs in each slice (slice, number)."""
+    counts = np.zeros((len(numbers), count), np.int64)
+    counts[:, 0] = numbers[0].size
+    rows = np.flatnonzero(numbers.max(axis=(0, 2)))
+    if rows.size:
+        for index, plane in enumerate(numbers[:, rows[0] : rows[-1] + 1]):
+            counts[index, 1:] = np.bincount(plane[plane > 0], minlength=count)[1:]
+        counts[:, 0] -= counts[:, 1:].sum(axis=1)
+    return counts
 
 
 def lesion_role(lesion: Lesion) -> str:

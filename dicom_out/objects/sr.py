@@ -35,9 +35,13 @@ def build_sr(report: ReportContent, sources: Sources) -> Dataset:
     """
     analysed, profile = report.analysed, report.profile
     key, models, software = analysed.key, analysed.models, analysed.software
+    (content,) = _measurement_report(report, sources)
+    items = content.ContentSequence
+    # highdicom copies the content and looks for references in it: it gets the title alone.
+    content.ContentSequence = items[:1]
     sr = (hd.sr.ComprehensiveSR if profile is Profile.PLAIN else hd.sr.Comprehensive3DSR)(
-        evidence=[*sources.images, *report.segs],
-        content=_measurement_report(report, sources)[0],
+        evidence=sources.images[:1],
+        content=content,
         series_instance_uid=key.uid(profile.role("sr-series")),
         series_number=series_number(sources.original, ResultKind.REPORT),
         sop_instance_uid=key.uid(profile.role("sr")),
@@ -48,6 +52,8 @@ def build_sr(report: ReportContent, sources: Sources) -> Dataset:
         is_verified=False,
         contributing_equipment=contributing_equipment(models, software),
     )
+    sr.ContentSequence = items
+    sr.CurrentRequestedProcedureEvidenceSequence = [_evidence([*sources.images, *report.segs])]
     sr.CodingSchemeIdentificationSequence = [_private_scheme()]
     predecessor = analysed.predecessors.get(profile)
     if predecessor is not None:
@@ -57,6 +63,23 @@ def build_sr(report: ReportContent, sources: Sources) -> Dataset:
             _reference(analysed.evolution.prior.report_for(profile))
         ]
     return finish(sr, analysed, sources, described=short(analysed.findings))
+
+
+def _evidence(instances: Sequence[Dataset]) -> Dataset:
+    """Return the item that lists instances of the study by their series (PS3.3 table C.17-3)."""
+    by_series: dict[str, list[Dataset]] = {}
+    for instance in instances:
+        reference = sop_reference(instance.SOPClassUID, instance.SOPInstanceUID)
+        by_series.setdefault(instance.SeriesInstanceUID, []).append(reference)
+    study = Dataset()
+    study.StudyInstanceUID = instances[0].StudyInstanceUID
+    study.ReferencedSeriesSequence = []
+    for series_uid, references in by_series.items():
+        series = Dataset()
+        series.SeriesInstanceUID = series_uid
+        series.ReferencedSOPSequence = references
+        study.ReferencedSeriesSequence.append(series)
+    return study
 
 
 def _measurement_report(report: ReportContent, sources: Sources) -> hd.sr.MeasurementReport:

@@ -30,7 +30,7 @@ from chestct.findings import (
     Side,
 )
 from chestct.orientation import CanonicalView
-from chestct.volume import LABELS_OF, Label, is_lesion
+from chestct.volume import Label, in_lung, is_lesion
 from dicom_out.objects import codes
 from dicom_out.objects.contours import beside, part_at
 from dicom_out.objects.segments import SegmentPlan, laterality_of, lesion_role, lung_role
@@ -148,14 +148,15 @@ def _lung_group(report: ReportContent, side: Side, taken: set[int]) -> list[Grou
     lung = findings.left if side is Side.LEFT else findings.right
     if isinstance(lung, NotAssessable):
         return [_not_assessable(report, side, lung, taken)]
-    mask = lesion_map.left_lung() if side is Side.LEFT else lesion_map.right_lung()
-    if not mask.any():
+    segments = report.tissues.segments
+    own = [plan.number - 1 for plan in segments.plans if plan.laterality == laterality_of(side)]
+    if not own:
         return []
-    index = _free_slice(mask.sum(axis=(1, 2)), taken)
+    index = _free_slice(segments.per_slice[:, own].sum(axis=1), taken)
     return [
         Volumetric(
             tracking_identifier=report.tracking(lung_role(side), _name(side)),
-            referenced_regions=report.regions(mask[index], index),
+            referenced_regions=report.regions(in_lung(lesion_map.labels[index], side), index),
             finding_type=codes.LUNG,
             algorithm_id=report.lung_algorithm(),
             finding_sites=[_site(laterality_of(side))],
@@ -257,7 +258,7 @@ def _lesion_region(report: ReportContent, lesion: Lesion) -> hd.sr.ImageRegion:
     index = lesion.diameter.slice_index
     (row, column), _ = lesion.diameter.long_axis
     labels = report.analysed.lesion_map.labels[index]
-    opaque = is_lesion(labels) & np.isin(labels, LABELS_OF[lesion.side])
+    opaque = is_lesion(labels) & in_lung(labels, lesion.side)
     return report.region(part_at(opaque, int(row), int(column)), index)
 
 

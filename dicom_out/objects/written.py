@@ -17,6 +17,7 @@ from chestct.results import ResultObject
 from chestct.uids import OwnUid, Uid
 from chestct.volume import Volume
 from dicom_out.objects.patient_study import same_patient_and_study
+from dicom_out.objects.seg_frames import PER_FRAME
 from dicom_out.objects.sources import Sources
 
 
@@ -64,7 +65,12 @@ def encode(role: str, dataset: Dataset) -> EncodedObject:
     pydicom decodes raw elements when it writes them, unless the data set claims to have been read
     in the encoding that is written. The claim keeps the copied patient and study byte for byte.
     """
+    frames = dataset.get_item(PER_FRAME) if PER_FRAME in dataset else None
+    if frames is not None and frames.is_raw:
+        del dataset[PER_FRAME]  # or pydicom would decode every frame
     correct_ambiguous_vr(dataset, is_little_endian=True)
+    if frames is not None and frames.is_raw:
+        dataset[PER_FRAME] = frames
     dataset.set_original_encoding(
         is_implicit_vr=False,
         is_little_endian=True,
