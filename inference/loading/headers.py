@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
@@ -76,14 +77,26 @@ class SeriesFacts:
     names: tuple[str, ...]
 
 
-def slice_headers(frames: Sequence[Frame]) -> list[SliceHeader]:
+def slice_headers(
+    frames: Sequence[Frame], parsed: Mapping[int, SliceHeader] = MappingProxyType({})
+) -> list[SliceHeader]:
     """Parse every image of a series.
+
+    Args:
+        frames: The images.
+        parsed: The headers of single-frame images that were parsed before, by the index of the
+            instance.
 
     Raises:
         SeriesRejected: An image lacks a position, an orientation, a spacing or a rescale, or
             one of these is not plausible.
     """
-    return for_each_image(frames, _name_of, _parse)
+
+    def header_of(frame: Frame) -> SliceHeader:
+        known = parsed.get(frame.instance)
+        return replace(known, instance=frame.instance) if known else _parse(frame)
+
+    return for_each_image(frames, _name_of, header_of)
 
 
 def _name_of(frame: Frame) -> str:

@@ -83,7 +83,9 @@ def load(
     _require_one_patient(series, datasets)
     _require_images(datasets)
     require_whole_concatenations(datasets)
-    headers, geometry, frame_of_reference, notes = _grid(frames_of(datasets), policy)
+    headers, geometry, frame_of_reference, notes = _grid(
+        frames_of(datasets), policy, _parsed(stored)
+    )
     with nullcontext(decoder) if decoder else DecoderPool(THREADS) as used:
         hu = _fill(stored, headers, used)
     return Volume(
@@ -101,23 +103,32 @@ _Grid = tuple[list[SliceHeader], Geometry, Uid, tuple[str, ...]]
 """The slices in order, their grid, the Frame of Reference UID, and notes on images set aside."""
 
 
-def _grid(frames: Sequence[Frame], policy: LoadingPolicy) -> _Grid:
+def _parsed(stored: StoredSeries) -> dict[int, SliceHeader]:
+    """Return the headers of the decoded images by the index of their instance."""
+    return {index: image.header for index, image in enumerate(stored.images) if image.header}
+
+
+def _grid(
+    frames: Sequence[Frame], policy: LoadingPolicy, parsed: Mapping[int, SliceHeader]
+) -> _Grid:
     kept, foreign = without_foreign_images(frames)
     if foreign:
         try:
-            headers, geometry, uid, _ = _stacked(kept, policy)
+            headers, geometry, uid, _ = _stacked(kept, policy, parsed)
         except SeriesRejected:
             pass  # not complete without them: check all images and reject for what is wrong there
         else:
             if not any(image.continues(geometry) for image in foreign):
                 return headers, geometry, uid, tuple(image.note for image in foreign)
-    return _stacked(frames, policy)
+    return _stacked(frames, policy, parsed)
 
 
-def _stacked(frames: Sequence[Frame], policy: LoadingPolicy) -> _Grid:
+def _stacked(
+    frames: Sequence[Frame], policy: LoadingPolicy, parsed: Mapping[int, SliceHeader]
+) -> _Grid:
     images = one_stack(frames)
     uid = _frame_of_reference([frame.dataset for frame in images])
-    headers = slice_headers(images)
+    headers = slice_headers(images, parsed)
     require_eligible(series_facts(images, headers), policy.rules)
     acquisitions = Acquisitions.of(images)
     try:

@@ -48,7 +48,8 @@ class StoredImage:
         content_digest: SHA-256 of the data set; without File Meta Information, of the file.
         content: The data set, or why it cannot be read.
         number: Of its plane.
-        is_decoded: Its plane holds the HU; ``content`` lacks the pixels.
+        header: The header of the slice; None until its plane holds the HU. ``content`` then lacks
+            the pixels.
         stamp: Identifies the file at the time of reading.
     """
 
@@ -59,7 +60,12 @@ class StoredImage:
     meta: bytes = b""
     content_digest: str = ""
     content: Dataset | SeriesRejected | OSError
-    is_decoded: bool = False
+    header: SliceHeader | None = None
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether the plane of the image holds its HU."""
+        return self.header is not None
 
     @property
     def dataset(self) -> Dataset:
@@ -269,4 +275,4 @@ def _decoded(
     to_hu(stored, header, plane)
     fill_as_air(plane)
     dataset[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OW", b"")
-    return replace(image, is_decoded=True)
+    return replace(image, header=header)
