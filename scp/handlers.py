@@ -124,7 +124,7 @@ class Handlers:
     def store(
         self, association: Association, request: StoreRequest, data_set: BytesIO | None
     ) -> int | Dataset:
-        """Answer a C-STORE: 0x0000 only when the bytes are durable and recorded."""
+        """Answer a C-STORE: 0x0000 only when the file is durable and accepted for recording."""
         # An association that was cut off has no tally any more; its last requests are still stored.
         tally = self._tallies.get(association) or Tally()
         try:

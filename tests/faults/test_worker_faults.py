@@ -106,6 +106,12 @@ def test_one_that_takes_no_call_is_ended_at_its_time_limit_and_replaced(
     assert worker.call(len, bytes(8 * MEGABYTE)) == 8 * MEGABYTE
 
 
+def test_an_analysis_leaves_the_processor_to_the_receiver(
+    process: Callable[..., WorkerProcess],
+) -> None:
+    assert process().call(os.nice, 0) == min(os.nice(0) + 10, 19)
+
+
 def test_a_stop_ends_a_call_that_is_not_taken(process: Callable[..., WorkerProcess]) -> None:
     worker = process()
     os.kill(worker.call(pid), signal.SIGSTOP)
