@@ -48,6 +48,7 @@ class PriorResult:
         report: The SR for OHIF, or the SR that an archive has.
         other_reports: The SRs of other profiles, for destinations that have these instead.
         lesion_ml, involved_percent: Of the lungs in ``covers``.
+        states_opacity: :attr:`chestct.findings.Findings.states_opacity`.
     """
 
     context: AcquisitionContext
@@ -55,6 +56,7 @@ class PriorResult:
     lesion_ml: float
     involved_percent: float
     covers: Coverage = Coverage.BOTH
+    states_opacity: bool = True
     other_reports: Mapping[Profile, ResultReference] = field(default_factory=dict)
 
     def report_for(self, profile: Profile) -> ResultReference:
@@ -69,6 +71,7 @@ class Comparison(StrEnum):
     OTHER_MODEL = "made by other models"
     OTHER_SETTINGS = "made with other settings"
     OTHER_LUNGS = "made where not the same lungs were assessable"
+    INDETERMINATE = "indeterminate, or this result is"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,8 @@ class Evolution:
         interval_days: Whole days from the prior acquisition to the present acquisition.
         lesion_ml, involved_percent: Of the lungs in ``covers``, in the present result.
         trend: (acquired, involved percent) of every comparable study and of the present study,
-            in order of time; the present study alone when no study is comparable.
+            in order of time; the present study alone when no study is comparable, and no study
+            when the present result is indeterminate.
     """
 
     prior: PriorResult
@@ -126,18 +130,22 @@ def compare(
         result for result in earlier if result.context.study_uid == nearest.context.study_uid
     ]
     prior = min(same_study, key=lambda result: _difference(result, present, covers))
+    comparison = _comparison(prior, present, covers)
     comparable = _closest_of_each_study(earlier, present, covers)
+    trend = (
+        *sorted((result.context.acquired, result.involved_percent) for result in comparable),
+        (present.acquired, findings.covered.involved_percent),
+    )
+    if not findings.states_opacity:
+        comparison, trend = Comparison.INDETERMINATE, ()
     return Evolution(
         prior=prior,
-        comparison=_comparison(prior, present, covers),
+        comparison=comparison,
         interval_days=(present.acquired.date() - prior.context.acquired.date()).days,
         lesion_ml=findings.covered.lesion_ml,
         involved_percent=findings.covered.involved_percent,
         covers=covers,
-        trend=(
-            *sorted((result.context.acquired, result.involved_percent) for result in comparable),
-            (present.acquired, findings.covered.involved_percent),
-        ),
+        trend=trend,
     )
 
 
@@ -168,6 +176,8 @@ def _comparison(prior: PriorResult, present: AcquisitionContext, covers: Coverag
         return Comparison.OTHER_MODEL
     if prior.context.settings != present.settings:
         return Comparison.OTHER_SETTINGS
+    if not prior.states_opacity:
+        return Comparison.INDETERMINATE
     return Comparison.COMPARABLE if prior.covers is covers else Comparison.OTHER_LUNGS
 
 

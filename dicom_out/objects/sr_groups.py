@@ -160,7 +160,7 @@ def _lung_group(report: ReportContent, side: Side, taken: set[int]) -> list[Grou
             finding_type=codes.LUNG,
             algorithm_id=report.lung_algorithm(),
             finding_sites=[_site(laterality_of(side))],
-            measurements=lung_numbers(lung),
+            measurements=lung_numbers(lung, findings),
         )
     ]
 

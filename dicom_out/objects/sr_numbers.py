@@ -12,16 +12,20 @@ from dicom_out.objects import codes
 def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
     """Return the measurements of both lungs together, or of the assessable lung.
 
-    Without a total, only the assessable lung has an involvement. OHIF 3.13 prints the first five
-    numbers, so the sides come last: each lung also has a group of its own.
+    Without a total, only the assessable lung has an involvement. An indeterminate result states
+    no amount of opacity: nobody may read it as zero. OHIF 3.13 prints the first five numbers, so
+    the sides come last: each lung also has a group of its own.
     """
-    involved, lesion_volume, volume, *_ = lung_numbers(findings.covered)
+    score = number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS, digits=4)
+    involved, lesion_volume, volume, *_ = _all_lung_numbers(findings.covered)
+    if not findings.states_opacity:
+        return [score, volume]
     sides = ((codes.INVOLVED_LEFT, findings.left), (codes.INVOLVED_RIGHT, findings.right))
     return [
         *([involved] if findings.total is not None else []),
         lesion_volume,
         number(codes.COUNT, len(findings.lesions), codes.LESIONS),
-        number(codes.PRESENCE_SCORE, findings.presence.score, codes.NO_UNITS, digits=4),
+        score,
         volume,
         *(
             number(name, lung.involved_percent, codes.PERCENT)
@@ -31,8 +35,13 @@ def summary_numbers(findings: Findings) -> list[hd.sr.Measurement]:
     ]
 
 
-def lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
-    """Return the measurements of a lung and its zones, or of both lungs together."""
+def lung_numbers(lung: LungMeasurement, findings: Findings) -> list[hd.sr.Measurement]:
+    """Return the measurements of a lung and its zones; its volume alone if in doubt."""
+    numbers = _all_lung_numbers(lung)
+    return numbers if findings.states_opacity else [numbers[2]]
+
+
+def _all_lung_numbers(lung: LungMeasurement) -> list[hd.sr.Measurement]:
     return [
         number(codes.INVOLVED, lung.involved_percent, codes.PERCENT),
         _volume(codes.LESION_VOLUME, lung.lesion_ml),

@@ -92,6 +92,10 @@ def _read(report: Dataset) -> EarlierReport:
     lesion_model = _parameters(summary)
     lung_model = next(_parameters(group) for group in groups if _tracked(group) in _COVERED_WITHOUT)
     covers = _covers(groups)
+    if codes.LESION_VOLUME.value not in _numbers(summary) or (
+        covers is Coverage.BOTH and _is_undetermined(summary)
+    ):
+        raise NotOurReport("the report states no amount of opacity: its result is indeterminate")
     lesion_ml, involved = _lesion_numbers(summary, covers)
     study_uid = Uid(report.StudyInstanceUID)
     return EarlierReport(
@@ -144,16 +148,19 @@ def _groups(item: Dataset, depth: int) -> Iterator[Dataset]:
 
 def _covers(groups: Sequence[Dataset]) -> Coverage:
     """Return the assessable lungs: for a lung that is not, the opacity presence is undetermined."""
-    not_assessable = {
-        _tracked(group)
-        for group in groups
-        for child in group.ContentSequence
-        if _name(child) == codes.LESION_PRESENCE.value
-        and child.ConceptCodeSequence[0].CodeValue == codes.UNDETERMINED.value
-    } & set(_COVERED_WITHOUT)
+    undetermined = {_tracked(group) for group in groups if _is_undetermined(group)}
+    not_assessable = undetermined & set(_COVERED_WITHOUT)
     if len(not_assessable) > 1:
         raise NotOurReport("neither lung is assessable")
     return _COVERED_WITHOUT[not_assessable.pop()] if not_assessable else Coverage.BOTH
+
+
+def _is_undetermined(group: Dataset) -> bool:
+    return any(
+        _name(child) == codes.LESION_PRESENCE.value
+        and child.ConceptCodeSequence[0].CodeValue == codes.UNDETERMINED.value
+        for child in group.ContentSequence
+    )
 
 
 def _name(item: Dataset) -> str:

@@ -68,6 +68,7 @@ def prior_from_job(job: Job) -> PriorResult | None:
         return None
     findings = result["findings"]
     covers = Coverage(findings.get("covers", Coverage.BOTH))  # older versions: always both
+    doubts = len(findings.get("indeterminate_reasons", ()))
     percents = findings if covers is Coverage.BOTH else findings[covers]
     return PriorResult(
         context=AcquisitionContext(
@@ -81,6 +82,7 @@ def prior_from_job(job: Job) -> PriorResult | None:
         lesion_ml=findings["lesion_ml"],
         involved_percent=percents["involved_percent"],
         covers=covers,
+        states_opacity=doubts <= (covers is not Coverage.BOTH),
         other_reports=sr_references(job),
     )
 

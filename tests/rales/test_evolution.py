@@ -65,6 +65,21 @@ def prior(
     )
 
 
+UNSURE = replace(HEALTHY, presence=Presence(score=0.9, operating_point=0.5))
+"""A positive score with nothing outlined."""
+
+
+@pytest.mark.parametrize(("present", "stated"), [(UNSURE, True), (HEALTHY, False), (UNSURE, False)])
+def test_an_indeterminate_result_is_never_subtracted(present: Findings, *, stated: bool) -> None:
+    """From 4 % to an amount that nobody knows is no improvement."""
+    earlier = replace(prior("1.2", percent=4), states_opacity=stated)
+    evolution = compare(present, PRESENT, [earlier])
+    assert evolution is not None
+    assert evolution.comparison is Comparison.INDETERMINATE
+    assert not evolution.is_comparable
+    assert [percent for _, percent in evolution.trend] == ([] if present is UNSURE else [0.0])
+
+
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     return make_case(tmp_path_factory.mktemp("case"), labels=both_lungs()).findings

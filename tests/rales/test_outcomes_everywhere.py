@@ -23,6 +23,7 @@ from chestct.findings_json import findings_to_dict
 from chestct.verdict import scope, sentence, verdict
 from chestct.volume import LEFT_LABELS, Label
 from dicom_out.objects import codes
+from dicom_out.objects.sr_reader import NotOurReport, read_report
 from dicom_out.objects.text import render_text
 from dicom_out.title import may_be_report
 from rales.cli import cli
@@ -85,6 +86,21 @@ def test_the_report(case: Case, outcome: Outcome, tmp_path: Path) -> None:
     assert name_of(contained[0]) == "Comment"
     require_claim(contained[0].TextValue, case.findings)
     assert [name_of(item) for item in contained[1:3]] == ["Image Library", "Imaging Measurements"]
+
+
+@EACH
+def test_the_report_states_no_amount_in_doubt(case: Case, outcome: Outcome, tmp_path: Path) -> None:
+    """Zero beside indeterminate would read as negative; the assessable lung keeps its numbers."""
+    sr = pydicom.dcmread(case.compose(tmp_path / "out").objects[-1].path)
+    (summary,) = groups(sr, "Summary")
+    numbers = {name_of(item) for item in summary.ContentSequence if item.ValueType == "NUM"}
+    amounts = {codes.LESION_VOLUME.meaning, codes.COUNT.meaning} & numbers
+    assert len(numbers) >= 2
+    assert bool(amounts) == case.findings.states_opacity
+    if not case.findings.states_opacity:
+        assert outcome is Outcome.INDETERMINATE
+        with pytest.raises(NotOurReport, match="no amount of opacity"):
+            read_report(sr)
 
 
 @EACH
