@@ -15,6 +15,8 @@ from rales.pictures.upright import choose_slices, upright
 _TILE = 320
 _COLUMNS, _ROWS = 5, 2
 _EDGE = 10
+_COMPRESSION = 3
+"""Less than half the time of the default level 6, and no larger here."""
 _NOTE = "Rales: AI-made, research use only, not verified by a radiologist."
 
 
@@ -35,7 +37,7 @@ def write_montage(path: Path, analysed: AnalysedSeries) -> None:
     for place, tile in enumerate(tiles):
         row, column = divmod(place, _COLUMNS)
         sheet.paste(tile, (column * _TILE, top + row * _TILE))
-    sheet.image.save(path, format="PNG")
+    sheet.image.save(path, format="PNG", compress_level=_COMPRESSION)
 
 
 def _header(findings: Findings) -> Sheet:

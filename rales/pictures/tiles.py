@@ -38,10 +38,10 @@ def axial_tile(shown: Upright, index: int, side: int, *, note: str = "") -> Shee
 
 def coronal_tile(shown: Upright, side: int) -> Sheet:
     """Draw the coronal plane with most opacity, or with most lung if there is none."""
-    weight = is_lesion(shown.labels).sum(axis=(0, 2))
-    if not weight.any():
-        weight = (shown.labels > Label.BACKGROUND).sum(axis=(0, 2))
-    row = int(weight.argmax())
+    weight = sum(np.count_nonzero(is_lesion(plane), axis=1) for plane in shown.labels)
+    if not np.any(weight):
+        weight = sum(np.count_nonzero(plane, axis=1) for plane in shown.labels)
+    row = int(np.argmax(weight))
     slices, _, columns = shown.spacing
     turned = slice(None, None, -1)
     plane = draw_plane(shown.hu[turned, row], shown.labels[turned, row], (slices, columns), side)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from chestct.findings import Lesion
 from chestct.geometry import Geometry
 from chestct.orientation import CanonicalView
-from chestct.volume import Label, LesionMap, Volume, is_lesion, slice_names
+from chestct.volume import LesionMap, Volume, is_lesion, slice_names
 
 _LEAST_ZOOM_MM, _MOST_ZOOM_MM = 70.0, 200.0
 _MARGIN = 1.6
@@ -64,10 +64,9 @@ def upright(volume: Volume, lesion_map: LesionMap) -> Upright:
 
 def choose_slices(labels: NDArray[np.uint8], wanted: int) -> list[int]:
     """Return slices from head to feet: over the lesions if there are any, else over the lungs."""
-    per_slice = is_lesion(labels).sum(axis=(1, 2))
-    if not per_slice.any():
-        per_slice = (labels > Label.BACKGROUND).sum(axis=(1, 2))
-    inside = np.flatnonzero(per_slice)
+    inside = np.flatnonzero([is_lesion(plane).any() for plane in labels])
+    if inside.size == 0:
+        inside = np.flatnonzero([plane.any() for plane in labels])
     if inside.size == 0:
         inside = np.arange(labels.shape[0])
     places = np.linspace(inside.size - 1, 0, wanted + 2)[1:-1]
