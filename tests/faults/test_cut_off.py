@@ -19,6 +19,7 @@ from typing import Any
 import pydicom
 import pytest
 import receiving_child
+from click.testing import CliRunner
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import evt
@@ -28,6 +29,7 @@ from spool_rig import SpoolRig, image, spool_rig
 from state_rig import NOON
 
 from pynetdicom_guard.reactor_gate import park_reactor, put_gate
+from rales.cli import cli
 from rales.node import cut_off
 from rales.node.cut_off import CutOff, record_cut_off
 from rales.state.layout import Layout
@@ -114,6 +116,17 @@ def test_only_folders_that_changed_since_are_read(rig: SpoolRig) -> None:
     os.utime(old.parent, (before, before))
     assert _restart(rig).recorded == 1
     assert record_cut_off(rig.database, rig.layout, since=None) == CutOff()
+
+
+def test_a_repair_records_what_was_acknowledged_and_moves_it_nowhere(rig: SpoolRig) -> None:
+    ClockStore(rig.database).note_running(NOON)
+    kept = rig.write(SERIES, 1)
+    config = rig.folder / "rales.toml"
+    config.write_text(f'[node]\ndata_dir = "{rig.folder}"\n', encoding="utf-8")
+    result = CliRunner().invoke(cli, ["fsck", "--config", str(config), "--repair"])
+    assert result.exit_code == 0, result.output
+    assert [row.path for row in rig.instances.of_series(kept.series_uid)] == [kept.path]
+    assert rig.quarantined() == set()
 
 
 # ---------------------------------------------------------------- a process that is killed
