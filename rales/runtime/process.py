@@ -205,7 +205,8 @@ def _how(code: int | None) -> str:
 
 def _serve(connection: Connection, memory_limit: int) -> None:
     """Run calls until the node closes the connection (runs in the process)."""
-    os.nice(_NICENESS)  # first: threads inherit it from the thread that starts them
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
+        os.nice(_NICENESS)  # first: threads inherit it from the thread that starts them
     # The node handles signals to the process group, and ends this process itself.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
