@@ -91,12 +91,24 @@ class SegmentationModel(Protocol):
 class ModelSet:
     """The networks of an analysis and the provider that runs them.
 
-    ``lungs`` has the classes right and left; ``lesions`` has lesion.
+    Attributes:
+        lungs: Has the classes right and left.
+        lesions: Has the class lesion.
+        refused: The providers that come before ``provider``, each with the reason why it is not
+            used.
+        self_test: The outcome of each network's self-test.
     """
 
     lungs: SegmentationModel
     lesions: SegmentationModel
     provider: str
+    refused: tuple[str, ...] = ()
+    self_test: tuple[str, ...] = ()
+
+    @property
+    def networks(self) -> tuple[SegmentationModel, SegmentationModel]:
+        """Both networks: lungs, lesions."""
+        return self.lungs, self.lesions
 
     def method(self, base: Method) -> Method:
         """Return ``base`` with the thresholds of the lesion model's manifest."""

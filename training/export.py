@@ -15,6 +15,7 @@ import onnxruntime as ort
 import torch
 
 from inference.networks.manifest import InputContract, OutputContract
+from inference.networks.references import write_references
 from inference.ports import PresenceRule
 from training.grey import LIVE_INPUT
 from training.networks import UNet, untrained
@@ -84,6 +85,7 @@ def export(checkpoint: Path, folder: Path, version: str, presence: PresenceRule 
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     text = _manifest(recipe, contract, version, digest, presence)
     (folder / f"{recipe.task}.toml").write_text(text)
+    write_references(folder / f"{recipe.task}.toml")
     return parity(network, file, recipe)
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import click
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from chestct.errors import ModelError
 from inference.networks.manifest import PatchContract, read_manifest
+from inference.networks.references import write_references
 from inference.networks.session import OnnxModel, load_model
 from training.chests import chest_slices
 from training.data import SliceSet, join, load_slices, load_split
@@ -93,12 +95,14 @@ def calibration_images(
 def add_to_manifest(manifest: Path, files: dict[str, Path]) -> None:
     """Write the variants, whose files lie beside the manifest, into it; drop other variants.
 
+    References of the self-test are dropped too.
+
     Raises:
         ModelError: The manifest is missing or breaks its contract.
     """
     read_manifest(manifest)
     tables = re.split(r"^(?=\[)", manifest.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    kept = [table for table in tables if not table.startswith("[variants.")]
+    kept = [table for table in tables if not table.startswith(("[variants.", "[selftest."))]
     text = "".join(kept).rstrip() + "\n"
     for variant, file in files.items():
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -163,15 +167,16 @@ def make_variants(
 
     original = load_model(models / f"{task}.toml", provider="CPU", threads=1, variant="")
     source = models / original.manifest.file
-    files = {variant: folder / f"{task}-{variant}.onnx" for variant in ("fp16", "int8")}
+    kinds: tuple[Literal["fp16", "int8"], ...] = ("fp16", "int8")
+    files: dict[str, Path] = {kind: folder / f"{task}-{kind}.onnx" for kind in kinds}
     make_fp16(source, files["fp16"])
     images = calibration_images(original, known, np.random.default_rng(1))
     make_int8(source, files["int8"], images)
     loaded = {"fp32": original} | {
-        variant: OnnxModel(
-            original.manifest, file.read_bytes(), provider="CPU", threads=1, variant=variant
+        kind: OnnxModel(
+            original.manifest, files[kind].read_bytes(), provider="CPU", threads=1, variant=kind
         )
-        for variant, file in files.items()
+        for kind in kinds
     }
     return measure(task, loaded, seen), files
 
@@ -213,6 +218,7 @@ def variants(
                 kept = {name: files[name] for name in accepted if name in files}
                 shipped = {name: Path(shutil.copy(file, models)) for name, file in kept.items()}
                 add_to_manifest(models / f"{task}.toml", shipped)
+                write_references(models / f"{task}.toml")
     if as_json:
         rows = [asdict(score) | {"accepted": score.accepted} for score in scores]
         click.echo(json.dumps(rows))

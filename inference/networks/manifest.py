@@ -31,6 +31,10 @@ docs/models.md explains every key and has complete examples. In short::
     [output]
     minimum_lesion_ml = 0.5
     minimum_lesion_hu = -750.0          # less dense lung is not lesion; default: no limit
+
+    [selftest.original]                 # written by: rales model reference lesions.toml
+    tolerance = 0.02
+    probabilities = "..."
 """
 
 from __future__ import annotations
@@ -56,6 +60,7 @@ from chestct.errors import ModelError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+Arithmetic = Literal["original", "fp16", "int8"]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -162,6 +167,19 @@ class Variant(_Table):
     sha256: Digest
 
 
+class Reference(_Table):
+    """The outputs of one variant in the self-test (:mod:`inference.networks.selftest`).
+
+    Attributes:
+        tolerance: The largest difference of a probability that is not an error.
+        probabilities: The probabilities at the compared positions, class by class: bytes of
+            255 levels in base64.
+    """
+
+    tolerance: Annotated[float, Field(gt=0, lt=1)]
+    probabilities: Text
+
+
 def _kind(value: Any) -> str:
     kind = value.get("kind", "slices") if isinstance(value, dict) else value.kind
     return str(kind)
@@ -177,6 +195,7 @@ class Manifest(_Table):
         card: Name of the model card beside the manifest.
         variants: The same network in 16-bit floats (``fp16``), which GPUs take, and in 8-bit
             integers (``int8``), which CPUs take.
+        selftest: The outputs of each variant in the self-test; ``original`` is :attr:`file`.
     """
 
     name: Text
@@ -198,6 +217,7 @@ class Manifest(_Table):
     presence: PresenceContract | None = None
     output: OutputContract = OutputContract()
     variants: dict[Literal["fp16", "int8"], Variant] = {}
+    selftest: dict[Arithmetic, Reference] = {}
 
     @model_validator(mode="after")
     def _fits_the_task(self) -> Self:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from chestct.errors import ModelError, SeriesRejected
 from chestct.volume import Label, Volume
 from inference.networks.manifest import Manifest, PatchContract, read_manifest
+from inference.networks.selftest import self_test
 from inference.networks.session import OnnxModel
 from inference.ports import SegmentationModel
 from inference.reading.frame import Frame
@@ -122,9 +124,17 @@ def check_model(
         _check_file(report, file, manifest)
         model = None
         with report.step("network"):
-            model = OnnxModel(manifest, _content(file), provider=provider, threads=0)
+            model = OnnxModel(
+                manifest,
+                _content(file),
+                provider=provider,
+                threads=0,
+                variant=_variant_of(file, manifest),
+            )
             report.add("network", f"loads on {provider}; input and output match the manifest")
         if model is not None:
+            with report.step("self-test"):
+                report.add("self-test", str(self_test(model)))
             _try(report, model, sample())
     return report
 
@@ -148,6 +158,14 @@ def _content(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _variant_of(file: Path, manifest: Manifest) -> Literal["", "fp16", "int8"]:
+    """Return the variant that a file of the manifest holds; empty for the original."""
+    for name, variant in manifest.variants.items():
+        if variant.file == file.name:
+            return name
+    return ""
 
 
 def _check_file(report: ModelReport, file: Path, manifest: Manifest) -> None:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-# ONNX Runtime from PyPI sends usage data to its maker and keeps a file for it in the home folder,
-# unless this is set before the import. A hospital's node sends nothing to third parties.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chestct.errors import ModelError
@@ -25,49 +19,15 @@ from chestct.volume import Volume
 from inference.networks.manifest import InputContract, Manifest, PatchContract, read_manifest
 from inference.networks.patches import PatchReader
 from inference.networks.preprocess import covering
+from inference.networks.runtime import ProviderUnusable, Session, available_providers
+from inference.networks.selftest import SelfTest, WrongOutput, self_test
 from inference.networks.slices import SliceReader
-from inference.networks.tensors import (
-    ELEMENT_TYPES,
-    check_tensors,
-    class_probabilities,
-    takes_any_size,
-)
+from inference.networks.tensors import check_tensors, class_probabilities, takes_any_size
 from inference.ports import Box, ModelSet, PresenceRule, Reader
 
 _LOG = logging.getLogger(__name__)
 
-PROVIDERS = {
-    "TensorRT": "TensorrtExecutionProvider",
-    "CUDA": "CUDAExecutionProvider",
-    "CPU": "CPUExecutionProvider",
-}
-"""The names in the configuration, and ONNX Runtime's."""
-
 _VARIANTS: dict[str, Literal["fp16", "int8"]] = {"TensorRT": "fp16", "CUDA": "fp16", "CPU": "int8"}
-
-
-class _ProviderUnusable(ModelError):
-    """The provider is part of ONNX Runtime, but does not start on this machine."""
-
-
-def available_providers(wanted: Sequence[str]) -> list[str]:
-    """Return the ``wanted`` providers (names as in :data:`PROVIDERS`) that ONNX Runtime has.
-
-    A returned provider may still lack its libraries or driver.
-
-    Raises:
-        ModelError: A name is unknown, or none is available.
-    """
-    for name in wanted:
-        if name not in PROVIDERS:
-            raise ModelError(f"unknown provider {name!r}: choose from {', '.join(PROVIDERS)}")
-    available = ort.get_available_providers()
-    found = [name for name in wanted if PROVIDERS[name] in available]
-    if not found:
-        raise ModelError(
-            f"no wanted provider is available: {', '.join(wanted)}; ONNX Runtime has {available}"
-        )
-    return found
 
 
 class OnnxModel:
@@ -80,7 +40,7 @@ class OnnxModel:
         *,
         provider: str,
         threads: int,
-        variant: str = "",
+        variant: Literal["", "fp16", "int8"] = "",
     ) -> None:
         """Load ``content``; ``threads`` 0 lets ONNX Runtime choose.
 
@@ -94,24 +54,8 @@ class OnnxModel:
         self.variant = variant
         self.size = len(content)
         self._digest = hashlib.sha256(content).hexdigest()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(
-                content,
-                options,
-                providers=list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["CPU"]])),
-            )
-        except Exception as error:  # ONNX Runtime's errors have no common base class
-            raise ModelError(f"{manifest.file} does not load: {error}") from error
-        chosen = self._session.get_providers()[0]
-        if chosen != PROVIDERS[provider]:
-            raise _ProviderUnusable(
-                f"{manifest.file} does not run on {provider}: ONNX Runtime fell back to {chosen}. "
-                "Check the driver and CUDA libraries, or set analysis.providers."
-            )
-        check_tensors(manifest, self._session.get_inputs(), self._session.get_outputs())
+        self._session = Session(content, name=manifest.file, provider=provider, threads=threads)
+        check_tensors(manifest, self._session.inputs, self._session.outputs)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -194,15 +138,12 @@ class OnnxModel:
         return mirrored[:, ::-1] if self.manifest.task == "lungs" else mirrored
 
     def _once(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        tensor = self._session.get_inputs()[0]
-        image = images.astype(ELEMENT_TYPES[tensor.type], copy=False)
-        outputs = self._session.run(None, {tensor.name: image})[0]
-        return class_probabilities(self.manifest, outputs.astype(np.float32, copy=False))
+        return class_probabilities(self.manifest, self._session.run(images))
 
     @property
     def _any_size(self) -> bool:
         """Whether the network takes images of other rows and columns."""
-        return takes_any_size(self._session.get_inputs()[0])
+        return takes_any_size(self._session.inputs[0])
 
 
 def load_models(
@@ -213,10 +154,11 @@ def load_models(
 ) -> ModelSet:
     """Load ``lungs.toml`` and ``lesions.toml`` of ``folder``, or the shipped models.
 
-    The models run on the first of ``providers`` that starts on this machine.
+    The models run on the first of ``providers`` that starts on this machine and passes the
+    self-test of both.
 
     Raises:
-        ModelError: A file is missing, damaged, or breaks its contract; or no provider starts.
+        ModelError: A file is missing, damaged, or breaks its contract; or no provider is usable.
     """
     available = available_providers(providers)
     if folder is None:
@@ -226,20 +168,40 @@ def load_models(
 
 
 def _load_on_first(folder: Path, providers: Sequence[str], threads: int) -> ModelSet:
-    *preferred, last = providers
-    for provider in preferred:
+    refused: list[str] = []
+    for provider in providers:
         try:
-            return _load(folder, provider, threads)
-        except _ProviderUnusable as error:
-            _LOG.warning("%s", error)
-    return _load(folder, last, threads)
+            lungs, lesions = (
+                _load_task(folder, task, provider, threads) for task in ("lungs", "lesions")
+            )
+            tests = [self_test(model) for model in (lungs, lesions)]
+        except ProviderUnusable as error:
+            refused.append(str(error))
+        except WrongOutput as error:
+            refused.append(f"{provider} is refused: {error}")
+        else:
+            models = ModelSet(
+                lungs=lungs,
+                lesions=lesions,
+                provider=provider,
+                refused=tuple(refused),
+                self_test=tuple(map(str, tests)),
+            )
+            _log(models, tests)
+            return models
+    raise ModelError(
+        f"no provider is usable: {'; '.join(refused)}. Set analysis.providers, or mend the machine."
+    )
 
 
-def _load(folder: Path, provider: str, threads: int) -> ModelSet:
-    lungs, lesions = (_load_task(folder, task, provider, threads) for task in ("lungs", "lesions"))
-    names = [f"{model.identity.name} {model.identity.version}" for model in (lungs, lesions)]
-    _LOG.info("models %s on %s", ", ".join(names), provider)
-    return ModelSet(lungs=lungs, lesions=lesions, provider=provider)
+def _log(models: ModelSet, tests: Sequence[SelfTest]) -> None:
+    for reason in models.refused:
+        _LOG.warning("%s", reason)
+    names = [f"{model.identity.name} {model.identity.version}" for model in models.networks]
+    _LOG.info("models %s on %s", ", ".join(names), models.provider)
+    for test in tests:
+        level = logging.WARNING if test.difference is None else logging.INFO
+        _LOG.log(level, "%s", test)
 
 
 def _load_task(folder: Path, task: str, provider: str, threads: int) -> OnnxModel:

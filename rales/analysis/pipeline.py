@@ -75,10 +75,22 @@ class AnalysisRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceFacts:
-    """The execution provider and the models of the inference."""
+    """The execution provider and the models of the inference.
+
+    Attributes:
+        refused: The preferred providers that are not used, each with the reason.
+        self_test: The outcome of each network's self-test.
+    """
 
     provider: str
     models: tuple[ModelIdentity, ...]
+    refused: tuple[str, ...]
+    self_test: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The provider, and why the preferred ones are not used."""
+        return "; ".join((self.provider, *self.refused))
 
 
 @cache
@@ -102,7 +114,10 @@ def warm_up(settings: AnalysisSettings) -> InferenceFacts:
     models = models_for(settings.models_dir, settings.providers, settings.threads)
     warm_up_writer()
     return InferenceFacts(
-        provider=models.provider, models=(models.lungs.identity, models.lesions.identity)
+        provider=models.provider,
+        models=tuple(network.identity for network in models.networks),
+        refused=models.refused,
+        self_test=models.self_test,
     )
 
 

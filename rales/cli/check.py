@@ -101,7 +101,7 @@ def _check_models(settings: Config) -> str:
 
     facts = warm_up(settings_of(settings))
     names = ", ".join(f"{model.name} {model.version}" for model in facts.models)
-    return f"{names} on {facts.provider}"
+    return "; ".join((f"{names} on {facts.summary}", *facts.self_test))
 
 
 def _check_tls(settings: Config) -> str:

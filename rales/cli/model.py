@@ -1,4 +1,4 @@
-"""``rales model check``: is a network usable, and does its manifest describe it?"""
+"""``rales model``: checks a network against its manifest, and writes its self-test."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.group("model")
 def model_group() -> None:
-    """Check a network of your own; docs/models.md explains the manifest."""
+    """Check a network of your own, write its self-test; docs/models.md explains the manifest."""
 
 
 @model_group.command("check", epilog=_MANIFEST_HELP)
@@ -89,6 +89,31 @@ def model_check(
     _print(report, as_json=as_json)
     if not report.passed:
         raise click.exceptions.Exit(1)
+
+
+@model_group.command("reference")
+@click.argument("manifest", type=_FILE)
+def model_reference(manifest: Path) -> None:
+    """Write the self-test of the networks that MANIFEST names into it.
+
+    Runs each variant on the CPU of this machine. Whenever the networks are loaded, on any
+    provider, their outputs are compared with these. Look at the result of rales model check
+    first: a wrong output becomes the reference too.
+
+    \b
+    Example:
+      rales model reference lesions.toml
+    """  # noqa: D301 - click wants the backspace character itself
+    from inference.networks.references import write_references
+    from rales.cli import logs
+
+    logs.configure("ERROR")
+    for reference in write_references(manifest):
+        say(
+            f"{reference.variant:<9} {100 * reference.marked:.1f} % of the compared probabilities "
+            f"are 0.5 or more; largest difference from the original "
+            f"{reference.from_original:.3f}, tolerance {reference.tolerance:g}"
+        )
 
 
 def _print(report: ModelReport, *, as_json: bool) -> None:

@@ -230,7 +230,8 @@ class Node:
             ) from error
 
     def _write_facts(self, node: NodeContext, inference: InferenceFacts) -> None:
-        _LOG.info("inference on %s", inference.provider)
+        log = _LOG.warning if inference.refused else _LOG.info
+        log("inference on %s", inference.summary)
         models = ", ".join(f"{model.name} {model.version}" for model in inference.models)
         NodeFacts(node.database).write(
             {
@@ -238,8 +239,9 @@ class Node:
                 "address": f"{self._config.node.host}:{self.port}",
                 "started": node.clock.now().isoformat(timespec="seconds"),
                 "version": version("rales"),
-                "provider": inference.provider,
+                "provider": inference.summary,
                 "models": models,
+                "self_test": "; ".join(inference.self_test),
             }
         )
 

@@ -92,7 +92,7 @@ def test_a_manifest_states_its_variants_once(models: Path, data: SliceSet, tmp_p
     add_to_manifest(manifest, {"int8": files["int8"]})
     after = read_manifest(manifest)
     assert set(after.variants) == {"int8"}
-    assert after.model_copy(update={"variants": {}}) == before
+    assert after.model_copy(update={"variants": {}}) == before.model_copy(update={"selftest": {}})
     small = load_model(manifest, provider="CPU", threads=1)
     assert small.variant == "int8"
     image = data.images[[30]].astype(np.float32)[:, None].repeat(3, axis=1) / 255

@@ -1,0 +1,97 @@
+"""Runs networks in ONNX Runtime; the only module that imports it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+# ONNX Runtime from PyPI sends usage data to its maker and keeps a file for it in the home folder,
+# unless this is set before the import. A hospital's node sends nothing to third parties.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from chestct.errors import ModelError
+from inference.networks.tensors import ELEMENT_TYPES, Tensor
+
+PROVIDERS = {
+    "TensorRT": "TensorrtExecutionProvider",
+    "CUDA": "CUDAExecutionProvider",
+    "CPU": "CPUExecutionProvider",
+}
+"""The names in the configuration, and ONNX Runtime's."""
+
+
+class ProviderUnusable(ModelError):
+    """The provider is part of ONNX Runtime, but cannot be used on this machine."""
+
+
+def available_providers(wanted: Sequence[str]) -> list[str]:
+    """Return the ``wanted`` providers (names as in :data:`PROVIDERS`) that ONNX Runtime has.
+
+    A returned provider may still lack its libraries or driver.
+
+    Raises:
+        ModelError: A name is unknown, or none is available.
+    """
+    for name in wanted:
+        if name not in PROVIDERS:
+            raise ModelError(f"unknown provider {name!r}: choose from {', '.join(PROVIDERS)}")
+    available = ort.get_available_providers()
+    found = [name for name in wanted if PROVIDERS[name] in available]
+    if not found:
+        raise ModelError(
+            f"no wanted provider is available: {', '.join(wanted)}; ONNX Runtime has {available}"
+        )
+    return found
+
+
+class Session:
+    """One network, loaded on one provider. Several threads may call :meth:`run` at once."""
+
+    def __init__(self, content: bytes, *, name: str, provider: str, threads: int) -> None:
+        """Load ``content``; ``threads`` 0 lets ONNX Runtime choose.
+
+        Raises:
+            ProviderUnusable: The provider does not start on this machine.
+            ModelError: The network does not load. ``name`` stands in the message.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(
+                content,
+                options,
+                providers=list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["CPU"]])),
+            )
+        except Exception as error:  # ONNX Runtime's errors have no common base class
+            raise ModelError(f"{name} does not load: {error}") from error
+        chosen = self._session.get_providers()[0]
+        if chosen != PROVIDERS[provider]:
+            raise ProviderUnusable(
+                f"{name} does not run on {provider}: ONNX Runtime fell back to {chosen}. "
+                "Check the driver and CUDA libraries, or set analysis.providers."
+            )
+
+    @property
+    def inputs(self) -> Sequence[Tensor]:
+        """The inputs of the network."""
+        inputs: list[Any] = self._session.get_inputs()
+        return inputs
+
+    @property
+    def outputs(self) -> Sequence[Tensor]:
+        """The outputs of the network."""
+        outputs: list[Any] = self._session.get_outputs()
+        return outputs
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the first output of the network for its only input."""
+        tensor = self.inputs[0]
+        image = images.astype(ELEMENT_TYPES[tensor.type], copy=False)
+        outputs: NDArray[Any] = self._session.run(None, {tensor.name: image})[0]
+        return outputs.astype(np.float32, copy=False)
