@@ -77,15 +77,7 @@ def load(
         InputUnavailable: A file is missing or cannot be read now.
     """
     stored = stored or read_series(series)
-    datasets = for_each_image(
-        stored.images, lambda image: image.instance.sop_instance_uid, lambda image: image.dataset
-    )
-    _require_one_patient(series, datasets)
-    _require_images(datasets)
-    require_whole_concatenations(datasets)
-    headers, geometry, frame_of_reference, notes = _grid(
-        frames_of(datasets), policy, _parsed(stored)
-    )
+    headers, geometry, frame_of_reference, notes = _grid(_frames(series, stored), policy, stored)
     with nullcontext(decoder) if decoder else DecoderPool(THREADS) as used:
         hu = _fill(stored, headers, used)
     return Volume(
@@ -103,14 +95,19 @@ _Grid = tuple[list[SliceHeader], Geometry, Uid, tuple[str, ...]]
 """The slices in order, their grid, the Frame of Reference UID, and notes on images set aside."""
 
 
-def _parsed(stored: StoredSeries) -> dict[int, SliceHeader]:
-    """Return the headers of the decoded images by the index of their instance."""
-    return {index: image.header for index, image in enumerate(stored.images) if image.header}
+def _frames(series: Series, stored: StoredSeries) -> list[Frame]:
+    """Return every image of the series; reject files that are no CT images of one patient."""
+    datasets = for_each_image(
+        stored.images, lambda image: image.instance.sop_instance_uid, lambda image: image.dataset
+    )
+    _require_one_patient(series, datasets)
+    _require_images(datasets)
+    require_whole_concatenations(datasets)
+    return frames_of(datasets)
 
 
-def _grid(
-    frames: Sequence[Frame], policy: LoadingPolicy, parsed: Mapping[int, SliceHeader]
-) -> _Grid:
+def _grid(frames: Sequence[Frame], policy: LoadingPolicy, stored: StoredSeries) -> _Grid:
+    parsed = {index: image.header for index, image in enumerate(stored.images) if image.header}
     kept, foreign = without_foreign_images(frames)
     if foreign:
         try:

@@ -50,8 +50,6 @@ class Planes:
                 self._block.resize(size)
         except OSError as error:
             raise MemoryError(f"no memory for {count} slices ({size} bytes)") from error
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            self._block.madvise(mmap.MADV_HUGEPAGE)
 
     def plane(self, number: int) -> NDArray[np.int16]:
         """Return plane ``number`` (row, column), writable."""
