@@ -14,5 +14,5 @@ SCRIPTS = sorted(path.name for path in BENCH.glob("*.py") if path.name != "fuzz.
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_benchmark_imports(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr("sys.path", [str(BENCH), *sys.path])  # as a script has it
     assert "main" in runpy.run_path(str(BENCH / script), run_name="imported")
