@@ -1,7 +1,9 @@
 # Rales: `make demo` and `make test` on a fresh machine need only Python 3.11+, git and make.
 # Each target makes .venv when it is missing or older than pyproject.toml.
 
-VENV ?= .venv
+# GPU=1 makes an environment of its own with ONNX Runtime for NVIDIA GPUs.
+RUNTIME := $(if $(GPU),gpu,cpu)
+VENV ?= $(if $(GPU),.venv-gpu,.venv)
 BIN := $(VENV)/bin
 SERIES ?=
 OUT ?= demo/out
@@ -39,7 +41,7 @@ export ORT_DISABLE_TELEMETRY := 1
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.run-stamp  ## run the main job end to end: SERIES=/path/to/dicom, OUT=demo/out
+demo: $(VENV)/.run-stamp  ## run the main job end to end: SERIES=/path/to/dicom, OUT=demo/out, GPU=1
 	$(BIN)/rales demo --out $(OUT) $(if $(SERIES),--series "$(SERIES)")
 
 viewer: $(VENV)/.run-stamp  ## look at the results in OHIF, from Orthanc: SERIES=/path/to/dicom, PORT=3000
@@ -75,7 +77,7 @@ conformance: $(VENV)/.run-stamp  ## update docs/conformance.md after a change of
 lock:  ## pin what the container images install, after a change of dependencies (needs uv)
 	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade \
-		--output-file deploy/requirements.txt pyproject.toml
+		--extra cpu --output-file deploy/requirements.txt pyproject.toml
 
 sbom: $(VENV)/.dev-stamp  ## list what the container images install as CycloneDX: dist/rales.cdx.json
 	@mkdir -p dist
@@ -103,16 +105,16 @@ endif
 
 # Installing the checks installs what running needs, so the demo after the tests installs nothing.
 $(VENV)/.run-stamp: pyproject.toml | $(BIN)/python
-	@echo "installing what Rales needs to run (170 MB from PyPI the first time)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable .
+	@echo "installing what Rales needs to run ($(if $(GPU),3 GB,170 MB) from PyPI the first time)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable '.[$(RUNTIME)]'
 	@touch $@
 
 $(VENV)/.dev-stamp: pyproject.toml | $(BIN)/python
 	@echo "installing Rales and its checks (250 MB from PyPI the first time)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable '.[dev]'
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable '.[$(RUNTIME),dev]'
 	@touch $(VENV)/.run-stamp $@
 
 $(VENV)/.train-stamp: pyproject.toml | $(BIN)/python
 	@echo "installing Rales and what training needs (torch is several GB)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable '.[train]'
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --editable '.[$(RUNTIME),train]'
 	@touch $(VENV)/.run-stamp $@

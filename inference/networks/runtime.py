@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 # ONNX Runtime from PyPI sends usage data to its maker and keeps a file for it in the home folder,
@@ -11,10 +13,19 @@ from typing import Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chestct.errors import ModelError
+
+try:
+    import onnxruntime as ort
+except ModuleNotFoundError as error:
+    raise ModelError(
+        "ONNX Runtime is not installed. Install Rales with the build for this machine: "
+        "pip install 'rales[cpu]', or pip install 'rales[gpu]' for an NVIDIA GPU"
+    ) from error
+
+from inference.networks.gpu import why_not_started
 from inference.networks.tensors import ELEMENT_TYPES, Tensor
 
 PROVIDERS = {
@@ -23,6 +34,10 @@ PROVIDERS = {
     "CPU": "CPUExecutionProvider",
 }
 """The names in the configuration, and ONNX Runtime's."""
+
+
+AUTOMATIC = ("TensorRT", "CUDA", "CPU")
+"""The default order: take a GPU where the installed ONNX Runtime has one."""
 
 
 class ProviderUnusable(ModelError):
@@ -49,6 +64,28 @@ def available_providers(wanted: Sequence[str]) -> list[str]:
     return found
 
 
+def absent_providers(wanted: Sequence[str]) -> list[str]:
+    """Return a reason for each provider that was asked for and that ONNX Runtime does not have.
+
+    :data:`AUTOMATIC` asks for none.
+    """
+    if tuple(wanted) == AUTOMATIC:
+        return []
+    available = ort.get_available_providers()
+    return [
+        f"{name} is not part of the installed ONNX Runtime; pip install 'rales[gpu]' has CUDA "
+        "(in a new environment: the builds for CPU and GPU exclude each other)"
+        for name in wanted
+        if PROVIDERS[name] not in available
+    ]
+
+
+@cache
+def _load_gpu_libraries() -> None:
+    """Load CUDA and cuDNN from NVIDIA's wheels, where they are installed."""
+    ort.preload_dlls()
+
+
 class Session:
     """One network, loaded on one provider. Several threads may call :meth:`run` at once."""
 
@@ -59,6 +96,8 @@ class Session:
             ProviderUnusable: The provider does not start on this machine.
             ModelError: The network does not load. ``name`` stands in the message.
         """
+        if provider != "CPU":
+            _load_gpu_libraries()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -73,8 +112,8 @@ class Session:
         chosen = self._session.get_providers()[0]
         if chosen != PROVIDERS[provider]:
             raise ProviderUnusable(
-                f"{name} does not run on {provider}: ONNX Runtime fell back to {chosen}. "
-                "Check the driver and CUDA libraries, or set analysis.providers."
+                f"{provider} does not start for {name}: "
+                f"{why_not_started(provider, Path(ort.__file__).parent / 'capi')}"
             )
 
     @property

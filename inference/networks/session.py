@@ -19,7 +19,13 @@ from chestct.volume import Volume
 from inference.networks.manifest import InputContract, Manifest, PatchContract, read_manifest
 from inference.networks.patches import PatchReader
 from inference.networks.preprocess import covering
-from inference.networks.runtime import ProviderUnusable, Session, available_providers
+from inference.networks.runtime import (
+    AUTOMATIC,
+    ProviderUnusable,
+    Session,
+    absent_providers,
+    available_providers,
+)
 from inference.networks.selftest import SelfTest, WrongOutput, self_test
 from inference.networks.slices import SliceReader
 from inference.networks.tensors import check_tensors, class_probabilities, takes_any_size
@@ -149,7 +155,7 @@ class OnnxModel:
 def load_models(
     folder: Path | None = None,
     *,
-    providers: Sequence[str] = ("TensorRT", "CUDA", "CPU"),
+    providers: Sequence[str] = AUTOMATIC,
     threads: int = 0,
 ) -> ModelSet:
     """Load ``lungs.toml`` and ``lesions.toml`` of ``folder``, or the shipped models.
@@ -163,12 +169,14 @@ def load_models(
     available = available_providers(providers)
     if folder is None:
         with resources.as_file(resources.files("inference") / "models") as shipped:
-            return _load_on_first(shipped, available, threads)
-    return _load_on_first(folder, available, threads)
+            return _load_on_first(shipped, available, threads, absent_providers(providers))
+    return _load_on_first(folder, available, threads, absent_providers(providers))
 
 
-def _load_on_first(folder: Path, providers: Sequence[str], threads: int) -> ModelSet:
-    refused: list[str] = []
+def _load_on_first(
+    folder: Path, providers: Sequence[str], threads: int, absent: Sequence[str]
+) -> ModelSet:
+    refused = list(absent)
     for provider in providers:
         try:
             lungs, lesions = (

@@ -73,9 +73,10 @@ def _run(name: str, run: Check) -> bool:
 
 
 def _check_environment() -> str:
-    from rales.cli.environment import refuse_shadowed_packages
+    from rales.cli.environment import refuse_shadowed_packages, refuse_two_runtimes
 
     refuse_shadowed_packages()
+    refuse_two_runtimes()
     return "no other distribution owns a package of Rales"
 
 

@@ -26,8 +26,22 @@ def refuse_shadowed_packages() -> None:
             raise ConfigError(
                 f"the package {package!r} also belongs to {', '.join(others)}, which is installed "
                 "in this environment. Install Rales in an environment of its own: "
-                "python3 -m venv /opt/rales && /opt/rales/bin/pip install rales"
+                "python3 -m venv /opt/rales && /opt/rales/bin/pip install 'rales[cpu]'"
             )
+
+
+def refuse_two_runtimes() -> None:
+    """Refuse to run with two builds of ONNX Runtime, whose files overwrite each other.
+
+    Raises:
+        ConfigError: Two are installed.
+    """
+    owners = sorted(set(packages_distributions().get("onnxruntime", [])))
+    if len(owners) > 1:
+        raise ConfigError(
+            f"{' and '.join(owners)} are both installed, and own one module. Install one of "
+            "rales[cpu] and rales[gpu] in a new environment"
+        )
 
 
 def free_bytes(directory: os.PathLike[str]) -> int:

@@ -128,7 +128,7 @@ def test_pinned_requirements_satisfy_the_project() -> None:
     text = (DEPLOY / "requirements.txt").read_text()
     pinned = dict(re.findall(r"(?m)^([\w.-]+)==([\w.]+)", text))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for line in project["dependencies"]:
+    for line in project["dependencies"] + project["optional-dependencies"]["cpu"]:
         wanted = Requirement(line)
         assert wanted.name in pinned, f"make lock: {wanted.name} is missing"
         assert wanted.specifier.contains(Version(pinned[wanted.name])), f"make lock: {wanted}"

@@ -34,7 +34,7 @@ def locked() -> dict[str, tuple[str, list[str]]]:
 
 def test_every_dependency_is_locked_and_every_lock_has_hashes() -> None:
     entries = locked()
-    for line in PROJECT["dependencies"]:
+    for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["cpu"]:
         wanted = Requirement(line)
         assert wanted.name in entries, f"make lock: {wanted.name} is missing"
         assert wanted.specifier.contains(entries[wanted.name][0]), f"make lock: {wanted}"

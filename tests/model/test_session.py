@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from linear_models import ModelFolder, linear_network, volume_of
 from scipy.special import softmax
 
 from chestct.errors import GeometryError, ModelError
-from inference.networks.session import available_providers, load_model, load_models
+from inference.networks.gpu import why_not_started
+from inference.networks.runtime import available_providers
+from inference.networks.session import load_model, load_models
 
 
 def volume_noise(slices: int = 11, rows: int = 16, columns: int = 16) -> np.ndarray:
@@ -150,7 +154,7 @@ def test_goes_on_to_the_next_provider_when_one_does_not_start(
     monkeypatch.setattr(ort, "get_available_providers", lambda: built)
     models = load_models(folder.both(), providers=["TensorRT", "CUDA", "CPU"], threads=1)
     assert models.provider == "CPU"
-    assert "CUDA" in caplog.text
+    assert "CUDA does not start for lungs.onnx: " in caplog.text
     with pytest.raises(ModelError, match=r"analysis\.providers"):
         load_models(folder.path, providers=["CUDA"], threads=1)
 
@@ -185,3 +189,38 @@ def test_a_damaged_variant_is_refused(folder: ModelFolder) -> None:
     manifest = folder.write("lesions", [[1.0]], extra=table)
     with pytest.raises(ModelError, match=r"small\.onnx is not the file"):
         load_model(manifest, provider="CPU", threads=1)
+
+
+def test_a_gpu_that_the_build_lacks_is_named_where_it_was_asked_for(folder: ModelFolder) -> None:
+    asked = load_models(folder.both(), providers=["CUDA", "CPU"], threads=1)
+    (reason,) = asked.refused
+    assert "rales[gpu]" in reason
+    assert load_models(folder.path, threads=1).refused == ()
+
+
+@pytest.mark.parametrize(
+    ("missing", "word"),
+    [
+        ("libcuda.so.1", "driver is not installed"),
+        ("/ort/libonnxruntime_providers_cuda.so", "library is missing (no /ort/libonnx"),
+        ("nothing", "the GPU itself is not usable"),
+    ],
+)
+def test_the_missing_library_or_driver_is_named(missing: str, word: str) -> None:
+    def load(name: str) -> None:
+        if name == missing:
+            raise OSError(f"no {name}")
+
+    assert word in why_not_started("CUDA", Path("/ort"), load)
+
+
+def test_without_a_runtime_both_extras_are_named() -> None:
+    program = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from chestct.errors import ModelError\n"
+        "try:\n    import rales.analysis.pipeline\n"
+        "except ModelError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert b"rales[cpu]" in done.stdout
+    assert b"rales[gpu]" in done.stdout

@@ -63,7 +63,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clean")
     lent = folder / "lent"
     lent.mkdir()
-    lend(needed("rales"), lent)
+    lend(needed("rales") | needed("onnxruntime") | {"onnxruntime"}, lent)
     home = folder / "venv"
     venv.create(home, with_pip=False)
     python = home / "bin/python"
