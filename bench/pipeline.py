@@ -2,42 +2,62 @@
 
     python bench/pipeline.py [--runs 5] [--series DIR]
 
-The table also has the time of the bare networks on the same slices. The last line is the ratio:
-what exceeds 1.0 is the time that Rales adds to inference.
+The table also has the time of the bare networks: the same inputs as in the analysis, one after the
+other, with nothing between them. The last lines are the ratio, what exceeds 1.0 being the time that
+Rales adds to inference, the processor seconds beside the networks, and the peak of memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
 
-from inference.networks.session import OnnxModel
 from phantom import make_thorax, sample_spec, write_series
-from rales.analysis.pipeline import AnalysisRequest, models_for, run
+from rales.analysis.pipeline import AnalysisRequest, run
 from rales.analysis.settings import settings_of
 from rales.cli.scanning import scan
 from rales.config.sections import Config
 
+Call = tuple[ort.InferenceSession, Mapping[str, NDArray[Any]]]
 
-def bare_seconds(model: OnnxModel, slices: int) -> float:
-    """Return the seconds of the network alone, in batches of eight random slices."""
-    contract = model.manifest.input
-    random = np.random.default_rng(0)
-    batch = random.random((8, contract.context, contract.rows, contract.columns), dtype=np.float32)
-    model.run(batch)
-    start = time.perf_counter()
-    for first in range(0, slices, 8):
-        model.run(batch[: min(8, slices - first)])
-    return time.perf_counter() - start
+
+def recorded(analysis: Callable[[], object]) -> list[Call]:
+    """Return every call of a network in an analysis, with its inputs."""
+    calls: list[Call] = []
+    original = ort.InferenceSession.run
+
+    def record(session: Any, outputs: Any, feed: Mapping[str, NDArray[Any]], *more: Any) -> Any:
+        calls.append((session, feed))
+        return original(session, outputs, feed, *more)
+
+    ort.InferenceSession.run = record
+    try:
+        analysis()
+    finally:
+        ort.InferenceSession.run = original
+    return calls
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Return the seconds and the processor seconds of some work."""
+    start, begin = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - start, time.process_time() - begin
 
 
 def main() -> None:
+    """Run the analysis, then its networks alone; print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--series", type=Path, help="a directory (default: the sample series)")
@@ -47,31 +67,34 @@ def main() -> None:
         if arguments.series is None:
             write_series(make_thorax(sample_spec()), folder)
         (series,) = scan(sorted(folder.iterdir())).series
-        settings = settings_of(Config())
         request = AnalysisRequest(
             series=series,
-            settings=settings,
+            settings=settings_of(Config()),
             folder=Path(temporary) / "out",
             created=datetime.now(UTC),
         )
         run(request)
-        reports = [run(request) for _ in range(arguments.runs)]
-    models = models_for(settings.models_dir, settings.providers, settings.threads)
-    slices = len(series.instances)
-    print(f"{slices} slices on {models.provider}, median of {arguments.runs} warm runs")
-    print(f"{'stage':<24}{'seconds':>9}")
+        reports, processor = [], []
+        for _ in range(arguments.runs):
+            _, seconds = timed(lambda: reports.append(run(request)))
+            processor.append(seconds)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        calls = recorded(lambda: run(request))
+    alone = [
+        timed(lambda: [session.run(None, feed) for session, feed in calls])
+        for _ in range(arguments.runs)
+    ]
+    bare, networks = (statistics.median(each) for each in zip(*alone, strict=True))
+    images = sum(len(image) for _, feed in calls for image in feed.values())
+    print(f"| {len(series.instances)} slices, {reports[0].provider} | seconds |\n|---|---|")
     for stage in reports[0].seconds:
-        seconds = statistics.median(report.seconds[stage] for report in reports)
-        print(f"{stage:<24}{seconds:>9.2f}")
+        print(f"| {stage} | {np.median([report.seconds[stage] for report in reports]):.2f} |")
     total = statistics.median(sum(report.seconds.values()) for report in reports)
-    print(f"{'total':<24}{total:>9.2f}")
-    bare = 0.0
-    for name, model in (("lungs", models.lungs), ("lesions", models.lesions)):
-        assert isinstance(model, OnnxModel)
-        seconds = bare_seconds(model, slices)
-        bare += seconds
-        print(f"{f'{name} network alone':<24}{seconds:>9.2f}")
-    print(f"{'total / networks alone':<24}{total / bare:>9.2f}")
+    print(f"| total | {total:.2f} |")
+    print(f"| networks alone ({images} images in {len(calls)} calls) | {bare:.2f} |")
+    print(f"| total / networks alone | {total / bare:.2f} |")
+    print(f"| processor seconds beside the networks | {np.median(processor) - networks:.2f} |")
+    print(f"| peak of memory, MB | {peak:.0f} |")
 
 
 if __name__ == "__main__":
