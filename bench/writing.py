@@ -9,8 +9,11 @@ warm-up of a node before its first series; the median is that of the other round
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -108,15 +112,62 @@ def _run(folder: Path, labels: NDArray[np.uint8], rounds: int) -> None:
         objects = compose(current, sources, folder, (Profile.OHIF,))
         seconds.append(time.perf_counter() - start)
         cpu = time.process_time() - cpu
-    shape = "x".join(str(side) for side in labels.shape)
-    print(f"{shape} voxels, {len(analysed.findings.lesions)} lesions")
-    print(f"warm up  {warming:6.2f} s")
-    print(f"first    {seconds[0]:6.2f} s")
-    print(f"warm     {statistics.median(seconds[1:]):6.2f} s   median of {rounds}")
-    for item in objects:
-        print(f"{item.role:8} {item.path.stat().st_size:10d} bytes")
-    print(f"CPU      {cpu:6.2f} s   of the last round")
-    print(f"peak     {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:6.0f} MB")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    shape = " by ".join(str(side) for side in labels.shape)
+    sizes = ", ".join(f"{item.role} {item.path.stat().st_size / 1e6:.1f} MB" for item in objects)
+    print(f"| {shape} voxels, {len(analysed.findings.lesions)} lesions | |\n|---|---|")
+    print(f"| warm-up of the node | {warming:.2f} s |")
+    print(f"| first SEG and SR | {seconds[0]:.2f} s |")
+    warm = statistics.median(seconds[1:])
+    print(f"| SEG and SR, median of {rounds} ({sizes}) | {warm:.2f} s |")
+    print(f"| processor time of the last round | {cpu:.2f} s |")
+    print(f"| peak of memory | {peak:.0f} MB |")
+    if (dcmqi := _dcmqi(folder, analysed)) is None:
+        print("dcmqi's itkimage2segimage is not installed: no comparison")
+        return
+    print(f"| dcmqi itkimage2segimage, SEG alone, whole process | {dcmqi:.2f} s |")
+    print(f"| Rales / dcmqi | {warm / dcmqi:.2f} |")
+
+
+def _dcmqi(folder: Path, analysed: AnalysedSeries) -> float | None:
+    """Return the seconds in which dcmqi writes the SEG of the same mask; None without dcmqi."""
+    program = Path(sys.executable).with_name("itkimage2segimage")
+    if not program.exists():
+        return None
+    labels, geometry = analysed.lesion_map.labels, analysed.volume.geometry
+    (rows, columns), depth = geometry.pixel_spacing, geometry.slice_spacing
+    mask, words = folder / "mask.nrrd", folder / "mask.json"
+    header = (
+        "NRRD0004\ntype: unsigned char\ndimension: 3\nspace: left-posterior-superior\n"
+        f"sizes: {labels.shape[2]} {labels.shape[1]} {labels.shape[0]}\n"
+        f"space directions: ({columns},0,0) (0,{rows},0) (0,0,{depth})\n"
+        "kinds: domain domain domain\nendian: little\nencoding: raw\n"
+        f"space origin: ({','.join(map(str, geometry.origin))})\n\n"
+    )
+    mask.write_bytes(header.encode() + labels.tobytes())
+    code = {"CodeValue": "39607008", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Lung"}
+    segments = [
+        {
+            "labelID": int(label),
+            "SegmentDescription": f"Segment {label}",
+            "SegmentAlgorithmType": "AUTOMATIC",
+            "SegmentAlgorithmName": "bench",
+            "SegmentedPropertyCategoryCodeSequence": code,
+            "SegmentedPropertyTypeCodeSequence": code,
+            "recommendedDisplayRGBValue": [0, 255, 0],
+        }
+        for label in np.unique(labels[labels > 0])
+    ]
+    words.write_text(json.dumps({"SeriesNumber": "1", "segmentAttributes": [segments]}))
+    images = [str(instance.path) for instance in analysed.series.instances]
+    command = [program, "--inputImageList", mask, "--inputMetadata", words, "--skip", "1"]
+    command += ["--inputDICOMList", ",".join(images), "--outputDICOM", folder / "dcmqi.dcm"]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    seconds = time.perf_counter() - start
+    frames = pydicom.dcmread(folder / "dcmqi.dcm", stop_before_pixels=True).NumberOfFrames
+    assert frames == sum(len(np.unique(plane)) - 1 for plane in labels)
+    return seconds
 
 
 def _labels(slices: int, size: int, *, lesions: bool) -> NDArray[np.uint8]:
