@@ -2,7 +2,8 @@
 
     python bench/report.py > report.md      # about 10 minutes; nothing else may run
 
-Each table has Rales beside its peers in the same run. Seconds depend on the machine: compare ratios.
+Each table has Rales beside its peers in the same run. Seconds depend on the machine: compare
+ratios.
 """
 
 from __future__ import annotations
