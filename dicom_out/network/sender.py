@@ -161,7 +161,8 @@ def _store(
         )
     try:
         data_set = data_set_of(read_whole(item))
-        content = in_syntax(data_set, UID(context.transfer_syntax[0]))
+        syntax = UID(context.transfer_syntax[0])
+        content = data_set if syntax == ExplicitVRLittleEndian else in_syntax(data_set, syntax)
         association.dimse_timeout = conversation.answer_seconds(len(content))
         response = _send(association, item, context, content)
     except ResultDamaged as error:
