@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from dicom_out.objects.copied_attributes import TERMS, ItemForm, is_identifier
+from dicom_out.objects.elements import element, item
 from dicom_out.objects.raw import raw_value
 from dicom_out.objects.value_forms import valid_value
 
@@ -29,9 +29,6 @@ _TERM_OF_CODEC = {
 }
 _SINGLE = frozenset({b"ISO_IR 192", b"GB18030", b"GBK"})
 """Character sets that no other set extends (PS3.3 C.12.1.1.2)."""
-_LONG = frozenset({"SQ", "UC", "UT"})
-"""VRs with a length of four bytes (PS3.5 table 7.1-1)."""
-_ITEM = b"\xfe\xff\x00\xe0"
 _SHORTEST_8_BIT = 0x80
 
 
@@ -135,12 +132,11 @@ def copy_items(
 ) -> bytes:
     """Return the encoded items of a sequence that are valid; empty without any."""
     encoded = b""
-    for item in _items(header, keyword, faults):
-        copied = copy_character_set(item, character_set, faults)
-        copy_form(item, form, copied, faults)
+    for received in _items(header, keyword, faults):
+        copied = copy_character_set(received, character_set, faults)
+        copy_form(received, form, copied, faults)
         if copied.values.keys() - {"SpecificCharacterSet"}:
-            content = b"".join(_encoded(*pair) for pair in _in_order(copied.values))
-            encoded += _ITEM + struct.pack("<L", len(content)) + content
+            encoded += item(b"".join(element(*pair) for pair in _in_order(copied.values)))
         else:
             faults.left_out[name_of(keyword)] = None
     return encoded
@@ -191,16 +187,3 @@ def _items(header: Dataset, keyword: str, faults: Faults) -> Iterator[Dataset]:
 
 def _in_order(values: dict[str, bytes]) -> list[tuple[str, bytes]]:
     return sorted(values.items(), key=lambda pair: Tag(pair[0]))
-
-
-def _encoded(keyword: str, value: bytes) -> bytes:
-    """Return an element in explicit VR little endian."""
-    tag, vr = Tag(keyword), dictionary_VR(keyword)
-    value = padded(value, vr)
-    size = struct.pack("<2xL" if vr in _LONG else "<H", len(value))
-    return struct.pack("<HH", tag.group, tag.element) + vr.encode() + size + value
-
-
-def padded(value: bytes, vr: str) -> bytes:
-    """Return a value with the padding of its VR and no other (PS3.5 section 6.2)."""
-    return value + (b"\0" if vr == "UI" else b" ") * (len(value) % 2)

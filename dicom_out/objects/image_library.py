@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import highdicom as hd
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_out.objects import codes
+from dicom_out.objects.elements import (
+    encoded_elements,
+    encoded_reference,
+    item,
+    sequence_of_one,
+    set_encoded,
+    without,
+)
 from dicom_out.objects.sources import Sources
 
 _PIXELS = "{pixels}"
@@ -17,10 +27,12 @@ def image_library(sources: Sources) -> hd.sr.ContainerContentItem:
     """Return the library: one group with the shared descriptors (TID 1602) and every image.
 
     The ``ImageLibrary`` of highdicom repeats all descriptors for every image. For a few hundred
-    images that differ only in position, that takes seconds and a megabyte.
+    images that differ only in position, that takes seconds and a megabyte. The items are encoded
+    here, because highdicom would copy and validate each of them.
     """
     group = _container(codes.IMAGE_LIBRARY_GROUP)
-    group.ContentSequence = hd.sr.ContentSequence([*_shared(sources.stack[0]), *_images(sources)])
+    shared = [item(encoded_elements(descriptor)) for descriptor in _shared(sources.stack[0])]
+    set_encoded(group, "ContentSequence", b"".join([*shared, *_images(sources)]))
     library = _container(codes.IMAGE_LIBRARY)
     library.ContentSequence = hd.sr.ContentSequence([group])
     return library
@@ -30,13 +42,13 @@ def _shared(image: Dataset) -> list[hd.sr.ContentItem]:
     if "PixelSpacing" not in image:  # a multi-frame image has it in its functional groups
         image = _flat(image)
     descriptors = [
-        item
-        for item in hd.sr.ImageLibraryEntryDescriptors(image)
-        if item.ConceptNameCodeSequence[0].CodeMeaning not in _PER_IMAGE
+        descriptor
+        for descriptor in hd.sr.ImageLibraryEntryDescriptors(image)
+        if descriptor.ConceptNameCodeSequence[0].CodeMeaning not in _PER_IMAGE
     ]
-    for item in descriptors:
-        if item.ValueType == "NUM" and item.unit.value == _PIXELS:
-            (measured,) = item.MeasuredValueSequence
+    for descriptor in descriptors:
+        if descriptor.ValueType == "NUM" and descriptor.unit.value == _PIXELS:
+            (measured,) = descriptor.MeasuredValueSequence
             measured.NumericValue = str(int(measured.NumericValue))  # highdicom: 512.0
     return descriptors
 
@@ -54,17 +66,19 @@ def _flat(image: Dataset) -> Dataset:
     return flat
 
 
-def _images(sources: Sources) -> list[hd.sr.ImageContentItem]:
-    return [
-        hd.sr.ImageContentItem(
-            name=codes.SOURCE,
-            referenced_sop_class_uid=image.SOPClassUID,
-            referenced_sop_instance_uid=image.SOPInstanceUID,
-            referenced_frame_numbers=sources.frames_used(image),
-            relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
-        )
-        for image in sources.images
-    ]
+def _images(sources: Sources) -> Iterator[bytes]:
+    """Yield the encoded item of each image; the items differ in the reference only."""
+    template = hd.sr.ImageContentItem(
+        name=codes.SOURCE,
+        referenced_sop_class_uid=sources.images[0].SOPClassUID,
+        referenced_sop_instance_uid=sources.images[0].SOPInstanceUID,
+        relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
+    )
+    rest = encoded_elements(without(template, "ReferencedSOP"))
+    for image in sources.images:
+        frames = sources.frames_used(image)
+        reference = encoded_reference(image.SOPClassUID, image.SOPInstanceUID, frames)
+        yield item(sequence_of_one("ReferencedSOPSequence", reference) + rest)
 
 
 def _container(name: Code) -> hd.sr.ContainerContentItem:

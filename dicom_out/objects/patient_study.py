@@ -6,8 +6,6 @@ An invalid value is mended where its meaning is certain, and otherwise left out.
 
 from __future__ import annotations
 
-from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
@@ -20,6 +18,7 @@ from dicom_out.objects.copied_attributes import (
     TYPE_2,
     ItemForm,
 )
+from dicom_out.objects.elements import set_encoded
 from dicom_out.objects.header_copy import (
     Copied,
     Faults,
@@ -28,7 +27,6 @@ from dicom_out.objects.header_copy import (
     copy_items,
     copy_values,
     name_of,
-    padded,
 )
 from dicom_out.objects.raw import ascii_value, raw_value
 from dicom_out.objects.value_forms import valid_time_zone
@@ -108,21 +106,6 @@ def set_items(original: Dataset, keyword: str, form: ItemForm, result: Dataset, 
     character_set = copy_character_set(original, b"", Faults()).character_set
     if items := copy_items(original, keyword, form, character_set, Faults()):
         set_encoded(result, into, items)
-
-
-def set_encoded(result: Dataset, keyword: str, value: bytes) -> None:
-    """Set an element to an encoded value."""
-    tag, vr = Tag(keyword), dictionary_VR(keyword)
-    value = padded(value, vr)
-    result[tag] = RawDataElement(
-        tag=tag,
-        VR=vr,
-        length=len(value),
-        value=value,
-        value_tell=0,
-        is_implicit_VR=False,
-        is_little_endian=True,
-    )
 
 
 def _patient_and_study(original: Dataset) -> tuple[dict[str, bytes], Faults]:

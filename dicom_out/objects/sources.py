@@ -83,6 +83,8 @@ def read_sources(series: Series, volume: Volume) -> Sources:
         raise InputUnavailable.because_of(error, first.sop_instance_uid) from error
     common = _common(series, volume, original)
     if first.frame_number is None:
+        common.update(_pixel_measures(volume))
+        common.update(_orientation(volume))
         images = tuple(_single_frame(common, volume, index) for index in range(len(volume.sources)))
         stack = images
     else:
@@ -119,8 +121,6 @@ def _single_frame(common: Dataset, volume: Volume, index: int) -> Dataset:
     image.update(common)
     image.SOPClassUID = source.sop_class_uid
     image.SOPInstanceUID = source.sop_instance_uid
-    image.update(_pixel_measures(volume))
-    image.update(_orientation(volume))
     image.update(_position(volume, index))
     image.update(_rescale([source]))
     return image

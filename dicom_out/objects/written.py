@@ -9,15 +9,16 @@ from io import BytesIO
 from pathlib import Path
 
 import pydicom
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.filewriter import correct_ambiguous_vr_element
+from pydicom.valuerep import AMBIGUOUS_VR, VR
 
 from chestct.errors import ResultInvalid
 from chestct.results import ResultObject
 from chestct.uids import OwnUid, Uid
 from chestct.volume import Volume
 from dicom_out.objects.patient_study import same_patient_and_study
-from dicom_out.objects.seg_frames import PER_FRAME
 from dicom_out.objects.sources import Sources
 
 
@@ -60,25 +61,34 @@ class EncodedObject:
 
 
 def encode(role: str, dataset: Dataset) -> EncodedObject:
-    """Encode a data set in explicit VR little endian.
+    """Encode a data set in explicit VR little endian."""
+    _claim(dataset, [])
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return EncodedObject(role=role, dataset=dataset, content=buffer.getvalue())
 
-    pydicom decodes raw elements when it writes them, unless the data set claims to have been read
-    in the encoding that is written. The claim keeps the copied patient and study byte for byte.
+
+def _claim(dataset: Dataset, ancestors: list[Dataset]) -> None:
+    """Let a data set and its items claim to have been read in the encoding that is written.
+
+    Without the claim, pydicom decodes encoded elements when it writes them, and visits each item
+    once more for each sequence around it. The claim keeps the copied patient and study byte for
+    byte.
     """
-    frames = dataset.get_item(PER_FRAME) if PER_FRAME in dataset else None
-    if frames is not None and frames.is_raw:
-        del dataset[PER_FRAME]  # or pydicom would decode every frame
-    correct_ambiguous_vr(dataset, is_little_endian=True)
-    if frames is not None and frames.is_raw:
-        dataset[PER_FRAME] = frames
+    ancestors = [dataset, *ancestors]
+    for element in dataset.elements():
+        if not isinstance(element, DataElement):
+            continue  # encoded already
+        if element.VR == VR.SQ:
+            for item in element.value or ():
+                _claim(item, ancestors)
+        elif element.VR in AMBIGUOUS_VR:
+            correct_ambiguous_vr_element(element, dataset, True, ancestors)  # noqa: FBT003
     dataset.set_original_encoding(
         is_implicit_vr=False,
         is_little_endian=True,
         character_encoding=dataset._character_set,  # noqa: SLF001 - pydicom compares the claim with it
     )
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return EncodedObject(role=role, dataset=dataset, content=buffer.getvalue())
 
 
 def verify(encoded: EncodedObject, sources: Sources, volume: Volume) -> None:
