@@ -133,9 +133,10 @@ def check_model(
             )
             report.add("network", f"loads on {provider}; input and output match the manifest")
         if model is not None:
-            with report.step("self-test"):
-                report.add("self-test", str(self_test(model)))
             _try(report, model, sample())
+            if report.passed:
+                with report.step("self-test"):
+                    report.add("self-test", str(self_test(model)))
     return report
 
 

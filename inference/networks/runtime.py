@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -15,7 +16,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import numpy as np
 from numpy.typing import NDArray
 
-from chestct.errors import ModelError
+from chestct.errors import ModelError, OutOfResources
 
 try:
     import onnxruntime as ort
@@ -27,6 +28,11 @@ except ModuleNotFoundError as error:
 
 from inference.networks.gpu import why_not_started
 from inference.networks.tensors import ELEMENT_TYPES, Tensor
+
+_LOG = logging.getLogger(__name__)
+
+_CPU_BATCH = 2
+"""Images that one core computes best at once: larger batches leave its cache (docs/models.md)."""
 
 PROVIDERS = {
     "TensorRT": "TensorrtExecutionProvider",
@@ -101,6 +107,10 @@ class Session:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # Waiting threads leave their core to the receiver and to the other stages of the analysis.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._name = name
+        self._batch = _CPU_BATCH if provider == "CPU" else None
         try:
             self._session = ort.InferenceSession(
                 content,
@@ -129,8 +139,48 @@ class Session:
         return outputs
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the first output of the network for its only input."""
+        """Return the first output of the network for its only input.
+
+        Where memory does not suffice, the images are computed in batches of half as many, now and
+        from then on.
+
+        Raises:
+            OutOfResources: Memory does not suffice for one image.
+        """
+        while True:
+            size = min(self._batch or len(images), len(images))
+            try:
+                parts = [
+                    self._once(images[start : start + size])
+                    for start in range(0, len(images), size)
+                ]
+            except Exception as error:  # ONNX Runtime's errors have no common base class
+                if not _is_out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise OutOfResources(
+                        f"{self._name}: memory does not suffice for one image: {error}"
+                    ) from error
+                self._batch = size // 2
+                _LOG.warning(
+                    "%s: memory does not suffice for %d images at once; from now on %d",
+                    self._name,
+                    size,
+                    self._batch,
+                )
+            else:
+                return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def _once(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         tensor = self.inputs[0]
         image = images.astype(ELEMENT_TYPES[tensor.type], copy=False)
         outputs: NDArray[Any] = self._session.run(None, {tensor.name: image})[0]
         return outputs.astype(np.float32, copy=False)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error of ONNX Runtime or CUDA says that memory does not suffice."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        words in text for words in ("failed to allocate memory", "out of memory", "bad_alloc")
+    )

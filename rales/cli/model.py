@@ -1,4 +1,4 @@
-"""``rales model``: checks a network against its manifest, and writes its self-test."""
+"""``rales model``: checks a network against its manifest, writes its self-test, times it."""
 
 from __future__ import annotations
 
@@ -113,6 +113,38 @@ def model_reference(manifest: Path) -> None:
             f"{reference.variant:<9} {100 * reference.marked:.1f} % of the compared probabilities "
             f"are 0.5 or more; largest difference from the original "
             f"{reference.from_original:.3f}, tolerance {reference.tolerance:g}"
+        )
+
+
+@model_group.command("bench")
+@click.argument("manifest", type=_FILE)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Threads of a network; 0: one for each core.",
+)
+def model_bench(manifest: Path, threads: int) -> None:
+    """Time the networks that MANIFEST names on this machine's CPU; print a Markdown table.
+
+    Compares ONNX Runtime with OpenVINO where the latter is installed (pip install openvino).
+    Rales itself runs networks in ONNX Runtime.
+
+    \b
+    Example:
+      rales model bench lesions.toml --threads 2
+    """  # noqa: D301 - click wants the backspace character itself
+    from inference.networks.bench import bench
+    from rales.cli import logs
+
+    logs.configure("ERROR")
+    say("| Network | Engine | s / 100 images | CPU s / 100 images | largest difference |")
+    say("|---|---|---|---|---|")
+    for row in bench(manifest, threads):
+        say(
+            f"| {row.network} | {row.engine} | {row.seconds:.2f} | {row.cpu_seconds:.2f} "
+            f"| {row.difference:.3f} |"
         )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ import pytest
 from linear_models import ModelFolder, linear_network, volume_of
 from scipy.special import softmax
 
-from chestct.errors import GeometryError, ModelError
+from chestct.errors import GeometryError, ModelError, OutOfResources
 from inference.networks.gpu import why_not_started
-from inference.networks.runtime import available_providers
+from inference.networks.runtime import Session, available_providers
 from inference.networks.session import load_model, load_models
 
 
@@ -224,3 +225,62 @@ def test_without_a_runtime_both_extras_are_named() -> None:
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     assert b"rales[cpu]" in done.stdout
     assert b"rales[gpu]" in done.stdout
+
+
+class Crowded:
+    """ONNX Runtime on a device that has memory for ``room`` images."""
+
+    def __init__(self, session: object, room: int) -> None:
+        self._session, self._room = session, room
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+    def run(self, names: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        if len(feed["image"]) > self._room:
+            raise RuntimeError("CUDA failure 2: out of memory")
+        return self._session.run(names, feed)  # type: ignore[attr-defined]
+
+
+def crowded(monkeypatch: pytest.MonkeyPatch, room: int) -> Session:
+    real = ort.InferenceSession
+
+    def start(content: bytes, options: object, providers: list[str]) -> Crowded:
+        return Crowded(real(content, options, providers=["CPUExecutionProvider"]), room)
+
+    monkeypatch.setattr(ort, "InferenceSession", start)
+    monkeypatch.setattr(
+        Crowded, "get_providers", lambda _: ["CUDAExecutionProvider"], raising=False
+    )
+    content = linear_network([[2.0]], 16, 16)
+    return Session(content, name="lungs.onnx", provider="CUDA", threads=1)
+
+
+def test_batches_halve_where_memory_does_not_suffice(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = crowded(monkeypatch, room=2)
+    images = np.random.default_rng(1).random((7, 1, 16, 16), dtype=np.float32)
+    np.testing.assert_array_equal(session.run(images), 2 * images)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [
+        "lungs.onnx: memory does not suffice for 7 images at once; from now on 3",
+        "lungs.onnx: memory does not suffice for 3 images at once; from now on 1",
+    ]
+    caplog.clear()
+    np.testing.assert_array_equal(session.run(images), 2 * images)
+    assert not caplog.records
+
+
+def test_no_memory_for_one_image_is_out_of_resources(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = crowded(monkeypatch, room=0)
+    with pytest.raises(OutOfResources, match="one image"):
+        session.run(np.zeros((2, 1, 16, 16), np.float32))
+
+
+def test_threads_share_a_network(folder: ModelFolder) -> None:
+    model = load_model(folder.write("lesions", [[1.0]]), provider="CPU", threads=1)
+    inputs = [np.full((5, 1, 16, 16), share / 8, np.float32) for share in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        for image, found in zip(inputs, threads.map(model.run, inputs), strict=True):
+            np.testing.assert_array_equal(found, image)
