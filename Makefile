@@ -36,7 +36,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo viewer test check soak env train conformance lock sbom audit clean
+.PHONY: help demo viewer test check soak bench env train conformance lock sbom audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ check: $(VENV)/.dev-stamp  ## run the quick checks: ruff, mypy, import-linter, u
 
 soak: $(VENV)/.dev-stamp  ## 1,000 series, kill -9, a moody destination (an hour): SOAK="--series 50"; writes soak.md
 	$(BIN)/python bench/soak.py $(SOAK)
+
+bench: $(VENV)/.dev-stamp  ## measure speed and memory beside peers (10 minutes, nothing else may run): bench.md
+	$(BIN)/python bench/report.py | tee bench.md
 
 env: $(VENV)/.dev-stamp  ## make .venv with everything that the checks need
 
