@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import highdicom as hd
 from pydicom.dataset import Dataset
@@ -94,13 +95,9 @@ def build_seg(
     without either, viewers show nothing or the wrong slice.
     """
     key, software = analysed.key, analysed.software
-    kinds, is_label_map = hd.seg.SegmentationTypeValues, profile is Profile.LABELMAP
+    is_label_map = profile is Profile.LABELMAP
     seg = hd.seg.Segmentation(
-        source_images=(
-            list(sources.stack) if is_label_map else draft_sources(sources.stack, segments)
-        ),
-        pixel_array=segments.numbers if is_label_map else draft_pixels(segments),
-        segmentation_type=kinds.LABELMAP if is_label_map else kinds.BINARY,
+        **(_whole if is_label_map else _draft)(sources, segments),
         segment_descriptions=_descriptions(analysed, segments),
         series_instance_uid=key.uid(profile.role(f"{document.role}-series")),
         series_number=series_number(sources.original, document.result),
@@ -115,15 +112,33 @@ def build_seg(
         omit_empty_frames=True,
         contributing_equipment=contributing_equipment(analysed.models, software),
     )
+    _derive_dimension_uid(seg, key)
     if is_label_map:
         _code_background(seg)
-    _derive_dimension_uid(seg, key)
-    slices = [] if is_label_map else _slices_of_frames(seg, sources)
-    if sources.multi_frame:
         _reference_received_frames(seg, sources)
-    if not is_label_map:
+    else:
+        slices = _slices_of_frames(seg, sources)
+        _reference_received_frames(seg, sources)
         add_frames(seg, segments, slices)
     return finish(seg, analysed, sources, described=document.series)
+
+
+def _whole(sources: Sources, segments: Segments) -> dict[str, Any]:
+    """Return the arguments with which highdicom builds a whole label map."""
+    return {
+        "source_images": list(sources.stack),
+        "pixel_array": segments.numbers,
+        "segmentation_type": hd.seg.SegmentationTypeValues.LABELMAP,
+    }
+
+
+def _draft(sources: Sources, segments: Segments) -> dict[str, Any]:
+    """Return the arguments with which highdicom builds the draft of a binary SEG."""
+    return {
+        "source_images": draft_sources(sources.stack, segments),
+        "pixel_array": draft_pixels(segments),
+        "segmentation_type": hd.seg.SegmentationTypeValues.BINARY,
+    }
 
 
 def _slices_of_frames(seg: Dataset, sources: Sources) -> list[int]:
@@ -139,7 +154,9 @@ def _slices_of_frames(seg: Dataset, sources: Sources) -> list[int]:
 
 
 def _reference_received_frames(seg: Dataset, sources: Sources) -> None:
-    """Reference the received images and frames instead of the image that joins them."""
+    """Reference received multi-frame images instead of the image that joins their frames."""
+    if not sources.multi_frame:
+        return
     seg.SourceImageSequence = [
         sop_reference(image.SOPClassUID, image.SOPInstanceUID, sources.frames_used(image))
         for image in sources.images

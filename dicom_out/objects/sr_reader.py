@@ -92,10 +92,6 @@ def _read(report: Dataset) -> EarlierReport:
     lesion_model = _parameters(summary)
     lung_model = next(_parameters(group) for group in groups if _tracked(group) in _COVERED_WITHOUT)
     covers = _covers(groups)
-    if codes.LESION_VOLUME.value not in _numbers(summary) or (
-        covers is Coverage.BOTH and _is_undetermined(summary)
-    ):
-        raise NotOurReport("the report states no amount of opacity: its result is indeterminate")
     lesion_ml, involved = _lesion_numbers(summary, covers)
     study_uid = Uid(report.StudyInstanceUID)
     return EarlierReport(
@@ -127,6 +123,9 @@ def _read(report: Dataset) -> EarlierReport:
 def _lesion_numbers(summary: Dataset, covers: Coverage) -> tuple[float, float]:
     """Return the lesion volume in ml and the involvement in percent."""
     numbers = _numbers(summary)
+    is_in_doubt = covers is Coverage.BOTH and _is_undetermined(summary)
+    if is_in_doubt or codes.LESION_VOLUME.value not in numbers:
+        raise NotOurReport("the report states no amount of opacity: its result is indeterminate")
     lesion_ml, involved = numbers[codes.LESION_VOLUME.value], numbers[_PERCENTS[covers].value]
     if not (0 <= lesion_ml < _MOST_ML and 0 <= involved <= 100):  # noqa: PLR2004 - nor NaN
         raise NotOurReport(
