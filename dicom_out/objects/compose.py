@@ -94,8 +94,11 @@ class _Writer:
             )
             # Before anything reads elements of the SEG: pydicom encodes what was read anew.
             self._add(role, seg)
-            check = _require_numbers if self.profile is Profile.LABELMAP else require_mask
-            check(self.encoded[-1].content, segments, self.sources)
+            content = self.encoded[-1].content
+            if self.profile is Profile.LABELMAP:
+                _require_numbers(content, segments, self.sources)
+            else:
+                require_mask(content, segments, self.sources, self.analysed.volume.geometry)
         return WrittenSeg(seg=seg, plans=segments.plans)
 
     def add_report(self, layers: Sequence[WrittenSegments]) -> None:

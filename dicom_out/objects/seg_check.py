@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chestct.errors import ResultInvalid
+from chestct.geometry import Geometry
 from dicom_out.encodings import Part, data_set_of, parts_of
 from dicom_out.objects.segments import Segments
 from dicom_out.objects.sources import Sources
@@ -23,25 +24,31 @@ _ITEM, _ITEM_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0"
 _SOURCE_UID = b"\x08\x00\x55\x11"
 _SOURCE_FRAME = b"\x08\x00\x60\x11"
 _SEGMENT = b"\x62\x00\x0b\x00"
+_POSITION = b"\x20\x00\x32\x00"
+_FRAMES, _ROWS, _COLUMNS = b"\x28\x00\x08\x00", b"\x28\x00\x10\x00", b"\x28\x00\x11\x00"
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
+_SIZES = frozenset({_FRAMES, _ROWS, _COLUMNS, _PIXEL_DATA})
+_SAME_MM = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Frame:
-    """What a frame says of itself: its segment, and the image and frame that it was drawn on."""
+    """What a frame says of itself: its segment, its source image and frame, its position in mm."""
 
     segment: int
     source: tuple[str, int | None]
+    position: tuple[float, ...]
 
 
-def require_mask(content: bytes, segments: Segments, sources: Sources) -> None:
+def require_mask(content: bytes, segments: Segments, sources: Sources, geometry: Geometry) -> None:
     """Check voxel by voxel that a binary SEG holds the segments, slice by source slice.
 
     Raises:
-        ResultInvalid: It does not.
+        ResultInvalid: It does not, or a frame lies elsewhere than its source slice.
     """
     parts = list(parts_of(data_set_of(content)))
-    bits = np.frombuffer(next(p.value for p in parts if p.tag == _PIXEL_DATA), np.uint8)
+    frames = list(_frames(parts))
+    bits = _bits(parts, len(frames), segments.numbers.shape[1:])
     places: dict[tuple[str, int | None], int] = {
         (source.sop_instance_uid, source.frame_number): index
         for index, source in enumerate(sources.slices)
@@ -49,21 +56,34 @@ def require_mask(content: bytes, segments: Segments, sources: Sources) -> None:
     numbers = segments.numbers
     held = np.zeros(len(numbers), np.int64)
     seen: set[tuple[int, int]] = set()
-    for place, frame in enumerate(_frames(parts)):
+    for place, frame in enumerate(frames):
         index = places.get(frame.source, -1)
         mask = _mask(bits, place, numbers.shape[1] * numbers.shape[2])
         if (
             index < 0
+            or not np.allclose(frame.position, geometry.slice_position(index), atol=_SAME_MM)
             or (index, frame.segment) in seen
             or not np.array_equal(mask, (numbers[index] == frame.segment).ravel())
         ):
             raise ResultInvalid(
-                f"frame {place + 1} of the SEG does not hold the mask that was computed"
+                f"frame {place + 1} of the SEG does not hold the mask that was computed, where it "
+                "was computed"
             )
         seen.add((index, frame.segment))
         held[index] += np.count_nonzero(mask)
     if held.tolist() != [np.count_nonzero(plane) for plane in numbers]:
         raise ResultInvalid("the SEG lacks frames of the mask that was computed")
+
+
+def _bits(parts: list[Part], count: int, plane: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return the pixel data of ``count`` frames of the size of ``plane``."""
+    values = {part.tag: part.value for part in parts if part.tag in _SIZES}
+    bits = np.frombuffer(values[_PIXEL_DATA], np.uint8)
+    size = tuple(int.from_bytes(values[tag], "little") for tag in (_ROWS, _COLUMNS))
+    needed = -(-count * plane[0] * plane[1] // 8)
+    if (int(values[_FRAMES]), size, bits.size) != (count, plane, needed + needed % 2):
+        raise ResultInvalid("the size of the SEG is not that of the mask that was computed")
+    return bits
 
 
 def _mask(bits: NDArray[np.uint8], place: int, pixels: int) -> NDArray[np.bool_]:
@@ -85,6 +105,7 @@ def _frames(parts: list[Part]) -> Iterator[_Frame]:
                 values[_SOURCE_UID].rstrip(b"\0").decode("ascii"),
                 None if frame is None else int(frame),
             ),
+            position=tuple(map(float, values[_POSITION].split(b"\\"))),
         )
 
 
