@@ -165,9 +165,8 @@ class Node:
         self._notify("READY=1")
         for loop in self._loops:
             loop.start()
-        _LOG.info(
-            "%s listens on %s:%d", node.config.node.ae_title, node.config.node.host, self.port
-        )
+        settings = node.config.node
+        _LOG.info("%s listens on %s:%d", settings.ae_title, settings.host, self.port)
 
     def _build_loops(
         self,
