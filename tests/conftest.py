@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from steady_scu import park_before_requests
 
 from phantom import PhantomIdentity, Thorax, make_thorax, small_spec, write_series
 
@@ -54,6 +55,13 @@ def _rank(item: pytest.Item) -> int:
     if markers & {"real", "viewer"}:
         return 0
     return 1 if "slow" in markers else 2
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_lost_response() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        park_before_requests(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -33,10 +33,15 @@ SLICES = 38
 """Of a tiny series: 185 mm, so that it counts as a whole chest when its association ends."""
 
 
+_BASE = 14
+"""The lowest slice with lung: the higher base is well below."""
+
+
 def tiny_thorax() -> Thorax:
     """Return a thorax of slices of 64 by 64 pixels, without lesions.
 
-    Its lungs end inside it, so that nothing waits for more of them.
+    Its lungs end inside it, so that nothing waits for more of them, and at one height, so that
+    nothing doubts a base.
     """
     thorax = make_thorax(
         small_spec(
@@ -45,7 +50,7 @@ def tiny_thorax() -> Thorax:
     )
     right, left = thorax.right_lung.copy(), thorax.left_lung.copy()
     ends = np.ones((SLICES, 1, 1), dtype=bool)
-    ends[2:-2] = False
+    ends[_BASE:-2] = False
     airless = ends & (right | left).any(axis=0)  # of the gas in the stomach too
     hu = np.where(airless, np.maximum(thorax.hu, np.int16(40)), thorax.hu)
     return replace(thorax, hu=hu, right_lung=right & ~ends, left_lung=left & ~ends)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("matplotlib", reason="the extra rales[train] is not installed")
+
 from hu_models import LesionsKnown, LungsKnown, models
 from labelled_chest import chest_of
 from PIL import Image
