@@ -56,7 +56,7 @@ check: $(VENV)/.dev-stamp  ## run the quick checks: ruff, mypy, import-linter, u
 soak: $(VENV)/.dev-stamp  ## 1,000 series, kill -9, a moody destination (an hour): SOAK="--series 50"; writes soak.md
 	$(BIN)/python bench/soak.py $(SOAK)
 
-bench: $(VENV)/.dev-stamp  ## measure speed and memory beside peers (10 minutes, nothing else may run): bench.md
+bench: $(VENV)/.dev-stamp  ## measure speed and memory beside peers (15 minutes, nothing else may run): bench.md
 	$(BIN)/python bench/report.py | tee bench.md
 
 env: $(VENV)/.dev-stamp  ## make .venv with everything that the checks need

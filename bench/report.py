@@ -1,6 +1,6 @@
 """Runs the benchmarks one after the other and prints one report in Markdown.
 
-    python bench/report.py > report.md      # about 10 minutes; nothing else may run
+    python bench/report.py > report.md      # about 15 minutes; nothing else may run
 
 Each table has Rales beside its peers in the same run. Seconds depend on the machine: compare
 ratios.
