@@ -6,6 +6,7 @@ Its reactor may take a response off the queue while the caller waits for it
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ def park_before_requests(patch: pytest.MonkeyPatch) -> None:
     """Give every requestor a gate, and park its reactor before it sends a request."""
     create: Any = Association.__init__
 
+    @wraps(create)
     def gated(self: Any, *arguments: Any, **options: Any) -> None:
         create(self, *arguments, **options)
         if self.is_requestor:
@@ -29,6 +31,7 @@ def park_before_requests(patch: pytest.MonkeyPatch) -> None:
 
 
 def _parked(send: Any) -> Any:
+    @wraps(send)
     def parked(self: Any, *arguments: Any, **options: Any) -> Any:
         if isinstance(self._reactor_checkpoint, ReactorGate):
             park_reactor(self)
