@@ -3,8 +3,8 @@
     python bench/sending.py [--megabytes 25] [--rounds 7] [--sends 1000]
 
 Each round sends the same file to one storescp: by storescu (a whole process), and by Rales over a
-new association. Then four threads send many small objects while other threads and processes keep the cores busy; an answer is lost
-when the sender reports none. No peer keeps the received bytes.
+new association. Then four threads send many small objects while other threads and processes keep
+the cores busy; an answer is lost when the sender reports none. No peer keeps the received bytes.
 """
 
 from __future__ import annotations
