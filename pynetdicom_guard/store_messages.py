@@ -22,6 +22,8 @@ _RESPONDS_TO, _PRIORITY, _DATA_SET_TYPE, _STATUS = 0x0120, 0x0700, 0x0800, 0x090
 _COMMENT, _SOP_INSTANCE, _MOVE_ORIGINATOR, _MOVE_MESSAGE_ID = 0x0902, 0x1000, 0x1030, 0x1031
 _C_STORE_RQ, _C_STORE_RSP = 0x0001, 0x8001
 _NO_DATA_SET = 0x0101
+_PRIORITIES = frozenset({0, 1, 2})
+"""Medium, high and low; pynetdicom aborts at any other."""
 _GROUP_LENGTH_BYTES = 4
 _NUMBERS = frozenset({_COMMAND, _MESSAGE_ID, _PRIORITY, _DATA_SET_TYPE, _MOVE_MESSAGE_ID})
 _KNOWN = _NUMBERS | {_GROUP_LENGTH, _SOP_CLASS, _SOP_INSTANCE, _MOVE_ORIGINATOR}
@@ -70,6 +72,7 @@ def _is_plain(values: dict[int, bytes]) -> bool:
         and all(len(values[number]) == _NUMBER.size for number in values.keys() & _NUMBERS)
         and len(values.get(_GROUP_LENGTH, b"size")) == _GROUP_LENGTH_BYTES
         and int.from_bytes(values[_COMMAND], "little") == _C_STORE_RQ
+        and int.from_bytes(values[_PRIORITY], "little") in _PRIORITIES
         and int.from_bytes(values[_DATA_SET_TYPE], "little") != _NO_DATA_SET
         and all(_UID.match(values[uid].removesuffix(b"\0")) for uid in (_SOP_CLASS, _SOP_INSTANCE))
         and bool(_AE_TITLE.match(values.get(_MOVE_ORIGINATOR, b"ANY")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from io import BytesIO
 from threading import BoundedSemaphore, Lock
@@ -180,8 +181,7 @@ class Handlers:
             parsed = headers.read(content, syntax, scratch=self._spool)
         headers.check_identity(parsed.header, request.sop_class_uid, request.sop_instance_uid)
         self._count_instance(association, tally, parsed.header)
-        instance = self._keep(association, parsed, content, digest)
-        recorded = self._intake.record(instance)
+        instance, recorded = self._keep(association, parsed, content, digest)
         self._audit_stored(association, tally, instance, recorded)
         if recorded is Recorded.REPLACED:
             _LOG.warning(
@@ -193,8 +193,8 @@ class Handlers:
 
     def _keep(
         self, association: Association, parsed: headers.Parsed, content: Content, digest: str
-    ) -> ReceivedInstance:
-        """Write the file of a data set; return its description."""
+    ) -> tuple[ReceivedInstance, Recorded]:
+        """Write the file of a data set and record it; nothing new stays if that fails."""
         received_at, sender = self._clock(), calling_ae(association)
         start = file_start(
             parsed.header,
@@ -202,19 +202,19 @@ class Handlers:
             calling_ae=sender,
             called_ae=str(association.ae.ae_title),
         )
-        spooled, header = self._digests.during(
-            lambda: self._spool.write(
+        with ExitStack() as stack:
+            writing = self._spool.writing(
                 parsed.header.series_uid, start, content, digest=digest, received_at=received_at
-            ),
-            parsed,
-        )
-        return instance_of(
-            header,
-            spooled,
-            transfer_syntax=parsed.transfer_syntax,
-            received_at=received_at,
-            calling_ae=sender,
-        )
+            )
+            spooled, header = self._digests.during(lambda: stack.enter_context(writing), parsed)
+            instance = instance_of(
+                header,
+                spooled,
+                transfer_syntax=parsed.transfer_syntax,
+                received_at=received_at,
+                calling_ae=sender,
+            )
+            return instance, self._intake.record(instance)
 
     def _count_instance(
         self, association: Association, tally: Tally, header: headers.Header

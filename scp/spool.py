@@ -111,7 +111,26 @@ class Spool:
         digest: str | None = None,
         received_at: datetime | None = None,
     ) -> Spooled:
-        """Make one instance durable; return its file.
+        """Make one instance durable; return its file. See :meth:`writing`."""
+        with self.writing(
+            series_uid, file_meta, content, digest=digest, received_at=received_at
+        ) as spooled:
+            return spooled
+
+    @contextmanager
+    def writing(
+        self,
+        series_uid: Uid,
+        file_meta: bytes,
+        content: Content,
+        *,
+        digest: str | None = None,
+        received_at: datetime | None = None,
+    ) -> Iterator[Spooled]:
+        """Make one instance durable and yield its file; remove a new file if the block raises.
+
+        No other thread writes the same content meanwhile. A file that its sender was refused must
+        not stay: a start takes a file without a row for an acknowledged instance.
 
         An existing file is kept when it is whole and replaced otherwise, so that a resend restores
         what a disk lost or damaged.
@@ -129,13 +148,19 @@ class Spool:
         name = digest or hashlib.sha256(content).hexdigest()
         path = self._root / folder_of(series_uid) / f"{name}.dcm"
         file = _File(path=path, parts=(file_meta, content), received_at=received_at)
-        try:
-            with self._claims.claim(path):
-                written = self._write(file) if not path.exists() else self._renew(file, name)
-            size = path.stat().st_size
-        except OSError as error:
-            raise OutOfResources(f"cannot store: {error.strerror or error}") from error
-        return Spooled(path=path, content_digest=name, size=size, written=written)
+        with self._claims.claim(path):
+            try:
+                is_new = not path.exists()
+                written = self._write(file) if is_new else self._renew(file, name)
+                size = path.stat().st_size
+            except OSError as error:
+                raise OutOfResources(f"cannot store: {error.strerror or error}") from error
+            try:
+                yield Spooled(path=path, content_digest=name, size=size, written=written)
+            except BaseException:
+                if is_new:
+                    path.unlink(missing_ok=True)
+                raise
 
     def _write(self, file: _File) -> bool:
         """Write a file whose name is free: write, rename, fsync."""

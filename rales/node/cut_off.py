@@ -84,13 +84,14 @@ def _record(database: Database, paths: list[Path]) -> CutOff:
     torn = 0
     for path in paths:
         try:
-            instances.append(read_back(path, calling_ae=SENDER))
-        except NotDicom as error:
+            instance = read_back(path, calling_ae=SENDER)
+            sync_file(path)  # a killed process may not have synced it
+            sync_folder(path.parent)
+        except (NotDicom, OSError) as error:
             torn += 1
             _LOG.warning("%s was not acknowledged, or its disk damaged it: %s", path, error)
         else:
-            sync_file(path)  # a killed process may not have synced it
-            sync_folder(path.parent)
+            instances.append(instance)
     store = InstanceStore(database, on_change=lambda: None)
     with database.transaction():
         # Of two contents under one UID the later one counts, as it did when they arrived.
@@ -121,14 +122,26 @@ def _changed_folders(spool: Path, since: datetime) -> list[Path]:
 
 def _unknown(database: Database, folder: Path) -> set[Path]:
     """Return the files of a folder that the spool wrote and no row names."""
-    files = {path for path in folder.iterdir() if _SPOOL_FILE.fullmatch(path.name)}
+    try:
+        files = {path for path in folder.iterdir() if _SPOOL_FILE.fullmatch(path.name)}
+    except OSError as error:
+        _LOG.error("the folder %s cannot be read: %s", folder, error)
+        return set()
     for path in sorted(files):
         rows = database.rows(
             "SELECT path FROM instances WHERE series_uid IN"
             " (SELECT series_uid FROM instances WHERE sop_instance_uid = ?)",
-            (sop_instance_uid_of(path),),
+            (_uid_of(path),),
         )
         known = {database.file_of(row["path"]) for row in rows}
         if path in known:  # a folder holds one series
             return files - known
     return files
+
+
+def _uid_of(path: Path) -> str:
+    """Return the SOP Instance UID of a file; empty if the file cannot be read."""
+    try:
+        return sop_instance_uid_of(path)
+    except OSError:
+        return ""

@@ -28,14 +28,16 @@ from pynetdicom.association import Association
 from spool_rig import SpoolRig, image, spool_rig
 from state_rig import NOON
 
+from chestct.errors import OutOfResources
 from pynetdicom_guard.reactor_gate import park_reactor, put_gate
 from rales.cli import cli
 from rales.node import cut_off
 from rales.node.cut_off import CutOff, record_cut_off
 from rales.state.layout import Layout
-from rales.state.store import Database
+from rales.state.store import Database, GroupedIntake
 from rales.state.store.clock import ClockStore
 from scp.durable import fsync_keeps_names
+from scp.server import ScpSettings, start
 from scp.spool import holds
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -109,6 +111,38 @@ def test_more_files_than_a_backlog_holds_are_left_to_a_person(
     assert rig.files() == before
 
 
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_recorded(rig: SpoolRig) -> None:
+    kept = rig.write(SERIES, 1)
+    (kept.path.parent / f"{'0' * 64}.dcm").mkdir()
+    (kept.path.parent / f"{'1' * 64}.dcm").symlink_to("nothing")
+    assert _restart(rig) == CutOff(recorded=1, torn=2)
+    assert [row.path for row in rig.instances.of_series(kept.series_uid)] == [kept.path]
+
+
+def test_refused_instances_leave_no_files_beside_those_that_were_acknowledged(
+    rig: SpoolRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut_off, "BACKLOG", 3)
+    ClockStore(rig.database).note_running(NOON)
+    intake = GroupedIntake(rig.database, rig.instances, delay_seconds=float(_FOREVER))
+    settings = ScpSettings(ae_title="RALES", host="127.0.0.1", port=0)
+    with (
+        closing(intake),
+        start(settings, spool=rig.spool, intake=intake, clock=lambda: NOON) as scp,
+        _Sender.to(scp.port) as sender,
+    ):
+        assert all(sender.send(number) for number in range(2))
+        rig.database.rows("PRAGMA query_only=ON")
+        with pytest.raises(OutOfResources):
+            intake.flush()
+        assert not any(sender.send(number) for number in range(2, 8))
+        assert len(rig.files()) == 2
+        # A crash here: the next start opens the state file anew.
+        with closing(Database(rig.layout.state)) as database:
+            assert record_cut_off(database, rig.layout, since=NOON) == CutOff(recorded=2)
+        rig.database.rows("PRAGMA query_only=OFF")
+
+
 def test_only_folders_that_changed_since_are_read(rig: SpoolRig) -> None:
     old = rig.write(SERIES, 1).path
     rig.write("1.2.4", 1)
@@ -149,22 +183,29 @@ class _Receiver:
     @contextmanager
     def sender(self) -> Iterator[_Sender]:
         """Open an association; it is aborted at the end, for a release commits the backlog."""
-        ae = ApplicationEntity(ae_title="CT7")
-        ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
-        handlers: Any = [(evt.EVT_CONN_OPEN, lambda event: put_gate(event.assoc))]
-        association = ae.associate("127.0.0.1", self.port, ae_title="RALES", evt_handlers=handlers)
-        assert association.is_established
-        try:
-            yield _Sender(association)
-        finally:
-            association.abort()
+        with _Sender.to(self.port) as sender:
+            yield sender
 
 
 class _Sender:
     def __init__(self, association: Association) -> None:
         self._association = association
         self.acknowledged: set[str] = set()
+
+    @classmethod
+    @contextmanager
+    def to(cls, port: int) -> Iterator[_Sender]:
+        """Open an association to a port; abort it at the end."""
+        ae = ApplicationEntity(ae_title="CT7")
+        ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
+        handlers: Any = [(evt.EVT_CONN_OPEN, lambda event: put_gate(event.assoc))]
+        association = ae.associate("127.0.0.1", port, ae_title="RALES", evt_handlers=handlers)
+        assert association.is_established
+        try:
+            yield cls(association)
+        finally:
+            association.abort()
 
     def send(self, number: int, *, accession: str = "", series: str = SERIES) -> bool:
         """Send one image; return whether it was acknowledged."""

@@ -257,6 +257,7 @@ _ODD = st.builds(
 @example(before=[Store(), Store()], odd=Store(odd_value=(1, _IMPLICIT, 0)))
 @example(before=[Store()], odd=Store(value_sizes=(100,), values_in_a_pdu=9, odd_value=(4, 1, 3)))
 @example(before=[Store()], odd=Store(damage=(0, b"", 1)))
+@example(before=[Store()], odd=Store(elements={0x0700: b"\x30\0"}))
 @example(before=[Store()], odd=Store(damage=(300, pdu(ABORT, bytes(4)), 999)))
 @example(before=[Store()], odd=Store(value_sizes=(100,), damage=(590, pdu(ABORT, bytes(4)), 0)))
 @given(before=st.lists(_WHOLE, max_size=2), odd=_ODD)
