@@ -9,7 +9,7 @@ from typing import Any
 
 from chestct.errors import InputUnavailable
 from chestct.evolution import AcquisitionContext, Evolution, PriorResult
-from chestct.findings import Coverage
+from chestct.findings import Coverage, Outcome
 from chestct.method import Method
 from chestct.series import Series
 from chestct.uids import Uid, digest
@@ -68,7 +68,8 @@ def prior_from_job(job: Job) -> PriorResult | None:
         return None
     findings = result["findings"]
     covers = Coverage(findings.get("covers", Coverage.BOTH))  # older versions: always both
-    doubts = len(findings.get("indeterminate_reasons", ()))
+    # Earlier versions stored no states_opacity; without lesions, only "none marked" is certain.
+    surely = bool(findings["lesions"]) or findings.get("outcome") == Outcome.NONE_MARKED
     percents = findings if covers is Coverage.BOTH else findings[covers]
     return PriorResult(
         context=AcquisitionContext(
@@ -79,10 +80,10 @@ def prior_from_job(job: Job) -> PriorResult | None:
             }
         ),
         report=report,
-        lesion_ml=findings["lesion_ml"],
-        involved_percent=percents["involved_percent"],
+        lesion_ml=findings["lesion_ml"] or 0.0,  # null in doubt, and never subtracted
+        involved_percent=percents["involved_percent"] or 0.0,
         covers=covers,
-        states_opacity=doubts <= (covers is not Coverage.BOTH),
+        states_opacity=findings.get("states_opacity", surely),
         other_reports=sr_references(job),
     )
 

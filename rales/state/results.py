@@ -58,13 +58,11 @@ class AnalysisReport:
                 "verdict": verdict(findings),
                 "scope": scope(findings),
                 "covers": str(findings.covers),
-                "lesions": len(findings.lesions),
-                "involved_percent": findings.total and round(findings.total.involved_percent, 2),
-                "lesion_ml": round(findings.covered.lesion_ml, 2),
+                "states_opacity": findings.states_opacity,
+                **_amounts(findings),
                 "lung_ml": round(findings.covered.volume_ml, 1),
-                "extent": findings.extent and str(findings.extent),
-                "left": _lung(findings.left),
-                "right": _lung(findings.right),
+                "left": _lung(findings.left, findings),
+                "right": _lung(findings.right, findings),
                 "quality_flags": list(findings.quality_flags),
             },
             "context": self.context,
@@ -74,13 +72,28 @@ class AnalysisReport:
         }
 
 
-def _lung(lung: Lung) -> dict[str, Any]:
+def _amounts(findings: Findings) -> dict[str, Any]:
+    """Return the amounts of opacity, null if there are none: nobody may read them as zero."""
+    if not findings.states_opacity:
+        return dict.fromkeys(("lesions", "involved_percent", "lesion_ml", "extent"))
+    return {
+        "lesions": len(findings.lesions),
+        "involved_percent": findings.total and round(findings.total.involved_percent, 2),
+        "lesion_ml": round(findings.covered.lesion_ml, 2),
+        "extent": findings.extent and str(findings.extent),
+    }
+
+
+def _lung(lung: Lung, findings: Findings) -> dict[str, Any]:
     if isinstance(lung, NotAssessable):
         return {"not_assessable": lung.reason}
+    volume_ml = round(lung.volume_ml, 1)
+    if not findings.states_opacity:
+        return {"involved_percent": None, "lesion_ml": None, "lung_ml": volume_ml, "zones": {}}
     return {
         "involved_percent": round(lung.involved_percent, 2),
         "lesion_ml": round(lung.lesion_ml, 2),
-        "lung_ml": round(lung.volume_ml, 1),
+        "lung_ml": volume_ml,
         "zones": {zone.zone.value: round(zone.involved_percent, 2) for zone in lung.zones},
     }
 

@@ -26,6 +26,7 @@ from dicom_out.objects import codes
 from dicom_out.objects.sr_reader import NotOurReport, read_report
 from dicom_out.objects.text import render_text
 from dicom_out.title import may_be_report
+from rales.analysis.priors import prior_from_job
 from rales.cli import cli
 from rales.pictures.heading import Heading
 from rales.pictures.overlay import write_montage
@@ -140,6 +141,39 @@ def test_the_findings(findings: Findings, outcome: Outcome, tmp_path: Path) -> N
     assert stored["outcome"] == findings_to_dict(findings)["outcome"] == outcome
     assert stored["verdict"] == verdict(findings)
     assert stored["scope"] == scope(findings)
+
+
+@EACH
+def test_no_zero_stands_in_the_webhook_of_an_indeterminate_outcome(
+    findings: Findings, outcome: Outcome, tmp_path: Path
+) -> None:
+    """Nor in the state file and ``status --json``, whose findings are the same."""
+    stored = stored_of(findings, tmp_path)
+    assert stored["states_opacity"] == states_opacity(findings)
+    lung = stored["right"]
+    amounts = [stored["lesions"], stored["lesion_ml"], lung["involved_percent"], lung["lesion_ml"]]
+    assert all((amount is not None) == states_opacity(findings) for amount in amounts)
+    if not states_opacity(findings):
+        assert outcome is Outcome.INDETERMINATE
+        assert (stored["involved_percent"], stored["extent"], lung["zones"]) == (None, None, {})
+    assert stored["lung_ml"] > 0
+    assert lung["lung_ml"] > 0
+
+
+@EACH
+@pytest.mark.parametrize("earlier", [False, True], ids=["", "earlier version"])
+def test_no_indeterminate_result_of_the_state_file_is_subtracted(
+    findings: Findings, outcome: Outcome, *, earlier: bool, make_rig: MakeRig, tmp_path: Path
+) -> None:
+    rig = make_rig(url="http://127.0.0.1:1/")
+    result = report_of(findings, tmp_path).to_dict()
+    if earlier:
+        del result["findings"]["states_opacity"]
+    rig.jobs.composed(rig.claim(), key="k", result=result, at=NOON, message="ok", hold=False)
+    prior = prior_from_job(rig.job)
+    assert prior is not None
+    known = outcome is not Outcome.INDETERMINATE if earlier else states_opacity(findings)
+    assert prior.states_opacity == known
 
 
 def stored_of(findings: Findings, folder: Path) -> dict[str, Any]:
