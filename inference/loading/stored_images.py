@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import struct
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -211,7 +212,7 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
 def _parsed(file: bytes) -> Dataset | SeriesRejected:
     try:
         dataset = pydicom.dcmread(BytesIO(file))
-    except (InvalidDicomError, EOFError, *UNPARSABLE) as error:
+    except (InvalidDicomError, EOFError, zlib.error, *UNPARSABLE) as error:
         rejection = SeriesRejected(
             RejectReason.BAD_PIXELS, "the stored file is not readable as DICOM"
         )

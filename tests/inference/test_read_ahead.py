@@ -14,7 +14,13 @@ from ct_series import SLICES, SeriesMaker, enhanced_ct, stored_values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from chestct.errors import InputUnavailable, SeriesRejected
 from chestct.series import Series
@@ -194,6 +200,22 @@ def test_a_damaged_frame_is_judged_with_its_series(make_ct: SeriesMaker, ahead: 
     with pytest.raises(SeriesRejected) as early:
         load(series, POLICY, stored=ahead.stored(series))
     assert str(early.value) == str(plain.value)
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["at the end", "early"])
+def test_a_damaged_deflated_file_is_judged_with_its_series(
+    make_ct: SeriesMaker, ahead: ReadAhead, *, early: bool
+) -> None:
+    """The digest of each file is checked first: a damaged disk is not blamed on the sender."""
+    series = make_ct(syntax=DeflatedExplicitVRLittleEndian)
+    damaged = series.instances[7]
+    damaged.path.write_bytes(damaged.path.read_bytes()[:-100])
+    if early:
+        read(ahead, series)
+    stored = ahead.stored(series)
+    assert stored.images[7].size == damaged.size - 100
+    with pytest.raises(SeriesRejected, match="not readable as DICOM"):
+        load(series, POLICY, stored=stored)
 
 
 def test_an_error_while_reading_ahead_costs_only_time(
