@@ -74,7 +74,9 @@ class SliceReader:
             self._first |= zip(unread, self._once(unread), strict=True)
         total = np.stack([self._first[index] for index in slices])
         again = [
-            place for place, first in enumerate(total) if least == 0 or first.max() >= 2 * least - 1
+            place
+            for place, first in enumerate(total)
+            if least == 0 or not first.max() < 2 * least - 1  # true also of NaN
         ]
         if again:
             chosen = [slices[place] for place in again]

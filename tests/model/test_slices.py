@@ -223,6 +223,21 @@ def test_the_mirrored_reading_is_left_out_where_it_cannot_matter() -> None:
     np.testing.assert_array_equal(again, complete)
 
 
+def test_a_pixel_without_a_number_leaves_out_no_mirrored_reading() -> None:
+    """A network in 16 bits may overflow in one pixel; the others still decide on the presence."""
+    hu = np.full((1, 64, 64), -1000, np.int16)
+    hu[0, 9, 9] = 800
+
+    def overflowing(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        found = centre(images).copy()
+        found[..., 50, 50] = np.nan
+        return found
+
+    grid = contract(rows=64, columns=64)
+    reader = SliceReader(volume_of(hu), grid, overflowing, None, centre)
+    assert np.nanmax(reader.probabilities([0], least=0.7)) == pytest.approx(0.9, abs=1e-3)
+
+
 @given(
     rows=st.integers(1, 700),
     columns=st.integers(1, 700),
